@@ -1,0 +1,1 @@
+"""Runs the benchmark: from a sweep definition to tables and figures."""

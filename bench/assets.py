@@ -1,0 +1,44 @@
+"""The data and weights that live in the repository, and their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from bench.errors import UserError
+
+ASSETS = Path(__file__).parent / "embedded"
+CHECKSUMS = ASSETS / "SHA256SUMS"
+
+
+def sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file as a hexadecimal string."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_checksums() -> None:
+    """Writes the checksums of all data and weight files, in the format of `sha256sum`."""
+    files = sorted(p for pattern in ("*/*.parquet", "*/*.safetensors") for p in ASSETS.glob(pattern))
+    CHECKSUMS.write_text("".join(f"{sha256(p)}  {p.relative_to(ASSETS)}\n" for p in files))
+
+
+@lru_cache(maxsize=None)
+def verified(name: str) -> Path:
+    """Returns the path of an embedded file after comparing its SHA-256 with the recorded one.
+
+    Args:
+        name: Path below `bench/embedded`, such as `zoo/vit.safetensors`.
+
+    Raises:
+        UserError: If the file is missing, unknown or damaged.
+    """
+    path = ASSETS / name
+    recorded = dict(reversed(line.split(maxsplit=1)) for line in CHECKSUMS.read_text().splitlines())
+    if not path.is_file():
+        raise UserError(f"{path} is missing: restore it with `git checkout -- {path.name}` in {path.parent}")
+    if name not in recorded:
+        raise UserError(f"{path} has no checksum in {CHECKSUMS}: known files are {', '.join(sorted(recorded))}")
+    if sha256(path) != recorded[name]:
+        raise UserError(f"{path} is damaged: its SHA-256 differs from the one in {CHECKSUMS}; restore it with git")
+    return path

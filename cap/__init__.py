@@ -1,0 +1,34 @@
+"""CAP and its rivals: pruners that are fitted once and read off at any sparsity."""
+
+from cap import pruners as pruners
+from cap.calibration import Calibration
+from cap.elimination import Elimination, compensate, eliminate
+from cap.fisher import BlockFisher
+from cap.finetune import FinetuneRecipe, finetune
+from cap.layers import select_layers
+from cap.masks import Masks
+from cap.patterns import NM, Blocks, Pattern, Unstructured, parse_pattern
+from cap.pruner import PrunedWeights, Pruner, available, create, default_options, register
+
+__all__ = [
+    "NM",
+    "BlockFisher",
+    "Blocks",
+    "Calibration",
+    "Elimination",
+    "FinetuneRecipe",
+    "Masks",
+    "Pattern",
+    "PrunedWeights",
+    "Pruner",
+    "Unstructured",
+    "available",
+    "compensate",
+    "create",
+    "default_options",
+    "eliminate",
+    "finetune",
+    "parse_pattern",
+    "register",
+    "select_layers",
+]

@@ -1,0 +1,82 @@
+"""Greedy Optimal Brain Surgeon on blocks: the order in which weights go, and the values of those that stay."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cap.kernels import left_looking
+from cap.patterns import NM
+
+CHUNK_BYTES = 2**28  # double-precision scratch of `compensate`
+
+
+class Elimination(NamedTuple):
+    """The outcome of the greedy loop.
+
+    Attributes:
+        order: (num_blocks, K), int64: the index within its block of the weight removed k-th.
+        loss: (num_blocks, B), float64: the cumulative loss increase at which each weight goes, inf for one that stays.
+    """
+
+    order: Tensor
+    loss: Tensor
+
+
+def _check(weight: Tensor, fisher_inverse: Tensor) -> None:
+    if weight.ndim != 2 or fisher_inverse.shape != (*weight.shape, weight.shape[1]):
+        raise ValueError(
+            f"weight {tuple(weight.shape)} and inverse {tuple(fisher_inverse.shape)} do not fit: "
+            "expected (num_blocks, B) and (num_blocks, B, B)"
+        )
+
+
+def eliminate(weight: Tensor, fisher_inverse: Tensor, pattern: NM | None = None) -> Elimination:
+    """Runs the greedy loop of Algorithm 1 (Kuznedelev et al., 2023) in every block.
+
+    Equal saliencies are resolved by position: the lowest index goes first. Weights that are zero go first of all, at no
+    cost. The arithmetic is in double precision.
+
+    Args:
+        weight: (num_blocks, B).
+        fisher_inverse: (num_blocks, B, B), the inverse of the dampened Fisher blocks.
+        pattern: With an N:M pattern a group of M consecutive weights that has lost M - N is closed, and the loop stops
+            when all are closed.
+
+    Raises:
+        ValueError: If the shapes do not fit, or M does not divide B.
+    """
+    _check(weight, fisher_inverse)
+    quota, group = (1, 1) if pattern is None else (pattern.of - pattern.keep, pattern.of)
+    if weight.shape[1] % group:
+        raise ValueError(f"pattern {pattern} needs a block size that is a multiple of {group}, not {weight.shape[1]}")
+    return Elimination(*left_looking.eliminate_blocks(weight, fisher_inverse, quota, group))
+
+
+def compensate(weight: Tensor, fisher_inverse: Tensor, keep: Tensor) -> Tensor:
+    """Removes a set of weights at once and sets the others to their optimal values: the joint OBS update.
+
+    `w - H[:,S] (H[S,S])^-1 w_S` with S the removed set: the values that the greedy loop arrives at, whatever its order.
+
+    Args:
+        weight: (num_blocks, B).
+        fisher_inverse: (num_blocks, B, B), untouched by any elimination.
+        keep: (num_blocks, B), True where the weight stays.
+
+    Returns:
+        (num_blocks, B), exactly zero outside `keep`.
+    """
+    _check(weight, fisher_inverse)
+    result = torch.empty_like(weight)
+    chunk = max(1, CHUNK_BYTES // (8 * 3 * weight.shape[1] ** 2))
+    for start in range(0, len(weight), chunk):
+        part = slice(start, start + chunk)
+        w, h, kept = weight[part].double(), fisher_inverse[part].double(), keep[part]
+        gone = (~kept).double()
+        # identity rows and columns for the kept weights leave the removed ones' system alone
+        system = h * gone[:, :, None] * gone[:, None, :] + torch.diag_embed(kept.double())
+        solution = torch.cholesky_solve((w * gone)[:, :, None], torch.linalg.cholesky(system))
+        result[part] = (w - torch.bmm(h, solution).squeeze(2)) * kept
+    return result

@@ -1,0 +1,1 @@
+"""Implementations of the greedy elimination, all with the signature of `cap.kernels.reference.eliminate_blocks`."""

@@ -1,0 +1,52 @@
+"""Keeps pruned weights at zero while a model trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+class Masks:
+    """Keep-masks bound to a model's weights.
+
+    Args:
+        model: The model that trains.
+        masks: {parameter name: boolean mask}, True where the weight is kept; as in `PrunedWeights.masks`.
+
+    Raises:
+        ValueError: If a mask fits no weight of the model.
+    """
+
+    def __init__(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+        weights = dict(model.named_parameters())
+        for name, mask in masks.items():
+            if name not in weights or weights[name].shape != mask.shape:
+                raise ValueError(f"mask {name} of shape {tuple(mask.shape)} fits no weight of the model")
+        self._pairs = {name: (weights[name], mask.to(weights[name].device)) for name, mask in masks.items()}
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Sets every masked weight to zero."""
+        for weight, mask in self._pairs.values():
+            weight.mul_(mask)
+
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Re-applies the masks now and after every step of the optimiser."""
+        self.apply()
+        optimizer.register_step_post_hook(lambda *_: self.apply())
+
+    def check(self) -> None:
+        """Makes sure that the masks hold.
+
+        Raises:
+            RuntimeError: If a masked weight is not zero; it names the layer.
+        """
+        for name, (weight, mask) in self._pairs.items():
+            if moved := int((weight.detach()[~mask] != 0).sum()):
+                raise RuntimeError(f"{moved} masked weights of {name} are not zero: something else wrote to them")
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Returns the masks by name, to be saved with a checkpoint."""
+        return {name: mask for name, (_, mask) in self._pairs.items()}

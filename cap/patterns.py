@@ -1,0 +1,102 @@
+"""Sparsity patterns: which sets of weights may be removed together."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+def _check_sparsity(sparsity: float) -> None:
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity {sparsity} is out of range: it is the fraction of zeros, at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class Unstructured:
+    """Any weight may go.
+
+    Attributes:
+        sparsity: Fraction of zeros, in [0, 1).
+        scope: `global` ranks the weights of all layers together; `layer` gives every layer the same sparsity.
+    """
+
+    sparsity: float
+    scope: str = "global"
+
+    def __post_init__(self) -> None:
+        _check_sparsity(self.sparsity)
+        if self.scope not in ("global", "layer"):
+            raise ValueError(f"unknown scope {self.scope!r}: choose global or layer")
+
+    def __str__(self) -> str:
+        return f"{self.sparsity:g}" if self.scope == "global" else f"{self.sparsity:g}@{self.scope}"
+
+
+@dataclass(frozen=True)
+class NM:
+    """Of every `of` consecutive inputs, `keep` weights stay: 2:4 keeps two of four.
+
+    Attributes:
+        keep: Weights kept in a group, at least 1.
+        of: Size of a group, larger than `keep`.
+    """
+
+    keep: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep < self.of:
+            raise ValueError(f"pattern {self.keep}:{self.of} is not valid: N of N:M is the number kept, 0 < N < M")
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros."""
+        return 1 - self.keep / self.of
+
+    def __str__(self) -> str:
+        return f"{self.keep}:{self.of}"
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of `size` consecutive weights stay or go as a whole.
+
+    Attributes:
+        size: Weights in a block, at least 1.
+        sparsity: Fraction of zeros, in [0, 1).
+    """
+
+    size: int
+    sparsity: float
+
+    def __post_init__(self) -> None:
+        _check_sparsity(self.sparsity)
+        if self.size < 1:
+            raise ValueError(f"block size {self.size} is not valid: it must be at least 1")
+
+    def __str__(self) -> str:
+        return f"{self.sparsity:g}@blocks{self.size}"
+
+
+Pattern = Unstructured | NM | Blocks
+
+
+def parse_pattern(text: str) -> Pattern:
+    """Reads a pattern: `0.75`, `0.75@layer`, `0.75@blocks4` or `2:4`.
+
+    Raises:
+        ValueError: If the text is none of these, or the values are out of range.
+    """
+    if match := re.fullmatch(r"(\d+):(\d+)", text):
+        return NM(int(match[1]), int(match[2]))
+    number, _, suffix = text.partition("@")
+    try:
+        sparsity = float(number)
+    except ValueError:
+        sparsity = float("nan")
+    if sparsity == sparsity:  # a number was read
+        if match := re.fullmatch(r"blocks(\d+)", suffix):
+            return Blocks(int(match[1]), sparsity)
+        if not suffix or suffix in ("global", "layer"):
+            return Unstructured(sparsity, suffix or "global")
+    raise ValueError(f"{text!r} is no pattern: write 0.75, 0.75@layer, 0.75@blocks4 or 2:4")

@@ -1,0 +1,22 @@
+"""Magnitude pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from cap.calibration import Calibration
+from cap.pruner import Pruner, register
+
+
+@register("magnitude")
+class Magnitude(Pruner):
+    """Removes the weights of smallest absolute value (Hagiwara, 1994; Han et al., 2015, arXiv 1506.02626).
+
+    With `Unstructured(s)` all layers are ranked together (GM), with `Unstructured(s, scope="layer")` each alone (UM).
+    """
+
+    def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
+        """Returns |w|; looks at no data."""
+        return {name: weight.abs() for name, weight in self.weights.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from bench.errors import UserError
@@ -23,7 +23,7 @@ def write_checksums() -> None:
     CHECKSUMS.write_text("".join(f"{sha256(p)}  {p.relative_to(ASSETS)}\n" for p in files))
 
 
-@lru_cache(maxsize=None)
+@cache
 def verified(name: str) -> Path:
     """Returns the path of an embedded file after comparing its SHA-256 with the recorded one.
 
@@ -34,7 +34,7 @@ def verified(name: str) -> Path:
         UserError: If the file is missing, unknown or damaged.
     """
     path = ASSETS / name
-    recorded = dict(reversed(line.split(maxsplit=1)) for line in CHECKSUMS.read_text().splitlines())
+    recorded = {line.split()[1]: line.split()[0] for line in CHECKSUMS.read_text().splitlines()}
     if not path.is_file():
         raise UserError(f"{path} is missing: restore it with `git checkout -- {path.name}` in {path.parent}")
     if name not in recorded:

@@ -4,35 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-
-class Augmentation(BaseModel):
-    """Strengths of the random changes made to each training image.
-
-    Attributes:
-        shift: Largest translation, pixels in each direction (whole pixels where nothing is rotated or scaled).
-        rotation: Largest rotation, degrees.
-        scale: Largest relative change of size.
-        flip: Probability of a horizontal flip.
-        jitter: Largest relative change of brightness and of contrast.
-        erasing: Probability that a random rectangle is filled with noise.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    shift: int = 0
-    rotation: float = 0.0
-    scale: float = 0.0
-    flip: float = 0.0
-    jitter: float = 0.0
-    erasing: float = 0.0
-
-
-# The release's light1 (RandAugment of magnitude 0, colour jitter 0.3, no mixup, no erasing) for 28-pixel images: its
-# random resized crop of 8 to 100 % of the area would leave a few pixels, so a shift by up to two pixels stands for it.
-LIGHT1 = Augmentation(shift=2, flip=0.5, jitter=0.3)
+from bench.spec import Augmentation
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import PIL.Image
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.assets import verified
 
+DATASET = "fashion-mnist"
 CLASSES = (
     "T-shirt/top",
     "Trouser",
@@ -56,7 +57,12 @@ class Split:
         yield from zip(images.split(batch_size), labels.split(batch_size), strict=True)
 
 
-@lru_cache(maxsize=None)
+def split_file(split: str) -> str:
+    """Returns where a split's parquet file is, below the embedded assets."""
+    return f"fashion_mnist/{split}-00000-of-00001.parquet"
+
+
+@cache
 def load_split(split: str) -> Split:
     """Reads a split, `train` or `test`, of the embedded Fashion-MNIST.
 
@@ -66,7 +72,7 @@ def load_split(split: str) -> Split:
     from datasets import Dataset, Image, disable_progress_bars
 
     disable_progress_bars()
-    path = verified(f"fashion_mnist/{split}-00000-of-00001.parquet")
+    path = verified(split_file(split))
     rows = Dataset.from_parquet(str(path), keep_in_memory=True).cast_column("image", Image(decode=False))
     encoded = (image["bytes"] for image in rows["image"])
     images = np.stack([np.asarray(PIL.Image.open(io.BytesIO(content))) for content in encoded])  # (n, 28, 28)
@@ -79,3 +85,13 @@ def to_input(images: Tensor, size: int) -> Tensor:
     before, after = (size - images.shape[-1]) // 2, (size - images.shape[-1] + 1) // 2
     scaled = F.pad(scaled, (before, after, before, after))
     return (scaled - MEAN) / STD
+
+
+def check_files() -> None:
+    """Makes sure that both splits are there and whole.
+
+    Raises:
+        UserError: If a file is missing or damaged.
+    """
+    for split in ("train", "test"):
+        verified(split_file(split))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.data import Split, to_input
 
@@ -29,7 +32,7 @@ class Accuracy:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, split: Split, input_size: int, batch_size: int = 500) -> Accuracy:
+def evaluate(model: nn.Module, split: Split, input_size: int, batch_size: int = 250) -> Accuracy:
     """Evaluates a model: sums over samples, divided once at the end.
 
     Args:
@@ -51,3 +54,38 @@ def evaluate(model: nn.Module, split: Split, input_size: int, batch_size: int = 
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
     n = len(split)
     return Accuracy(100 * top1 / n, 100 * top5 / n, loss / n, n)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-adds of one forward pass for one image.
+
+    Attributes:
+        total: Of the whole dense model: layers, convolutions and attention products.
+        layers: {parameter name: multiply-adds of that weight}, for the weights asked for.
+    """
+
+    total: int
+    layers: dict[str, int]
+
+    def sparse(self, sparsities: dict[str, float]) -> int:
+        """Returns the multiply-adds left when each layer skips its zeros: {parameter name: fraction of zeros}."""
+        return round(self.total - sum(self.layers[name] * sparsity for name, sparsity in sparsities.items()))
+
+
+@torch.no_grad()
+def count_macs(model: nn.Module, layers: Iterable[str], image: Tensor) -> Cost:
+    """Counts multiply-adds with torch's own counter; attention runs as plain matrix products, so that it sees them.
+
+    Args:
+        model: The dense model.
+        layers: Names of weights whose share is wanted.
+        image: One input, (1, channels, height, width).
+    """
+    model.eval()
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model(image)
+    root = type(model).__name__
+    flops = {module: sum(counts.values()) for module, counts in counter.get_flop_counts().items()}
+    shares = {name: flops.get(f"{root}.{name.rpartition('.')[0]}", 0) // 2 for name in layers}
+    return Cost(counter.get_total_flops() // 2, shares)

@@ -3,8 +3,8 @@
 from cap import pruners as pruners
 from cap.calibration import Calibration
 from cap.elimination import Elimination, compensate, eliminate
-from cap.fisher import BlockFisher
 from cap.finetune import FinetuneRecipe, finetune
+from cap.fisher import BlockFisher
 from cap.layers import select_layers
 from cap.masks import Masks
 from cap.patterns import NM, Blocks, Pattern, Unstructured, parse_pattern

@@ -86,10 +86,9 @@ class Calibration:
             total = len(self) if num_gradients is None else num_gradients
             if total > len(self):
                 raise ValueError(f"{total} per-sample gradients need as many images, but calibration has {len(self)}")
-            for start in range(0, total, self.batch_size):
-                chosen = slice(start, min(start + self.batch_size, total))
-                images, labels = self.images[chosen].to(device), self.labels[chosen].to(device)
-                yield per_sample_gradients(model, layers, images, labels, self.loss)
+            parts = (self.images[:total].split(self.batch_size), self.labels[:total].split(self.batch_size))
+            for images, labels in zip(*parts, strict=True):
+                yield per_sample_gradients(model, layers, images.to(device), labels.to(device), self.loss)
         else:
             total = max(1, len(self) // self.batch_size) if num_gradients is None else num_gradients
             for chosen in self._batch_indices(total):
@@ -187,6 +186,7 @@ def _weight_gradients(module: nn.Module, inputs: Tensor, flow: Tensor, n: int) -
         n: Number of images.
     """
     if isinstance(module, nn.Conv2d):
+        assert not isinstance(module.padding, str)  # see _has_rule
         groups = module.groups
         columns = F.unfold(inputs, module.kernel_size, module.dilation, module.padding, module.stride)
         columns = columns.view(n, groups, -1, columns.shape[-1])  # (n, groups, in * kh * kw / groups, positions)

@@ -18,14 +18,14 @@ def _names_it_answers_to(name: str) -> list[list[str]]:
 
 
 def select_layers(model: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Parameter]:
-    """Finds the weights whose names match any of the patterns.
+    r"""Finds the weights whose names match any of the patterns.
 
     A pattern that asks for the split weights q, k and v of an attention also selects a fused `qkv`, so that a regular
     expression written for one implementation never misses the other's weights silently.
 
     Args:
         model: Any module.
-        patterns: Regular expressions that must match a whole parameter name, such as `.*(attn.qkv|mlp.fc\\d).weight`.
+        patterns: Regular expressions that must match a whole parameter name, such as `.*(attn.qkv|mlp.fc\d).weight`.
 
     Returns:
         Parameter names to weights of two or more dimensions, in the model's order.

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -158,13 +159,20 @@ def _find(name: str) -> type[Pruner]:
     )
 
 
+def import_file(path: Path) -> ModuleType:
+    """Imports a Python file that is in no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is no Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _load_file(path: Path, class_name: str) -> type[Pruner]:
     if not path.is_file():
         raise ValueError(f"pruner file {path} does not exist")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # a .py file always has both
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = import_file(path)
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Pruner)):
         classes = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Pruner) and v != Pruner]

@@ -21,7 +21,7 @@ from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PILImage
 
 from bench.assets import ASSETS, write_checksums
-from bench.data import CLASSES
+from bench.data import CLASSES, split_file
 
 IMAGES_PER_CLASS = 2700
 
@@ -65,7 +65,7 @@ def main() -> None:
         if split == "train":
             chosen = balanced_subset(labels, IMAGES_PER_CLASS)
             images, labels = images[chosen], labels[chosen]
-        path = ASSETS / "fashion_mnist" / f"{split}-00000-of-00001.parquet"
+        path = ASSETS / split_file(split)
         write_split(images, labels, path)
         print(f"{path}: {len(labels)} images, {path.stat().st_size / 1e6:.2f} MB")
     write_checksums()

@@ -10,7 +10,6 @@ fine-tuned. The test images are used once, for the accuracy that the model's car
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import math
 import time
@@ -25,9 +24,10 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from bench.assets import ASSETS, write_checksums
-from bench.augment import Augmentation, augment, warp
+from bench.augment import augment, warp
 from bench.data import MEAN, STD, Split, load_split, to_input
 from bench.metrics import evaluate
+from bench.spec import Augmentation
 from bench.zoo import EMBEDDED, ModelSpec
 
 STRONG = Augmentation(shift=2, rotation=10, scale=0.1, flip=0.5, jitter=0.2, erasing=0.25)
@@ -77,7 +77,7 @@ RECIPES = {
     "vit": Recipe(epochs=80, lr=1.5e-3),
     "convnext": Recipe(epochs=60, lr=3e-3, drop_path=0.1),
     "xcit": Recipe(epochs=50, lr=1.5e-3),
-    "dino": Recipe(epochs=35, lr=1e-3, drop_path=0.05),
+    "dino": Recipe(epochs=60, lr=1.5e-3, drop_path=0.05),
 }
 
 

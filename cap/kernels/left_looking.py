@@ -11,7 +11,7 @@ CHUNK_BYTES = 2**25  # scratch: what stays in a shared cache
 def eliminate_blocks(weight: Tensor, fisher_inverse: Tensor, quota: int, group: int) -> tuple[Tensor, Tensor]:
     """Removes weights in the order of Algorithm 1 without ever updating the inverse.
 
-    Removing p replaces H by `H - H[:,p] H[p,:] / H_pp`, which is one step of a Cholesky decomposition of H with pivot p.
+    Removing p replaces H by `H - H[:,p] H[p,:] / H_pp`, which is one step of a Cholesky decomposition of H, pivot p.
     With the scaled rows `u_k = H_k[p_k] / sqrt(H_k[p_k, p_k])` kept, the row that the next step needs is
     `H0[p] - sum_k u_k[p] u_k`; beside it only the diagonal and the weights are updated. Arguments and results are those
     of `cap.kernels.reference.eliminate_blocks`.

@@ -21,7 +21,7 @@ def eliminate_blocks(weight: Tensor, fisher_inverse: Tensor, quota: int, group: 
         order: (num_blocks, K), int64: the index of the weight removed k-th; K = B / group * quota.
         loss: (num_blocks, B): the cumulative loss increase at which each weight goes, inf for one that stays.
     """
-    w, h = weight.double(), fisher_inverse.double()  # copies
+    w, h = (tensor.to(torch.float64, copy=True) for tensor in (weight, fisher_inverse))
     num_blocks, size = w.shape
     block = torch.arange(num_blocks, device=w.device)
     order = torch.empty(num_blocks, size // group * quota, dtype=torch.int64, device=w.device)

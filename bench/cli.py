@@ -1,0 +1,287 @@
+"""The `capbench` command."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import pkgutil
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.spec import Sweep, Trial
+    from bench.store import Store
+
+app = App(name="capbench", help="Reproducible benchmark of pruners for vision models.", version_flags=["--version"])
+console = Console()
+errors = Console(stderr=True)
+
+SWEEP_POINTS = "capbench.sweeps"
+Many = Parameter(consume_multiple=True, negative="")
+Profile = Annotated[str, Parameter(help="Which models and data: embedded needs nothing but this repository.")]
+Results = Annotated[Path, Parameter(help="Folder of all results.")]
+Only = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", help="Filter key=value, key one of "
+                 "model, family, pruner; several values for one key are alternatives.")]  # fmt: skip
+Seeds = Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="", help="Only these seeds.")]
+
+
+def sweep_modules() -> dict[str, str]:
+    """Returns the known sweeps: names to modules, from every package of the entry-point group `capbench.sweeps`."""
+    found: dict[str, str] = {}
+    for point in importlib.metadata.entry_points(group=SWEEP_POINTS):
+        package = importlib.import_module(point.value)
+        found |= {info.name: f"{point.value}.{info.name}" for info in pkgutil.iter_modules(package.__path__)}
+    return dict(sorted(found.items()))
+
+
+def load_sweep(name: str) -> Sweep:
+    """Loads a sweep by name, or from a file `path/to/sweep.py`.
+
+    Raises:
+        UserError: If there is no such sweep.
+    """
+    known = sweep_modules()
+    if name in known:
+        module = importlib.import_module(known[name])
+    elif name.endswith(".py") and Path(name).is_file():
+        module = _load_file(name)
+    else:
+        raise UserError(f"unknown sweep {name!r}: choose from {', '.join(known)}, or give a file path/to/sweep.py")
+    return module.SWEEP
+
+
+def _load_file(path: str) -> ModuleType:
+    """Imports a sweep file; what is wrong with it is the user's to mend."""
+    from pydantic import ValidationError
+
+    from cap.pruner import import_file
+
+    try:
+        module = import_file(Path(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{path}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
+        ) from None
+    except Exception as error:  # noqa: BLE001  whatever the file does
+        raise UserError(f"{path}: {type(error).__name__}: {error}") from None
+    if not hasattr(module, "SWEEP"):
+        raise UserError(f"{path} defines no SWEEP: it must have a variable SWEEP of the class bench.spec.Sweep")
+    return module
+
+
+def _select(sweep: str, profile: str, only: tuple[str, ...], seeds: tuple[int, ...]) -> tuple[Sweep, tuple[Trial, ...]]:
+    loaded = load_sweep(sweep)
+    from bench.spec import narrow
+    from bench.zoo import get_model
+
+    for name in dict.fromkeys(trial.model for trial in loaded.trials(profile)):
+        get_model(profile, name)  # refuses unknown ones
+    return loaded, narrow(loaded.trials(profile), only, seeds)
+
+
+def _check_models(trials: tuple[Trial, ...]) -> None:
+    """Finds out about missing or damaged files and patterns that match no layer before any trial runs."""
+    import cap
+    from bench.data import check_files
+    from bench.zoo import get_model
+
+    check_files()
+    for profile, name in dict.fromkeys((trial.profile, trial.model) for trial in trials):
+        spec = get_model(profile, name)
+        cap.select_layers(spec.load(), spec.prunable)
+
+
+@app.command
+def run(
+    sweep: str,
+    *,
+    profile: Profile = "embedded",
+    only: Only = (),
+    seeds: Seeds = (),
+    jobs: int | None = None,
+    results: Results = Path("results"),
+    dry_run: bool = False,
+) -> None:
+    """Run a sweep: only what is not done yet.
+
+    Args:
+        sweep: Name of a sweep (see `capbench list sweeps`), or a file path/to/sweep.py.
+        jobs: Parallel processes; by default one for each core.
+        dry_run: Show what would run, and stop.
+    """
+    loaded, trials = _select(sweep, profile, only, seeds)
+    from bench.cluster import run as run_trials
+    from bench.store import Store
+
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs {jobs} is not valid: give at least 1")
+    store = Store(results, profile, loaded.name)
+    todo = [trial for trial in trials if not store.is_finished(trial.id)]
+    done = len(trials) - len(todo)
+    console.print(f"{loaded.name} ({profile}): {len(trials)} trials, {done} done, {len(todo)} to run", highlight=False)
+    if dry_run:
+        for trial in todo:
+            console.print(f"  {trial.id}  {trial.model} {trial.pruner} seed {trial.seed}", highlight=False)
+        return
+    if todo:
+        store.check_writable()
+        _check_models(tuple(todo))
+        failures = _run_with_progress(todo, results, jobs or len(os.sched_getaffinity(0)), run_trials)
+        _collect(loaded, profile, store)
+        if failures:
+            raise SystemExit(1)
+    else:
+        _collect(loaded, profile, store)
+
+
+def _run_with_progress(todo: list[Trial], results: Path, jobs: int, run_trials) -> int:  # type: ignore[no-untyped-def]
+    """Runs trials under a progress bar, or with a line now and then where the output is no terminal."""
+    failures = 0
+    lines_at = {-(-len(todo) * tenth // 10) for tenth in range(1, 11)}
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=console, disable=not console.is_terminal,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("trials", total=len(todo))
+        finished = 0
+
+        def report(trial: Trial, status: str, error: str | None) -> None:
+            nonlocal failures, finished
+            finished += 1
+            bar.update(task, advance=1, description=f"{trial.model} {trial.pruner} seed {trial.seed}")
+            if status == "failed":
+                failures += 1
+                errors.print(f"failed: {trial.model} {trial.pruner} seed {trial.seed}: {error}", highlight=False)
+            if not console.is_terminal and finished in lines_at:
+                print(f"{finished} of {len(todo)} trials", flush=True)
+
+        try:
+            run_trials(todo, results, jobs, report)
+        except KeyboardInterrupt:
+            errors.print(f"interrupted after {finished} of {len(todo)} trials; run again to go on", highlight=False)
+            raise SystemExit(130) from None
+    return failures
+
+
+def _collect(sweep: Sweep, profile: str, store: Store) -> None:
+    trials = sweep.trials(profile)
+    store.collect([trial.id for trial in trials])
+    missing = [trial for trial in trials if store.status(trial.id) is None]
+    if missing:
+        names = sorted({f"{trial.model}/{trial.pruner}" for trial in missing})
+        console.print(
+            f"{store.collected} lacks {len(missing)} of {len(trials)} trials: {', '.join(names)}", soft_wrap=True
+        )
+
+
+@app.command
+def status(
+    sweep: str,
+    *,
+    profile: Profile = "embedded",
+    only: Only = (),
+    seeds: Seeds = (),
+    results: Results = Path("results"),
+) -> None:
+    """Show for every trial whether it is done, failed or still to run."""
+    loaded, trials = _select(sweep, profile, only, seeds)
+    from bench.store import Store
+
+    store = Store(results, profile, loaded.name)
+    counts: Counter[str] = Counter()
+    for trial in trials:
+        state = store.status(trial.id) or "to run"
+        counts[state] += 1
+        error = f"  {store.error(trial.id)}" if state == "failed" else ""
+        print(f"{trial.id}  {state:8} {trial.model} {trial.pruner} seed {trial.seed}{error}")
+    print(", ".join(f"{number} {state}" for state, number in counts.items()))
+
+
+@app.command
+def table(
+    sweep: str,
+    *,
+    profile: Profile = "embedded",
+    results: Results = Path("results"),
+    into: Path | None = None,
+) -> None:
+    """Print a sweep's table and verdicts and write them as Markdown and CSV.
+
+    Args:
+        sweep: Name of the sweep; its collected results must exist.
+        into: A Markdown document whose marked place receives the compact table.
+    """
+    from bench import report
+    from bench.store import Store
+
+    store = Store(results, profile, sweep)
+    rows = store.read()
+    title = f"{sweep} ({profile})"
+    report.print_report(rows, results, title, console)
+    written = report.write_tables(rows, store, results, title)
+    if into is not None:
+        report.insert(into, sweep, rows)
+        written.append(into)
+    print("written:", ", ".join(map(str, [store.collected, *written])))
+
+
+@app.command
+def plot(sweep: str, *, profile: Profile = "embedded", results: Results = Path("results")) -> None:
+    """Draw a sweep's figures as PNG and SVG."""
+    from bench import report
+    from bench.store import Store
+
+    store = Store(results, profile, sweep)
+    written = report.write_figures(store.read(), store, f"{sweep} ({profile})")
+    print("written:", ", ".join(map(str, written)))
+
+
+@app.command(name="list")
+def list_(what: Literal["pruners", "models", "sweeps"]) -> None:
+    """List pruners with their options, models of every profile, or sweeps."""
+    if what == "pruners":
+        import cap
+
+        for name in cap.available():
+            options = ", ".join(f"{key}={value!r}" for key, value in cap.default_options(name).items())
+            print(f"{name:12} {options}")
+    elif what == "models":
+        from bench.zoo import PROFILES
+
+        for profile, models in PROFILES.items():
+            for name, spec in models.items():
+                print(f"{profile:10} {name:10} {spec.family:10} {spec.timm_name}")
+    else:
+        for name in sweep_modules():
+            loaded = load_sweep(name)
+            sizes = ", ".join(f"{profile}: {len(trials)} trials" for profile, trials in loaded.profiles.items())
+            print(f"{name:12} {loaded.title} ({sizes})")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line; a user's mistake gives one line and exit code 2."""
+    # threads that spin while they wait take the cores from one another where other work runs beside
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except (UserError, CycloptsError) as error:
+        message = " ".join(str(error).split())
+        errors.print(f"capbench: {message}", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Peak memory of a stretch of code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def start_peak(device: torch.device) -> Callable[[], int | None]:
+    """Starts to watch the peak memory.
+
+    Args:
+        device: A CUDA device's allocated memory is watched, otherwise the resident memory of this process.
+
+    Returns:
+        A function that returns the peak since the start in bytes, or None where it cannot be measured.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return lambda: torch.cuda.max_memory_allocated(device)
+    try:
+        _CLEAR.write_text("5")  # resets the high-water mark (Linux, proc(5))
+    except OSError:
+        return lambda: None
+    return _resident_peak
+
+
+def _resident_peak() -> int | None:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return 1024 * int(line.split()[1])
+    return None

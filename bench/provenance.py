@@ -1,0 +1,60 @@
+"""Where a result comes from: commit, versions, hardware."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pyarrow", "datasets")
+
+
+def _git(*arguments: str) -> str | None:
+    """Returns a git command's output in the repository, or None where there is no git or no repository."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@cache
+def commit() -> str | None:
+    """Returns the commit of the code, or None outside a git checkout."""
+    return _git("rev-parse", "HEAD")
+
+
+@cache
+def dirty() -> bool | None:
+    """Returns whether tracked files differ from the commit, results aside; None outside a git checkout."""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude,top)results")
+    return None if changed is None else bool(changed)
+
+
+@cache
+def versions() -> str:
+    """Returns the versions of Python and the packages that matter, as JSON."""
+    found = {"python": platform.python_version()}
+    found |= {package: importlib.metadata.version(package) for package in PACKAGES}
+    return json.dumps(found, sort_keys=True)
+
+
+@cache
+def processor() -> str:
+    """Returns the processor's name."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def host() -> str:
+    """Returns the name of this machine."""
+    return platform.node()

@@ -1,0 +1,100 @@
+"""Turns a sweep's collected results into everything a reader sees: terminal, Markdown, CSV, figures, README."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench import tables
+from bench.errors import UserError
+from bench.store import Store
+
+
+def verdicts(rows: pd.DataFrame) -> list[str]:
+    """Returns the verdicts on the claims that these rows can decide."""
+    return [tables.verdict_c1(tables.summarise(rows)), tables.verdict_c2(rows)]
+
+
+def origin(rows: pd.DataFrame) -> str:
+    """Returns one line that says where the rows come from."""
+    commits = sorted({str(c)[:12] for c in rows["commit"].dropna()}) or ["unknown"]
+    modified = ", with uncommitted changes" if rows["dirty"].fillna(False).any() else ""
+    devices = ", ".join(sorted(rows["device"].dropna().unique()))
+    trials, seeds = rows["trial_id"].nunique(), rows["seed"].nunique()
+    images = int(rows["n_images"].max())
+    return (
+        f"{trials} trials, {seeds} seed{'s' if seeds > 1 else ''}, {images:,} test images; "
+        f"commit {', '.join(commits)}{modified}; {devices}."
+    )
+
+
+def markdown(rows: pd.DataFrame, results: Path, title: str) -> str:
+    """Returns the whole report of a sweep in Markdown."""
+    summary = tables.summarise(rows, tables.read_paper_values(results))
+    lines = [f"# {title}", "", origin(rows), "", *(f"* {verdict}" for verdict in verdicts(rows)), ""]
+    lines += [
+        "Top-1 in percent, mean ± sample standard deviation over n seeds; drop from dense in points and in percent of",
+        "dense; the paper's own value for its model of the family where it is known, else empty.",
+        "",
+        tables.to_markdown(tables.detailed(summary)),
+    ]
+    return "\n".join(lines)
+
+
+def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console) -> None:
+    """Prints the table and the verdicts."""
+    summary = tables.detailed(tables.summarise(rows, tables.read_paper_values(results)))
+    table = Table(title=title, box=box.SIMPLE_HEAD, caption=origin(rows))
+    for column in summary.columns:
+        text = column in ("model", "pruner")
+        table.add_column(column.replace("one-shot ", "one-shot\n").replace("fine-tuned ", "fine-tuned\n"),
+                         justify="left" if text else "right", no_wrap=True)  # fmt: skip
+    previous = None
+    for cells in summary.itertuples(index=False):
+        if previous is not None and cells[:2] != previous:
+            table.add_section()
+        previous = cells[:2]
+        table.add_row(*cells)
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 160), file=console.file)  # a pipe has no width to respect
+    console.print(table)
+    for verdict in verdicts(rows):
+        console.print(verdict, highlight=False)
+
+
+def write_tables(rows: pd.DataFrame, store: Store, results: Path, title: str) -> list[Path]:
+    """Writes the Markdown report and the summary as CSV beside the collected parquet file."""
+    text, values = store.collected.with_suffix(".md"), store.collected.with_suffix(".csv")
+    text.write_text(markdown(rows, results, title))
+    tables.summarise(rows, tables.read_paper_values(results)).to_csv(values, index=False, float_format="%.6g")
+    return [text, values]
+
+
+def write_figures(rows: pd.DataFrame, store: Store, title: str) -> list[Path]:
+    """Draws the figures beside the collected parquet file."""
+    from bench.plots import accuracy_curves
+
+    return accuracy_curves(tables.summarise(rows), title, store.collected.with_suffix(""))
+
+
+def insert(document: Path, name: str, rows: pd.DataFrame) -> None:
+    """Puts the compact table and the verdicts between `<!-- name -->` and `<!-- /name -->` in a Markdown document.
+
+    Raises:
+        UserError: If the document lacks the two marks.
+    """
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, found, rest = document.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise UserError(f"{document} has no place for the table: it needs the lines {begin.strip()} and {end}")
+    table = tables.to_markdown(tables.compact(tables.summarise(rows)))
+    lines = "".join(f"* {verdict}\n" for verdict in verdicts(rows))
+    temporary = document.with_name(f".{document.name}.{os.getpid()}")
+    temporary.write_text(f"{before}{begin}{table}\n{origin(rows)}\n\n{lines}{end}{after}")
+    os.replace(temporary, document)

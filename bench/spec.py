@@ -1,0 +1,229 @@
+"""What a trial, a sweep and a profile are."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from bench.errors import UserError
+
+
+class Spec(BaseModel):
+    """Base of all specifications: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Augmentation(Spec):
+    """Strengths of the random changes made to each training image.
+
+    Attributes:
+        shift: Largest translation, pixels in each direction (whole pixels where nothing is rotated or scaled).
+        rotation: Largest rotation, degrees.
+        scale: Largest relative change of size.
+        flip: Probability of a horizontal flip.
+        jitter: Largest relative change of brightness and of contrast.
+        erasing: Probability that a random rectangle is filled with noise.
+    """
+
+    shift: int = 0
+    rotation: float = 0.0
+    scale: float = 0.0
+    flip: float = 0.0
+    jitter: float = 0.0
+    erasing: float = 0.0
+
+
+# The release's light1 (RandAugment of magnitude 0, colour jitter 0.3, no mixup, no erasing) for 28-pixel images: its
+# random resized crop of 8 to 100 % of the area would leave a few pixels, so a shift by up to two pixels stands for it.
+LIGHT1 = Augmentation(shift=2, flip=0.5, jitter=0.3)
+
+
+class CalibrationSpec(Spec):
+    """The training images that a pruner may see, and what one gradient is.
+
+    Attributes:
+        images: How many training images are drawn.
+        batch_size: Images in one forward pass.
+        gradient: `sample` or `batch`, see `cap.Calibration`.
+    """
+
+    images: int = Field(1024, ge=1)
+    batch_size: int = Field(64, ge=1)
+    gradient: Literal["sample", "batch"] = "sample"
+
+
+class FinetuneSpec(Spec):
+    """Fine-tuning after one-shot pruning; the optimiser's fields are those of `cap.FinetuneRecipe`.
+
+    Attributes:
+        images: Training images in an epoch, drawn anew for each.
+        batch_size: Images in a step.
+    """
+
+    epochs: int = Field(ge=1)
+    images: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    lr_end: float = Field(gt=0)
+    weight_decay: float = 0.03
+    label_smoothing: float = 0.1
+    grad_clip: float = 1.0
+    augmentation: Augmentation = LIGHT1
+
+
+class Trial(Spec):
+    """One pruner on one model with one seed: fitted once, pruned at every pattern.
+
+    Attributes:
+        pruner_options: The pruner's options; those not given take the pruner's defaults, which count in the id.
+        patterns: What `cap.parse_pattern` reads: `0.75`, `2:4`.
+        finetune_at: The patterns after which the model is also fine-tuned.
+    """
+
+    sweep: str
+    profile: str
+    model: str
+    pruner: str
+    pruner_options: dict[str, Any] = {}
+    patterns: tuple[str, ...] = Field(min_length=1)
+    finetune_at: tuple[str, ...] = ()
+    finetune: FinetuneSpec | None = None
+    calibration: CalibrationSpec = CalibrationSpec()
+    seed: int = Field(0, ge=0)
+
+    @field_validator("patterns", "finetune_at")
+    @classmethod
+    def _readable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        import cap
+
+        return tuple(str(cap.parse_pattern(pattern)) for pattern in patterns)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_default_options(cls, values: dict[str, Any]) -> dict[str, Any]:
+        import cap
+
+        options = values.get("pruner_options", {})
+        cap.create(values["pruner"], **options)  # refuses unknown names, options and values
+        return {**values, "pruner_options": {**cap.default_options(values["pruner"]), **options}}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Trial:
+        if self.finetune_at and self.finetune is None:
+            raise ValueError("finetune_at is given, but finetune is not")
+        if stray := set(self.finetune_at) - set(self.patterns):
+            raise ValueError(f"finetune_at has {', '.join(sorted(stray))}, which patterns lacks")
+        wanted = self.pruner_options.get("num_gradients") or 0
+        if self.calibration.gradient == "sample" and wanted > self.calibration.images:
+            raise ValueError(
+                f"{wanted} per-sample gradients need as many calibration images, not {self.calibration.images}"
+            )
+        return self
+
+    @property
+    def id(self) -> str:
+        """The trial's identity: a hash of the canonical JSON of all its values."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def derived_seed(self, purpose: str) -> int:
+        """Returns a seed for one purpose, such as `calibration`; the same for every pruner under this trial's seed."""
+        digest = hashlib.sha256(f"{self.seed}/{purpose}".encode()).digest()
+        return int.from_bytes(digest[:6], "big")
+
+
+def grid(**axes: Any) -> tuple[Trial, ...]:
+    """Returns the trials of a Cartesian product.
+
+    A list is an axis, anything else a constant. An element of an axis that is a dict sets several fields at once; the
+    axis' own name then does not matter. Later axes vary fastest.
+
+    >>> [t.pruner for t in grid(sweep="s", profile="p", model="vit", patterns=("0.5",), pruner=["cap", "magnitude"])]
+    ['cap', 'magnitude']
+    """
+    choices = [
+        [(key, value) for value in (values if isinstance(values, list) else [values])] for key, values in axes.items()
+    ]
+    trials = []
+    for combination in itertools.product(*choices):
+        fields: dict[str, Any] = {}
+        for key, value in combination:
+            fields |= value if isinstance(axes[key], list) and isinstance(value, dict) else {key: value}
+        trials.append(Trial(**fields))
+    return tuple(trials)
+
+
+class Sweep(Spec):
+    """What one table or figure of the paper needs.
+
+    Attributes:
+        name: The sweep's name, which is also that of its results.
+        title: The heading of its table.
+        profiles: For every profile the trials.
+    """
+
+    name: str
+    title: str
+    profiles: dict[str, tuple[Trial, ...]]
+
+    @model_validator(mode="after")
+    def _own_trials(self) -> Sweep:
+        for profile, trials in self.profiles.items():
+            for trial in trials:
+                if (trial.sweep, trial.profile) != (self.name, profile):
+                    raise ValueError(f"a trial of {trial.sweep}/{trial.profile} stands in {self.name}/{profile}")
+        return self
+
+    def trials(self, profile: str) -> tuple[Trial, ...]:
+        """Returns the trials of a profile.
+
+        Raises:
+            UserError: If the sweep has no such profile.
+        """
+        if profile not in self.profiles:
+            raise UserError(f"sweep {self.name!r} has no profile {profile!r}: choose from {', '.join(self.profiles)}")
+        return self.profiles[profile]
+
+
+FILTERS = ("model", "family", "pruner")
+
+
+def narrow(trials: Sequence[Trial], only: Iterable[str] = (), seeds: Sequence[int] | None = None) -> tuple[Trial, ...]:
+    """Keeps the trials that match all filters.
+
+    Args:
+        trials: The trials of one profile.
+        only: Filters `key=value`; several values for one key are alternatives.
+        seeds: The seeds to keep; all by default.
+
+    Raises:
+        UserError: If a key is unknown or a value matches no trial.
+    """
+    from bench.zoo import get_model
+
+    def value_of(trial: Trial, key: str) -> str:
+        return get_model(trial.profile, trial.model).family if key == "family" else getattr(trial, key)
+
+    wanted: dict[str, set[str]] = {}
+    for text in only:
+        key, _, value = text.partition("=")
+        if key not in FILTERS or not value:
+            raise UserError(f"cannot filter by {text!r}: write key=value with a key of {', '.join(FILTERS)}")
+        known = sorted({value_of(trial, key) for trial in trials})
+        if value not in known:
+            raise UserError(f"no trial has {key}={value}: choose from {', '.join(known)}")
+        wanted.setdefault(key, set()).add(value)
+    known_seeds = sorted({trial.seed for trial in trials})
+    if stray := sorted(set(seeds or ()) - set(known_seeds)):
+        raise UserError(f"the sweep has no seed {stray[0]}: choose from {', '.join(map(str, known_seeds))}")
+    return tuple(
+        trial
+        for trial in trials
+        if all(value_of(trial, key) in values for key, values in wanted.items()) and (not seeds or trial.seed in seeds)
+    )

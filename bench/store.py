@@ -1,0 +1,197 @@
+"""Results on disk: one parquet file per trial, written atomically, and their collection into one table."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.errors import UserError
+
+STATUSES = ("done", "skipped", "failed", "timeout", "preempted")
+PHASES = ("dense", "one_shot", "finetuned")
+
+# one row per (trial, pattern, phase); accuracies and drops in percent, sparsities as fractions, times in seconds
+SCHEMA = pa.schema(
+    [
+        ("sweep", pa.string()),
+        ("profile", pa.string()),
+        ("trial_id", pa.string()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("model", pa.string()),
+        ("family", pa.string()),
+        ("timm_name", pa.string()),
+        ("dataset", pa.string()),
+        ("pruner", pa.string()),
+        ("pruner_options", pa.string()),
+        ("pattern", pa.string()),
+        ("sparsity_target", pa.float64()),
+        ("sparsity_prunable", pa.float64()),
+        ("sparsity_model", pa.float64()),
+        ("phase", pa.string()),
+        ("seed", pa.int64()),
+        ("top1", pa.float64()),
+        ("top5", pa.float64()),
+        ("loss", pa.float64()),
+        ("n_images", pa.int64()),
+        ("top1_dense", pa.float64()),
+        ("top1_drop", pa.float64()),
+        ("top1_rel_drop", pa.float64()),
+        ("params_dense", pa.int64()),
+        ("params_nonzero", pa.int64()),
+        ("macs_dense", pa.int64()),
+        ("macs_sparse", pa.int64()),
+        ("fit_seconds", pa.float64()),
+        ("prune_seconds", pa.float64()),
+        ("finetune_seconds", pa.float64()),
+        ("peak_memory_bytes", pa.int64()),
+        ("calibration_images", pa.int64()),
+        ("num_gradients", pa.int64()),
+        ("gradient", pa.string()),
+        ("finetune_epochs", pa.int64()),
+        ("finetune_images", pa.int64()),
+        ("commit", pa.string()),
+        ("dirty", pa.bool_()),
+        ("versions", pa.string()),
+        ("device", pa.string()),
+        ("threads", pa.int64()),
+        ("host", pa.string()),
+        ("started_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+LAYER_SCHEMA = pa.schema(
+    [
+        ("sweep", pa.string()),
+        ("profile", pa.string()),
+        ("trial_id", pa.string()),
+        ("pattern", pa.string()),
+        ("phase", pa.string()),
+        ("layer", pa.string()),
+        ("weights", pa.int64()),
+        ("zeros", pa.int64()),
+        ("sparsity", pa.float64()),
+    ]
+)
+Row = Mapping[str, Any]
+
+
+def _write(rows: Iterable[Row], schema: pa.Schema, path: Path) -> None:
+    """Writes a table under a temporary name and renames it, so that no reader ever sees half a file."""
+    rows = list(rows)
+    if stray := {key for row in rows for key in row} - set(schema.names):
+        raise KeyError(f"columns {sorted(stray)} are not in the schema")
+    _replace(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), path)
+
+
+def _replace(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(table, temporary, compression="zstd")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path} is no readable parquet file ({error}): delete it and run the sweep again") from None
+    if not table.schema.equals(schema):
+        different = sorted({f.name for f in schema} ^ set(table.schema.names)) or ["types"]
+        raise UserError(f"{path} has another schema ({', '.join(different)} differ): delete it and run the sweep again")
+    return table
+
+
+class Store:
+    """The results of one sweep in one profile.
+
+    Args:
+        root: Folder of all results.
+        profile: Name of the profile.
+        sweep: Name of the sweep.
+    """
+
+    def __init__(self, root: Path, profile: str, sweep: str) -> None:
+        self.profile, self.sweep = profile, sweep
+        self.folder = root / profile / sweep  # a file per trial
+        self.collected = root / profile / f"{sweep}.parquet"
+        self.collected_layers = root / profile / f"{sweep}.layers.parquet"
+
+    def check_writable(self) -> None:
+        """Makes sure that results can be written, before any work is done.
+
+        Raises:
+            UserError: If the folder cannot be made or written to.
+        """
+        probe = self.folder / f".probe.{os.getpid()}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"\0" * 4096)
+        except OSError as error:
+            raise UserError(f"cannot write results to {self.folder}: {error.strerror}") from None
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+
+    def path(self, trial_id: str) -> Path:
+        """Returns where a trial's rows are."""
+        return self.folder / f"{trial_id}.parquet"
+
+    def write(self, trial_id: str, rows: Iterable[Row], layer_rows: Iterable[Row]) -> None:
+        """Writes a trial: its layers first, so that a trial whose rows are there is whole."""
+        _write(layer_rows, LAYER_SCHEMA, self.folder / f"{trial_id}.layers.parquet")
+        _write(rows, SCHEMA, self.path(trial_id))
+
+    def status(self, trial_id: str) -> str | None:
+        """Returns the worst status of a trial's rows (the later of STATUSES), or None if it has none.
+
+        Raises:
+            UserError: If the file is damaged or of another schema.
+        """
+        if not self.path(trial_id).exists():
+            return None
+        found = set(_read(self.path(trial_id), SCHEMA)["status"].to_pylist())
+        return max(found, key=STATUSES.index)
+
+    def error(self, trial_id: str) -> str | None:
+        """Returns the error that a failed trial recorded."""
+        messages = _read(self.path(trial_id), SCHEMA)["error"].to_pylist()
+        return next((message for message in messages if message), None)
+
+    def is_finished(self, trial_id: str) -> bool:
+        """Returns whether there is nothing left to run."""
+        return self.status(trial_id) in ("done", "skipped")
+
+    def collect(self, trial_ids: Iterable[str]) -> pd.DataFrame:
+        """Joins the given trials' files, in this order, into one table on disk and returns it.
+
+        Raises:
+            UserError: If none of the trials has run, or a file is damaged or of another schema.
+        """
+        present = [trial_id for trial_id in trial_ids if self.path(trial_id).exists()]
+        if not present:
+            raise UserError(f"no trial of {self.sweep} ({self.profile}) has run yet: capbench run {self.sweep}")
+        rows = pa.concat_tables([_read(self.path(trial_id), SCHEMA) for trial_id in present])
+        layers = [_read(self.folder / f"{trial_id}.layers.parquet", LAYER_SCHEMA) for trial_id in present]
+        _replace(pa.concat_tables(layers), self.collected_layers)
+        _replace(rows, self.collected)
+        return rows.to_pandas()
+
+    def read(self) -> pd.DataFrame:
+        """Returns the collected table.
+
+        Raises:
+            UserError: If there is none, or it is damaged or of another schema.
+        """
+        if not self.collected.exists():
+            raise UserError(f"{self.collected} does not exist: run the sweep first with capbench run {self.sweep}")
+        return _read(self.collected, SCHEMA).to_pandas()

@@ -1,0 +1,210 @@
+"""Runs one trial from start to rows."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import cap
+from bench import provenance
+from bench.augment import augment
+from bench.data import DATASET, Split, load_split, to_input
+from bench.memory import start_peak
+from bench.metrics import Accuracy, Cost, count_macs, evaluate
+from bench.spec import FinetuneSpec, Trial
+from bench.zoo import ModelSpec, get_model
+
+GATE = 0.1  # percentage points; ten of 10,000 images may change sides between processors
+
+
+class GateError(Exception):
+    """The dense model does not reach its recorded accuracy, so nothing that follows would mean anything."""
+
+
+@cache
+def load_dense(profile: str, name: str) -> tuple[nn.Module, Accuracy]:
+    """Loads a dense model and evaluates it; once per process.
+
+    Raises:
+        GateError: If its top-1 differs from the recorded one.
+    """
+    spec = get_model(profile, name)
+    model = spec.load()
+    accuracy = evaluate(model, load_split("test"), spec.input_size)
+    recorded = spec.card()["top1"]
+    if abs(accuracy.top1 - recorded) > GATE:
+        raise GateError(
+            f"{name} reaches {accuracy.top1:.2f} % top-1, but {recorded:.2f} % is recorded for its weights: "
+            "the data, the weights or the libraries are not those it was trained with"
+        )
+    return model, accuracy
+
+
+def finetune_batches(
+    split: Split, how: FinetuneSpec, input_size: int, seed: int, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields the augmented batches of one epoch; the same for the same seed and epoch."""
+    generator = torch.Generator().manual_seed(seed + epoch)
+    order = torch.randperm(len(split), generator=generator)[: how.images]
+    for images, labels in split.batches(how.batch_size, order):
+        yield to_input(augment(images.float() / 255, how.augmentation, generator), input_size), labels
+
+
+def finetune(model: nn.Module, masks: dict[str, Tensor], spec: ModelSpec, how: FinetuneSpec, seed: int) -> None:
+    """Fine-tunes a pruned model in place."""
+    train_set = load_split("train")
+    recipe = cap.FinetuneRecipe(**how.model_dump(exclude={"images", "batch_size", "augmentation"}))
+    steps = -(-min(how.images, len(train_set)) // how.batch_size)
+    torch.manual_seed(seed)
+    cap.finetune(
+        model, masks, lambda epoch: finetune_batches(train_set, how, spec.input_size, seed, epoch), steps, recipe
+    )
+
+
+class Rows:
+    """Collects the rows of one trial; every row carries all that identifies it."""
+
+    def __init__(self, trial: Trial, spec: ModelSpec) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.layer_rows: list[dict[str, Any]] = []
+        self.common: dict[str, Any] = {
+            "sweep": trial.sweep,
+            "profile": trial.profile,
+            "trial_id": trial.id,
+            "status": "done",
+            "model": trial.model,
+            "family": spec.family,
+            "timm_name": spec.timm_name,
+            "dataset": DATASET,
+            "pruner": trial.pruner,
+            "pruner_options": json.dumps(trial.pruner_options, sort_keys=True),
+            "seed": trial.seed,
+            "calibration_images": trial.calibration.images,
+            "gradient": trial.calibration.gradient,
+            "commit": provenance.commit(),
+            "dirty": provenance.dirty(),
+            "versions": provenance.versions(),
+            "device": provenance.processor(),
+            "threads": torch.get_num_threads(),
+            "host": provenance.host(),
+            "started_at": datetime.now(timezone.utc),
+        }
+
+    def add(self, **values: Any) -> None:
+        """Adds a row without measurements of a model, such as a failure."""
+        self.rows.append({**self.common, **values})
+
+    def measure(
+        self, model: nn.Module, accuracy: Accuracy, dense: Accuracy, layers: list[str], cost: Cost, **values: Any
+    ) -> None:
+        """Adds the row of one state of the model, and its layers' sparsities."""
+        weights = {name: model.get_parameter(name) for name in layers}
+        zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
+        sparsities = {name: zeros[name] / weight.numel() for name, weight in weights.items()}
+        total = sum(p.numel() for p in model.parameters())
+        nonzero = sum(int(p.count_nonzero()) for p in model.parameters())
+        drop = dense.top1 - accuracy.top1
+        self.add(
+            sparsity_prunable=sum(zeros.values()) / sum(weight.numel() for weight in weights.values()),
+            sparsity_model=1 - nonzero / total,
+            top1=accuracy.top1,
+            top5=accuracy.top5,
+            loss=accuracy.loss,
+            n_images=accuracy.n_images,
+            top1_dense=dense.top1,
+            top1_drop=drop,
+            top1_rel_drop=100 * drop / dense.top1,
+            params_dense=total,
+            params_nonzero=nonzero,
+            macs_dense=cost.total,
+            macs_sparse=cost.sparse(sparsities),
+            **values,
+        )
+        identity = {key: self.common[key] for key in ("sweep", "profile", "trial_id")}
+        self.layer_rows += [
+            {
+                **identity,
+                "pattern": values.get("pattern"),
+                "phase": values["phase"],
+                "layer": name,
+                "weights": weight.numel(),
+                "zeros": zeros[name],
+                "sparsity": sparsities[name],
+            }
+            for name, weight in weights.items()
+        ]
+
+
+def run_trial(trial: Trial) -> Rows:
+    """Runs a trial: dense gate, calibration, fit, then for each pattern prune, evaluate, fine-tune, evaluate.
+
+    Raises:
+        GateError: If the dense model does not reach its recorded accuracy.
+        ValueError: If the pruner cannot do what the trial asks for.
+    """
+    spec = get_model(trial.profile, trial.model)
+    rows = Rows(trial, spec)
+    model, dense = load_dense(trial.profile, trial.model)
+    test_set = load_split("test")
+    layers = cap.select_layers(model, spec.prunable)
+    cost = count_macs(model, layers, to_input(test_set.images[:1], spec.input_size))
+    rows.measure(model, dense, dense, list(layers), cost, phase="dense", sparsity_target=0.0)
+
+    chosen = load_split("train").subset(trial.calibration.images, trial.derived_seed("calibration"))
+    calibration = cap.Calibration(
+        to_input(chosen.images, spec.input_size),
+        chosen.labels,
+        batch_size=trial.calibration.batch_size,
+        gradient=trial.calibration.gradient,
+        seed=trial.derived_seed("calibration order"),
+    )
+    torch.manual_seed(trial.derived_seed("pruner"))
+    pruner = cap.create(trial.pruner, **trial.pruner_options)
+    peak = start_peak(next(model.parameters()).device)
+    start = time.perf_counter()
+    pruner.fit(model, layers, calibration)
+    fitted = {
+        "fit_seconds": time.perf_counter() - start,
+        "peak_memory_bytes": peak(),
+        "num_gradients": trial.pruner_options.get("num_gradients"),
+    }
+
+    for text in trial.patterns:
+        pattern = cap.parse_pattern(text)
+        about = {**fitted, "pattern": text, "sparsity_target": pattern.sparsity}
+        if reason := pruner.supports(pattern):
+            rows.add(**about, phase="one_shot", status="skipped", error=reason)
+            continue
+        start = time.perf_counter()
+        pruned = pruner.prune(pattern)
+        about["prune_seconds"] = time.perf_counter() - start
+        candidate = copy.deepcopy(model)
+        pruned.apply_to(candidate)
+        accuracy = evaluate(candidate, test_set, spec.input_size)
+        rows.measure(candidate, accuracy, dense, list(layers), cost, **about, phase="one_shot")
+        if text in trial.finetune_at and trial.finetune is not None:
+            start = time.perf_counter()
+            finetune(candidate, pruned.masks, spec, trial.finetune, trial.derived_seed("fine-tune"))
+            about |= {
+                "finetune_seconds": time.perf_counter() - start,
+                "finetune_epochs": trial.finetune.epochs,
+                "finetune_images": trial.finetune.epochs * trial.finetune.images,
+            }
+            accuracy = evaluate(candidate, test_set, spec.input_size)
+            rows.measure(candidate, accuracy, dense, list(layers), cost, **about, phase="finetuned")
+    return rows
+
+
+def failed_rows(trial: Trial, error: BaseException) -> Rows:
+    """Returns the one row that records a failure."""
+    rows = Rows(trial, get_model(trial.profile, trial.model))
+    rows.add(status="failed", error=f"{type(error).__name__}: {error}")
+    return rows

@@ -1,0 +1,69 @@
+"""All that can be done here, each in an environment that nox sets up: `nox --list`."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "tests"]
+
+
+def install(session: nox.Session, *extras: str) -> None:
+    """Installs this project with the pinned versions."""
+    target = f".[{','.join(extras)}]" if extras else "."
+    session.install("--constraint", "constraints.txt", "--editable", target)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format, lint and type check."""
+    install(session, "lint", "tests")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments go to pytest."""
+    install(session, "tests")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def reproduce_table1(session: nox.Session) -> None:
+    """Run what is missing of Table 1 on the embedded profile, print it, draw its figures.
+
+    Arguments go to `capbench run table1`, such as `--only model=vit --seeds 0`.
+    """
+    install(session)
+    session.run("capbench", "run", "table1", "--profile", "embedded", *session.posargs)
+    session.run("capbench", "plot", "table1")
+    session.run("capbench", "table", "table1")
+
+
+@nox.session
+def train_zoo(session: nox.Session) -> None:
+    """Train the embedded models from the embedded training images (`-- --model vit` for one of them)."""
+    install(session, "training")
+    session.run("python", "-m", "bench.embedded.train_zoo", *session.posargs)
+
+
+@nox.session
+def embed_data(session: nox.Session) -> None:
+    """Make the embedded data set from the four original Fashion-MNIST files (`-- --source DIR`)."""
+    install(session)
+    session.run("python", "-m", "bench.embedded.make_data", *session.posargs)
+
+
+@nox.session
+def constraints(session: nox.Session) -> None:
+    """Pin every version anew, for all supported versions of Python."""
+    session.install("uv")
+    session.run(
+        "uv", "pip", "compile", "pyproject.toml", "--all-extras", "--universal", "--python-version", "3.10",
+        "--no-emit-index-url", "--no-annotate", "--no-header", "--upgrade", "--output-file", "constraints.txt",
+        *session.posargs,
+    )  # fmt: skip

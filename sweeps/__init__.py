@@ -1,0 +1,1 @@
+"""What to run: one file per table or figure, each with a `SWEEP`."""

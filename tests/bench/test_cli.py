@@ -1,0 +1,192 @@
+"""The command line, end to end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from bench import assets, cli
+from bench.store import SCHEMA
+
+TINY = """
+from bench.spec import FinetuneSpec, Sweep, grid
+
+SWEEP = Sweep(
+    name="tiny",
+    title="Tiny",
+    profiles={
+        "embedded": grid(
+            sweep="tiny", profile="embedded", model=["vit"], seed=[0],
+            pruner=[
+                {"pruner": "magnitude"},
+                {"pruner": "cap", "pruner_options": {"block_size": 32, "num_gradients": 64}},
+            ],
+            patterns=("0.75",), finetune_at=("0.75",), calibration={"images": 64},
+            finetune=FinetuneSpec(epochs=1, images=64, batch_size=32, lr=1e-4, lr_end=1e-5),
+        )
+    },
+)
+"""
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Runs a command that must fail as a user's mistake, and returns its one line."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(list(arguments))
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1, error
+    return error
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The tiny sweep, run in two processes: its file and its results folder."""
+    folder = tmp_path_factory.mktemp("tiny")
+    sweep, results = folder / "tiny.py", folder / "results"
+    sweep.write_text(TINY)
+    cli.main(["run", str(sweep), "--results", str(results), "--jobs", "2"])
+    return str(sweep), str(results)
+
+
+def test_rows(finished: tuple[str, str]) -> None:
+    rows = pd.read_parquet(Path(finished[1]) / "embedded/tiny.parquet")
+    assert list(rows.columns) == SCHEMA.names
+    assert rows[["pruner", "phase"]].values.tolist() == [
+        [pruner, phase] for pruner in ("magnitude", "cap") for phase in ("dense", "one_shot", "finetuned")
+    ]
+    pruned = rows[rows["phase"] != "dense"]
+    assert (rows["status"] == "done").all()
+    assert pruned["sparsity_prunable"].tolist() == [0.75] * 4
+    assert (pruned["params_nonzero"] < 0.3 * pruned["params_dense"]).all()
+    assert (pruned["macs_sparse"] < 0.4 * pruned["macs_dense"]).all()
+    assert (rows["n_images"] == 10_000).all()
+    assert rows["top1_drop"].tolist() == pytest.approx((rows["top1_dense"] - rows["top1"]).tolist())
+    assert rows["trial_id"].nunique() == 2
+    assert (pruned["fit_seconds"] > 0).all()
+    assert pruned["finetune_seconds"].notna().tolist() == [False, True] * 2
+    assert rows["commit"].notna().all()
+    one_shot = pruned[pruned["phase"] == "one_shot"].set_index("pruner")["top1"]
+    assert one_shot["cap"] > one_shot["magnitude"]
+    layers = pq.read_table(Path(finished[1]) / "embedded/tiny.layers.parquet").to_pandas()
+    assert set(layers["weights"]) == {64 * 64, 3 * 64 * 64, 4 * 64 * 64}
+    assert len(layers) == 6 * 16
+    sums = layers.groupby(["trial_id", "phase"])["zeros"].sum()
+    assert set(sums) == {0, round(0.75 * 16 * 12288)}
+
+
+def test_what_is_done_is_not_run_again(finished, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep, results = finished
+    before = {path: path.stat().st_mtime_ns for path in Path(results).glob("embedded/tiny/*")}
+    cli.main(["run", sweep, "--results", results])
+    assert "2 trials, 2 done, 0 to run" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in Path(results).glob("embedded/tiny/*")}
+    cli.main(["status", sweep, "--results", results])
+    assert "2 done" in capsys.readouterr().out
+
+
+def test_table_and_plot(finished, capsys: pytest.CaptureFixture[str]) -> None:
+    results = Path(finished[1])
+    (results / "paper_values.csv").write_text("family,paper_model,pruner,sparsity,phase,top1,source\n")
+    cli.main(["table", "tiny", "--results", str(results)])
+    cli.main(["plot", "tiny", "--results", str(results)])
+    out = capsys.readouterr().out
+    assert "C1" in out
+    assert "C2" in out
+    assert {path.name for path in (results / "embedded").iterdir() if path.is_file()} == {
+        "tiny.parquet", "tiny.layers.parquet", "tiny.md", "tiny.csv", "tiny.png", "tiny.svg",
+    }  # fmt: skip
+
+
+def test_a_failing_pruner_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.py").write_text(
+        "import cap\nclass Broken(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
+        "        raise ZeroDivisionError('half way')\n"
+    )
+    text = TINY.replace('{"pruner": "cap"', f'{{"pruner": "{tmp_path}/broken.py:Broken"}}, {{"pruner": "cap"')
+    (tmp_path / "tiny.py").write_text(text)
+    results = tmp_path / "results"
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["run", str(tmp_path / "tiny.py"), "--results", str(results), "--jobs", "1"])
+    assert stopped.value.code == 1
+    assert "ZeroDivisionError: half way" in capsys.readouterr().err
+    rows = pd.read_parquet(results / "embedded/tiny.parquet")
+    assert rows["status"].value_counts().to_dict() == {"done": 6, "failed": 1}
+    cli.main(["status", str(tmp_path / "tiny.py"), "--results", str(results)])
+    assert "2 done, 1 failed" in capsys.readouterr().out
+    cli.main(["run", str(tmp_path / "tiny.py"), "--results", str(results), "--dry-run"])
+    assert "3 trials, 2 done, 1 to run" in capsys.readouterr().out
+
+
+def test_mistakes_give_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for arguments, message in [
+        (["run", "tabel1"], "unknown sweep 'tabel1': choose from table1"),
+        (["run", "table1", "--only", "model=resnet"], "choose from convnext, dino, vit, xcit"),
+        (["run", "table1", "--only", "pruner=obs"], "choose from cap, magnitude, woodfisher"),
+        (["run", "table1", "--only", "vit"], "write key=value"),
+        (["run", "table1", "--seeds", "0", "9"], "no seed 9: choose from 0, 1, 2"),
+        (["run", "table1", "--seeds", "x"], "--seeds"),
+        (["run", "table1", "--profile", "laptop"], "no profile 'laptop'"),
+        (["run", "table1", "--jobs", "0"], "--jobs 0"),
+        (["run", "table1", "--colour"], "--colour"),
+        (["table", "table1", "--results", str(tmp_path)], "does not exist"),
+        (["list", "cats"], "pruners"),
+    ]:
+        assert message in fails(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"pruner": "cap"', '"pruner": "capp"', "unknown pruner 'capp': choose from cap"),
+        ('"block_size": 32', '"blocksize": 32', "its options are block_size"),
+        ('("0.75",), f', '("1.75",), f', "sparsity 1.75 is out of range"),
+        ('model=["vit"]', 'model=["vti"]', "unknown model 'vti' in profile 'embedded': choose from"),
+        ("import FinetuneSpec", "import Finetune", "Finetune"),
+    ],
+)
+def test_mistakes_in_a_sweep_file(capsys, tmp_path: Path, old: str, new: str, message: str) -> None:
+    (tmp_path / "tiny.py").write_text(TINY.replace(old, new))
+    assert message in fails(capsys, "run", str(tmp_path / "tiny.py"), "--results", str(tmp_path / "results"))
+    assert not (tmp_path / "results").exists()
+
+
+def test_results_of_another_schema(capsys, finished, tmp_path: Path) -> None:
+    results = tmp_path / "embedded"
+    results.mkdir()
+    pd.DataFrame({"accuracy": [1.0]}).to_parquet(results / "tiny.parquet")
+    assert "another schema" in fails(capsys, "table", "tiny", "--results", str(tmp_path))
+
+
+def test_damaged_weights_are_found_before_work(capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    copy = tmp_path / "embedded"
+    shutil.copytree(assets.ASSETS, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    content = bytearray((copy / "zoo/vit.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copy / "zoo/vit.safetensors").write_bytes(content)
+    monkeypatch.setattr(assets, "ASSETS", copy)
+    assets.verified.cache_clear()
+    error = fails(capsys, "run", "table1", "--only", "model=vit", "--results", str(tmp_path / "results"))
+    monkeypatch.undo()
+    assets.verified.cache_clear()
+    assert "vit.safetensors is damaged" in error
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    for what, expected in (("pruners", "block_size=192"), ("models", "xcit_small_12_p8_224"), ("sweeps", "36 trials")):
+        cli.main(["list", what])
+        assert expected in capsys.readouterr().out
+
+
+def test_the_installed_command_exits_with_2() -> None:
+    done = subprocess.run([sys.executable, "-m", "bench.cli", "run", "nothing"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+import cap
+from cap.kernels import left_looking, reference
+
+
+def problem(num_blocks: int, size: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Random weights (num_blocks, size), Fisher blocks and their inverses."""
+    generator = torch.Generator().manual_seed(seed)
+    g = torch.randn(num_blocks, 2 * size, size, generator=generator, dtype=torch.float64)
+    fisher = g.transpose(1, 2) @ g / (2 * size) + 1e-3 * torch.eye(size, dtype=torch.float64)
+    weight = torch.randn(num_blocks, size, generator=generator, dtype=torch.float64)
+    return weight, fisher, torch.linalg.inv(fisher)
+
+
+def best_weights(weight: torch.Tensor, fisher: torch.Tensor, removed: list[int]) -> torch.Tensor:
+    """Minimises 1/2 (x - w)^T F (x - w) subject to x = 0 on the removed set, by solving for the rest."""
+    stay = [j for j in range(len(weight)) if j not in removed]
+    x = torch.zeros_like(weight)
+    if stay:
+        right = fisher[stay][:, removed] @ weight[removed]
+        x[stay] = weight[stay] + torch.linalg.solve(fisher[stay][:, stay], right)
+    return x
+
+
+def rise(weight: torch.Tensor, fisher: torch.Tensor, removed: list[int]) -> float:
+    change = best_weights(weight, fisher, removed) - weight
+    return float(change @ fisher @ change / 2)
+
+
+def brute_force(weight: torch.Tensor, fisher: torch.Tensor, quota: int = 1, group: int = 1) -> tuple[list, list]:
+    """Greedy OBS with the constrained problem solved from scratch for every candidate at every removal."""
+    removed: list[int] = []
+    losses = [float("inf")] * len(weight)
+    while True:
+        gone = [sum(j // group == g for j in removed) for g in range(len(weight) // group)]
+        candidates = [j for j in range(len(weight)) if j not in removed and gone[j // group] < quota]
+        if not candidates:
+            return removed, losses
+        best = min(candidates, key=lambda j: rise(weight, fisher, [*removed, j]))
+        removed.append(best)
+        losses[best] = rise(weight, fisher, removed)
+
+
+@pytest.mark.parametrize("kernel", [reference, left_looking])
+@pytest.mark.parametrize(("quota", "group"), [(1, 1), (2, 4), (3, 4), (4, 8)])
+def test_kernels_equal_brute_force(kernel, quota: int, group: int) -> None:
+    weight, fisher, inverse = problem(3, 8)
+    order, loss = kernel.eliminate_blocks(weight, inverse, quota, group)
+    for block in range(3):
+        removed, losses = brute_force(weight[block], fisher[block], quota, group)
+        assert order[block].tolist() == removed
+        torch.testing.assert_close(loss[block], torch.tensor(losses, dtype=torch.float64), rtol=1e-8, atol=1e-10)
+
+
+def test_kernels_agree_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, _, inverse = problem(9, 24, seed=3)
+    whole = reference.eliminate_blocks(weight, inverse, 1, 1)
+    monkeypatch.setattr(left_looking, "CHUNK_BYTES", 1)
+    parts = left_looking.eliminate_blocks(weight, inverse, 1, 1)
+    assert parts[0].equal(whole[0])
+    torch.testing.assert_close(parts[1], whole[1])
+
+
+def test_ties_and_zeros_go_by_position() -> None:
+    weight = torch.tensor([[1.0, 0.0, 1.0, 0.0, 1.0]])
+    for kernel in (reference, left_looking):
+        order, loss = kernel.eliminate_blocks(weight, torch.eye(5)[None], 1, 1)
+        assert order.tolist() == [[1, 3, 0, 2, 4]]
+        assert loss.tolist() == [[0.5, 0, 1.0, 0, 1.5]]
+
+
+def test_cumulative_loss_never_falls() -> None:
+    weight, _, inverse = problem(4, 16, seed=1)
+    order, loss = cap.eliminate(weight, inverse)
+    assert (loss.gather(1, order).diff(dim=1) >= 0).all()
+
+
+def test_compensation_is_optimal_for_any_mask() -> None:
+    weight, fisher, inverse = problem(5, 12, seed=2)
+    keep = torch.rand(5, 12, generator=torch.Generator().manual_seed(0)) < 0.5
+    keep[0], keep[1] = True, False
+    ours = cap.compensate(weight, inverse, keep)
+    assert (ours[~keep] == 0).all()
+    assert ours[0].equal(weight[0])
+    for block in range(5):
+        theirs = best_weights(weight[block], fisher[block], (~keep[block]).nonzero().flatten().tolist())
+        torch.testing.assert_close(ours[block], theirs)
+
+
+def test_shapes_are_checked() -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        cap.eliminate(torch.zeros(2, 4), torch.zeros(2, 4, 3))
+    with pytest.raises(ValueError, match="multiple of 4"):
+        cap.eliminate(torch.ones(1, 6), torch.eye(6)[None], cap.NM(2, 4))

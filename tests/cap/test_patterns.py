@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cap import NM, Blocks, Unstructured, parse_pattern
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("0.75", Unstructured(0.75)),
+        ("0", Unstructured(0.0)),
+        ("0.5@layer", Unstructured(0.5, scope="layer")),
+        ("0.5@blocks4", Blocks(4, 0.5)),
+        ("2:4", NM(2, 4)),
+        ("4:8", NM(4, 8)),
+    ],
+)
+def test_parse(text: str, pattern: object) -> None:
+    assert parse_pattern(text) == pattern
+    assert parse_pattern(str(pattern)) == pattern
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "1.0", "-0.1", "nan", "4:2", "0:4", "4:4", "half", "0.5@rows", "0.5@blocks0"]
+)
+def test_what_is_no_pattern_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"pattern|sparsity|block size"):
+        parse_pattern(text)
+
+
+@given(st.floats(max_value=0, exclude_max=True) | st.floats(min_value=1))
+def test_sparsity_is_a_fraction(sparsity: float) -> None:
+    with pytest.raises(ValueError, match="fraction of zeros"):
+        Unstructured(sparsity)
+
+
+def test_n_of_nm_is_the_number_kept() -> None:
+    assert NM(1, 4).sparsity == 0.75
+
+
+def test_scope_is_checked() -> None:
+    with pytest.raises(ValueError, match="global or layer"):
+        Unstructured(0.5, scope="row")

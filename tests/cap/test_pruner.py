@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import cap
+
+FILE = """
+import cap
+
+class Mine(cap.Pruner):
+    def __init__(self, sign: float = 1.0) -> None:
+        self.sign = sign
+
+    def scores(self, model, layers, calibration):
+        return {name: self.sign * weight.abs() for name, weight in self.weights.items()}
+"""
+
+
+def test_unknown_pruner_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"unknown pruner 'capp': choose from cap, magnitude, woodfisher"):
+        cap.create("capp")
+
+
+def test_unknown_option_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'cap' has no option blocksize: its options are block_size=192"):
+        cap.create("cap", blocksize=3)
+
+
+def test_a_pruner_from_a_file(tmp_path: Path, model, layers, calibration) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    pruner = cap.create(f"{path}:Mine", sign=2.0)
+    theirs = cap.create("magnitude").fit(model, layers, calibration).prune(cap.Unstructured(0.3))
+    ours = pruner.fit(model, layers, calibration).prune(cap.Unstructured(0.3))
+    assert all(mask.equal(theirs.masks[name]) for name, mask in ours.masks.items())
+    with pytest.raises(ValueError, match="it has Mine"):
+        cap.create(f"{path}:Other")
+    with pytest.raises(ValueError, match="does not exist"):
+        cap.create(f"{tmp_path}/none.py:Mine")
+
+
+def test_names_are_unique() -> None:
+    with pytest.raises(ValueError, match="taken"):
+
+        @cap.register("cap")
+        class Other(cap.Pruner):
+            def scores(self, model, layers, calibration):
+                return {}
+
+
+def test_prune_before_fit_and_unsupported_pattern(model, layers, calibration) -> None:
+    with pytest.raises(RuntimeError, match="call fit"):
+        cap.create("magnitude").prune(cap.Unstructured(0.5))
+    with pytest.raises(ValueError, match="no layers"):
+        cap.create("magnitude").fit(model, {}, calibration)
+    pruner = cap.create("cap", block_size=8).fit(model, layers, calibration)
+    with pytest.raises(ValueError, match="not blocks of them"):
+        pruner.prune(cap.Blocks(4, 0.5))
+
+
+def test_cap_beats_woodfisher_on_its_own_objective(model, layers, calibration) -> None:
+    """The quadratic form that both minimise is lower for CAP's weights, where interactions among the removed count."""
+    options = {"block_size": 16, "damp": 1e-4}
+    pruners = {name: cap.create(name, **options).fit(model, layers, calibration) for name in ("cap", "woodfisher")}
+
+    def rise(name: str, sparsity: float) -> float:
+        pruned = pruners[name].prune(cap.Unstructured(sparsity, scope="layer"))
+        total = 0.0
+        for layer, inverse in pruners[name].inverses.items():
+            change = (pruned.weights[layer] - layers[layer]).detach().reshape(-1, 16, 1).double()
+            total += float((change.transpose(1, 2) @ torch.linalg.inv(inverse) @ change).sum() / 2)
+        return total
+
+    for sparsity in (0.5, 0.75, 0.9):
+        assert rise("cap", sparsity) < rise("woodfisher", sparsity)
+
+
+def test_predicted_loss_is_that_of_the_weights(model, layers, calibration) -> None:
+    """CAP's cumulative loss at its last removal is the quadratic form at the pruned weights."""
+    pruner = cap.create("cap", block_size=16, damp=1e-4).fit(model, layers, calibration)
+    pruned = pruner.prune(cap.Unstructured(0.6))
+    for name, inverse in pruner.inverses.items():
+        change = (pruned.weights[name] - layers[name]).detach().reshape(-1, 16, 1).double()
+        actual = (change.transpose(1, 2) @ torch.linalg.inv(inverse) @ change).flatten() / 2
+        gone = ~pruned.masks[name].reshape(-1, 16)
+        predicted = (pruner.importance[name].reshape(-1, 16) * gone).max(dim=1).values
+        torch.testing.assert_close(actual, predicted, rtol=1e-4, atol=1e-9)

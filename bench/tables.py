@@ -154,10 +154,11 @@ def verdict_c2(rows: pd.DataFrame) -> str:
     by_sparsity = lead.groupby("sparsity_target").mean()
     numbers = ", ".join(f"{100 * s:g} %: {value:+.2f}" for s, value in by_sparsity.items())
     first = lead > 0
+    rivals = [label(pruner) for pruner in means.columns if pruner != "cap"]
     return (
-        f"C2 (CAP beats {' and '.join(label(p) for p in means.columns if p != 'cap')} one-shot): {_extent(first)}, "
-        f"CAP's mean is the highest in {first.sum()} of {len(first)} cells. Lead over the best other pruner in points of "
-        f"top-1, mean over models: {numbers}; smallest {lead.min():+.2f}, largest {lead.max():+.2f}."
+        f"C2 (CAP beats {' and '.join(rivals)} one-shot): {_extent(first)}, CAP's mean is the highest in "
+        f"{first.sum()} of {len(first)} cells. Lead over the best other pruner in points of top-1, mean over models: "
+        f"{numbers}; smallest {lead.min():+.2f}, largest {lead.max():+.2f}."
     )
 
 

@@ -54,7 +54,8 @@ def test_derived_seeds_differ_by_purpose_and_seed_but_not_by_pruner() -> None:
 
 def test_grid_is_a_product() -> None:
     constants = {key: value for key, value in BASE.items() if key not in ("pruner", "model")}
-    trials = grid(**constants, model=["vit", "dino"], which=[{"pruner": "cap", "pruner_options": {"damp": 1e-7}}, {"pruner": "magnitude"}])  # fmt: skip
+    pruners = [{"pruner": "cap", "pruner_options": {"damp": 1e-7}}, {"pruner": "magnitude"}]
+    trials = grid(**constants, model=["vit", "dino"], which=pruners)
     assert [(t.model, t.pruner) for t in trials] == [
         ("vit", "cap"), ("vit", "magnitude"), ("dino", "cap"), ("dino", "magnitude"),
     ]  # fmt: skip

@@ -45,7 +45,8 @@ def test_a_broken_expression_is_named(deit: nn.Module) -> None:
 
 @pytest.mark.parametrize(
     ("name", "pattern", "count"),
-    [("convnext_tiny", r".*(downsample.1|fc\d).weight", 3 + 18 * 2), ("resnet50d", r".*(conv1.(3|6)|layer\d.\d.(conv\d|downsample.1)).weight", 54)],
+    [("convnext_tiny", r".*(downsample.1|fc\d).weight", 3 + 18 * 2),
+     ("resnet50d", r".*(conv1.(3|6)|layer\d.\d.(conv\d|downsample.1)).weight", 54)],
 )  # fmt: skip
 def test_paper_patterns_on_convolutional_models(name: str, pattern: str, count: int) -> None:
     model = timm.create_model(name)

@@ -103,6 +103,15 @@ def _check_models(trials: tuple[Trial, ...]) -> None:
         cap.select_layers(spec.load(), spec.prunable)
 
 
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from None
+
+
 @app.command
 def run(
     sweep: str,
@@ -111,6 +120,7 @@ def run(
     only: Only = (),
     seeds: Seeds = (),
     jobs: int | None = None,
+    device: str = "cpu",
     results: Results = Path("results"),
     dry_run: bool = False,
 ) -> None:
@@ -119,14 +129,15 @@ def run(
     Args:
         sweep: Name of a sweep (see `capbench list sweeps`), or a file path/to/sweep.py.
         jobs: Parallel processes; by default one for each core.
+        device: The torch device of all trials: cpu, cuda, cuda:1, ...
         dry_run: Show what would run, and stop.
     """
     loaded, trials = _select(sweep, profile, only, seeds)
-    from bench.cluster import run as run_trials
     from bench.store import Store
 
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs {jobs} is not valid: give at least 1")
+    _check_device(device)
     store = Store(results, profile, loaded.name)
     todo = [trial for trial in trials if not store.is_finished(trial.id)]
     done = len(trials) - len(todo)
@@ -138,7 +149,7 @@ def run(
     if todo:
         store.check_writable()
         _check_models(tuple(todo))
-        failures = _run_with_progress(todo, results, jobs or len(os.sched_getaffinity(0)), run_trials)
+        failures = _run_with_progress(todo, results, jobs or len(os.sched_getaffinity(0)), device)
         _collect(loaded, profile, store)
         if failures:
             raise SystemExit(1)
@@ -146,8 +157,10 @@ def run(
         _collect(loaded, profile, store)
 
 
-def _run_with_progress(todo: list[Trial], results: Path, jobs: int, run_trials) -> int:  # type: ignore[no-untyped-def]
+def _run_with_progress(todo: list[Trial], results: Path, jobs: int, device: str) -> int:
     """Runs trials under a progress bar, or with a line now and then where the output is no terminal."""
+    from bench.cluster import run as run_trials
+
     failures = 0
     lines_at = {-(-len(todo) * tenth // 10) for tenth in range(1, 11)}
     bar = Progress(
@@ -169,7 +182,7 @@ def _run_with_progress(todo: list[Trial], results: Path, jobs: int, run_trials) 
                 print(f"{finished} of {len(todo)} trials", flush=True)
 
         try:
-            run_trials(todo, results, jobs, report)
+            run_trials(todo, results, jobs, device, report)
         except KeyboardInterrupt:
             errors.print(f"interrupted after {finished} of {len(todo)} trials; run again to go on", highlight=False)
             raise SystemExit(130) from None

@@ -47,22 +47,27 @@ def markdown(rows: pd.DataFrame, results: Path, title: str) -> str:
 
 
 def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console) -> None:
-    """Prints the table and the verdicts."""
-    summary = tables.detailed(tables.summarise(rows, tables.read_paper_values(results)))
-    table = Table(title=title, box=box.SIMPLE_HEAD, caption=origin(rows))
-    for column in summary.columns:
-        text = column in ("model", "pruner")
-        table.add_column(column.replace("one-shot ", "one-shot\n").replace("fine-tuned ", "fine-tuned\n"),
-                         justify="left" if text else "right", no_wrap=True)  # fmt: skip
-    previous = None
-    for cells in summary.itertuples(index=False):
-        if previous is not None and cells[:2] != previous:
-            table.add_section()
-        previous = cells[:2]
-        table.add_row(*cells)
-    if not console.is_terminal:
-        console = Console(width=max(console.width, 160), file=console.file)  # a pipe has no width to respect
-    console.print(table)
+    """Prints a table for every model, narrow enough for any terminal, and the verdicts."""
+    cells = tables.detailed(tables.summarise(rows, tables.read_paper_values(results)))
+    console.print(title, origin(rows), "Top-1 in percent.", highlight=False)
+    for (model, dense), part in cells.groupby(["model", "dense"], sort=False):
+        shown = part.drop(columns=["model", "dense"])
+        shown = shown.drop(columns=[column for column in shown if "paper" in column and not shown[column].any()])
+        table = Table(title=f"{model}: dense {dense}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for column in shown.columns:
+            name = (
+                column.replace("one-shot ", "one-shot\n")
+                .replace("fine-tuned ", "fine-tuned\n")
+                .replace("rel. ", "rel.\n")
+            )
+            table.add_column(name, justify="left" if column == "pruner" else "right", no_wrap=True)
+        previous = part["pruner"].iloc[0]
+        for line in shown.itertuples(index=False):
+            if line.pruner != previous:
+                table.add_section()
+            previous = line.pruner
+            table.add_row(*line)
+        console.print(table)
     for verdict in verdicts(rows):
         console.print(verdict, highlight=False)
 

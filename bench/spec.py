@@ -210,6 +210,7 @@ def narrow(trials: Sequence[Trial], only: Iterable[str] = (), seeds: Sequence[in
     def value_of(trial: Trial, key: str) -> str:
         return get_model(trial.profile, trial.model).family if key == "family" else getattr(trial, key)
 
+    only = tuple(only)
     wanted: dict[str, set[str]] = {}
     for text in only:
         key, _, value = text.partition("=")
@@ -222,8 +223,11 @@ def narrow(trials: Sequence[Trial], only: Iterable[str] = (), seeds: Sequence[in
     known_seeds = sorted({trial.seed for trial in trials})
     if stray := sorted(set(seeds or ()) - set(known_seeds)):
         raise UserError(f"the sweep has no seed {stray[0]}: choose from {', '.join(map(str, known_seeds))}")
-    return tuple(
+    chosen = tuple(
         trial
         for trial in trials
         if all(value_of(trial, key) in values for key, values in wanted.items()) and (not seeds or trial.seed in seeds)
     )
+    if not chosen:
+        raise UserError(f"no trial matches {' '.join(only)}" + (f" with seeds {seeds}" if seeds else ""))
+    return chosen

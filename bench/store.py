@@ -190,8 +190,11 @@ class Store:
         """Returns the collected table.
 
         Raises:
-            UserError: If there is none, or it is damaged or of another schema.
+            UserError: If there is none, no trial in it finished, or it is damaged or of another schema.
         """
         if not self.collected.exists():
             raise UserError(f"{self.collected} does not exist: run the sweep first with capbench run {self.sweep}")
-        return _read(self.collected, SCHEMA).to_pandas()
+        rows = _read(self.collected, SCHEMA).to_pandas()
+        if not ((rows["status"] == "done") & (rows["phase"] != "dense")).any():
+            raise UserError(f"{self.collected} has no finished trial: see capbench status {self.sweep}")
+        return rows

@@ -64,8 +64,9 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
 
 
 def read_paper_values(results: Path) -> pd.DataFrame:
-    """Reads the paper's own values, each with its source; what is unknown is not in the file."""
-    return pd.read_csv(results / PAPER_VALUES)
+    """Reads the paper's own values, each with its source; what is unknown is not in the file, nor need there be one."""
+    path = results / PAPER_VALUES
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 
 def plus_minus(mean: float, std: float) -> str:

@@ -30,14 +30,14 @@ class GateError(Exception):
 
 
 @cache
-def load_dense(profile: str, name: str) -> tuple[nn.Module, Accuracy]:
-    """Loads a dense model and evaluates it; once per process.
+def load_dense(profile: str, name: str, device: str = "cpu") -> tuple[nn.Module, Accuracy]:
+    """Loads a dense model onto a device and evaluates it; once per process.
 
     Raises:
         GateError: If its top-1 differs from the recorded one.
     """
     spec = get_model(profile, name)
-    model = spec.load()
+    model = spec.load().to(device)
     accuracy = evaluate(model, load_split("test"), spec.input_size)
     recorded = spec.card()["top1"]
     if abs(accuracy.top1 - recorded) > GATE:
@@ -64,15 +64,19 @@ def finetune(model: nn.Module, masks: dict[str, Tensor], spec: ModelSpec, how: F
     recipe = cap.FinetuneRecipe(**how.model_dump(exclude={"images", "batch_size", "augmentation"}))
     steps = -(-min(how.images, len(train_set)) // how.batch_size)
     torch.manual_seed(seed)
-    cap.finetune(
-        model, masks, lambda epoch: finetune_batches(train_set, how, spec.input_size, seed, epoch), steps, recipe
-    )
+    device = next(model.parameters()).device
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for inputs, labels in finetune_batches(train_set, how, spec.input_size, seed, epoch):
+            yield inputs.to(device), labels.to(device)
+
+    cap.finetune(model, masks, batches, steps, recipe)
 
 
 class Rows:
     """Collects the rows of one trial; every row carries all that identifies it."""
 
-    def __init__(self, trial: Trial, spec: ModelSpec) -> None:
+    def __init__(self, trial: Trial, spec: ModelSpec, device: str) -> None:
         self.rows: list[dict[str, Any]] = []
         self.layer_rows: list[dict[str, Any]] = []
         self.common: dict[str, Any] = {
@@ -92,7 +96,7 @@ class Rows:
             "commit": provenance.commit(),
             "dirty": provenance.dirty(),
             "versions": provenance.versions(),
-            "device": provenance.processor(),
+            "device": provenance.hardware(device),
             "threads": torch.get_num_threads(),
             "host": provenance.host(),
             "started_at": datetime.now(timezone.utc),
@@ -143,7 +147,7 @@ class Rows:
         ]
 
 
-def run_trial(trial: Trial) -> Rows:
+def run_trial(trial: Trial, device: str = "cpu") -> Rows:
     """Runs a trial: dense gate, calibration, fit, then for each pattern prune, evaluate, fine-tune, evaluate.
 
     Raises:
@@ -151,11 +155,11 @@ def run_trial(trial: Trial) -> Rows:
         ValueError: If the pruner cannot do what the trial asks for.
     """
     spec = get_model(trial.profile, trial.model)
-    rows = Rows(trial, spec)
-    model, dense = load_dense(trial.profile, trial.model)
+    rows = Rows(trial, spec, device)
+    model, dense = load_dense(trial.profile, trial.model, device)
     test_set = load_split("test")
     layers = cap.select_layers(model, spec.prunable)
-    cost = count_macs(model, layers, to_input(test_set.images[:1], spec.input_size))
+    cost = count_macs(model, layers, to_input(test_set.images[:1], spec.input_size).to(device))
     rows.measure(model, dense, dense, list(layers), cost, phase="dense", sparsity_target=0.0)
 
     chosen = load_split("train").subset(trial.calibration.images, trial.derived_seed("calibration"))
@@ -168,7 +172,7 @@ def run_trial(trial: Trial) -> Rows:
     )
     torch.manual_seed(trial.derived_seed("pruner"))
     pruner = cap.create(trial.pruner, **trial.pruner_options)
-    peak = start_peak(next(model.parameters()).device)
+    peak = start_peak(torch.device(device))
     start = time.perf_counter()
     pruner.fit(model, layers, calibration)
     fitted = {
@@ -203,8 +207,8 @@ def run_trial(trial: Trial) -> Rows:
     return rows
 
 
-def failed_rows(trial: Trial, error: BaseException) -> Rows:
+def failed_rows(trial: Trial, error: BaseException, device: str) -> Rows:
     """Returns the one row that records a failure."""
-    rows = Rows(trial, get_model(trial.profile, trial.model))
+    rows = Rows(trial, get_model(trial.profile, trial.model), device)
     rows.add(status="failed", error=f"{type(error).__name__}: {error}")
     return rows

@@ -133,6 +133,8 @@ def test_mistakes_give_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["run", "table1", "--seeds", "x"], "--seeds"),
         (["run", "table1", "--profile", "laptop"], "no profile 'laptop'"),
         (["run", "table1", "--jobs", "0"], "--jobs 0"),
+        (["run", "table1", "--device", "cuda:77"], "--device cuda:77 cannot be used"),
+        (["run", "table1", "--only", "model=vit", "--only", "family=dino"], "no trial matches model=vit family=dino"),
         (["run", "table1", "--colour"], "--colour"),
         (["table", "table1", "--results", str(tmp_path)], "does not exist"),
         (["list", "cats"], "pruners"),

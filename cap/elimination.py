@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cap.kernels import left_looking
+from cap.kernels import cpu, left_looking
 from cap.patterns import NM
 
 CHUNK_BYTES = 2**28  # double-precision scratch of `compensate`
@@ -46,13 +46,18 @@ def eliminate(weight: Tensor, fisher_inverse: Tensor, pattern: NM | None = None)
             when all are closed.
 
     Raises:
-        ValueError: If the shapes do not fit, or M does not divide B.
+        ValueError: If the shapes do not fit, M does not divide B, or a block is not positive definite.
     """
     _check(weight, fisher_inverse)
     quota, group = (1, 1) if pattern is None else (pattern.of - pattern.keep, pattern.of)
     if weight.shape[1] % group:
         raise ValueError(f"pattern {pattern} needs a block size that is a multiple of {group}, not {weight.shape[1]}")
-    return Elimination(*left_looking.eliminate_blocks(weight, fisher_inverse, quota, group))
+    kernel = cpu if weight.device.type == "cpu" else left_looking
+    order, loss = kernel.eliminate_blocks(weight, fisher_inverse, quota, group)
+    if (failed := loss.isnan().any(dim=1)).any():
+        block = int(failed.nonzero()[0])
+        raise ValueError(f"the inverse of block {block} is not positive definite: raise the dampening")
+    return Elimination(order, loss)
 
 
 def compensate(weight: Tensor, fisher_inverse: Tensor, keep: Tensor) -> Tensor:

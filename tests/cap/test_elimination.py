@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import cap
-from cap.kernels import left_looking, reference
+from cap.kernels import cpu, left_looking, reference
 
 
 def problem(num_blocks: int, size: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -45,7 +45,7 @@ def brute_force(weight: torch.Tensor, fisher: torch.Tensor, quota: int = 1, grou
         losses[best] = rise(weight, fisher, removed)
 
 
-@pytest.mark.parametrize("kernel", [reference, left_looking])
+@pytest.mark.parametrize("kernel", [reference, left_looking, cpu])
 @pytest.mark.parametrize(("quota", "group"), [(1, 1), (2, 4), (3, 4), (4, 8)])
 def test_kernels_equal_brute_force(kernel, quota: int, group: int) -> None:
     weight, fisher, inverse = problem(3, 8)
@@ -67,10 +67,31 @@ def test_kernels_agree_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ties_and_zeros_go_by_position() -> None:
     weight = torch.tensor([[1.0, 0.0, 1.0, 0.0, 1.0]])
-    for kernel in (reference, left_looking):
+    for kernel in (reference, left_looking, cpu):
         order, loss = kernel.eliminate_blocks(weight, torch.eye(5)[None], 1, 1)
         assert order.tolist() == [[1, 3, 0, 2, 4]]
         assert loss.tolist() == [[0.5, 0, 1.0, 0, 1.5]]
+
+
+@pytest.mark.parametrize(("num_blocks", "size"), [(1, 1), (7, 24), (3, 96)])
+def test_compiled_kernel_equals_the_reference(num_blocks: int, size: int) -> None:
+    weight, _, inverse = problem(num_blocks, size, seed=5)
+    theirs = reference.eliminate_blocks(weight, inverse, 1, 1)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            order, loss = cpu.eliminate_blocks(weight, inverse, 1, 1)
+            assert order.equal(theirs[0])
+            torch.testing.assert_close(loss, theirs[1])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_an_inverse_that_is_not_positive_definite_is_an_error() -> None:
+    inverse = torch.stack([torch.eye(4), torch.tensor([[1.0, 2, 0, 0], [2, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])])
+    with pytest.raises(ValueError, match="inverse of block 1 is not positive definite"):
+        cap.eliminate(torch.ones(2, 4), inverse)
 
 
 def test_cumulative_loss_never_falls() -> None:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 import cap
 from cap.fisher import as_blocks
-from cap.kernels import left_looking, reference
+from cap.kernels import cpu, left_looking, reference
 
 DATA = Path(__file__).parents[1] / "data"
 FILES = ["small", "few_grads", "row_block", "gradual"]
@@ -45,7 +45,7 @@ def test_fisher_inverse(golden: Golden) -> None:
     close(fisher.inverse(), golden["fisher_inverse"])
 
 
-@pytest.mark.parametrize("kernel", [reference, left_looking])
+@pytest.mark.parametrize("kernel", [reference, left_looking, cpu])
 def test_losses_and_order(golden: Golden, kernel) -> None:  # type: ignore[no-untyped-def]
     order, loss = kernel.eliminate_blocks(golden.weight, golden["fisher_inverse"], 1, 1)
     present = golden.weight != 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -56,7 +57,10 @@ def run(trials: Sequence[Trial], results: Path, jobs: int, device: str, report: 
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read by each worker's libraries when they load
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (threads,))
     try:
+        # Ctrl-C reaches every process of the terminal; workers inherit that it is for this one alone to handle
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         futures = {pool.submit(execute, trial, results, device): trial for trial in trials}
+        signal.signal(signal.SIGINT, handler)
         for future in as_completed(futures):
             error = future.exception()
             report(futures[future], *(("failed", f"{type(error).__name__}: {error}") if error else future.result()))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -88,6 +91,29 @@ def test_what_is_done_is_not_run_again(finished, capsys: pytest.CaptureFixture[s
     assert before == {path: path.stat().st_mtime_ns for path in Path(results).glob("embedded/tiny/*")}
     cli.main(["status", sweep, "--results", results])
     assert "2 done" in capsys.readouterr().out
+
+
+def test_interrupted_and_picked_up_again(tmp_path: Path) -> None:
+    """Ctrl-C, as a terminal sends it: to the command and its workers."""
+    sweep, results = tmp_path / "tiny.py", tmp_path / "results"
+    sweep.write_text(TINY.replace("seed=[0]", "seed=[0, 1]"))
+    command = [sys.executable, "-m", "bench.cli", "run", str(sweep), "--results", str(results), "--jobs", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 240
+    while not list(results.glob("embedded/tiny/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "run again to go on" in error
+    assert "Traceback" not in error
+    done = {path.name: path.stat().st_mtime_ns for path in results.glob("embedded/tiny/*[!s].parquet")}
+    assert not list(results.glob("embedded/tiny/.*")), "nothing half written is left"
+    subprocess.run(command, check=True, timeout=240)
+    rows = pd.read_parquet(results / "embedded/tiny.parquet")
+    assert rows["trial_id"].nunique() == 4
+    after = {path.name: path.stat().st_mtime_ns for path in results.glob("embedded/tiny/*.parquet")}
+    assert done.items() <= after.items(), "what was done is kept"
 
 
 def test_table_and_plot(finished, capsys: pytest.CaptureFixture[str]) -> None:

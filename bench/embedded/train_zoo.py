@@ -75,7 +75,7 @@ class DinoRecipe(BaseModel):
 
 RECIPES = {
     "vit": Recipe(epochs=80, lr=1.5e-3),
-    "convnext": Recipe(epochs=60, lr=3e-3, drop_path=0.1),
+    "convnext": Recipe(epochs=105, lr=3e-3, drop_path=0.1),
     "xcit": Recipe(epochs=50, lr=1.5e-3),
     "dino": Recipe(epochs=60, lr=1.5e-3, drop_path=0.05),
 }

@@ -10,6 +10,7 @@ from bench.errors import UserError
 
 ASSETS = Path(__file__).parent / "embedded"
 CHECKSUMS = ASSETS / "SHA256SUMS"
+DATA_FILES = tuple(f"fashion_mnist/{split}-00000-of-00001.parquet" for split in ("train", "test"))
 
 
 def sha256(path: Path) -> str:
@@ -18,9 +19,20 @@ def sha256(path: Path) -> str:
 
 
 def write_checksums() -> None:
-    """Writes the checksums of all data and weight files, in the format of `sha256sum`."""
-    files = sorted(p for pattern in ("*/*.parquet", "*/*.safetensors") for p in ASSETS.glob(pattern))
+    """Writes the checksums of all data and weight files and of the models' cards, in the format of `sha256sum`."""
+    files = sorted(p for pattern in ("*/*.parquet", "*/*.safetensors", "zoo/*.json") for p in ASSETS.glob(pattern))
     CHECKSUMS.write_text("".join(f"{sha256(p)}  {p.relative_to(ASSETS)}\n" for p in files))
+
+
+def checksums() -> dict[str, str]:
+    """Returns the recorded SHA-256 of every data and weight file, by its path below `bench/embedded`.
+
+    Raises:
+        UserError: If the record is missing.
+    """
+    if not CHECKSUMS.is_file():
+        raise UserError(f"{CHECKSUMS} is missing: restore it with git")
+    return {line.split()[1]: line.split()[0] for line in CHECKSUMS.read_text().splitlines()}
 
 
 @cache
@@ -34,7 +46,7 @@ def verified(name: str) -> Path:
         UserError: If the file is missing, unknown or damaged.
     """
     path = ASSETS / name
-    recorded = {line.split()[1]: line.split()[0] for line in CHECKSUMS.read_text().splitlines()}
+    recorded = checksums()
     if not path.is_file():
         raise UserError(f"{path} is missing: restore it with `git checkout -- {path.name}` in {path.parent}")
     if name not in recorded:

@@ -6,7 +6,9 @@ import importlib
 import importlib.metadata
 import os
 import pkgutil
+import signal
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +29,6 @@ console = Console()
 errors = Console(stderr=True)
 
 SWEEP_POINTS = "capbench.sweeps"
-Many = Parameter(consume_multiple=True, negative="")
 Profile = Annotated[str, Parameter(help="Which models and data: embedded needs nothing but this repository.")]
 Results = Annotated[Path, Parameter(help="Folder of all results.")]
 Only = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", help="Filter key=value, key one of "
@@ -57,6 +58,10 @@ def load_sweep(name: str) -> Sweep:
         module = _load_file(name)
     else:
         raise UserError(f"unknown sweep {name!r}: choose from {', '.join(known)}, or give a file path/to/sweep.py")
+    from bench.spec import Sweep
+
+    if not isinstance(module.SWEEP, Sweep):
+        raise UserError(f"SWEEP of {name} is no bench.spec.Sweep but a {type(module.SWEEP).__name__}")
     return module.SWEEP
 
 
@@ -100,7 +105,11 @@ def _check_models(trials: tuple[Trial, ...]) -> None:
     check_files()
     for profile, name in dict.fromkeys((trial.profile, trial.model) for trial in trials):
         spec = get_model(profile, name)
-        cap.select_layers(spec.load(), spec.prunable)
+        try:
+            cap.select_layers(spec.load(), spec.prunable)
+        except ValueError as error:
+            raise UserError(f"model {name}: {error}") from None
+        spec.card()
 
 
 def _check_device(device: str) -> None:
@@ -128,7 +137,7 @@ def run(
 
     Args:
         sweep: Name of a sweep (see `capbench list sweeps`), or a file path/to/sweep.py.
-        jobs: Parallel processes; by default one for each core.
+        jobs: Parallel processes; by default one for each core, on a GPU one.
         device: The torch device of all trials: cpu, cuda, cuda:1, ...
         dry_run: Show what would run, and stop.
     """
@@ -149,17 +158,17 @@ def run(
     if todo:
         store.check_writable()
         _check_models(tuple(todo))
-        failures = _run_with_progress(todo, results, jobs or len(os.sched_getaffinity(0)), device)
-        _collect(loaded, profile, store)
-        if failures:
-            raise SystemExit(1)
-    else:
-        _collect(loaded, profile, store)
+        processes = jobs or (len(os.sched_getaffinity(0)) if device == "cpu" else 1)
+        failures = _run_with_progress(todo, results, processes, device)
+    _collect(loaded, profile, store)
+    if todo and failures:
+        raise SystemExit(1)
 
 
 def _run_with_progress(todo: list[Trial], results: Path, jobs: int, device: str) -> int:
     """Runs trials under a progress bar, or with a line now and then where the output is no terminal."""
     from bench.cluster import run as run_trials
+    from bench.store import Store
 
     failures = 0
     lines_at = {-(-len(todo) * tenth // 10) for tenth in range(1, 11)}
@@ -177,7 +186,10 @@ def _run_with_progress(todo: list[Trial], results: Path, jobs: int, device: str)
             bar.update(task, advance=1, description=f"{trial.model} {trial.pruner} seed {trial.seed}")
             if status == "failed":
                 failures += 1
-                errors.print(f"failed: {trial.model} {trial.pruner} seed {trial.seed}: {error}", highlight=False)
+                log = Store(results, trial.profile, trial.sweep).log(trial.id)
+                where = f" ({log})" if log.exists() else ""
+                about = f"{trial.model} {trial.pruner} seed {trial.seed}"
+                errors.print(f"failed: {about}: {error}{where}", highlight=False, markup=False, soft_wrap=True)
             if not console.is_terminal and finished in lines_at:
                 print(f"{finished} of {len(todo)} trials", flush=True)
 
@@ -223,6 +235,18 @@ def status(
     print(", ".join(f"{number} {state}" for state, number in counts.items()))
 
 
+def _collected(sweep: str, profile: str, results: Path) -> Store:
+    """Returns where the collected results of a sweep, given by name or file, should be."""
+    from bench.store import Store
+
+    name = Path(sweep).stem if sweep.endswith(".py") else sweep
+    store = Store(results, profile, name)
+    if not store.collected.exists() and name == sweep and name not in sweep_modules():
+        raise UserError(f"unknown sweep {name!r}, and {store.collected} does not exist: choose from "
+                        f"{', '.join(sweep_modules())}")  # fmt: skip
+    return store
+
+
 @app.command
 def table(
     sweep: str,
@@ -238,27 +262,24 @@ def table(
         into: A Markdown document whose marked place receives the compact table.
     """
     from bench import report
-    from bench.store import Store
 
-    store = Store(results, profile, sweep)
+    store = _collected(sweep, profile, results)
     rows = store.read()
-    title = f"{sweep} ({profile})"
+    if into is not None:
+        report.insert(into, store.sweep, rows)
+    title = f"{store.sweep} ({profile})"
     report.print_report(rows, results, title, console)
     written = report.write_tables(rows, store, results, title)
-    if into is not None:
-        report.insert(into, sweep, rows)
-        written.append(into)
-    print("written:", ", ".join(map(str, [store.collected, *written])))
+    print("written:", ", ".join(map(str, [*written, *([into] if into else [])])))
 
 
 @app.command
 def plot(sweep: str, *, profile: Profile = "embedded", results: Results = Path("results")) -> None:
     """Draw a sweep's figures as PNG and SVG."""
     from bench import report
-    from bench.store import Store
 
-    store = Store(results, profile, sweep)
-    written = report.write_figures(store.read(), store, f"{sweep} ({profile})")
+    store = _collected(sweep, profile, results)
+    written = report.write_figures(store.read(), store, f"{store.sweep} ({profile})")
     print("written:", ", ".join(map(str, written)))
 
 
@@ -288,12 +309,21 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; a user's mistake gives one line and exit code 2."""
     # threads that spin while they wait take the cores from one another where other work runs beside
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)  # so that worker processes are ended too
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (UserError, CycloptsError) as error:
         message = " ".join(str(error).split())
         errors.print(f"capbench: {message}", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("capbench: interrupted; run again to go on")
+        sys.exit(130)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,17 +21,22 @@ def execute(trial: Trial, results: Path, device: str) -> tuple[str, str | None]:
     """Runs a trial and stores its rows; a failure is stored too, and stops no other trial.
 
     Returns:
-        The trial's status and, if it failed, the error.
+        The trial's status and, if it failed, the error. The traceback is in `<trial id>.log` beside the rows.
     """
-    from bench.trial import failed_rows, run_trial
+    from bench.trial import Rows, run_trial
 
-    try:
-        rows = run_trial(trial, device)
-    except Exception as error:  # noqa: BLE001  whatever a third-party pruner raises
-        rows = failed_rows(trial, error, device)
     store = Store(results, trial.profile, trial.sweep)
+    rows = Rows(trial, device)
+    error = None
+    try:
+        run_trial(trial, rows, device)
+    except Exception as raised:  # noqa: BLE001  whatever a third-party pruner raises
+        error = f"{type(raised).__name__}: {raised}"
+        rows.add(status="failed", error=error)
+        store.log(trial.id).parent.mkdir(parents=True, exist_ok=True)
+        store.log(trial.id).write_text(traceback.format_exc())
     store.write(trial.id, rows.rows, rows.layer_rows)
-    return store.status(trial.id) or "done", store.error(trial.id)
+    return ("failed", error) if error else (store.status(trial.id) or "done", None)
 
 
 def _start_worker(threads: int) -> None:
@@ -53,20 +60,45 @@ def run(trials: Sequence[Trial], results: Path, jobs: int, device: str, report: 
         for trial in trials:
             report(trial, *execute(trial, results, device))
         return
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by each worker's libraries when they load
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (threads,))
+    left = list(trials)
+    while left:
+        unfinished = _run_pool(left, results, jobs, device, report)
+        if unfinished and jobs == 1:  # alone in its process: this trial is what killed it
+            report(unfinished.pop(0), "failed", "its process was killed, for want of memory perhaps")
+        left, jobs = unfinished, 1
+
+
+def _run_pool(trials: list[Trial], results: Path, jobs: int, device: str, report: Report) -> list[Trial]:
+    """Runs trials until all are done or a worker dies, and returns those that are left."""
+    threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+    environment = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = threads  # read by each worker's libraries when they load
+    # Ctrl-C reaches every process of the terminal; workers inherit that it is for this one alone to handle
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (int(threads),))
     try:
-        # Ctrl-C reaches every process of the terminal; workers inherit that it is for this one alone to handle
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         futures = {pool.submit(execute, trial, results, device): trial for trial in trials}
+    finally:
         signal.signal(signal.SIGINT, handler)
+        if environment is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = environment
+    left = list(trials)
+    try:
         for future in as_completed(futures):
-            error = future.exception()
-            report(futures[future], *(("failed", f"{type(error).__name__}: {error}") if error else future.result()))
+            try:
+                status, error = future.result()
+            except BrokenProcessPool:
+                continue  # this one is left; others may have ended before
+            except Exception as raised:  # noqa: BLE001  a disk that is full, say
+                status, error = "failed", f"{type(raised).__name__}: {raised}"
+            left.remove(futures[future])
+            report(futures[future], status, error)
     except BaseException:
         for process in list((pool._processes or {}).values()):  # what is half done is not kept: do not wait for it
             process.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+    return left

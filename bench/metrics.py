@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -53,6 +54,8 @@ def evaluate(model: nn.Module, split: Split, input_size: int, batch_size: int = 
         top5 += int(ranked.any(dim=1).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
     n = len(split)
+    if not math.isfinite(loss):
+        raise ValueError("the model's outputs are not finite, so it has no accuracy")
     return Accuracy(100 * top1 / n, 100 * top5 / n, loss / n, n)
 
 
@@ -87,5 +90,5 @@ def count_macs(model: nn.Module, layers: Iterable[str], image: Tensor) -> Cost:
         model(image)
     root = type(model).__name__
     flops = {module: sum(counts.values()) for module, counts in counter.get_flop_counts().items()}
-    shares = {name: flops.get(f"{root}.{name.rpartition('.')[0]}", 0) // 2 for name in layers}
+    shares = {name: flops[f"{root}.{name.rpartition('.')[0]}"] // 2 for name in layers}
     return Cost(counter.get_total_flops() // 2, shares)

@@ -41,9 +41,9 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]
         axis.set_title(family if family == model else f"{family} ({model})")
         axis.set_xlabel("sparsity of the pruned layers, %")
     axes[0][0].set_ylabel("top-1, %")
-    handles, labels = axes[0][0].get_legend_handles_labels()
+    entries = {text: h for axis in axes[0] for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.suptitle(title)
-    figure.legend(handles, labels, loc="lower center", ncols=min(8, len(labels)), frameon=False)
+    figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=min(8, len(entries)), frameon=False)
     figure.tight_layout(rect=(0, 0.09, 1, 1))
     paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
     # without a date and with fixed ids, the same results give the same files
@@ -76,5 +76,4 @@ def _panel(axis: Axes, part: pd.DataFrame, others: list[str]) -> None:
                     capsize=2,
                     label=f"{label(str(pruner))} {name}",
                 )
-    axis.set_ylim(bottom=0, top=100)
     axis.grid(alpha=0.3)

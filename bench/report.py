@@ -55,12 +55,9 @@ def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console
         shown = shown.drop(columns=[column for column in shown if "paper" in column and not shown[column].any()])
         table = Table(title=f"{model}: dense {dense}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in shown.columns:
-            name = (
-                column.replace("one-shot ", "one-shot\n")
-                .replace("fine-tuned ", "fine-tuned\n")
-                .replace("rel. ", "rel.\n")
-            )
-            table.add_column(name, justify="left" if column == "pruner" else "right", no_wrap=True)
+            # "one-shot top-1", "one-shot drop" to "one-shot", "drop": the group's first column names it
+            short = column.removesuffix(" top-1").replace("one-shot ", "").replace("fine-tuned ", "")
+            table.add_column(short, justify="left" if column == "pruner" else "right", no_wrap=True)
         previous = part["pruner"].iloc[0]
         for line in shown.itertuples(index=False):
             if line.pruner != previous:
@@ -91,9 +88,11 @@ def insert(document: Path, name: str, rows: pd.DataFrame) -> None:
     """Puts the compact table and the verdicts between `<!-- name -->` and `<!-- /name -->` in a Markdown document.
 
     Raises:
-        UserError: If the document lacks the two marks.
+        UserError: If there is no such document, or it lacks the two marks.
     """
     begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    if not document.is_file():
+        raise UserError(f"{document} does not exist")
     before, found, rest = document.read_text().partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:

@@ -6,10 +6,12 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from bench.assets import DATA_FILES
 from bench.errors import UserError
 
 
@@ -109,6 +111,8 @@ class Trial(Spec):
     def _with_default_options(cls, values: dict[str, Any]) -> dict[str, Any]:
         import cap
 
+        if "pruner" not in values:
+            raise ValueError(f"a trial needs a pruner: choose from {', '.join(cap.available())}")
         options = values.get("pruner_options", {})
         cap.create(values["pruner"], **options)  # refuses unknown names, options and values
         return {**values, "pruner_options": {**cap.default_options(values["pruner"]), **options}}
@@ -128,9 +132,21 @@ class Trial(Spec):
 
     @property
     def id(self) -> str:
-        """The trial's identity: a hash of the canonical JSON of all its values."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """The trial's identity: a hash of the canonical JSON of all its values and of the files behind them."""
+        values = {**self.model_dump(mode="json"), "files": self._files()}
+        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def _files(self) -> dict[str, str]:
+        """Returns the checksums of what the trial reads: data, weights, a pruner of the user's own."""
+        from bench.assets import checksums, sha256
+        from bench.zoo import get_model
+
+        names = (*get_model(self.profile, self.model).files, *DATA_FILES)
+        recorded = checksums()
+        found = {name: recorded.get(name, "") for name in names}
+        path, _, _ = self.pruner.rpartition(":")
+        return {**found, "pruner": sha256(Path(path))} if path.endswith(".py") else found
 
     def derived_seed(self, purpose: str) -> int:
         """Returns a seed for one purpose, such as `calibration`; the same for every pruner under this trial's seed."""
@@ -164,7 +180,7 @@ class Sweep(Spec):
 
     Attributes:
         name: The sweep's name, which is also that of its results.
-        title: The heading of its table.
+        title: What it shows, in a line.
         profiles: For every profile the trials.
     """
 

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from bench.errors import UserError
 
 STATUSES = ("done", "skipped", "failed", "timeout", "preempted")
-PHASES = ("dense", "one_shot", "finetuned")
 
 # one row per (trial, pattern, phase); accuracies and drops in percent, sparsities as fractions, times in seconds
 SCHEMA = pa.schema(
@@ -150,6 +149,10 @@ class Store:
         """Writes a trial: its layers first, so that a trial whose rows are there is whole."""
         _write(layer_rows, LAYER_SCHEMA, self.folder / f"{trial_id}.layers.parquet")
         _write(rows, SCHEMA, self.path(trial_id))
+
+    def log(self, trial_id: str) -> Path:
+        """Returns where the traceback of a failed trial is."""
+        return self.folder / f"{trial_id}.log"
 
     def status(self, trial_id: str) -> str | None:
         """Returns the worst status of a trial's rows (the later of STATUSES), or None if it has none.

@@ -76,7 +76,8 @@ def finetune(model: nn.Module, masks: dict[str, Tensor], spec: ModelSpec, how: F
 class Rows:
     """Collects the rows of one trial; every row carries all that identifies it."""
 
-    def __init__(self, trial: Trial, spec: ModelSpec, device: str) -> None:
+    def __init__(self, trial: Trial, device: str) -> None:
+        spec = get_model(trial.profile, trial.model)
         self.rows: list[dict[str, Any]] = []
         self.layer_rows: list[dict[str, Any]] = []
         self.common: dict[str, Any] = {
@@ -103,7 +104,7 @@ class Rows:
         }
 
     def add(self, **values: Any) -> None:
-        """Adds a row without measurements of a model, such as a failure."""
+        """Adds a row without measurements of a model, such as a skipped pattern or a failure."""
         self.rows.append({**self.common, **values})
 
     def measure(
@@ -147,15 +148,26 @@ class Rows:
         ]
 
 
-def run_trial(trial: Trial, device: str = "cpu") -> Rows:
+def seconds_since(start: float, device: str) -> float:
+    """Returns the time since `start`, after the device has finished what it was given."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def run_trial(trial: Trial, rows: Rows, device: str = "cpu") -> None:
     """Runs a trial: dense gate, calibration, fit, then for each pattern prune, evaluate, fine-tune, evaluate.
+
+    Args:
+        trial: What to run.
+        rows: Receives every row as it is measured.
+        device: The torch device.
 
     Raises:
         GateError: If the dense model does not reach its recorded accuracy.
         ValueError: If the pruner cannot do what the trial asks for.
     """
     spec = get_model(trial.profile, trial.model)
-    rows = Rows(trial, spec, device)
     model, dense = load_dense(trial.profile, trial.model, device)
     test_set = load_split("test")
     layers = cap.select_layers(model, spec.prunable)
@@ -174,11 +186,11 @@ def run_trial(trial: Trial, device: str = "cpu") -> Rows:
     pruner = cap.create(trial.pruner, **trial.pruner_options)
     peak = start_peak(torch.device(device))
     start = time.perf_counter()
-    pruner.fit(model, layers, calibration)
+    pruner.fit(copy.deepcopy(model), layers, calibration)  # whatever it does to its model, ours stays dense
     fitted = {
-        "fit_seconds": time.perf_counter() - start,
+        "fit_seconds": seconds_since(start, device),
         "peak_memory_bytes": peak(),
-        "num_gradients": trial.pruner_options.get("num_gradients"),
+        "num_gradients": _num_gradients(trial, len(chosen)),
     }
 
     for text in trial.patterns:
@@ -189,7 +201,7 @@ def run_trial(trial: Trial, device: str = "cpu") -> Rows:
             continue
         start = time.perf_counter()
         pruned = pruner.prune(pattern)
-        about["prune_seconds"] = time.perf_counter() - start
+        about["prune_seconds"] = seconds_since(start, device)
         candidate = copy.deepcopy(model)
         pruned.apply_to(candidate)
         accuracy = evaluate(candidate, test_set, spec.input_size)
@@ -198,17 +210,17 @@ def run_trial(trial: Trial, device: str = "cpu") -> Rows:
             start = time.perf_counter()
             finetune(candidate, pruned.masks, spec, trial.finetune, trial.derived_seed("fine-tune"))
             about |= {
-                "finetune_seconds": time.perf_counter() - start,
+                "finetune_seconds": seconds_since(start, device),
                 "finetune_epochs": trial.finetune.epochs,
-                "finetune_images": trial.finetune.epochs * trial.finetune.images,
+                "finetune_images": trial.finetune.epochs * min(trial.finetune.images, len(load_split("train"))),
             }
             accuracy = evaluate(candidate, test_set, spec.input_size)
             rows.measure(candidate, accuracy, dense, list(layers), cost, **about, phase="finetuned")
-    return rows
 
 
-def failed_rows(trial: Trial, error: BaseException, device: str) -> Rows:
-    """Returns the one row that records a failure."""
-    rows = Rows(trial, get_model(trial.profile, trial.model), device)
-    rows.add(status="failed", error=f"{type(error).__name__}: {error}")
-    return rows
+def _num_gradients(trial: Trial, images: int) -> int | None:
+    """Returns how many gradients the pruner used, or None if it uses none."""
+    if "num_gradients" not in trial.pruner_options:
+        return None
+    per_batch = trial.calibration.batch_size if trial.calibration.gradient == "batch" else 1
+    return trial.pruner_options["num_gradients"] or max(1, images // per_batch)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from bench.assets import ASSETS, verified
+from bench.assets import verified
 from bench.errors import UserError
+from bench.spec import Spec
 
 
-class ModelSpec(BaseModel):
+class ModelSpec(Spec):
     """One model of the zoo.
 
     Attributes:
@@ -23,14 +23,17 @@ class ModelSpec(BaseModel):
         input_size: Side of the square input, pixels.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str
     family: str
     timm_name: str
     timm_options: dict[str, Any]
     prunable: tuple[str, ...]
     input_size: int
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """The weights and their card, below the embedded assets."""
+        return f"zoo/{self.name}.safetensors", f"zoo/{self.name}.json"
 
     def build(self) -> nn.Module:
         """Returns the architecture with random weights."""
@@ -40,7 +43,7 @@ class ModelSpec(BaseModel):
 
     def card(self) -> dict[str, Any]:
         """Returns the record of how the weights were made: recipe, seed, time, dense accuracy."""
-        return json.loads((ASSETS / f"zoo/{self.name}.json").read_text())
+        return json.loads(verified(self.files[1]).read_text())
 
     def load(self) -> nn.Module:
         """Returns the model with its trained weights, in eval mode.
@@ -51,7 +54,7 @@ class ModelSpec(BaseModel):
         from safetensors.torch import load_file
 
         model = self.build()
-        model.load_state_dict(load_file(verified(f"zoo/{self.name}.safetensors")))
+        model.load_state_dict(load_file(verified(self.files[0])))
         return model.eval()
 
 
@@ -112,6 +115,8 @@ def get_model(profile: str, name: str) -> ModelSpec:
     Raises:
         UserError: If the profile has no such model; the message lists those it has.
     """
+    if profile not in PROFILES:
+        raise UserError(f"unknown profile {profile!r}: choose from {', '.join(PROFILES)}")
     models = PROFILES[profile]
     if name not in models:
         raise UserError(f"unknown model {name!r} in profile {profile!r}: choose from {', '.join(sorted(models))}")

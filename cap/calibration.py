@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
@@ -32,7 +33,7 @@ class Calibration:
     """Training images, their labels and the loss: all that a pruner may see, and never validation data.
 
     Args:
-        images: Model inputs, (n, ...).
+        images: Model inputs, (n, ...), in random order: fewer gradients than images means the first images.
         labels: Targets, (n, ...).
         loss: Maps (outputs, labels) to the mean loss over the batch; cross-entropy by default. For per-sample gradients
             it must not mix samples.
@@ -135,10 +136,17 @@ def per_sample_gradients(
 
     One forward and one backward pass serve the whole batch: the gradient of a linear layer's weight for one image is
     the sum over tokens of output gradient times input. Linear and Conv2d layers are read off their inputs and output
-    gradients; the weights of any other module go through `torch.func`. The first dimension of every layer's input must
+    gradients; the weights of any other module, those that several modules share and those that are used without calling
+    their module go through `torch.func`. The first dimension of every layer's input must
     run over the images (each may own several consecutive entries, like windows).
     """
-    hooked = {name: owner(model, name) for name in layers if _has_rule(owner(model, name), name)}
+    owners = Counter(id(p) for module in model.modules() for p in module._parameters.values())
+    weights = {name: model.get_parameter(name) for name in layers}
+    hooked = {
+        name: owner(model, name)
+        for name in layers
+        if _has_rule(owner(model, name), name) and owners[id(weights[name])] == 1
+    }
     calls: dict[str, list[tuple[Tensor, GradientEdge]]] = {name: [] for name in hooked}
 
     def record(name: str, args: tuple[Tensor, ...], output: Tensor) -> None:
@@ -149,9 +157,8 @@ def per_sample_gradients(
         module.register_forward_hook(lambda _, args, output, name=name: record(name, args, output))
         for name, module in hooked.items()
     ]
-    weights = [model.get_parameter(name) for name in layers]
     try:
-        with evaluating(model), _differentiable(weights), torch.enable_grad():
+        with evaluating(model), _differentiable(list(weights.values())), torch.enable_grad():
             outputs = model(images)
             total = loss(outputs, labels) * len(images)
             edges = [edge for pairs in calls.values() for _, edge in pairs]
@@ -161,9 +168,11 @@ def per_sample_gradients(
             handle.remove()
     result = {}
     for name, module in hooked.items():
+        if not calls[name]:
+            continue
         parts = [_weight_gradients(module, inputs, next(flows), len(images)) for inputs, _ in calls[name]]
         result[name] = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
-    if others := [name for name in layers if name not in hooked]:
+    if others := [name for name in layers if name not in result]:
         result |= _functional_gradients(model, others, images, labels, loss)
     return {name: result[name] for name in layers}
 

@@ -96,6 +96,19 @@ class BlockFisher:
         return result
 
 
+def check_options(block_size: int, num_gradients: int | None, damp: float) -> None:
+    """Refuses options of a Fisher-based pruner that make no sense.
+
+    Raises:
+        ValueError: If a value is out of range or no number.
+    """
+    for name, value in (("block_size", block_size), ("num_gradients", num_gradients)):
+        if not ((isinstance(value, int) and value >= 1) or (value is None and name == "num_gradients")):
+            raise ValueError(f"{name}={value!r} is not valid: it is a whole number of at least 1")
+    if not (isinstance(damp, int | float) and 0 < damp < float("inf")):
+        raise ValueError(f"damp={damp!r} is not valid: it is a number larger than 0")
+
+
 def estimate_inverse_fishers(
     model: nn.Module,
     layers: Mapping[str, Tensor],

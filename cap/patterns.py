@@ -29,7 +29,7 @@ class Unstructured:
             raise ValueError(f"unknown scope {self.scope!r}: choose global or layer")
 
     def __str__(self) -> str:
-        return f"{self.sparsity:g}" if self.scope == "global" else f"{self.sparsity:g}@{self.scope}"
+        return f"{self.sparsity!r}" if self.scope == "global" else f"{self.sparsity!r}@{self.scope}"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Blocks:
             raise ValueError(f"block size {self.size} is not valid: it must be at least 1")
 
     def __str__(self) -> str:
-        return f"{self.sparsity:g}@blocks{self.size}"
+        return f"{self.sparsity!r}@blocks{self.size}"
 
 
 Pattern = Unstructured | NM | Blocks

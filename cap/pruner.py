@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -67,7 +69,7 @@ class Pruner(ABC):
 
         Args:
             model: The dense model; leave it as it is.
-            layers: {name: weight} to prune.
+            layers: {name: weight} to prune, detached copies (the same as `self.weights`).
             calibration: The only data that may be used.
 
         Returns:
@@ -100,7 +102,7 @@ class Pruner(ABC):
         if not layers:
             raise ValueError("there are no layers to prune: choose some with cap.select_layers")
         self.weights = {name: weight.detach().clone() for name, weight in layers.items()}
-        self.importance = self.scores(model, layers, calibration)
+        self.importance = self.scores(model, self.weights, calibration)
         return self
 
     def prune(self, pattern: Pattern) -> PrunedWeights:
@@ -160,12 +162,21 @@ def _find(name: str) -> type[Pruner]:
 
 
 def import_file(path: Path) -> ModuleType:
-    """Imports a Python file that is in no package."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    """Imports a Python file that is in no package; once for each version of the file."""
+    path = path.resolve()
+    name = f"{path.stem}_{hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # as any import does; dataclasses look themselves up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 

@@ -1,7 +1,7 @@
 """Table 1: one-shot pruning, then a short fine-tune, at 50, 75 and 90 %; one-shot alone at 80, 95 and 98 %.
 
-The embedded profile scales the paper's settings to models 100 times smaller. A Fisher block is as wide as the models
-(64; the paper's 192 is the width of DeiT-Tiny), the number of gradients is 1,024 (of 4,096), the dampening is the
+The embedded profile scales the paper's settings to models 100 times smaller. A Fisher block is as wide as the ViT (64;
+the paper's 192 is the width of DeiT-Tiny), the number of gradients is 1,024 (of 4,096), the dampening is the
 paper's own. The fine-tune is linear with the paper's ratio of ten between first and last rate.
 """
 

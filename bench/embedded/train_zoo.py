@@ -4,7 +4,11 @@
 small: AdamW, cosine decay after a warm-up, mixup and cutmix, label smoothing, stochastic depth, random erasing, an
 exponential moving average of the weights. The DINO model is first trained without labels (Caron et al., 2021,
 arXiv 2104.14294: multi-crop self-distillation), then a linear head is fitted on frozen features, then all of it is
-fine-tuned. The test images are used once, for the accuracy that the model's card records.
+fine-tuned.
+
+The test images serve the accuracy that the model's card records. The number of epochs of ConvNeXt and DINO was raised
+once after a first run (90.08 and 87.76 % top-1); nothing else was chosen with them. The committed weights were trained
+before the generator behind mixup was seeded: a new run gives other weights of like accuracy.
 """
 
 from __future__ import annotations
@@ -15,9 +19,9 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 from timm.data.mixup import Mixup
 from timm.utils import ModelEmaV3
@@ -27,17 +31,15 @@ from bench.assets import ASSETS, write_checksums
 from bench.augment import augment, warp
 from bench.data import MEAN, STD, Split, load_split, to_input
 from bench.metrics import evaluate
-from bench.spec import Augmentation
+from bench.spec import Augmentation, Spec
 from bench.zoo import EMBEDDED, ModelSpec
 
 STRONG = Augmentation(shift=2, rotation=10, scale=0.1, flip=0.5, jitter=0.2, erasing=0.25)
 MILD = Augmentation(shift=2, flip=0.5, jitter=0.2, erasing=0.1)
 
 
-class Recipe(BaseModel):
+class Recipe(Spec):
     """How one model is trained with labels."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int
     lr: float
@@ -55,10 +57,8 @@ class Recipe(BaseModel):
     calm_epochs: int = 10  # the last epochs run with MILD augmentation and neither mixup nor cutmix
 
 
-class DinoRecipe(BaseModel):
+class DinoRecipe(Spec):
     """How the DINO model is trained without labels."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = 20
     lr: float = 1e-3
@@ -100,6 +100,7 @@ def train(model: nn.Module, spec: ModelSpec, train_set: Split, recipe: Recipe, s
     """Trains with labels and returns the exponential moving average of the weights."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
+    np.random.seed(seed)  # timm's Mixup draws from it
     mix = Mixup(
         mixup_alpha=recipe.mixup,
         cutmix_alpha=recipe.cutmix,
@@ -277,6 +278,7 @@ def make(name: str, seed: int) -> None:
     card |= {"top1": metrics.top1, "top5": metrics.top5, "loss": metrics.loss, "test_images": len(test_set)}
     save_file(model.state_dict(), ASSETS / f"zoo/{name}.safetensors")
     (ASSETS / f"zoo/{name}.json").write_text(json.dumps(card, indent=2) + "\n")
+    write_checksums()
     print(f"{name}: top-1 {metrics.top1:.2f} %, {card['seconds']} s", flush=True)
 
 
@@ -290,7 +292,6 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     for name in arguments.model:
         make(name, arguments.seed)
-    write_checksums()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,14 @@ def eliminate_blocks(weight: Tensor, fisher_inverse: Tensor, quota: int, group: 
     loss = np.full((num_blocks, size), np.inf)
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     numba.set_num_threads(min(torch.get_num_threads(), most))
-    _eliminate(weight.double().numpy(), fisher_inverse.contiguous().numpy(), quota, group, order, loss)
+    _eliminate(
+        weight.detach().double().numpy(),
+        fisher_inverse.detach().double().contiguous().numpy(),
+        quota,
+        group,
+        order,
+        loss,
+    )
     return torch.from_numpy(order), torch.from_numpy(loss)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.elimination import compensate, eliminate
-from cap.fisher import as_blocks, estimate_inverse_fishers, from_blocks
+from cap.fisher import as_blocks, check_options, estimate_inverse_fishers, from_blocks
 from cap.patterns import NM, Blocks, Pattern
 from cap.pruner import Pruner, register
 from cap.selection import select
@@ -30,6 +30,7 @@ class CAP(Pruner):
     """
 
     def __init__(self, block_size: int = 192, num_gradients: int | None = None, damp: float = 1e-8) -> None:
+        check_options(block_size, num_gradients, damp)
         self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
 
     def supports(self, pattern: Pattern) -> str | None:

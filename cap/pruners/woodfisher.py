@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.fisher import as_blocks, estimate_inverse_fishers, from_blocks
+from cap.fisher import as_blocks, check_options, estimate_inverse_fishers, from_blocks
 from cap.patterns import Blocks, Pattern
 from cap.pruner import Pruner, register
 
@@ -28,6 +28,7 @@ class WoodFisher(Pruner):
     """
 
     def __init__(self, block_size: int = 192, num_gradients: int | None = None, damp: float = 1e-6) -> None:
+        check_options(block_size, num_gradients, damp)
         self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
 
     def supports(self, pattern: Pattern) -> str | None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from bench import assets, cli
+from bench import assets, cli, zoo
 from bench.store import SCHEMA
 
 TINY = """
@@ -142,7 +142,9 @@ def test_a_failing_pruner_stops_no_other(tmp_path: Path, capsys: pytest.CaptureF
     assert stopped.value.code == 1
     assert "ZeroDivisionError: half way" in capsys.readouterr().err
     rows = pd.read_parquet(results / "embedded/tiny.parquet")
-    assert rows["status"].value_counts().to_dict() == {"done": 6, "failed": 1}
+    assert rows["status"].value_counts().to_dict() == {"done": 7, "failed": 1}, "its dense row is kept"
+    [log] = (results / "embedded/tiny").glob("*.log")
+    assert "half way" in log.read_text()
     cli.main(["status", str(tmp_path / "tiny.py"), "--results", str(results)])
     assert "2 done, 1 failed" in capsys.readouterr().out
     cli.main(["run", str(tmp_path / "tiny.py"), "--results", str(results), "--dry-run"])
@@ -162,7 +164,9 @@ def test_mistakes_give_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["run", "table1", "--device", "cuda:77"], "--device cuda:77 cannot be used"),
         (["run", "table1", "--only", "model=vit", "--only", "family=dino"], "no trial matches model=vit family=dino"),
         (["run", "table1", "--colour"], "--colour"),
-        (["table", "table1", "--results", str(tmp_path)], "does not exist"),
+        (["table", "table1", "--results", str(tmp_path)], "does not exist: run the sweep first"),
+        (["table", "tabel1", "--results", str(tmp_path)], "unknown sweep 'tabel1'"),
+        (["plot", "tabel1", "--results", str(tmp_path)], "choose from table1"),
         (["list", "cats"], "pruners"),
     ]:
         assert message in fails(capsys, *arguments)
@@ -176,12 +180,38 @@ def test_mistakes_give_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         ('("0.75",), f', '("1.75",), f', "sparsity 1.75 is out of range"),
         ('model=["vit"]', 'model=["vti"]', "unknown model 'vti' in profile 'embedded': choose from"),
         ("import FinetuneSpec", "import Finetune", "Finetune"),
+        ('"num_gradients": 64', '"num_gradients": -1', "num_gradients=-1 is not valid"),
+        ("SWEEP = Sweep(", "SWEEP = 3 or Sweep(", "is no bench.spec.Sweep but a int"),
+        ("SWEEP = Sweep(", "SWEPT = Sweep(", "defines no SWEEP"),
     ],
 )
 def test_mistakes_in_a_sweep_file(capsys, tmp_path: Path, old: str, new: str, message: str) -> None:
     (tmp_path / "tiny.py").write_text(TINY.replace(old, new))
     assert message in fails(capsys, "run", str(tmp_path / "tiny.py"), "--results", str(tmp_path / "results"))
     assert not (tmp_path / "results").exists()
+
+
+def test_a_pattern_that_matches_no_layer(capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vit = zoo.EMBEDDED["vit"].model_copy(update={"prunable": (".*conv.*",)})
+    monkeypatch.setitem(zoo.EMBEDDED, "vit", vit)
+    error = fails(capsys, "run", "table1", "--only", "model=vit", "--results", str(tmp_path))
+    assert "model vit: layer pattern '.*conv.*' matches no weight" in error
+
+
+def test_a_killed_worker_fails_its_trial_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "killed.py").write_text(
+        "import os, cap\nclass Killed(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
+        "        os.kill(os.getpid(), 9)\n"
+    )
+    text = TINY.replace('{"pruner": "magnitude"}', f'{{"pruner": "{tmp_path}/killed.py:Killed"}}')
+    (tmp_path / "tiny.py").write_text(text)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["run", str(tmp_path / "tiny.py"), "--results", str(tmp_path), "--jobs", "2"])
+    assert stopped.value.code == 1
+    assert "its process was killed" in capsys.readouterr().err
+    rows = pd.read_parquet(tmp_path / "embedded/tiny.parquet")
+    assert set(rows["pruner"]) == {"cap"}
+    assert (rows["status"] == "done").all()
 
 
 def test_results_of_another_schema(capsys, finished, tmp_path: Path) -> None:

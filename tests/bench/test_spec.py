@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
+from bench import assets
 from bench.errors import UserError
 from bench.spec import FinetuneSpec, Sweep, Trial, grid, narrow
 
@@ -16,6 +19,26 @@ def test_id_covers_every_value_and_the_defaults() -> None:
                {"calibration": {"images": 7}}, {"model": "dino"}]  # fmt: skip
     ids = {Trial(**{**BASE, **change}).id for change in changed}
     assert len(ids | {trial.id}) == len(changed) + 1
+
+
+def test_id_covers_the_files_behind_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial(**BASE)
+    before = trial.id
+    recorded = assets.checksums()
+    for name in ("zoo/vit.safetensors", "zoo/vit.json", *assets.DATA_FILES):
+        monkeypatch.setattr(assets, "checksums", lambda name=name: {**recorded, name: "other"})
+        assert trial.id != before
+    monkeypatch.setattr(assets, "checksums", lambda: {**recorded, "zoo/dino.safetensors": "other"})
+    assert trial.id == before
+    path = tmp_path / "mine.py"
+    ids = set()
+    for power in (1, 2):
+        path.write_text(
+            "import cap\nclass Mine(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
+            f"        return {{n: w.abs() ** {power} for n, w in layers.items()}}\n"
+        )
+        ids.add(Trial(**{**BASE, "pruner": f"{path}:Mine"}).id)
+    assert len(ids) == 2
 
 
 def test_id_does_not_depend_on_how_it_was_written() -> None:

@@ -29,6 +29,7 @@ def make_rows(top1: dict, model: str = "vit", family: str = "vit") -> pd.DataFra
             for seed, value in enumerate(values or ()):
                 rows.append({
                     "model": model, "family": family, "pruner": pruner, "sparsity_target": sparsity, "phase": phase,
+                    "pattern": str(sparsity), "pruner_options": "{}",
                     "seed": seed, "top1": value, "top1_dense": 90.0, "top1_drop": 90 - value, "n_images": 10_000,
                     "top1_rel_drop": (90 - value) / 0.9, "status": "done", "trial_id": f"{pruner}{seed}",
                     "commit": "c0ffee" * 6, "dirty": False, "device": "cpu",
@@ -88,10 +89,23 @@ def test_c1_verdict() -> None:
 def test_c2_verdict() -> None:
     verdict = tables.verdict_c2(make_rows(TOP1))
     assert "holds, CAP's mean is the highest in 2 of 2 cells" in verdict
+    assert "in 2 it beats the best other pruner with every seed" in verdict
     assert "75 %: +22.00, 95 %: +31.00" in verdict
+    assert "larger at 95 % than at the lowest sparsity" in verdict
     turned = {(("magnitude" if p == "cap" else "cap"), s): v for (p, s), v in TOP1.items()}
     assert "does not hold" in tables.verdict_c2(make_rows(turned))
     assert "not tested" in tables.verdict_c2(make_rows({("cap", 0.75): ([1.0], None)}))
+    apart = {("cap", 0.75): ([1.0], None), ("magnitude", 0.5): ([1.0], None)}
+    assert "not tested" in tables.verdict_c2(make_rows(apart))
+
+
+def test_only_seeds_are_averaged() -> None:
+    first, second = make_rows({("cap", 0.5): ([80.0, 82.0], None)}), make_rows({("cap", 0.5): ([20.0, 22.0], None)})
+    for column, value in (("pattern", "2:4"), ("pruner_options", '{"damp": 1}')):
+        other = second.assign(**{column: value})
+        summary = tables.summarise(pd.concat([first, other]))
+        assert sorted(summary["one_shot_mean"]) == [21, 81]
+        assert summary["one_shot_n"].tolist() == [2, 2]
 
 
 def test_files_and_readme(tmp_path: Path) -> None:

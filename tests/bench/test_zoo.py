@@ -8,6 +8,7 @@ import torch
 import cap
 from bench import assets
 from bench.data import load_split, to_input
+from bench.embedded.train_zoo import RECIPES
 from bench.errors import UserError
 from bench.metrics import count_macs, evaluate
 from bench.trial import GATE, GateError, load_dense
@@ -37,7 +38,7 @@ def test_size_and_record(spec: ModelSpec) -> None:
     assert card["test_images"] == 10_000
     assert card["train_images"] == 27_000
     assert card["seconds"] > 0
-    assert card["recipe"]["epochs"] > 0
+    assert card["recipe"] == json.loads(RECIPES[spec.name].model_dump_json())
     assert ("pretraining" in card) == (spec.family == "dino")
 
 

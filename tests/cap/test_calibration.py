@@ -53,6 +53,26 @@ def test_layers_used_twice_and_other_modules(calibration) -> None:
     assert_close(ours, loop(model, layers, calibration.images, calibration.labels))
 
 
+def test_tied_weights_and_weights_used_without_their_module(calibration) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other, self.loose = (nn.Linear(64, 64) for _ in range(3))
+            self.other.weight = self.one.weight
+            self.head = nn.Linear(64, 5)
+
+        def forward(self, images):
+            x = torch.tanh(self.other(torch.tanh(self.one(images.flatten(1)))))
+            return self.head(F.linear(x, self.loose.weight))
+
+    torch.manual_seed(0)
+    model = Tied()
+    layers = cap.select_layers(model, [".*weight"])
+    assert list(layers) == ["one.weight", "loose.weight", "head.weight"]
+    ours = per_sample_gradients(model, layers, calibration.images, calibration.labels, F.cross_entropy)
+    assert_close(ours, loop(model, layers, calibration.images, calibration.labels))
+
+
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "xcit_nano_12_p16_224", "convnext_atto"])
 def test_real_architectures(name: str) -> None:
     import timm

@@ -16,6 +16,8 @@ from cap import NM, Blocks, Unstructured, parse_pattern
         ("0.5@blocks4", Blocks(4, 0.5)),
         ("2:4", NM(2, 4)),
         ("4:8", NM(4, 8)),
+        ("0.12345678", Unstructured(0.12345678)),
+        ("0.9999999", Unstructured(0.9999999)),
     ],
 )
 def test_parse(text: str, pattern: object) -> None:

@@ -29,6 +29,13 @@ def test_unknown_option_lists_the_known_ones() -> None:
         cap.create("cap", blocksize=3)
 
 
+@pytest.mark.parametrize("name", ["cap", "woodfisher"])
+@pytest.mark.parametrize("option", [{"block_size": 0}, {"block_size": "abc"}, {"damp": -1}, {"num_gradients": -3}])
+def test_option_values_are_checked(name: str, option: dict) -> None:
+    with pytest.raises(ValueError, match="is not valid: it is a"):
+        cap.create(name, **option)
+
+
 def test_a_pruner_from_a_file(tmp_path: Path, model, layers, calibration) -> None:
     path = tmp_path / "mine.py"
     path.write_text(FILE)

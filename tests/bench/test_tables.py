@@ -78,7 +78,7 @@ def test_every_paper_value_has_a_source() -> None:
 def test_c1_verdict() -> None:
     good = tables.summarise(make_rows(TOP1))
     assert "holds, on 1 of 1 models" in tables.verdict_c1(good)
-    assert "vit 0.67 %" in tables.verdict_c1(good)
+    assert "vit 0.67 % (before it 7.78 %)" in tables.verdict_c1(good)
     worse = make_rows({("cap", 0.75): ([80.0], [88.0])}, "xcit", "hybrid")
     both = tables.summarise(pd.concat([make_rows(TOP1), worse]))
     assert "holds in part, on 1 of 2 models" in tables.verdict_c1(both)

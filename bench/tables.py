@@ -136,14 +136,14 @@ def verdict_c1(summary: pd.DataFrame) -> str:
     cells = summary[(summary["pruner"] == "cap") & (summary["sparsity"] == 0.75) & summary["finetuned_n"].notna()]
     if cells.empty:
         return "C1 (at most 1 % relative drop at 75 %): not tested, there is no fine-tuned CAP model at 75 %."
-    holds = cells["finetuned_rel_drop"] <= 1
+    holds, without = cells["finetuned_rel_drop"] <= 1, cells["one_shot_rel_drop"] <= 1
     numbers = ", ".join(
         f"{row.model} {row.finetuned_rel_drop:.2f} % (before it {row.one_shot_rel_drop:.2f} %)"
         for row in cells.itertuples()
     )
     return (
         f"C1 (CAP at 75 % loses at most 1 % relative top-1): {_extent(holds)}, on {holds.sum()} of {len(holds)} models "
-        f"after the short fine-tune. Relative drop: {numbers}."
+        f"after the short fine-tune and on {without.sum()} before it. Relative drop: {numbers}."
     )
 
 

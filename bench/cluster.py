@@ -96,8 +96,12 @@ def _run_pool(trials: list[Trial], results: Path, jobs: int, device: str, report
             left.remove(futures[future])
             report(futures[future], status, error)
     except BaseException:
-        for process in list((pool._processes or {}).values()):  # what is half done is not kept: do not wait for it
+        workers = dict(pool._processes or {})
+        for process in workers.values():  # what is half done is not kept: do not wait for it
             process.terminate()
+        for pid, process in workers.items():
+            process.join()
+            Store(results, trials[0].profile, trials[0].sweep).discard_unfinished(pid)
         raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -154,6 +154,11 @@ class Store:
         """Returns where the traceback of a failed trial is."""
         return self.folder / f"{trial_id}.log"
 
+    def discard_unfinished(self, pid: int) -> None:
+        """Removes what a process that was ended had half written."""
+        for temporary in self.folder.glob(f".*.{pid}"):
+            temporary.unlink(missing_ok=True)
+
     def status(self, trial_id: str) -> str | None:
         """Returns the worst status of a trial's rows (the later of STATUSES), or None if it has none.
 

@@ -98,7 +98,10 @@ def test_interrupted_and_picked_up_again(tmp_path: Path) -> None:
     sweep, results = tmp_path / "tiny.py", tmp_path / "results"
     sweep.write_text(TINY.replace("seed=[0]", "seed=[0, 1]"))
     command = [sys.executable, "-m", "bench.cli", "run", str(sweep), "--results", str(results), "--jobs", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's tests ignore it
+    )  # fmt: skip
     deadline = time.monotonic() + 240
     while not list(results.glob("embedded/tiny/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.1)

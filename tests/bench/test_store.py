@@ -64,6 +64,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(store: Store, monkeyp
     assert sorted(p.name for p in store.folder.iterdir()) == ["a.layers.parquet", "a.parquet"]
 
 
+def test_what_an_ended_process_left_is_removed(store: Store) -> None:
+    store.write("a", [row()], [])
+    for pid in (12, 123):
+        (store.folder / f".b.parquet.{pid}").write_bytes(b"half a fi")
+    store.discard_unfinished(12)
+    assert sorted(p.name for p in store.folder.iterdir()) == [".b.parquet.123", "a.layers.parquet", "a.parquet"]
+
+
 def test_damaged_and_foreign_files_are_reported(store: Store) -> None:
     store.write("a", [row()], [])
     whole = store.path("a").read_bytes()

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from bench.spec import Sweep, Trial
     from bench.store import Store
 
-app = App(name="capbench", help="Reproducible benchmark of pruners for vision models.", version_flags=["--version"])
+app = App(
+    name="capbench",
+    help="Reproducible benchmark of pruners for vision models.",
+    version=lambda: importlib.metadata.version("cap-bench"),
+)
 console = Console()
 errors = Console(stderr=True)
 

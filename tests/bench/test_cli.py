@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import signal
 import subprocess
@@ -244,6 +245,11 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     for what, expected in (("pruners", "block_size=192"), ("models", "xcit_small_12_p8_224"), ("sweeps", "36 trials")):
         cli.main(["list", what])
         assert expected in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["--version"])
+    assert capsys.readouterr().out.strip() == importlib.metadata.version("cap-bench")
 
 
 def test_the_installed_command_exits_with_2() -> None:

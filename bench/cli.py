@@ -157,15 +157,16 @@ def run(
     console.print(f"{loaded.name} ({profile}): {len(trials)} trials, {done} done, {len(todo)} to run", highlight=False)
     if dry_run:
         for trial in todo:
-            console.print(f"  {trial.id}  {trial.model} {trial.pruner} seed {trial.seed}", highlight=False)
+            console.print(f"  {trial.id}  {trial.label}", highlight=False)
         return
+    failures = 0
     if todo:
         store.check_writable()
         _check_models(tuple(todo))
         processes = jobs or (len(os.sched_getaffinity(0)) if device == "cpu" else 1)
         failures = _run_with_progress(todo, results, processes, device)
     _collect(loaded, profile, store)
-    if todo and failures:
+    if failures:
         raise SystemExit(1)
 
 
@@ -187,13 +188,12 @@ def _run_with_progress(todo: list[Trial], results: Path, jobs: int, device: str)
         def report(trial: Trial, status: str, error: str | None) -> None:
             nonlocal failures, finished
             finished += 1
-            bar.update(task, advance=1, description=f"{trial.model} {trial.pruner} seed {trial.seed}")
+            bar.update(task, advance=1, description=trial.label)
             if status == "failed":
                 failures += 1
                 log = Store(results, trial.profile, trial.sweep).log(trial.id)
                 where = f" ({log})" if log.exists() else ""
-                about = f"{trial.model} {trial.pruner} seed {trial.seed}"
-                errors.print(f"failed: {about}: {error}{where}", highlight=False, markup=False, soft_wrap=True)
+                errors.print(f"failed: {trial.label}: {error}{where}", highlight=False, markup=False, soft_wrap=True)
             if not console.is_terminal and finished in lines_at:
                 print(f"{finished} of {len(todo)} trials", flush=True)
 
@@ -208,7 +208,7 @@ def _run_with_progress(todo: list[Trial], results: Path, jobs: int, device: str)
 def _collect(sweep: Sweep, profile: str, store: Store) -> None:
     trials = sweep.trials(profile)
     store.collect([trial.id for trial in trials])
-    missing = [trial for trial in trials if store.status(trial.id) is None]
+    missing = [trial for trial in trials if not store.path(trial.id).exists()]
     if missing:
         names = sorted({f"{trial.model}/{trial.pruner}" for trial in missing})
         console.print(
@@ -235,7 +235,7 @@ def status(
         state = store.status(trial.id) or "to run"
         counts[state] += 1
         error = f"  {store.error(trial.id)}" if state == "failed" else ""
-        print(f"{trial.id}  {state:8} {trial.model} {trial.pruner} seed {trial.seed}{error}")
+        print(f"{trial.id}  {state:8} {trial.label}{error}")
     print(", ".join(f"{number} {state}" for state, number in counts.items()))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bench.assets import DATA_FILES
+from bench import assets
 from bench.errors import UserError
 
 
@@ -131,6 +131,11 @@ class Trial(Spec):
         return self
 
     @property
+    def label(self) -> str:
+        """What a reader sees of it in lists and messages."""
+        return f"{self.model} {self.pruner} seed {self.seed}"
+
+    @property
     def id(self) -> str:
         """The trial's identity: a hash of the canonical JSON of all its values and of the files behind them."""
         values = {**self.model_dump(mode="json"), "files": self._files()}
@@ -139,14 +144,13 @@ class Trial(Spec):
 
     def _files(self) -> dict[str, str]:
         """Returns the checksums of what the trial reads: data, weights, a pruner of the user's own."""
-        from bench.assets import checksums, sha256
         from bench.zoo import get_model
 
-        names = (*get_model(self.profile, self.model).files, *DATA_FILES)
-        recorded = checksums()
+        names = (*get_model(self.profile, self.model).files, *assets.DATA_FILES)
+        recorded = assets.checksums()
         found = {name: recorded.get(name, "") for name in names}
         path, _, _ = self.pruner.rpartition(":")
-        return {**found, "pruner": sha256(Path(path))} if path.endswith(".py") else found
+        return {**found, "pruner": assets.sha256(Path(path))} if path.endswith(".py") else found
 
     def derived_seed(self, purpose: str) -> int:
         """Returns a seed for one purpose, such as `calibration`; the same for every pruner under this trial's seed."""

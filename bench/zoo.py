@@ -35,11 +35,11 @@ class ModelSpec(Spec):
         """The weights and their card, below the embedded assets."""
         return f"zoo/{self.name}.safetensors", f"zoo/{self.name}.json"
 
-    def build(self) -> nn.Module:
-        """Returns the architecture with random weights."""
+    def build(self, **overrides: Any) -> nn.Module:
+        """Returns the architecture with random weights; `overrides` take precedence over `timm_options`."""
         import timm
 
-        return timm.create_model(self.timm_name, **self.timm_options)
+        return timm.create_model(self.timm_name, **{**self.timm_options, **overrides})
 
     def card(self) -> dict[str, Any]:
         """Returns the record of how the weights were made: recipe, seed, time, dense accuracy."""

@@ -137,16 +137,13 @@ def per_sample_gradients(
     One forward and one backward pass serve the whole batch: the gradient of a linear layer's weight for one image is
     the sum over tokens of output gradient times input. Linear and Conv2d layers are read off their inputs and output
     gradients; the weights of any other module, those that several modules share and those that are used without calling
-    their module go through `torch.func`. The first dimension of every layer's input must
-    run over the images (each may own several consecutive entries, like windows).
+    their module go through `torch.func`. The first dimension of every layer's input must run over the images (each may
+    own several consecutive entries, like windows).
     """
     owners = Counter(id(p) for module in model.modules() for p in module._parameters.values())
     weights = {name: model.get_parameter(name) for name in layers}
-    hooked = {
-        name: owner(model, name)
-        for name in layers
-        if _has_rule(owner(model, name), name) and owners[id(weights[name])] == 1
-    }
+    modules = {name: owner(model, name) for name in layers}
+    hooked = {n: module for n, module in modules.items() if _has_rule(module, n) and owners[id(weights[n])] == 1}
     calls: dict[str, list[tuple[Tensor, GradientEdge]]] = {name: [] for name in hooked}
 
     def record(name: str, args: tuple[Tensor, ...], output: Tensor) -> None:

@@ -159,11 +159,9 @@ def pretrain_dino(spec: ModelSpec, train_set: Split, recipe: DinoRecipe, seed: i
 
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    import timm
-
-    options = {**spec.timm_options, "num_classes": 0, "dynamic_img_size": True}
-    student = timm.create_model(spec.timm_name, **options, drop_path_rate=0.05)
-    teacher = timm.create_model(spec.timm_name, **options)
+    backbone: dict[str, Any] = {"num_classes": 0, "dynamic_img_size": True}
+    student = spec.build(**backbone, drop_path_rate=0.05)
+    teacher = spec.build(**backbone)
     width = spec.timm_options["embed_dim"]
     student_head = DINOProjectionHead(width, 512, 128, recipe.prototypes, freeze_last_layer=1)
     teacher_head = DINOProjectionHead(width, 512, 128, recipe.prototypes)
@@ -254,9 +252,7 @@ def make(name: str, seed: int) -> None:
     torch.manual_seed(seed)
     card: dict[str, Any] = {"model": name, "timm_name": spec.timm_name, "timm_options": spec.timm_options}
     card |= {"command": f"nox -s train_zoo -- --model {name}", "seed": seed, "train_images": len(train_set)}
-    import timm
-
-    model = timm.create_model(spec.timm_name, **spec.timm_options, drop_path_rate=recipe.drop_path)
+    model = spec.build(drop_path_rate=recipe.drop_path)
     if spec.family == "dino":
         dino = DinoRecipe()
         backbone = pretrain_dino(spec, train_set, dino, seed)

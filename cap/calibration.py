@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from cap.layers import owner
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+T = TypeVar("T")
 
 
 @contextmanager
@@ -41,6 +44,10 @@ class Calibration:
         gradient: `sample` for the gradient of every single image's loss, which is what the empirical Fisher is defined
             on; `batch` for the gradients of mini-batch means, which the release uses.
         seed: Order in which images are drawn when `batch` gradients go around the images again.
+        share: Keep what a pruner computed from the gradients for the next pruner that is fitted to the same model.
+
+    Attributes:
+        seconds_saved: Time that the pruners fitted so far would have taken longer without `share`.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class Calibration:
         batch_size: int = 128,
         gradient: Literal["sample", "batch"] = "sample",
         seed: int = 0,
+        share: bool = False,
     ) -> None:
         if len(images) != len(labels) or not len(images):
             raise ValueError(f"{len(images)} images and {len(labels)} labels: there must be as many, and at least one")
@@ -60,9 +68,46 @@ class Calibration:
             raise ValueError(f"batch size {batch_size} is not valid: it must be at least 1")
         self.images, self.labels, self.loss = images, labels, loss
         self.batch_size, self.gradient, self.seed = batch_size, gradient, seed
+        self.share, self.seconds_saved = share, 0.0
+        self._shared: tuple[Any, Any, float] | None = None  # key, value, seconds it took
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def shared(self, model: nn.Module, key: Hashable, compute: Callable[[], T]) -> T:
+        """Returns what was computed for a model before, if it is the last that was, or else computes it.
+
+        Args:
+            model: The model; what was computed for other weights is no use.
+            key: Says what is computed, with all options.
+            compute: Computes it.
+        """
+        full_key = (key, self.gradient, self.batch_size, _fingerprint(model))
+        if self._shared is not None and self._shared[0] == full_key:
+            self.seconds_saved += self._shared[2]
+            return self._shared[1]
+        self.forget()
+        start = time.perf_counter()
+        value = compute()
+        self._shared = (full_key, value, time.perf_counter() - start)
+        return value
+
+    def forget(self) -> None:
+        """Frees what was kept for sharing."""
+        self._shared = None
+
+    def count(self, num_gradients: int | None = None) -> int:
+        """Returns how many gradients there will be; by default one per image, or per whole batch.
+
+        Raises:
+            ValueError: If more per-sample gradients are asked for than there are images.
+        """
+        if self.gradient == "batch":
+            return max(1, len(self) // self.batch_size) if num_gradients is None else num_gradients
+        total = len(self) if num_gradients is None else num_gradients
+        if total > len(self):
+            raise ValueError(f"{total} per-sample gradients need as many images, but calibration has {len(self)}")
+        return total
 
     def gradients(
         self, model: nn.Module, layers: Mapping[str, Tensor], num_gradients: int | None = None
@@ -82,16 +127,35 @@ class Calibration:
         Raises:
             ValueError: If more per-sample gradients are asked for than there are images.
         """
+        for batch in self.gradient_batches(model, layers, num_gradients):
+            yield {name: batch.of(name) for name in layers}
+
+    def gradient_batches(
+        self,
+        model: nn.Module,
+        layers: Mapping[str, Tensor],
+        num_gradients: int | None = None,
+        forward_images: int | None = None,
+    ) -> Iterator[GradientBatch]:
+        """Yields the same gradients, each layer's to be computed when it is asked for.
+
+        Args:
+            model: The model.
+            layers: Parameter names to weights.
+            num_gradients: How many in all.
+            forward_images: With per-sample gradients the images in one forward pass, if not `batch_size`.
+
+        Raises:
+            ValueError: If more per-sample gradients are asked for than there are images.
+        """
         device = next(iter(layers.values())).device
+        total = self.count(num_gradients)
         if self.gradient == "sample":
-            total = len(self) if num_gradients is None else num_gradients
-            if total > len(self):
-                raise ValueError(f"{total} per-sample gradients need as many images, but calibration has {len(self)}")
-            parts = (self.images[:total].split(self.batch_size), self.labels[:total].split(self.batch_size))
+            size = forward_images or self.batch_size
+            parts = (self.images[:total].split(size), self.labels[:total].split(size))
             for images, labels in zip(*parts, strict=True):
                 yield per_sample_gradients(model, layers, images.to(device), labels.to(device), self.loss)
         else:
-            total = max(1, len(self) // self.batch_size) if num_gradients is None else num_gradients
             for chosen in self._batch_indices(total):
                 images, labels = self.images[chosen].to(device), self.labels[chosen].to(device)
                 yield batch_gradient(model, layers, images, labels, self.loss)
@@ -106,21 +170,82 @@ class Calibration:
                 yield chosen
 
 
+def _fingerprint(model: nn.Module) -> str:
+    """Returns a hash of a model's architecture and values."""
+    digest = hashlib.sha256(repr(model).encode())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+class GradientBatch:
+    """The gradients of one batch: those of Linear and Conv2d layers are computed when they are asked for.
+
+    Until then a layer's inputs and output gradients are all that is held, which for most layers is less than the
+    gradients are, and a caller that has room for them already need not make any other.
+
+    Args:
+        count: n, the number of gradients.
+        calls: For every layer read off its inputs and output gradients its module and a pair of these for every call.
+        ready: The other layers' gradients: {name: (n, num_weights)}.
+    """
+
+    def __init__(
+        self, count: int, calls: dict[str, tuple[nn.Module, list[tuple[Tensor, Tensor]]]], ready: dict[str, Tensor]
+    ) -> None:
+        self.count, self._calls, self._ready = count, calls, ready
+
+    def of(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """Returns a layer's gradients (n, num_weights), or a range of their columns.
+
+        Args:
+            name: The layer.
+            start: First weight; a multiple of the weights of one output.
+            stop: One past the last weight, likewise.
+        """
+        if name in self._ready:
+            return self._ready[name][:, start:stop]
+        module, calls = self._calls[name]
+        return sum(_weight_gradients(module, x, flow, self.count, start, stop) for x, flow in calls)  # type: ignore
+
+    def write(self, name: str, start: int, stop: int, out: Tensor) -> None:
+        """Writes a range of a layer's gradients where they are wanted, if possible without a copy.
+
+        Args:
+            name: The layer.
+            start: First weight; a multiple of the weights of one output.
+            stop: One past the last weight, likewise.
+            out: (n, stop - start).
+        """
+        if name in self._calls:
+            module, calls = self._calls[name]
+            if isinstance(module, nn.Linear) and len(calls) == 1 and out.is_contiguous() and out.dtype == calls[0][0].dtype:
+                flow, inputs = _linear_factors(module, *calls[0], self.count, start, stop)
+                torch.bmm(flow, inputs, out=out.view(self.count, -1, inputs.shape[-1]))
+                return
+        out.copy_(self.of(name, start, stop))
+
+
 def batch_gradient(
     model: nn.Module, layers: Mapping[str, Tensor], images: Tensor, labels: Tensor, loss: Loss
-) -> dict[str, Tensor]:
-    """Returns the gradient of the batch's mean loss: {name: (1, num_weights)}."""
+) -> GradientBatch:
+    """Returns the gradient of the batch's mean loss."""
     weights = {name: model.get_parameter(name) for name in layers}
-    with evaluating(model), _differentiable(list(weights.values())), torch.enable_grad():
+    with evaluating(model), _differentiable(model, list(weights.values())), torch.enable_grad():
         gradients = torch.autograd.grad(loss(model(images), labels), list(weights.values()))
-    return {name: gradient.detach().reshape(1, -1) for name, gradient in zip(weights, gradients, strict=True)}
+    return GradientBatch(
+        1, {}, {name: gradient.detach().reshape(1, -1) for name, gradient in zip(weights, gradients, strict=True)}
+    )
 
 
 @contextmanager
-def _differentiable(weights: list[nn.Parameter]) -> Iterator[None]:
-    """Lets gradients flow to the weights, frozen or not."""
-    states = [(weight, weight.requires_grad) for weight in weights]
+def _differentiable(model: nn.Module, weights: list[nn.Parameter]) -> Iterator[None]:
+    """Lets gradients flow to these weights, frozen or not, and to no others: what comes before them is not recorded."""
+    states = [(weight, weight.requires_grad) for weight in model.parameters()]
     for weight, _ in states:
+        weight.requires_grad_(False)
+    for weight in weights:
         weight.requires_grad_(True)
     try:
         yield
@@ -131,8 +256,8 @@ def _differentiable(weights: list[nn.Parameter]) -> Iterator[None]:
 
 def per_sample_gradients(
     model: nn.Module, layers: Mapping[str, Tensor], images: Tensor, labels: Tensor, loss: Loss
-) -> dict[str, Tensor]:
-    """Returns the gradient of every image's own loss: {name: (n, num_weights)}.
+) -> GradientBatch:
+    """Returns the gradient of every image's own loss.
 
     One forward and one backward pass serve the whole batch: the gradient of a linear layer's weight for one image is
     the sum over tokens of output gradient times input. Linear and Conv2d layers are read off their inputs and output
@@ -140,10 +265,7 @@ def per_sample_gradients(
     their module go through `torch.func`. The first dimension of every layer's input must run over the images (each may
     own several consecutive entries, like windows).
     """
-    owners = Counter(id(p) for module in model.modules() for p in module._parameters.values())
-    weights = {name: model.get_parameter(name) for name in layers}
-    modules = {name: owner(model, name) for name in layers}
-    hooked = {n: module for n, module in modules.items() if _has_rule(module, n) and owners[id(weights[n])] == 1}
+    hooked = hooked_layers(model, layers)
     calls: dict[str, list[tuple[Tensor, GradientEdge]]] = {name: [] for name in hooked}
 
     def record(name: str, args: tuple[Tensor, ...], output: Tensor) -> None:
@@ -154,24 +276,34 @@ def per_sample_gradients(
         module.register_forward_hook(lambda _, args, output, name=name: record(name, args, output))
         for name, module in hooked.items()
     ]
+    flows: Iterator[Tensor] = iter(())
     try:
-        with evaluating(model), _differentiable(list(weights.values())), torch.enable_grad():
-            outputs = model(images)
-            total = loss(outputs, labels) * len(images)
-            edges = [edge for pairs in calls.values() for _, edge in pairs]
-            flows = iter(torch.autograd.grad(total, edges) if edges else ())
+        weights = [model.get_parameter(name) for name in hooked]
+        with evaluating(model), _differentiable(model, weights), torch.enable_grad():
+            if hooked:
+                total = loss(model(images), labels) * len(images)
+                edges = [edge for pairs in calls.values() for _, edge in pairs]
+                flows = iter(torch.autograd.grad(total, edges) if edges else ())
     finally:
         for handle in handles:
             handle.remove()
-    result = {}
-    for name, module in hooked.items():
-        if not calls[name]:
-            continue
-        parts = [_weight_gradients(module, inputs, next(flows), len(images)) for inputs, _ in calls[name]]
-        result[name] = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
-    if others := [name for name in layers if name not in result]:
-        result |= _functional_gradients(model, others, images, labels, loss)
-    return {name: result[name] for name in layers}
+    found = {
+        name: (hooked[name], [(inputs, next(flows)) for inputs, _ in pairs]) for name, pairs in calls.items() if pairs
+    }
+    others = [name for name in layers if name not in found]
+    ready = _functional_gradients(model, others, images, labels, loss) if others else {}
+    return GradientBatch(len(images), found, ready)
+
+
+def hooked_layers(model: nn.Module, layers: Mapping[str, Tensor]) -> dict[str, nn.Module]:
+    """Returns the modules of those layers whose per-sample gradients can be read off inputs and output gradients."""
+    owners = Counter(id(p) for module in model.modules() for p in module._parameters.values())
+    modules = {name: owner(model, name) for name in layers}
+    return {
+        name: module
+        for name, module in modules.items()
+        if _has_rule(module, name) and owners[id(model.get_parameter(name))] == 1
+    }
 
 
 def _has_rule(module: nn.Module, name: str) -> bool:
@@ -182,25 +314,48 @@ def _has_rule(module: nn.Module, name: str) -> bool:
     )
 
 
-def _weight_gradients(module: nn.Module, inputs: Tensor, flow: Tensor, n: int) -> Tensor:
-    """Returns per-sample weight gradients (n, num_weights) of one call of a layer.
+def _linear_factors(
+    module: nn.Linear, inputs: Tensor, flow: Tensor, n: int, start: int, stop: int | None
+) -> tuple[Tensor, Tensor]:
+    """Returns (n, outputs, tokens) and (n, tokens, in), whose product is the gradient of weights start to stop."""
+    outputs = slice(start // module.in_features, None if stop is None else stop // module.in_features)
+    flow = flow.reshape(n, -1, module.out_features)[:, :, outputs]
+    return flow.transpose(1, 2), inputs.reshape(n, -1, module.in_features)
+
+
+def _weight_gradients(module: nn.Module, inputs: Tensor, flow: Tensor, n: int, start: int, stop: int | None) -> Tensor:
+    """Returns per-sample gradients (n, stop - start) of one call of a layer.
 
     Args:
         module: Linear or Conv2d.
         inputs: The layer's inputs.
         flow: Gradient of the summed loss with respect to the layer's outputs.
         n: Number of images.
+        start: First weight; a multiple of the weights of one output.
+        stop: One past the last weight, likewise.
     """
-    if isinstance(module, nn.Conv2d):
-        assert not isinstance(module.padding, str)  # see _has_rule
-        groups = module.groups
-        columns = F.unfold(inputs, module.kernel_size, module.dilation, module.padding, module.stride)
-        columns = columns.view(n, groups, -1, columns.shape[-1])  # (n, groups, in * kh * kw / groups, positions)
-        flow = flow.reshape(n, groups, module.out_channels // groups, -1)  # (n, groups, out / groups, positions)
-        return torch.matmul(flow, columns.transpose(-1, -2)).flatten(1)
-    inputs = inputs.reshape(n, -1, inputs.shape[-1])  # (n, tokens, in)
-    flow = flow.reshape(n, -1, flow.shape[-1])  # (n, tokens, out)
-    return torch.matmul(flow.transpose(1, 2), inputs).flatten(1)
+    if isinstance(module, nn.Linear):
+        return torch.bmm(*_linear_factors(module, inputs, flow, n, start, stop)).flatten(1)
+    assert isinstance(module, nn.Conv2d)
+    groups = module.groups
+    columns = _columns(module, inputs).reshape(n, groups, -1, flow[0, 0].numel())
+    flow = flow.reshape(n, groups, module.out_channels // groups, -1)  # (n, groups, out / groups, positions)
+    if groups == 1:
+        width = columns.shape[2]
+        flow, start, stop = flow[:, :, start // width : None if stop is None else stop // width], 0, None
+    return torch.matmul(flow, columns.transpose(-1, -2)).flatten(1)[:, start:stop]
+
+
+def _columns(module: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """Returns what each output position sees: (n, in * kh * kw, positions), in any shape of that order."""
+    height, width = module.kernel_size
+    if module.stride == module.kernel_size and module.padding == (0, 0) and module.dilation == (1, 1):
+        n, channels = inputs.shape[:2]  # patches side by side: a view, where `unfold` would go through every entry
+        rows, columns = inputs.shape[2] // height, inputs.shape[3] // width
+        patches = inputs[:, :, : rows * height, : columns * width].reshape(n, channels, rows, height, columns, width)
+        return patches.permute(0, 1, 3, 5, 2, 4)
+    assert not isinstance(module.padding, str)  # see _has_rule
+    return F.unfold(inputs, module.kernel_size, module.dilation, module.padding, module.stride)
 
 
 def _functional_gradients(
@@ -214,6 +369,6 @@ def _functional_gradients(
         outputs = torch.func.functional_call(model, {**state, **weights}, (image[None],))
         return loss(outputs, label[None])
 
-    with evaluating(model):
+    with evaluating(model), torch.enable_grad():
         per_sample = torch.func.vmap(torch.func.grad(sample_loss), in_dims=(None, 0, 0))(chosen, images, labels)
     return {name: gradient.detach().flatten(1) for name, gradient in per_sample.items()}

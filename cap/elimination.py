@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from cap.kernels import cpu, left_looking
+from cap.kernels import eliminator
+from cap.kernels.batched import not_positive
 from cap.patterns import NM
 
-CHUNK_BYTES = 2**28  # double-precision scratch of `compensate`
+CHUNK_BYTES = 2**27  # double-precision scratch of `compensate`
 
 
 class Elimination(NamedTuple):
@@ -33,7 +35,9 @@ def _check(weight: Tensor, fisher_inverse: Tensor) -> None:
         )
 
 
-def eliminate(weight: Tensor, fisher_inverse: Tensor, pattern: NM | None = None) -> Elimination:
+def eliminate(
+    weight: Tensor, fisher_inverse: Tensor, pattern: NM | None = None, max_sparsity: float = 1.0
+) -> Elimination:
     """Runs the greedy loop of Algorithm 1 (Kuznedelev et al., 2023) in every block.
 
     Equal saliencies are resolved by position: the lowest index goes first. Weights that are zero go first of all, at no
@@ -44,16 +48,21 @@ def eliminate(weight: Tensor, fisher_inverse: Tensor, pattern: NM | None = None)
         fisher_inverse: (num_blocks, B, B), the inverse of the dampened Fisher blocks.
         pattern: With an N:M pattern a group of M consecutive weights that has lost M - N is closed, and the loop stops
             when all are closed.
+        max_sparsity: Fraction of each block after which the loop stops, rounded up to whole weights.
 
     Raises:
-        ValueError: If the shapes do not fit, M does not divide B, or a block is not positive definite.
+        ValueError: If the shapes do not fit, M does not divide B, the fraction is none or a block is not positive
+            definite.
     """
     _check(weight, fisher_inverse)
+    if not 0 < max_sparsity <= 1:
+        raise ValueError(f"max_sparsity {max_sparsity} is not valid: it is larger than 0 and at most 1")
+    size = weight.shape[1]
     quota, group = (1, 1) if pattern is None else (pattern.of - pattern.keep, pattern.of)
-    if weight.shape[1] % group:
-        raise ValueError(f"pattern {pattern} needs a block size that is a multiple of {group}, not {weight.shape[1]}")
-    kernel = cpu if weight.device.type == "cpu" else left_looking
-    order, loss = kernel.eliminate_blocks(weight, fisher_inverse, quota, group)
+    if size % group:
+        raise ValueError(f"pattern {pattern} needs a block size that is a multiple of {group}, not {size}")
+    steps = min(size // group * quota, math.ceil(max_sparsity * size))
+    order, loss = eliminator(weight.device)(weight, fisher_inverse, quota, group, steps)
     if (failed := loss.isnan().any(dim=1)).any():
         block = int(failed.nonzero()[0])
         raise ValueError(f"the inverse of block {block} is not positive definite: raise the dampening")
@@ -72,6 +81,9 @@ def compensate(weight: Tensor, fisher_inverse: Tensor, keep: Tensor) -> Tensor:
 
     Returns:
         (num_blocks, B), exactly zero outside `keep`.
+
+    Raises:
+        ValueError: If the shapes do not fit or a block is not positive definite.
     """
     _check(weight, fisher_inverse)
     result = torch.empty_like(weight)
@@ -82,6 +94,10 @@ def compensate(weight: Tensor, fisher_inverse: Tensor, keep: Tensor) -> Tensor:
         gone = (~kept).double()
         # identity rows and columns for the kept weights leave the removed ones' system alone
         system = h * gone[:, :, None] * gone[:, None, :] + torch.diag_embed(kept.double())
-        solution = torch.cholesky_solve((w * gone)[:, :, None], torch.linalg.cholesky(system))
+        lower, info = torch.linalg.cholesky_ex(system)
+        if (failed := not_positive(lower, info)).any():
+            block = start + int(failed.nonzero()[0])
+            raise ValueError(f"the inverse of block {block} is not positive definite: raise the dampening")
+        solution = torch.cholesky_solve((w * gone)[:, :, None], lower)
         result[part] = (w - torch.bmm(h, solution).squeeze(2)) * kept
     return result

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
+from cap.kernels import batched, for_device
+from cap.memory import Part, Plan, buffered_gradients
 
-CHUNK_BYTES = 2**26  # scratch of the inversion
+CHUNK_BYTES = 2**26  # blocks that are inverted and factored at a time
+
+logger = logging.getLogger(__name__)
 
 
 def as_blocks(tensor: Tensor, block_size: int) -> Tensor:
@@ -32,28 +38,140 @@ def from_blocks(blocks: Tensor, like: Tensor) -> Tensor:
     return blocks.reshape(-1)[: like.numel()].view(like.shape)
 
 
+def block_chunks(num_blocks: int, block_size: int) -> Iterator[slice]:
+    """Yields ranges of blocks whose matrices take about `CHUNK_BYTES`."""
+    step = max(1, CHUNK_BYTES // (8 * block_size**2))
+    for start in range(0, num_blocks, step):
+        yield slice(start, min(start + step, num_blocks))
+
+
+class Gram:
+    """Accumulates `sum_i g_i g_i^T` on diagonal blocks of consecutive weights.
+
+    Gradients are gathered and added up many at a time. As long as they are fewer than B they are kept themselves: they
+    take less memory than the sum. Rounding errors of single precision, relative to the largest eigenvalue, would drown
+    a dampening of 1e-8, so the sum is in double precision unless told otherwise.
+
+    Args:
+        num_weights: Number of weights.
+        block_size: B. If it does not divide `num_weights`, the last block is padded with inert entries.
+        device: Where the sums live.
+        dtype: Of the sums: float64, or float32 for half the memory.
+        expected: How many gradients there will be, if known.
+    """
+
+    def __init__(
+        self,
+        num_weights: int,
+        block_size: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+        expected: int | None = None,
+    ) -> None:
+        self.num_weights, self.block_size = num_weights, block_size
+        self.num_blocks = -(-num_weights // block_size)
+        self.count = 0  # gradients so far
+        self._capacity = buffered_gradients(block_size, expected)
+        self._like = torch.empty(0, dtype=dtype, device=device)
+        self._gathered: Tensor | None = None  # (capacity, num_blocks * B)
+        self._num_gathered = 0
+        self._sum: Tensor | None = None  # (num_blocks, B, B), lower triangles
+
+    def slots(self, n: int) -> Tensor:
+        """Returns room for the next n gradients, (n, num_weights), to be filled before anything else is asked for.
+
+        Raises:
+            ValueError: If n is larger than `capacity`.
+        """
+        if n > self._capacity:
+            raise ValueError(f"{n} gradients at once: at most {self._capacity}")
+        if self._num_gathered + n > self._capacity:
+            self._add_up()
+        if self._gathered is None:
+            width = self.num_blocks * self.block_size
+            self._gathered = torch.zeros(self._capacity, width, device=self._like.device)
+        start, self._num_gathered = self._num_gathered, self._num_gathered + n
+        self.count += n
+        return self._gathered[start : start + n, : self.num_weights]
+
+    @property
+    def capacity(self) -> int:
+        """How many gradients `slots` has room for at once."""
+        return self._capacity
+
+    def finish(self) -> None:
+        """Frees what is needed for adding gradients alone."""
+        if self._sum is not None:
+            self._add_up()
+            self._gathered = None
+
+    def _add_up(self) -> None:
+        if self._num_gathered and self._gathered is not None:
+            if self._sum is None:
+                self._sum = self._like.new_zeros(self.num_blocks, self.block_size, self.block_size)
+            for_device(self._sum.device).add_gram(self._sum, self._gathered[: self._num_gathered])
+            self._num_gathered = 0
+
+    def gradients(self, part: slice) -> Tensor | None:
+        """Returns all gradients of a range of blocks, (blocks, m, B), float64; None if only their sum is known."""
+        if self._sum is not None or self._gathered is None:
+            return None
+        columns = slice(part.start * self.block_size, part.stop * self.block_size)
+        rows = self._gathered[: self.count, columns].double()
+        return rows.view(self.count, -1, self.block_size).transpose(0, 1)
+
+    def fisher(self, part: slice, damp: float) -> Tensor:
+        """Returns `damp * I + (1/m) sum_i g_i g_i^T` for a range of blocks: (blocks, B, B), float64."""
+        size = self.block_size
+        if self._sum is None and self._gathered is not None:
+            result = self._like.new_zeros(part.stop - part.start, size, size, dtype=torch.float64)
+            gathered = self._gathered[: self.count, part.start * size : part.stop * size]
+            for_device(result.device).add_gram(result, gathered)
+        else:
+            self._add_up()
+            assert self._sum is not None
+            result = self._sum[part].double()
+        lower = torch.ones(size, size, dtype=torch.bool, device=result.device).tril()
+        result = torch.where(lower, result, result.transpose(1, 2)).div_(self.count)
+        result.diagonal(dim1=1, dim2=2).add_(damp)
+        return result
+
+
 class BlockFisher:
     """Accumulates `F = damp * I + (1/m) * sum_i g_i g_i^T` on diagonal blocks of consecutive weights.
 
-    Kuznedelev et al., 2023, section 3 (arXiv 2210.09223). The sum and its inverse are in double precision: rounding
-    errors of single precision, relative to the largest eigenvalue, would drown a dampening of 1e-8.
+    Kuznedelev et al., 2023, section 3 (arXiv 2210.09223).
 
     Args:
         num_weights: Number of weights of the layer.
         block_size: B. If it does not divide `num_weights`, the last block is padded with inert entries.
         damp: Dampening, larger than 0.
         device: Where the blocks live.
+        dtype: Of the sums and the inverse: float64, or float32 for half the memory where the dampening is not small
+            beside the largest eigenvalue.
     """
 
-    def __init__(self, num_weights: int, block_size: int, damp: float, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        num_weights: int,
+        block_size: int,
+        damp: float,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
         if num_weights < 1 or block_size < 1:
             raise ValueError(f"{num_weights} weights in blocks of {block_size}: both must be at least 1")
         if not damp > 0:
             raise ValueError(f"dampening {damp} is not valid: it must be larger than 0")
-        self.num_weights, self.block_size, self.damp = num_weights, block_size, damp
-        self.num_gradients = 0
-        num_blocks = -(-num_weights // block_size)
-        self._gram = torch.zeros(num_blocks, block_size, block_size, dtype=torch.float64, device=device)
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"dtype {dtype} is not valid: choose torch.float32 or torch.float64")
+        self.num_weights, self.block_size, self.damp, self.dtype = num_weights, block_size, damp, dtype
+        self._gram = Gram(num_weights, block_size, device, dtype)
+
+    @property
+    def num_gradients(self) -> int:
+        """How many gradients were added."""
+        return self._gram.count
 
     def update(self, gradients: Tensor) -> None:
         """Adds gradients.
@@ -66,73 +184,199 @@ class BlockFisher:
         """
         if gradients.ndim != 2 or gradients.shape[1] != self.num_weights:
             raise ValueError(f"gradients have shape {tuple(gradients.shape)}, expected (m, {self.num_weights})")
-        m = len(gradients)
-        padded = F.pad(gradients.to(self._gram), (0, self._gram.shape[0] * self.block_size - self.num_weights))
-        blocks = padded.view(m, -1, self.block_size).transpose(0, 1)  # (num_blocks, m, B)
-        self._gram.baddbmm_(blocks.transpose(1, 2), blocks)
-        self.num_gradients += m
+        for rows in gradients.split(self._gram.capacity):
+            self._gram.slots(len(rows)).copy_(rows)
 
     def inverse(self) -> Tensor:
-        """Returns F^-1 block by block: (num_blocks, B, B), float64.
+        """Returns F^-1 block by block: (num_blocks, B, B).
+
+        With fewer than B gradients by the Woodbury identity, otherwise by a Cholesky decomposition.
 
         Raises:
             ValueError: If no gradient was added, or a block is not positive definite.
         """
         if not self.num_gradients:
             raise ValueError("the Fisher has seen no gradients: call update first")
-        result = torch.empty_like(self._gram)
-        chunk = max(1, CHUNK_BYTES // (8 * self.block_size**2))
-        for start in range(0, len(result), chunk):
-            fisher = self._gram[start : start + chunk] / self.num_gradients
-            fisher.diagonal(dim1=1, dim2=2).add_(self.damp)
-            factor, failed = torch.linalg.cholesky_ex(fisher)
-            if failed.any():
-                block = start + int(failed.nonzero()[0])
-                raise ValueError(
-                    f"Fisher block {block} is not positive definite: raise the dampening above {self.damp:g}, "
-                    "or check the gradients for infinities"
-                )
-            result[start : start + chunk] = torch.cholesky_inverse(factor)
+        gram = self._gram
+        gram.finish()
+        result = gram._like.new_empty(gram.num_blocks, self.block_size, self.block_size)
+        for part in block_chunks(gram.num_blocks, self.block_size):
+            gradients = gram.gradients(part) if self.num_gradients < self.block_size else None
+            if gradients is not None:
+                inverse, failed = woodbury(gradients, self.damp)
+            else:
+                inverse = gram.fisher(part, self.damp)
+                failed = for_device(inverse.device).invert_blocks(inverse)
+            check_positive(failed, part.start, self.damp)
+            result[part] = inverse
         return result
 
 
-def check_options(block_size: int, num_gradients: int | None, damp: float) -> None:
-    """Refuses options of a Fisher-based pruner that make no sense.
+def woodbury(gradients: Tensor, damp: float) -> tuple[Tensor, Tensor]:
+    """Inverts `damp * I + (1/m) G^T G` through the smaller m x m system.
 
-    Raises:
-        ValueError: If a value is out of range or no number.
+    `F^-1 = (I - G^T (m damp I + G G^T)^-1 G) / damp`.
+
+    Args:
+        gradients: G, (num_blocks, m, B), float64.
+        damp: Dampening.
+
+    Returns:
+        (num_blocks, B, B), and (num_blocks,), True where the system was not positive definite.
     """
-    for name, value in (("block_size", block_size), ("num_gradients", num_gradients)):
-        if not ((isinstance(value, int) and value >= 1) or (value is None and name == "num_gradients")):
-            raise ValueError(f"{name}={value!r} is not valid: it is a whole number of at least 1")
-    if not (isinstance(damp, int | float) and 0 < damp < float("inf")):
-        raise ValueError(f"damp={damp!r} is not valid: it is a number larger than 0")
+    _, m, size = gradients.shape
+    system = torch.bmm(gradients, gradients.transpose(1, 2))
+    system.diagonal(dim1=1, dim2=2).add_(m * damp)
+    lower, info = torch.linalg.cholesky_ex(system)
+    half = torch.linalg.solve_triangular(lower, gradients, upper=False)
+    identity = torch.eye(size, dtype=gradients.dtype, device=gradients.device)
+    return torch.baddbmm(identity, half.transpose(1, 2), half, alpha=-1).div_(damp), batched.not_positive(
+        lower, info
+    )
 
 
-def estimate_inverse_fishers(
+def check_positive(failed: Tensor, first: int, damp: float) -> None:
+    """Raises a ValueError that names the first block which is not positive definite.
+
+    Args:
+        failed: (num_blocks,), True for such blocks.
+        first: Number of the first of these blocks.
+        damp: The dampening that was not enough.
+    """
+    if failed.any():
+        block = first + int(failed.nonzero()[0])
+        raise ValueError(
+            f"Fisher block {block} is not positive definite: raise the dampening above {damp:g}, "
+            "or check the gradients for infinities"
+        )
+
+
+@dataclass(frozen=True)
+class InverseFactor:
+    """The inverse Fisher blocks of one layer as triangular factors in single precision: a quarter of their memory.
+
+    With P the permutation that brings the block's entry `order[t]` to place t, `P F^-1 P^T = M^T M` with M lower
+    triangular. A rounding error of M is one of the inverse's square root, so the inverse stays positive definite.
+
+    Attributes:
+        order: (num_blocks, B), int16: the entry at each place.
+        packed: (num_blocks, B * (B + 1) / 2), float32: the rows of M up to the diagonal.
+        coefficients: (num_blocks, B), float64: c with `M^T c = P w`, so that w less the last k of the terms `c_t M[t]`
+            is the joint OBS update that removes the last k places.
+    """
+
+    order: Tensor
+    packed: Tensor
+    coefficients: Tensor
+
+    @classmethod
+    def empty(cls, num_blocks: int, block_size: int, device: torch.device) -> InverseFactor:
+        """Makes room for the factors of a layer."""
+        return cls(
+            torch.empty(num_blocks, block_size, dtype=torch.int16, device=device),
+            torch.empty(num_blocks, block_size * (block_size + 1) // 2, device=device),
+            torch.empty(num_blocks, block_size, dtype=torch.float64, device=device),
+        )
+
+    @staticmethod
+    def bytes_per_weight(block_size: int) -> float:
+        """Memory of the factors."""
+        return 2 * (block_size + 1) + 2 + 8
+
+    def fill(self, part: slice, fisher: Tensor, weight: Tensor, order: Tensor | None = None) -> Tensor:
+        """Factors a range of blocks.
+
+        Args:
+            part: Range of blocks.
+            fisher: F, (blocks, B, B), float64.
+            weight: w, (blocks, B).
+            order: (blocks, B), int64; by default each entry at its own place.
+
+        Returns:
+            (blocks,), True for blocks that are not positive definite.
+        """
+        if order is None:
+            order = torch.arange(weight.shape[1], device=weight.device).repeat(len(weight), 1)
+        self.order[part] = order.to(torch.int16)
+        kernels = for_device(fisher.device)
+        return kernels.factor_blocks(fisher, order, weight, self.packed[part], self.coefficients[part])
+
+    def inverse(self, part: slice) -> Tensor:
+        """Returns F^-1 of a range of blocks: (blocks, B, B), float64."""
+        lower = batched.unpack(self.packed[part], self.order.shape[1])
+        place = self.order[part].long().argsort(1)
+        return torch.bmm(lower.transpose(1, 2), lower).gather(1, place[:, :, None].expand_as(lower)).gather(
+            2, place[:, None, :].expand_as(lower)
+        )  # fmt: skip
+
+    def without_last(self, weight: Tensor, counts: Tensor) -> Tensor:
+        """Returns the weights after the joint OBS update that removes each block's last places.
+
+        Args:
+            weight: (num_blocks, B), the weights that the factors were made with.
+            counts: (num_blocks,), int64: how many places.
+
+        Returns:
+            (num_blocks, B), float64; what was removed is not exactly zero.
+        """
+        order = self.order.long()
+        kernels = for_device(weight.device)
+        permuted = kernels.subtract_last_rows(weight.gather(1, order), self.packed, self.coefficients, counts)
+        return torch.empty_like(permuted).scatter_(1, order, permuted)
+
+
+def fisher_blocks(
     model: nn.Module,
     layers: Mapping[str, Tensor],
     calibration: Calibration,
-    num_gradients: int | None,
-    block_size: int,
+    plan: Plan,
     damp: float,
-) -> dict[str, Tensor]:
-    """Estimates F^-1 of every layer in one pass over the calibration gradients.
+) -> Iterator[tuple[str, slice, Tensor]]:
+    """Estimates the Fisher blocks of every layer, in as many passes over the gradients as planned.
 
     Gradients of weights that are already zero are left out, as are those under a mask in the release.
 
-    Returns:
-        For every layer (num_blocks, B, B).
+    Args:
+        model: The model.
+        layers: {name: weight}.
+        calibration: The images.
+        plan: What to accumulate in which pass.
+        damp: Dampening.
+
+    Yields:
+        The layer, a range of its blocks, and F for these: (blocks, B, B), float64.
     """
-    fishers = {n: BlockFisher(w.numel(), block_size, damp, w.device) for n, w in layers.items()}
-    present = {name: (weight.detach().reshape(-1) != 0) for name, weight in layers.items()}
-    for gradients in calibration.gradients(model, layers, num_gradients):
-        for name, fisher in fishers.items():
-            fisher.update(gradients[name] * present[name])
-    inverses = {}
-    for name in layers:
-        try:
-            inverses[name] = fishers.pop(name).inverse()  # popped, so that each Gram matrix is freed in turn
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    return inverses
+    logger.info("Fisher blocks: %s", plan)
+    block_size = plan.block_size
+    for parts in plan.passes:
+        if plan.shared:
+            key = ("gram", tuple(layers), plan.num_gradients, block_size)
+            grams = calibration.shared(model, key, lambda: _accumulate(model, layers, calibration, plan, parts))
+        else:
+            calibration.forget()
+            grams = _accumulate(model, layers, calibration, plan, parts)
+        for part in parts:
+            gram = grams[part] if plan.shared else grams.pop(part)
+            first = part.start // block_size
+            for chunk in block_chunks(gram.num_blocks, block_size):
+                yield part.name, slice(first + chunk.start, first + chunk.stop), gram.fisher(chunk, damp)
+            del gram
+
+
+def _accumulate(
+    model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration, plan: Plan, parts: tuple[Part, ...]
+) -> dict[Part, Gram]:
+    """Goes through the calibration gradients once and returns the Gram matrices of some parts."""
+    wanted = {part.name: layers[part.name] for part in parts}
+    device = next(iter(wanted.values())).device
+    zero = {name: (weight == 0).flatten() for name, weight in wanted.items() if (weight == 0).any()}
+    grams = {p: Gram(p.stop - p.start, plan.block_size, device, expected=plan.num_gradients) for p in parts}
+    for batch in calibration.gradient_batches(model, wanted, plan.num_gradients, plan.forward_images):
+        for part, gram in grams.items():
+            room = gram.slots(batch.count)
+            batch.write(part.name, part.start, part.stop, room)
+            if part.name in zero:
+                room.masked_fill_(zero[part.name][part.start : part.stop], 0)
+    for gram in grams.values():
+        gram.finish()
+    return grams

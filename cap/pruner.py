@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
+from cap.memory import Plan
 from cap.patterns import Pattern
 from cap.selection import select
 
@@ -58,10 +59,12 @@ class Pruner(ABC):
     Attributes:
         weights: {name: weight}, copies of the dense weights that `fit` saw.
         importance: {name: score per weight}, as `scores` returned them.
+        memory_budget: Bytes that `scores` may take beyond what is in use, as given to `fit`; None for what is free.
     """
 
     weights: dict[str, Tensor]
     importance: dict[str, Tensor]
+    memory_budget: int | None = None
 
     @abstractmethod
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
@@ -88,19 +91,42 @@ class Pruner(ABC):
         """Returns the keep-masks that follow the pattern and the scores."""
         return select(self.importance, pattern)
 
-    def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> Pruner:
+    def plan(
+        self,
+        model: nn.Module,
+        layers: Mapping[str, Tensor],
+        calibration: Calibration,
+        memory_budget: int | None = None,
+    ) -> Plan | None:
+        """Returns how `fit` would go about its work within a memory budget; None if it takes next to none.
+
+        Raises:
+            ValueError: If the budget is too small, with what is needed and what to change.
+        """
+        return None
+
+    def fit(
+        self,
+        model: nn.Module,
+        layers: Mapping[str, Tensor],
+        calibration: Calibration,
+        memory_budget: int | None = None,
+    ) -> Pruner:
         """Learns all that is needed to prune to any sparsity; the model is left untouched.
 
         Args:
             model: The dense model.
             layers: {name: weight}, as `select_layers` returns them.
             calibration: The only data that may be used.
+            memory_budget: Bytes that the fit may take beyond what is in use on the model's device; by default what is
+                free less a margin. The result does not depend on it.
 
         Raises:
-            ValueError: If there are no layers.
+            ValueError: If there are no layers, or the memory budget is too small.
         """
         if not layers:
             raise ValueError("there are no layers to prune: choose some with cap.select_layers")
+        self.memory_budget = memory_budget
         self.weights = {name: weight.detach().clone() for name, weight in layers.items()}
         self.importance = self.scores(model, self.weights, calibration)
         return self

@@ -1,4 +1,8 @@
-"""The elimination compiled for the CPU by numba: one block at a time per core, its rows in the core's own cache."""
+"""Kernels compiled for the CPU by numba: one block at a time per core, its rows in the core's own cache.
+
+Every block is worked on by one thread in a fixed order of operations, so results do not depend on the number of
+threads. Arguments and results are those of the functions of the same names in `cap.kernels.batched`.
+"""
 
 from __future__ import annotations
 
@@ -8,72 +12,261 @@ import torch
 from torch import Tensor
 
 
-def eliminate_blocks(weight: Tensor, fisher_inverse: Tensor, quota: int, group: int) -> tuple[Tensor, Tensor]:
-    """Removes weights in the order of Algorithm 1; blocks are shared out among torch's threads.
-
-    The algorithm is that of `cap.kernels.left_looking`, arguments and results are those of
-    `cap.kernels.reference.eliminate_blocks`. Every block is worked on by one thread in a fixed order of operations, so
-    the result does not depend on the number of threads.
-    """
+def eliminate_blocks(
+    weight: Tensor, fisher_inverse: Tensor, quota: int, group: int, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Removes weights in the order of Algorithm 1, as `cap.kernels.batched.eliminate_blocks` does."""
     num_blocks, size = weight.shape
-    order = np.empty((num_blocks, size // group * quota), dtype=np.int64)
+    order = np.empty((num_blocks, steps), dtype=np.int64)
     loss = np.full((num_blocks, size), np.inf)
-    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    numba.set_num_threads(min(torch.get_num_threads(), most))
-    _eliminate(
-        weight.detach().double().numpy(),
-        fisher_inverse.detach().double().contiguous().numpy(),
-        quota,
-        group,
-        order,
-        loss,
-    )
+    _use_torch_threads()
+    _eliminate(_numpy(weight), _numpy(fisher_inverse), quota, group, order, loss)
     return torch.from_numpy(order), torch.from_numpy(loss)
 
 
-@numba.njit(parallel=True, cache=True)
-def _eliminate(
-    weight: np.ndarray, inverse: np.ndarray, quota: int, group: int, order: np.ndarray, loss: np.ndarray
-) -> None:
-    """Fills `order` and `loss`; a block with no removable weight left too early gets a loss of NaN."""
+def add_gram(gram: Tensor, gradients: Tensor) -> None:
+    """Adds outer products to blocks, as `cap.kernels.batched.add_gram` does."""
+    _use_torch_threads()
+    _add_gram(gram.numpy(), gradients.numpy())
+
+
+def invert_blocks(matrix: Tensor) -> Tensor:
+    """Inverts positive definite blocks in place, as `cap.kernels.batched.invert_blocks` does."""
+    failed = np.zeros(len(matrix), dtype=np.bool_)
+    _use_torch_threads()
+    _invert(matrix.numpy(), failed)
+    return torch.from_numpy(failed)
+
+
+def factor_blocks(matrix: Tensor, order: Tensor, weight: Tensor, packed: Tensor, coefficients: Tensor) -> Tensor:
+    """Factors the inverse of positive definite blocks, as `cap.kernels.batched.factor_blocks` does."""
+    failed = np.zeros(len(matrix), dtype=np.bool_)
+    _use_torch_threads()
+    _factor(_numpy(matrix), order.numpy(), _numpy(weight), packed.numpy(), coefficients.numpy(), failed)
+    return torch.from_numpy(failed)
+
+
+def subtract_last_rows(weight: Tensor, packed: Tensor, coefficients: Tensor, counts: Tensor) -> Tensor:
+    """Takes the last rows of packed triangles from weights, as `cap.kernels.batched.subtract_last_rows` does."""
+    result = weight.to(torch.float64, copy=True)
+    _use_torch_threads()
+    _subtract_last_rows(result.numpy(), packed.numpy(), coefficients.numpy(), counts.numpy())
+    return result
+
+
+def _use_torch_threads() -> None:
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    numba.set_num_threads(min(torch.get_num_threads(), most))
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    """Returns a contiguous floating-point array; a copy only if it must be one."""
+    tensor = tensor.detach()
+    if tensor.dtype not in (torch.float32, torch.float64):
+        tensor = tensor.double()
+    return tensor.contiguous().numpy()
+
+
+_compiled = numba.njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")
+
+
+@numba.njit(inline="always", fastmath={"contract"}, error_model="numpy")
+def _subtract_rows(row, factors, rows, count, n, growth):  # type: ignore[no-untyped-def]
+    """Does `row[:n] -= sum_i factors[i] * rows[i, :n]` for i < count, eight rows at a time.
+
+    With `growth` 1 row i is known to be zero beyond its entry i, with 0 nothing is known.
+    """
+    i = 0
+    while i + 8 <= count:
+        f0, f1, f2, f3 = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
+        f4, f5, f6, f7 = factors[i + 4], factors[i + 5], factors[i + 6], factors[i + 7]
+        r0, r1, r2, r3 = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
+        r4, r5, r6, r7 = rows[i + 4], rows[i + 5], rows[i + 6], rows[i + 7]
+        for j in range(min(n, i + 8) if growth else n):
+            row[j] -= ((f0 * r0[j] + f1 * r1[j]) + (f2 * r2[j] + f3 * r3[j])) + (
+                (f4 * r4[j] + f5 * r5[j]) + (f6 * r6[j] + f7 * r7[j])
+            )
+        i += 8
+    while i < count:
+        f, r = factors[i], rows[i]
+        for j in range(min(n, i + 1) if growth else n):
+            row[j] -= f * r[j]
+        i += 1
+
+
+@_compiled
+def _add_gram(gram, gradients):  # type: ignore[no-untyped-def]
+    num_blocks, size, _ = gram.shape
+    count = len(gradients)
+    for b in numba.prange(num_blocks):
+        x = np.empty((count, size))
+        for k in range(count):
+            for j in range(size):
+                x[k, j] = gradients[k, b * size + j]
+        i = 0
+        while i + 4 <= size:  # four rows of the Gram matrix by four gradients at a time
+            g0, g1, g2, g3 = gram[b, i], gram[b, i + 1], gram[b, i + 2], gram[b, i + 3]
+            k = 0
+            while k + 4 <= count:
+                x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
+                a00, a01, a02, a03 = x0[i], x1[i], x2[i], x3[i]
+                a10, a11, a12, a13 = x0[i + 1], x1[i + 1], x2[i + 1], x3[i + 1]
+                a20, a21, a22, a23 = x0[i + 2], x1[i + 2], x2[i + 2], x3[i + 2]
+                a30, a31, a32, a33 = x0[i + 3], x1[i + 3], x2[i + 3], x3[i + 3]
+                for j in range(i + 4):
+                    y0, y1, y2, y3 = x0[j], x1[j], x2[j], x3[j]
+                    g0[j] += (a00 * y0 + a01 * y1) + (a02 * y2 + a03 * y3)
+                    g1[j] += (a10 * y0 + a11 * y1) + (a12 * y2 + a13 * y3)
+                    g2[j] += (a20 * y0 + a21 * y1) + (a22 * y2 + a23 * y3)
+                    g3[j] += (a30 * y0 + a31 * y1) + (a32 * y2 + a33 * y3)
+                k += 4
+            for rest in range(k, count):
+                y = x[rest]
+                a0, a1, a2, a3 = y[i], y[i + 1], y[i + 2], y[i + 3]
+                for j in range(i + 4):
+                    g0[j] += a0 * y[j]
+                    g1[j] += a1 * y[j]
+                    g2[j] += a2 * y[j]
+                    g3[j] += a3 * y[j]
+            i += 4
+        for last in range(i, size):
+            for k in range(count):
+                for j in range(last + 1):
+                    gram[b, last, j] += x[k, last] * x[k, j]
+
+
+@_compiled
+def _eliminate(weight, inverse, quota, group, order, loss):  # type: ignore[no-untyped-def]
+    """Fills `order` and `loss`; a block with no removable weight left too early gets a loss of NaN.
+
+    The weights still there are kept side by side, so that every loop runs over them alone: the one that goes changes
+    places with the last.
+    """
     num_blocks, size = weight.shape
     steps = order.shape[1]
     for b in numba.prange(num_blocks):
-        w = weight[b].copy()
+        index = np.arange(size)  # of the weight at each place
+        w = weight[b].astype(np.float64)
         diagonal = np.empty(size)
         for j in range(size):
             diagonal[j] = inverse[b, j, j]
-        available = np.ones(size, dtype=np.bool_)
         left_in_group = np.full(size // group, quota)
         rows = np.empty((steps, size))  # u_k
-        row = np.empty(size)
+        row, factors = np.empty(size), np.empty(steps)
         total = 0.0
         for k in range(steps):
+            last = size - k - 1
             p, least = -1, np.inf
-            for j in range(size):
-                if available[j]:
+            for j in range(last + 1):
+                if left_in_group[index[j] // group] > 0:
                     saliency = w[j] * w[j] / diagonal[j]
-                    if saliency < least:
+                    if saliency < least or (saliency == least and p >= 0 and index[j] < index[p]):
                         p, least = j, saliency
-            if p < 0 or diagonal[p] <= 0:
+            if p < 0 or not diagonal[p] > 0:
                 loss[b, :] = np.nan
                 break
+            gone = index[p]
             total += least / 2
-            order[b, k] = p
-            loss[b, p] = total
-            row[:] = inverse[b, p]
+            order[b, k] = gone
+            loss[b, gone] = total
+            if group > 1:
+                left_in_group[gone // group] -= 1
+            index[p], index[last] = index[last], gone
+            w[p], w[last] = w[last], w[p]
+            diagonal[p], diagonal[last] = diagonal[last], diagonal[p]
             for i in range(k):
-                factor = rows[i, p]
-                for j in range(size):
-                    row[j] -= factor * rows[i, j]
-            pivot = diagonal[p]
-            step, scale = w[p] / pivot, 1 / np.sqrt(pivot)
-            for j in range(size):
+                factors[i] = rows[i, p]
+                rows[i, p] = rows[i, last]
+            source = inverse[b, gone]
+            for j in range(last):
+                row[j] = source[index[j]]
+            _subtract_rows(row, factors, rows, k, last, 0)
+            pivot = diagonal[last]
+            step, scale = w[last] / pivot, 1 / np.sqrt(pivot)
+            scaled = rows[k]
+            for j in range(last):
                 w[j] -= row[j] * step
-                rows[k, j] = row[j] * scale
-                diagonal[j] -= rows[k, j] * rows[k, j]
-            available[p] = False
-            left_in_group[p // group] -= 1
-            if quota < group and left_in_group[p // group] == 0:
-                for j in range(p // group * group, p // group * group + group):
-                    available[j] = False
+                scaled[j] = row[j] * scale
+                diagonal[j] -= scaled[j] * scaled[j]
+
+
+@numba.njit(inline="always", fastmath={"contract"}, error_model="numpy")
+def _inverse_factor(matrix, order, upper, lower, factors):  # type: ignore[no-untyped-def]
+    """Fills `lower` with M, lower triangular: the inverse of the matrix, rows and columns permuted, is M^T M.
+
+    Returns False if the matrix is not positive definite. `upper` receives its Cholesky factor.
+    """
+    size = len(order)
+    for k in range(size):
+        row, source = upper[k], matrix[order[k]]
+        for j in range(k, size):
+            row[j] = source[order[j]]
+        for i in range(k):
+            factors[i] = upper[i, k]
+        _subtract_rows(row[k:], factors, upper[:, k:], k, size - k, 0)
+        if not 0 < row[k] < np.inf:
+            return False
+        scale = 1 / np.sqrt(row[k])
+        for j in range(k, size):
+            row[j] *= scale
+    for i in range(size):  # the inverse of upper's transpose, row by row
+        row = lower[i]
+        row[:] = 0
+        for k in range(i):
+            factors[k] = upper[k, i]
+        _subtract_rows(row, factors, lower, i, i, 1)
+        scale = 1 / upper[i, i]
+        for j in range(i):
+            row[j] *= scale
+        row[i] = scale
+    return True
+
+
+@_compiled
+def _invert(matrix, failed):  # type: ignore[no-untyped-def]
+    num_blocks, size, _ = matrix.shape
+    identity = np.arange(size)
+    for b in numba.prange(num_blocks):
+        upper, lower = np.empty((size, size)), np.empty((size, size))
+        row, factors = np.empty(size), np.empty(size)
+        failed[b] = not _inverse_factor(matrix[b], identity, upper, lower, factors)
+        if failed[b]:
+            continue
+        for i in range(size):  # M^T M
+            row[:] = 0
+            for k in range(i, size):
+                factors[k - i] = -lower[k, i]
+            _subtract_rows(row, factors, lower[i:], size - i, i + 1, 0)
+            for j in range(i + 1):
+                matrix[b, i, j] = row[j]
+        for i in range(size):
+            for j in range(i + 1, size):
+                matrix[b, i, j] = matrix[b, j, i]
+
+
+@_compiled
+def _factor(matrix, order, weight, packed, coefficients, failed):  # type: ignore[no-untyped-def]
+    num_blocks, size, _ = matrix.shape
+    for b in numba.prange(num_blocks):
+        upper, lower, factors = np.empty((size, size)), np.empty((size, size)), np.empty(size)
+        failed[b] = not _inverse_factor(matrix[b], order[b], upper, lower, factors)
+        if failed[b]:
+            continue
+        for i in range(size):
+            start = i * (i + 1) // 2
+            for j in range(i + 1):
+                packed[b, start + j] = lower[i, j]
+            total = 0.0
+            for j in range(i, size):
+                total += upper[i, j] * weight[b, order[b, j]]
+            coefficients[b, i] = total
+
+
+@_compiled
+def _subtract_last_rows(weight, packed, coefficients, counts):  # type: ignore[no-untyped-def]
+    num_blocks, size = weight.shape
+    for b in numba.prange(num_blocks):
+        for i in range(size - counts[b], size):
+            start, factor = i * (i + 1) // 2, coefficients[b, i]
+            for j in range(i + 1):
+                weight[b, j] -= factor * packed[b, start + j]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cap.calibration import Calibration
-from cap.elimination import compensate, eliminate
-from cap.fisher import as_blocks, check_options, estimate_inverse_fishers, from_blocks
-from cap.patterns import NM, Blocks, Pattern
-from cap.pruner import Pruner, register
+from cap.elimination import eliminate
+from cap.fisher import InverseFactor, as_blocks, block_chunks, check_positive, from_blocks
+from cap.kernels import for_device
+from cap.patterns import NM, Blocks, Pattern, Unstructured
+from cap.pruner import register
+from cap.pruners.fisher_based import FisherPruner
 from cap.selection import select
 
 
 @register("cap")
-class CAP(Pruner):
+class CAP(FisherPruner):
     """Greedy Optimal Brain Surgeon on a block-diagonal empirical Fisher (Kuznedelev et al., 2023, arXiv 2210.09223).
 
     In every block weights are removed one at a time, and the saliencies of those left see each removal (Algorithm 1).
@@ -27,11 +26,17 @@ class CAP(Pruner):
         block_size: B, consecutive weights in one Fisher block.
         num_gradients: m, gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
+        max_sparsity: No block loses more than this fraction; less than 1 saves time where only low sparsities are
+            wanted.
     """
 
-    def __init__(self, block_size: int = 192, num_gradients: int | None = None, damp: float = 1e-8) -> None:
-        check_options(block_size, num_gradients, damp)
-        self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
+    def __init__(
+        self, block_size: int = 192, num_gradients: int | None = None, damp: float = 1e-8, max_sparsity: float = 1.0
+    ) -> None:
+        super().__init__(block_size, num_gradients, damp)
+        if not (isinstance(max_sparsity, int | float) and 0 < max_sparsity <= 1):
+            raise ValueError(f"max_sparsity={max_sparsity!r} is not valid: it is larger than 0 and at most 1")
+        self.max_sparsity = max_sparsity
 
     def supports(self, pattern: Pattern) -> str | None:
         """N:M groups must lie within Fisher blocks; blocks of weights would need another greedy loop."""
@@ -39,19 +44,18 @@ class CAP(Pruner):
             return "cap removes single weights, not blocks of them"
         if isinstance(pattern, NM) and self.block_size % pattern.of:
             return f"cap needs a block size that is a multiple of {pattern.of} for {pattern}, not {self.block_size}"
+        if isinstance(pattern, Unstructured) and pattern.sparsity > self.max_sparsity:
+            return f"cap was told to stop at max_sparsity={self.max_sparsity}, which is less than {pattern}"
         return None
 
-    def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
+    def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
         """Returns the cumulative loss at which the greedy loop removes each weight."""
-        self.inverses = estimate_inverse_fishers(
-            model, layers, calibration, self.num_gradients, self.block_size, self.damp
-        )
-        self.orders, losses = {}, {}
-        for name, inverse in self.inverses.items():
-            weight = self.weights[name]
-            self.orders[name], loss = eliminate(as_blocks(weight, self.block_size), inverse)
-            losses[name] = from_blocks(loss, weight)
-        return losses
+        inverse = fisher.clone()
+        check_positive(for_device(inverse.device).invert_blocks(inverse), part.start, self.damp)
+        order, loss = eliminate(weight, inverse, max_sparsity=self.max_sparsity)
+        stay = loss.isinf().nonzero()[:, 1].view(len(loss), -1)
+        factor.fill(part, fisher, weight, torch.cat([order, stay], dim=1).flip(1))  # the first to go at the last place
+        return loss
 
     def select(self, pattern: Pattern) -> dict[str, Tensor]:
         """Ranks the losses in the order of removal, so that of equal losses a block's earlier removals go first."""
@@ -68,7 +72,7 @@ class CAP(Pruner):
 
     def _removal_positions(self, name: str) -> Tensor:
         """Returns the flat position of every weight, block after block in the order of removal."""
-        order = self.orders[name]
+        order = self.factors[name].order.flip(1).long()
         starts = torch.arange(len(order), device=order.device).unsqueeze(1) * self.block_size
         flat = (order + starts).flatten()
         return flat[flat < self.weights[name].numel()]  # the padding of the last block drops out
@@ -80,14 +84,30 @@ class CAP(Pruner):
             raise ValueError(
                 f"{name} of shape {tuple(weight.shape)} has no groups of {pattern.of} consecutive inputs: leave it out"
             )
-        loss = eliminate(as_blocks(weight, self.block_size), self.inverses[name], pattern).loss
-        return from_blocks(loss.isinf(), weight)
+        blocks, factor = as_blocks(weight, self.block_size), self.factors[name]
+        keep = torch.empty(blocks.shape, dtype=torch.bool, device=blocks.device)
+        for part in block_chunks(*blocks.shape):
+            keep[part] = eliminate(blocks[part], factor.inverse(part), pattern).loss.isinf()
+        return from_blocks(keep, weight)
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the joint OBS update of every block."""
+        """Returns the joint OBS update of every block: read off the factors for a prefix of the order of removal."""
         result = {}
-        for name, inverse in self.inverses.items():
-            weight, keep = self.weights[name], masks[name]
-            blocks = as_blocks(weight, self.block_size)
-            result[name] = from_blocks(compensate(blocks, inverse, as_blocks(keep, self.block_size)), weight)
+        for name, weight in self.weights.items():
+            counts = self._prefixes(name, masks[name])
+            if counts is None:
+                result[name] = self.joint_update(name, masks[name])
+            else:
+                blocks = self.factors[name].without_last(as_blocks(weight, self.block_size), counts)
+                result[name] = from_blocks(blocks, weight).to(weight.dtype) * masks[name]
         return result
+
+    def _prefixes(self, name: str, keep: Tensor) -> Tensor | None:
+        """Returns how many places of each block's order a mask removes, or None if it skips some."""
+        order = self.factors[name].order.long()
+        removed = as_blocks(~keep, self.block_size).gather(1, order).flip(1)
+        padding = as_blocks(torch.ones_like(keep), self.block_size).logical_not_().gather(1, order).flip(1)
+        place = torch.arange(1, self.block_size + 1, device=order.device)
+        counts = (removed * place).amax(1)
+        gone = ((removed | padding) & (place <= counts[:, None])).sum(1)
+        return counts if gone.equal(counts) else None

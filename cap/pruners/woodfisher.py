@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cap.calibration import Calibration
-from cap.fisher import as_blocks, check_options, estimate_inverse_fishers, from_blocks
+from cap.fisher import InverseFactor, as_blocks, block_chunks, check_positive, from_blocks
+from cap.kernels.batched import unpack
 from cap.patterns import Blocks, Pattern
-from cap.pruner import Pruner, register
+from cap.pruner import register
+from cap.pruners.fisher_based import FisherPruner
 
 
 @register("woodfisher")
-class WoodFisher(Pruner):
+class WoodFisher(FisherPruner):
     """Optimal Brain Surgeon with one set of saliencies (Singh and Alistarh, 2020, arXiv 2004.14340, eq. 11 and 12).
 
     The saliency of a weight is the loss increase of removing it alone, `rho_j = w_j^2 / (2 H_jj)` with H the inverse of
@@ -25,33 +24,39 @@ class WoodFisher(Pruner):
         block_size: B, consecutive weights in one Fisher block.
         num_gradients: m, gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
+        joint: Take the interaction into account: the joint OBS update, as CAP's, for WoodFisher's mask.
     """
 
-    def __init__(self, block_size: int = 192, num_gradients: int | None = None, damp: float = 1e-6) -> None:
-        check_options(block_size, num_gradients, damp)
-        self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
+    def __init__(
+        self, block_size: int = 192, num_gradients: int | None = None, damp: float = 1e-6, joint: bool = False
+    ) -> None:
+        super().__init__(block_size, num_gradients, damp)
+        if not isinstance(joint, bool):
+            raise ValueError(f"joint={joint!r} is not valid: it is true or false")
+        self.joint = joint
 
     def supports(self, pattern: Pattern) -> str | None:
         """Blocks of weights would need block saliencies."""
         return "woodfisher scores single weights, not blocks of them" if isinstance(pattern, Blocks) else None
 
-    def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
+    def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
         """Returns `w^2 / (2 diag(H))`."""
-        self.inverses = estimate_inverse_fishers(
-            model, layers, calibration, self.num_gradients, self.block_size, self.damp
-        )
-        scores = {}
-        for name, inverse in self.inverses.items():
-            w = as_blocks(self.weights[name], self.block_size).double()
-            scores[name] = from_blocks(w**2 / (2 * inverse.diagonal(dim1=1, dim2=2)), self.weights[name])
-        return scores
+        check_positive(factor.fill(part, fisher, weight), part.start, self.damp)
+        diagonal = unpack(factor.packed[part], self.block_size).square_().sum(1)  # of H = M^T M
+        return weight.double() ** 2 / (2 * diagonal)
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns `w - H (w_removed / diag(H))`, zero where the mask is."""
+        if self.joint:
+            return {name: self.joint_update(name, keep) for name, keep in masks.items()}
         result = {}
-        for name, inverse in self.inverses.items():
-            w, keep = self.weights[name], masks[name]
-            removed = as_blocks(w * ~keep, self.block_size).to(inverse) / inverse.diagonal(dim1=1, dim2=2)
-            change = torch.bmm(inverse, removed.unsqueeze(2)).squeeze(2)
-            result[name] = (w - from_blocks(change, w).to(w)) * keep
+        for name, keep in masks.items():
+            weight, factor = self.weights[name], self.factors[name]
+            removed = as_blocks(weight * ~keep, self.block_size).double()
+            change = torch.empty_like(removed)
+            for part in block_chunks(*removed.shape):
+                lower = unpack(factor.packed[part], self.block_size)  # H = M^T M
+                scaled = (removed[part] / lower.square().sum(1)).unsqueeze(2)
+                change[part] = torch.bmm(lower.transpose(1, 2), torch.bmm(lower, scaled)).squeeze(2)
+            result[name] = (weight - from_blocks(change, weight).to(weight)) * keep
         return result

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import cap
-from cap.calibration import per_sample_gradients
+from cap.calibration import GradientBatch, per_sample_gradients
 
 
 def loop(model: nn.Module, layers: dict[str, nn.Parameter], images: torch.Tensor, labels: torch.Tensor) -> dict:
@@ -17,6 +17,10 @@ def loop(model: nn.Module, layers: dict[str, nn.Parameter], images: torch.Tensor
         for name, gradient in zip(layers, torch.autograd.grad(loss, list(layers.values())), strict=True):
             rows[name].append(gradient.flatten())
     return {name: torch.stack(parts) for name, parts in rows.items()}
+
+
+def whole(batch: GradientBatch, layers: dict[str, nn.Parameter]) -> dict:
+    return {name: batch.of(name) for name in layers}
 
 
 def assert_close(ours: dict, theirs: dict, tolerance: float = 1e-5) -> None:
@@ -49,7 +53,7 @@ def test_layers_used_twice_and_other_modules(calibration) -> None:
     torch.manual_seed(0)
     model = Odd()
     layers = cap.select_layers(model, [".*weight"])
-    ours = per_sample_gradients(model, layers, calibration.images, calibration.labels, F.cross_entropy)
+    ours = whole(per_sample_gradients(model, layers, calibration.images, calibration.labels, F.cross_entropy), layers)
     assert_close(ours, loop(model, layers, calibration.images, calibration.labels))
 
 
@@ -69,7 +73,7 @@ def test_tied_weights_and_weights_used_without_their_module(calibration) -> None
     model = Tied()
     layers = cap.select_layers(model, [".*weight"])
     assert list(layers) == ["one.weight", "loose.weight", "head.weight"]
-    ours = per_sample_gradients(model, layers, calibration.images, calibration.labels, F.cross_entropy)
+    ours = whole(per_sample_gradients(model, layers, calibration.images, calibration.labels, F.cross_entropy), layers)
     assert_close(ours, loop(model, layers, calibration.images, calibration.labels))
 
 
@@ -84,7 +88,7 @@ def test_real_architectures(name: str) -> None:
                "c": r"stages.[12].*(downsample.1|fc\d).weight"}[name[0]]  # fmt: skip
     layers = cap.select_layers(model, [pattern])
     images, labels = torch.randn(2, 3, 224, 224), torch.tensor([0, 3])
-    ours = per_sample_gradients(model, layers, images, labels, F.cross_entropy)
+    ours = whole(per_sample_gradients(model, layers, images, labels, F.cross_entropy), layers)
     assert_close(ours, loop(model, layers, images, labels), tolerance=1e-4)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import cap
-from cap.kernels import cpu, left_looking, reference
+from cap.kernels import cpu, batched, reference
 
 
 def problem(num_blocks: int, size: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -45,11 +45,11 @@ def brute_force(weight: torch.Tensor, fisher: torch.Tensor, quota: int = 1, grou
         losses[best] = rise(weight, fisher, removed)
 
 
-@pytest.mark.parametrize("kernel", [reference, left_looking, cpu])
+@pytest.mark.parametrize("kernel", [reference, batched, cpu])
 @pytest.mark.parametrize(("quota", "group"), [(1, 1), (2, 4), (3, 4), (4, 8)])
 def test_kernels_equal_brute_force(kernel, quota: int, group: int) -> None:
     weight, fisher, inverse = problem(3, 8)
-    order, loss = kernel.eliminate_blocks(weight, inverse, quota, group)
+    order, loss = kernel.eliminate_blocks(weight, inverse, quota, group, 8 // group * quota)
     for block in range(3):
         removed, losses = brute_force(weight[block], fisher[block], quota, group)
         assert order[block].tolist() == removed
@@ -58,17 +58,17 @@ def test_kernels_equal_brute_force(kernel, quota: int, group: int) -> None:
 
 def test_kernels_agree_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, _, inverse = problem(9, 24, seed=3)
-    whole = reference.eliminate_blocks(weight, inverse, 1, 1)
-    monkeypatch.setattr(left_looking, "CHUNK_BYTES", 1)
-    parts = left_looking.eliminate_blocks(weight, inverse, 1, 1)
+    whole = reference.eliminate_blocks(weight, inverse, 1, 1, weight.shape[1])
+    monkeypatch.setattr(batched, "CHUNK_BYTES", 1)
+    parts = batched.eliminate_blocks(weight, inverse, 1, 1, weight.shape[1])
     assert parts[0].equal(whole[0])
     torch.testing.assert_close(parts[1], whole[1])
 
 
 def test_ties_and_zeros_go_by_position() -> None:
     weight = torch.tensor([[1.0, 0.0, 1.0, 0.0, 1.0]])
-    for kernel in (reference, left_looking, cpu):
-        order, loss = kernel.eliminate_blocks(weight, torch.eye(5)[None], 1, 1)
+    for kernel in (reference, batched, cpu):
+        order, loss = kernel.eliminate_blocks(weight, torch.eye(5)[None], 1, 1, 5)
         assert order.tolist() == [[1, 3, 0, 2, 4]]
         assert loss.tolist() == [[0.5, 0, 1.0, 0, 1.5]]
 
@@ -76,12 +76,12 @@ def test_ties_and_zeros_go_by_position() -> None:
 @pytest.mark.parametrize(("num_blocks", "size"), [(1, 1), (7, 24), (3, 96)])
 def test_compiled_kernel_equals_the_reference(num_blocks: int, size: int) -> None:
     weight, _, inverse = problem(num_blocks, size, seed=5)
-    theirs = reference.eliminate_blocks(weight, inverse, 1, 1)
+    theirs = reference.eliminate_blocks(weight, inverse, 1, 1, weight.shape[1])
     threads = torch.get_num_threads()
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            order, loss = cpu.eliminate_blocks(weight, inverse, 1, 1)
+            order, loss = cpu.eliminate_blocks(weight, inverse, 1, 1, weight.shape[1])
             assert order.equal(theirs[0])
             torch.testing.assert_close(loss, theirs[1])
     finally:

@@ -9,8 +9,8 @@ import torch
 from safetensors import safe_open
 
 import cap
-from cap.fisher import as_blocks
-from cap.kernels import cpu, left_looking, reference
+from cap.fisher import InverseFactor, as_blocks
+from cap.kernels import batched, cpu, reference
 
 DATA = Path(__file__).parents[1] / "data"
 FILES = ["small", "few_grads", "row_block", "gradual"]
@@ -45,9 +45,9 @@ def test_fisher_inverse(golden: Golden) -> None:
     close(fisher.inverse(), golden["fisher_inverse"])
 
 
-@pytest.mark.parametrize("kernel", [reference, left_looking, cpu])
+@pytest.mark.parametrize("kernel", [reference, batched, cpu])
 def test_losses_and_order(golden: Golden, kernel) -> None:  # type: ignore[no-untyped-def]
-    order, loss = kernel.eliminate_blocks(golden.weight, golden["fisher_inverse"], 1, 1)
+    order, loss = kernel.eliminate_blocks(golden.weight, golden["fisher_inverse"], 1, 1, golden.block_size)
     present = golden.weight != 0
     close(loss[present], golden["loss"][present])
     # of the weights that were there, the order is the released one's
@@ -57,25 +57,41 @@ def test_losses_and_order(golden: Golden, kernel) -> None:  # type: ignore[no-un
         assert ours == [int(i) for i in theirs[block] if present[block, i]]
 
 
+def stored_weights(golden: Golden) -> dict[int, torch.Tensor]:
+    """The released weights after so many removals from every block."""
+    end = "pct_of_each_block"
+    found = {key: int(key.removeprefix("weight_").removesuffix(end)) for key in golden.tensors if key.endswith(end)}
+    assert found
+    return {round(golden.block_size * percent / 100): golden[key] for key, percent in found.items()}
+
+
 def test_weights_after_removal(golden: Golden) -> None:
     order = cap.eliminate(golden.weight, golden["fisher_inverse"]).order
-    checked = 0
-    for key in golden.tensors:
-        if not key.endswith("of_each_block"):
-            continue
-        percent = int(key.removeprefix("weight_").removesuffix("pct_of_each_block"))
-        removed = order[:, : round(golden.block_size * percent / 100)]
-        keep = torch.ones_like(golden.weight, dtype=torch.bool).scatter_(1, removed, False)
-        close(cap.compensate(golden.weight, golden["fisher_inverse"], keep), golden[key])
-        checked += 1
-    assert checked
+    for count, theirs in stored_weights(golden).items():
+        keep = torch.ones_like(golden.weight, dtype=torch.bool).scatter_(1, order[:, :count], False)
+        close(cap.compensate(golden.weight, golden["fisher_inverse"], keep), theirs)
+
+
+def factored(golden: Golden, order: torch.Tensor | None = None) -> InverseFactor:
+    fisher = torch.linalg.inv(golden["fisher_inverse"].double())
+    factor = InverseFactor.empty(golden.num_blocks, golden.block_size, golden.weight.device)
+    assert not factor.fill(slice(0, golden.num_blocks), (fisher + fisher.mT) / 2, golden.weight, order).any()
+    return factor
+
+
+def test_weights_read_off_the_factors(golden: Golden) -> None:
+    order = cap.eliminate(golden.weight, golden["fisher_inverse"]).order
+    factor = factored(golden, order.flip(1))
+    close(factor.inverse(slice(0, golden.num_blocks)), golden["fisher_inverse"])
+    for count, theirs in stored_weights(golden).items():
+        keep = torch.ones_like(golden.weight, dtype=torch.bool).scatter_(1, order[:, :count], False)
+        close(factor.without_last(golden.weight, torch.full((golden.num_blocks,), count)) * keep, theirs)
 
 
 def test_woodfisher(golden: Golden) -> None:
-    inverse, weight = golden["fisher_inverse"], golden["weight"]
+    weight, theirs = golden["weight"], golden["obs_weight_50pct"]
     pruner = cap.create("woodfisher", block_size=golden.block_size)
-    pruner.weights, pruner.inverses = {"w": weight}, {"w": inverse}
-    theirs = golden["obs_weight_50pct"]
+    pruner.weights, pruner.factors = {"w": weight}, {"w": factored(golden)}
     close(pruner.update({"w": theirs != 0})["w"], theirs)
 
 

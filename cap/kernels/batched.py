@@ -1,0 +1,159 @@
+"""Kernels in batched torch, for any device.
+
+These functions define what every other set of kernels does: `cap.kernels.cpu` has the same ones, compiled.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CHUNK_BYTES = 2**25  # scratch of the elimination: what stays in a shared cache
+
+
+def add_gram(gram: Tensor, gradients: Tensor) -> None:
+    """Adds `sum_i g_i g_i^T` to every block, at least to its lower triangle.
+
+    Args:
+        gram: (num_blocks, B, B), float32 or float64; changed in place. What lies above the diagonal means nothing.
+        gradients: (m, num_blocks * B), float32.
+    """
+    num_blocks, size, _ = gram.shape
+    blocks = gradients.to(gram.dtype).view(len(gradients), num_blocks, size).transpose(0, 1)
+    gram.baddbmm_(blocks.transpose(1, 2), blocks)
+
+
+def invert_blocks(matrix: Tensor) -> Tensor:
+    """Inverts symmetric positive definite blocks in place.
+
+    Args:
+        matrix: (num_blocks, B, B), float64.
+
+    Returns:
+        (num_blocks,), True for blocks that are not positive definite: their contents mean nothing then.
+    """
+    lower, info = torch.linalg.cholesky_ex(matrix)
+    torch.cholesky_inverse(lower, out=matrix)
+    return not_positive(lower, info)
+
+
+def not_positive(lower: Tensor, info: Tensor) -> Tensor:
+    """Returns which Cholesky decompositions failed: on matrices that are not positive definite, or not finite."""
+    return (info != 0) | ~lower.diagonal(dim1=1, dim2=2).isfinite().all(1)
+
+
+def factor_blocks(matrix: Tensor, order: Tensor, weight: Tensor, packed: Tensor, coefficients: Tensor) -> Tensor:
+    """Factors the inverse of symmetric positive definite blocks.
+
+    With P the permutation that brings entry `order[t]` to place t: the inverse of `P F P^T` is `M^T M` with M lower
+    triangular, and `M^T c = P w`. Taking away the last k terms of that sum, `c_t M[t]`, removes the weights at the last
+    k places by the joint OBS update.
+
+    Args:
+        matrix: F, (num_blocks, B, B), float64.
+        order: (num_blocks, B), int64: a permutation of each block's entries.
+        weight: w, (num_blocks, B).
+        packed: Receives M, (num_blocks, B * (B + 1) / 2): its rows up to the diagonal one after the other.
+        coefficients: Receives c, (num_blocks, B).
+
+    Returns:
+        (num_blocks,), True for blocks that are not positive definite: their results mean nothing then.
+    """
+    size = matrix.shape[1]
+    block = torch.arange(len(matrix), device=matrix.device)[:, None, None]
+    lower, info = torch.linalg.cholesky_ex(matrix[block, order[:, :, None], order[:, None, :]])
+    identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
+    inverse = torch.linalg.solve_triangular(lower, identity.expand_as(matrix), upper=False)
+    i, j = torch.tril_indices(size, size, device=matrix.device)
+    packed.copy_(inverse[:, i, j])
+    permuted = weight.to(matrix.dtype).gather(1, order)
+    coefficients.copy_(torch.bmm(permuted[:, None, :], lower).squeeze(1))
+    return not_positive(lower, info)
+
+
+def unpack(packed: Tensor, size: int) -> Tensor:
+    """Undoes the packing of `factor_blocks`: (num_blocks, B, B), lower triangular, float64."""
+    result = torch.zeros(len(packed), size, size, dtype=torch.float64, device=packed.device)
+    i, j = torch.tril_indices(size, size, device=packed.device)
+    result[:, i, j] = packed.double()
+    return result
+
+
+def subtract_last_rows(weight: Tensor, packed: Tensor, coefficients: Tensor, counts: Tensor) -> Tensor:
+    """Takes `c_t M[t]` from the weights for the last rows t of each block's triangle.
+
+    Args:
+        weight: (num_blocks, B), in the order of the triangle's columns.
+        packed: M, as `factor_blocks` packs it.
+        coefficients: c, (num_blocks, B).
+        counts: (num_blocks,), int64: how many rows.
+
+    Returns:
+        (num_blocks, B), float64.
+    """
+    size = weight.shape[1]
+    last = torch.arange(size, device=weight.device) >= size - counts[:, None]
+    result = torch.empty(weight.shape, dtype=torch.float64, device=weight.device)
+    chunk = max(1, CHUNK_BYTES // (8 * size**2))
+    for start in range(0, len(weight), chunk):
+        part = slice(start, start + chunk)
+        taken = torch.bmm((coefficients[part].double() * last[part])[:, None, :], unpack(packed[part], size))
+        result[part] = weight[part] - taken.squeeze(1)
+    return result
+
+
+def first_minimum(values: Tensor) -> Tensor:
+    """Returns the lowest index of each row's minimum; which one `argmin` gives is up to the device."""
+    index = torch.arange(values.shape[1], device=values.device)
+    found = torch.where(values == values.amin(1, keepdim=True), index, len(index)).amin(1)
+    return found.clamp_(max=len(index) - 1)  # a row of NaN has none
+
+
+def eliminate_blocks(
+    weight: Tensor, fisher_inverse: Tensor, quota: int, group: int, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Removes weights in the order of Algorithm 1 without ever updating the inverse.
+
+    Removing p replaces H by `H - H[:,p] H[p,:] / H_pp`, which is one step of a Cholesky decomposition of H, pivot p.
+    With the scaled rows `u_k = H_k[p_k] / sqrt(H_k[p_k, p_k])` kept, the row that the next step needs is
+    `H0[p] - sum_k u_k[p] u_k`; beside it only the diagonal and the weights are updated. Arguments and results are those
+    of `cap.kernels.reference.eliminate_blocks`.
+    """
+    size = weight.shape[1]
+    chunk = max(1, CHUNK_BYTES // (8 * size * (size + steps)))
+    parts = [
+        _eliminate_chunk(w.double(), h.double(), quota, group, steps)
+        for w, h in zip(weight.split(chunk), fisher_inverse.split(chunk), strict=True)
+    ]
+    return torch.cat([order for order, _ in parts]), torch.cat([loss for _, loss in parts])
+
+
+def _eliminate_chunk(w: Tensor, h: Tensor, quota: int, group: int, steps: int) -> tuple[Tensor, Tensor]:
+    num_blocks, size = w.shape
+    w = w.clone()
+    block = torch.arange(num_blocks, device=w.device)
+    order = torch.empty(num_blocks, steps, dtype=torch.int64, device=w.device)
+    loss = torch.full_like(w, torch.inf)
+    total = torch.zeros(num_blocks, dtype=w.dtype, device=w.device)
+    available = torch.ones_like(w, dtype=torch.bool)
+    left_in_group = torch.full((num_blocks, size // group), quota, device=w.device)
+    diagonal = h.diagonal(dim1=1, dim2=2).clone()
+    rows = w.new_empty(num_blocks, steps, size)  # u_k
+    for k in range(steps):
+        saliency = (w**2 / diagonal).masked_fill_(~available, torch.inf)
+        p = first_minimum(saliency)
+        total = total + saliency[block, p] / 2
+        order[:, k], loss[block, p] = p, total
+        past = rows[:, :k]
+        row = h[block, p]
+        if k:
+            row = row - torch.bmm(past[block, :, p].unsqueeze(1), past).squeeze(1)
+        pivot = diagonal[block, p]
+        w -= row * (w[block, p] / pivot)[:, None]
+        rows[:, k] = row / pivot.sqrt()[:, None]
+        diagonal -= rows[:, k] ** 2
+        available[block, p] = False
+        left_in_group[block, p // group] -= 1
+        if quota < group:
+            available &= (left_in_group > 0).repeat_interleave(group, dim=1)
+    return order, loss

@@ -1,0 +1,80 @@
+"""The elimination in Triton, one block of weights per program; needs Triton, which torch brings along for CUDA."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+SCRATCH_BYTES = 2**28
+TILE = 16  # earlier rows read at a time
+
+
+def eliminate_blocks(
+    weight: Tensor, fisher_inverse: Tensor, quota: int, group: int, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Removes weights in the order of Algorithm 1, as `cap.kernels.batched.eliminate_blocks` does.
+
+    The weights, the diagonal and the row at work are in registers. The earlier rows u_k (B * B * 8 bytes a block: at
+    B = 256 more than a multiprocessor's registers and shared memory hold) are in a scratch buffer of the few blocks at
+    work at a time, which the caches keep.
+    """
+    num_blocks, size = weight.shape
+    order = torch.empty(num_blocks, steps, dtype=torch.int64, device=weight.device)
+    loss = torch.empty(num_blocks, size, dtype=torch.float64, device=weight.device)
+    weight, fisher_inverse = weight.contiguous(), fisher_inverse.contiguous()
+    chunk = max(1, SCRATCH_BYTES // (8 * size * steps))
+    rows = torch.empty(min(chunk, num_blocks), steps, size, dtype=torch.float64, device=weight.device)
+    for start in range(0, num_blocks, chunk):
+        part = slice(start, start + chunk)
+        _eliminate[(len(weight[part]),)](
+            weight[part], fisher_inverse[part], order[part], loss[part], rows, steps, quota,
+            SIZE=size, PADDED=triton.next_power_of_2(size), GROUP=group, TILE=TILE,
+        )  # fmt: skip
+    return order, loss
+
+
+@triton.jit
+def _eliminate(  # type: ignore[no-untyped-def]
+    weight, inverse, order, loss, rows, steps, quota,
+    SIZE: tl.constexpr, PADDED: tl.constexpr, GROUP: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    block = tl.program_id(0).to(tl.int64)
+    inverse += block * SIZE * SIZE
+    rows += block * steps * SIZE
+    j = tl.arange(0, PADDED)
+    tile = tl.arange(0, TILE)
+    inside = j < SIZE
+    w = tl.load(weight + block * SIZE + j, mask=inside, other=0.0).to(tl.float64)
+    diagonal = tl.load(inverse + j * (SIZE + 1), mask=inside, other=1.0).to(tl.float64)
+    losses = tl.full([PADDED], float("inf"), tl.float64)
+    total = tl.full([], 0.0, tl.float64)
+    available = inside
+    left_in_group = tl.zeros([PADDED], tl.int32) + quota
+    for k in range(steps):
+        saliency = tl.where(available & (left_in_group > 0), w * w / diagonal, float("inf"))
+        least = tl.min(saliency, axis=0)
+        p = tl.min(tl.where(saliency == least, j, PADDED), axis=0)
+        p = tl.minimum(p, SIZE - 1)  # no minimum among NaN
+        at_p = j == p
+        pivot = tl.sum(tl.where(at_p, diagonal, 0.0), axis=0)
+        total = tl.where((pivot > 0) & (least < float("inf")), total + least / 2, float("nan"))
+        tl.store(order + block * steps + k, p.to(tl.int64))
+        losses = tl.where(at_p, total, losses)
+        row = tl.load(inverse + p * SIZE + j, mask=inside, other=0.0).to(tl.float64)
+        for start in range(0, k, TILE):
+            earlier = start + tile
+            factors = tl.load(rows + earlier * SIZE + p, mask=earlier < k, other=0.0)
+            past = tl.load(
+                rows + earlier[:, None] * SIZE + j[None, :], mask=(earlier < k)[:, None] & inside[None, :], other=0.0
+            )
+            row -= tl.sum(factors[:, None] * past, axis=0)
+        w -= row * (tl.sum(tl.where(at_p, w, 0.0), axis=0) / pivot)
+        scaled = row / tl.sqrt(pivot)
+        tl.store(rows + k * SIZE + j, scaled, mask=inside)
+        diagonal -= scaled * scaled
+        available = available & (j != p)
+        left_in_group -= (j // GROUP == p // GROUP).to(tl.int32)
+        tl.debug_barrier()  # the next step reads what other threads of this program have just stored
+    tl.store(loss + block * SIZE + j, losses, mask=inside)

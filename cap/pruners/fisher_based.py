@@ -1,0 +1,94 @@
+"""What the pruners on the block-diagonal empirical Fisher share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from cap.calibration import Calibration
+from cap.elimination import compensate
+from cap.fisher import CHUNK_BYTES, InverseFactor, as_blocks, block_chunks, fisher_blocks, from_blocks
+from cap.memory import Plan, plan_fit
+from cap.pruner import Pruner
+
+
+class FisherPruner(Pruner):
+    """Base of pruners that score each Fisher block for itself and keep the factors of its inverse.
+
+    Args:
+        block_size: B, consecutive weights in one Fisher block.
+        num_gradients: m, gradients in the Fisher; by default one per calibration image.
+        damp: Dampening.
+
+    Attributes:
+        factors: {name: factors of the inverse Fisher blocks}.
+    """
+
+    factors: dict[str, InverseFactor]
+
+    def __init__(self, block_size: int, num_gradients: int | None, damp: float) -> None:
+        for name, value in (("block_size", block_size), ("num_gradients", num_gradients)):
+            if not ((isinstance(value, int) and value >= 1) or (value is None and name == "num_gradients")):
+                raise ValueError(f"{name}={value!r} is not valid: it is a whole number of at least 1")
+        if not (isinstance(damp, int | float) and 0 < damp < float("inf")):
+            raise ValueError(f"damp={damp!r} is not valid: it is a number larger than 0")
+        self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
+
+    @abstractmethod
+    def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
+        """Scores a range of blocks and fills in their factors.
+
+        Args:
+            weight: (blocks, B).
+            fisher: F, (blocks, B, B), float64.
+            factor: The layer's factors.
+            part: The range of the layer's blocks.
+
+        Returns:
+            (blocks, B), the lowest scores are removed first.
+        """
+
+    def plan(
+        self,
+        model: nn.Module,
+        layers: Mapping[str, Tensor],
+        calibration: Calibration,
+        memory_budget: int | None = None,
+    ) -> Plan:
+        """Plans the passes over the calibration gradients.
+
+        Raises:
+            ValueError: If the budget is too small, with what is needed and what to change.
+        """
+        retained = InverseFactor.bytes_per_weight(self.block_size) + 4 + 8 + 8  # weights, scores and their selection
+        scratch = 4 * max(CHUNK_BYTES, 8 * self.block_size**2)  # F, its inverse and what they are made with
+        return plan_fit(
+            model, layers, calibration, self.num_gradients, self.block_size, retained, scratch, memory_budget
+        )
+
+    def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
+        """Estimates the Fisher and scores block after block; no more than a few inverses exist at a time."""
+        plan = self.plan(model, layers, calibration, self.memory_budget)
+        self.factors, scores = {}, {}
+        for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.damp):
+            weight = as_blocks(layers[name], self.block_size)
+            if name not in self.factors:
+                self.factors[name] = InverseFactor.empty(*weight.shape, weight.device)
+                scores[name] = torch.empty(weight.shape, dtype=torch.float64, device=weight.device)
+            try:
+                scores[name][part] = self.solve(weight[part], fisher, self.factors[name], part)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return {name: from_blocks(scores[name], weight) for name, weight in layers.items()}
+
+    def joint_update(self, name: str, keep: Tensor) -> Tensor:
+        """Returns a layer's weights after the joint OBS update of every block, for any mask."""
+        weight, factor = as_blocks(self.weights[name], self.block_size), self.factors[name]
+        keep_blocks = as_blocks(keep, self.block_size)
+        result = torch.empty_like(weight)
+        for part in block_chunks(*weight.shape):
+            result[part] = compensate(weight[part], factor.inverse(part), keep_blocks[part])
+        return from_blocks(result, self.weights[name])

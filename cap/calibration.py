@@ -232,7 +232,7 @@ def batch_gradient(
 ) -> GradientBatch:
     """Returns the gradient of the batch's mean loss."""
     weights = {name: model.get_parameter(name) for name in layers}
-    with evaluating(model), _differentiable(model, list(weights.values())), torch.enable_grad():
+    with evaluating(model), differentiable(model, list(weights.values())), torch.enable_grad():
         gradients = torch.autograd.grad(loss(model(images), labels), list(weights.values()))
     return GradientBatch(
         1, {}, {name: gradient.detach().reshape(1, -1) for name, gradient in zip(weights, gradients, strict=True)}
@@ -240,7 +240,7 @@ def batch_gradient(
 
 
 @contextmanager
-def _differentiable(model: nn.Module, weights: list[nn.Parameter]) -> Iterator[None]:
+def differentiable(model: nn.Module, weights: list[nn.Parameter]) -> Iterator[None]:
     """Lets gradients flow to these weights, frozen or not, and to no others: what comes before them is not recorded."""
     states = [(weight, weight.requires_grad) for weight in model.parameters()]
     for weight, _ in states:
@@ -279,7 +279,7 @@ def per_sample_gradients(
     flows: Iterator[Tensor] = iter(())
     try:
         weights = [model.get_parameter(name) for name in hooked]
-        with evaluating(model), _differentiable(model, weights), torch.enable_grad():
+        with evaluating(model), differentiable(model, weights), torch.enable_grad():
             if hooked:
                 total = loss(model(images), labels) * len(images)
                 edges = [edge for pairs in calls.values() for _, edge in pairs]

@@ -45,6 +45,12 @@ def block_chunks(num_blocks: int, block_size: int) -> Iterator[slice]:
         yield slice(start, min(start + step, num_blocks))
 
 
+def scratch_like(num_blocks: int, block_size: int, device: torch.device) -> Tensor:
+    """Returns room for the largest of the `block_chunks`: (blocks, B, B), float64."""
+    largest = max(part.stop - part.start for part in block_chunks(num_blocks, block_size))
+    return torch.empty(largest, block_size, block_size, dtype=torch.float64, device=device)
+
+
 class Gram:
     """Accumulates `sum_i g_i g_i^T` on diagonal blocks of consecutive weights.
 
@@ -120,21 +126,30 @@ class Gram:
         rows = self._gathered[: self.count, columns].double()
         return rows.view(self.count, -1, self.block_size).transpose(0, 1)
 
-    def fisher(self, part: slice, damp: float) -> Tensor:
-        """Returns `damp * I + (1/m) sum_i g_i g_i^T` for a range of blocks: (blocks, B, B), float64."""
+    def fisher(self, part: slice, damp: float, out: Tensor | None = None) -> Tensor:
+        """Returns `damp * I + (1/m) sum_i g_i g_i^T` for a range of blocks.
+
+        Args:
+            part: Range of blocks.
+            damp: Dampening.
+            out: Room for the result.
+
+        Returns:
+            (blocks, B, B), float64.
+        """
         size = self.block_size
+        shape = (part.stop - part.start, size, size)
+        if out is None:
+            out = torch.empty(shape, dtype=torch.float64, device=self._like.device)
+        kernels = for_device(out.device)
         if self._sum is None and self._gathered is not None:
-            result = self._like.new_zeros(part.stop - part.start, size, size, dtype=torch.float64)
-            gathered = self._gathered[: self.count, part.start * size : part.stop * size]
-            for_device(result.device).add_gram(result, gathered)
+            kernels.add_gram(out.zero_(), self._gathered[: self.count, part.start * size : part.stop * size])
+            kernels.damped_mean(out, self.count, damp, out)
         else:
             self._add_up()
             assert self._sum is not None
-            result = self._sum[part].double()
-        lower = torch.ones(size, size, dtype=torch.bool, device=result.device).tril()
-        result = torch.where(lower, result, result.transpose(1, 2)).div_(self.count)
-        result.diagonal(dim1=1, dim2=2).add_(damp)
-        return result
+            kernels.damped_mean(self._sum[part], self.count, damp, out)
+        return out
 
 
 class BlockFisher:
@@ -200,13 +215,14 @@ class BlockFisher:
         gram = self._gram
         gram.finish()
         result = gram._like.new_empty(gram.num_blocks, self.block_size, self.block_size)
+        scratch = scratch_like(gram.num_blocks, self.block_size, result.device)
         for part in block_chunks(gram.num_blocks, self.block_size):
             gradients = gram.gradients(part) if self.num_gradients < self.block_size else None
             if gradients is not None:
                 inverse, failed = woodbury(gradients, self.damp)
             else:
-                inverse = gram.fisher(part, self.damp)
-                failed = for_device(inverse.device).invert_blocks(inverse)
+                inverse = gram.fisher(part, self.damp, scratch[: part.stop - part.start])
+                failed = for_device(inverse.device).invert_blocks(inverse, inverse)
             check_positive(failed, part.start, self.damp)
             result[part] = inverse
         return result
@@ -344,10 +360,12 @@ def fisher_blocks(
         damp: Dampening.
 
     Yields:
-        The layer, a range of its blocks, and F for these: (blocks, B, B), float64.
+        The layer, a range of its blocks, and F for these, (blocks, B, B), float64, which the next one overwrites.
     """
     logger.info("Fisher blocks: %s", plan)
     block_size = plan.block_size
+    most = max(-(-(part.stop - part.start) // block_size) for parts in plan.passes for part in parts)
+    scratch = scratch_like(most, block_size, next(iter(layers.values())).device)
     for parts in plan.passes:
         if plan.shared:
             key = ("gram", tuple(layers), plan.num_gradients, block_size)
@@ -359,7 +377,8 @@ def fisher_blocks(
             gram = grams[part] if plan.shared else grams.pop(part)
             first = part.start // block_size
             for chunk in block_chunks(gram.num_blocks, block_size):
-                yield part.name, slice(first + chunk.start, first + chunk.stop), gram.fisher(chunk, damp)
+                fisher = gram.fisher(chunk, damp, scratch[: chunk.stop - chunk.start])
+                yield part.name, slice(first + chunk.start, first + chunk.stop), fisher
             del gram
 
 

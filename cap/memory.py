@@ -11,7 +11,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from cap.calibration import Calibration, evaluating, hooked_layers
+from cap.calibration import Calibration, differentiable, evaluating, hooked_layers
 
 PART_BYTES = 2**28  # Gram matrices that are accumulated and turned into factors at a time
 ACTIVATION_BYTES = 2**30  # what a forward and backward pass may hold, if the budget allows
@@ -206,7 +206,7 @@ def plan_fit(
 def activation_bytes(model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> int:
     """Measures what one image's forward and backward pass holds: saved activations, layer inputs, output gradients."""
     device = next(iter(layers.values())).device
-    image = calibration.images[:1].to(device)
+    image = calibration.images[:1].to(device, copy=True)
     own = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
     saved: dict[int, int] = {}
     flows = 0
@@ -228,8 +228,10 @@ def activation_bytes(model: nn.Module, layers: Mapping[str, Tensor], calibration
     hooked = hooked_layers(model, layers)
     handles = [module.register_forward_hook(record) for module in hooked.values()]
     try:
-        with evaluating(model), torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-            output = model(image)
+        weights = [model.get_parameter(name) for name in layers]
+        with evaluating(model), differentiable(model, weights), torch.enable_grad():
+            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+                output = model(image)
     finally:
         for handle in handles:
             handle.remove()

@@ -23,17 +23,32 @@ def add_gram(gram: Tensor, gradients: Tensor) -> None:
     gram.baddbmm_(blocks.transpose(1, 2), blocks)
 
 
-def invert_blocks(matrix: Tensor) -> Tensor:
-    """Inverts symmetric positive definite blocks in place.
+def damped_mean(gram: Tensor, count: int, damp: float, out: Tensor) -> None:
+    """Writes `damp * I + gram / count`.
+
+    Args:
+        gram: (num_blocks, B, B), as `add_gram` leaves it: its lower triangle counts.
+        count: Number of gradients in the sum.
+        damp: Dampening.
+        out: (num_blocks, B, B), float64, symmetric afterwards.
+    """
+    lower = torch.ones(gram.shape[1:], dtype=torch.bool, device=gram.device).tril()
+    out.copy_(torch.where(lower, gram, gram.transpose(1, 2))).div_(count)
+    out.diagonal(dim1=1, dim2=2).add_(damp)
+
+
+def invert_blocks(matrix: Tensor, out: Tensor) -> Tensor:
+    """Inverts symmetric positive definite blocks.
 
     Args:
         matrix: (num_blocks, B, B), float64.
+        out: Receives the inverses; may be `matrix` itself.
 
     Returns:
         (num_blocks,), True for blocks that are not positive definite: their contents mean nothing then.
     """
     lower, info = torch.linalg.cholesky_ex(matrix)
-    torch.cholesky_inverse(lower, out=matrix)
+    torch.cholesky_inverse(lower, out=out)
     return not_positive(lower, info)
 
 

@@ -30,11 +30,17 @@ def add_gram(gram: Tensor, gradients: Tensor) -> None:
     _add_gram(gram.numpy(), gradients.numpy())
 
 
-def invert_blocks(matrix: Tensor) -> Tensor:
-    """Inverts positive definite blocks in place, as `cap.kernels.batched.invert_blocks` does."""
+def damped_mean(gram: Tensor, count: int, damp: float, out: Tensor) -> None:
+    """Writes Fisher blocks, as `cap.kernels.batched.damped_mean` does."""
+    _use_torch_threads()
+    _damped_mean(gram.numpy(), count, damp, out.numpy())
+
+
+def invert_blocks(matrix: Tensor, out: Tensor) -> Tensor:
+    """Inverts positive definite blocks, as `cap.kernels.batched.invert_blocks` does."""
     failed = np.zeros(len(matrix), dtype=np.bool_)
     _use_torch_threads()
-    _invert(matrix.numpy(), failed)
+    _invert(matrix.numpy(), out.numpy(), failed)
     return torch.from_numpy(failed)
 
 
@@ -222,8 +228,30 @@ def _inverse_factor(matrix, order, upper, lower, factors):  # type: ignore[no-un
     return True
 
 
+@numba.njit(inline="always")
+def _mirror(matrix):  # type: ignore[no-untyped-def]
+    """Copies the lower triangle to the upper one, tile by tile."""
+    size = len(matrix)
+    for top in range(0, size, 16):
+        for left in range(0, top + 1, 16):
+            for i in range(top, min(top + 16, size)):
+                for j in range(left, min(left + 16, i)):
+                    matrix[j, i] = matrix[i, j]
+
+
 @_compiled
-def _invert(matrix, failed):  # type: ignore[no-untyped-def]
+def _damped_mean(gram, count, damp, out):  # type: ignore[no-untyped-def]
+    num_blocks, size, _ = gram.shape
+    for b in numba.prange(num_blocks):
+        for i in range(size):
+            for j in range(i + 1):
+                out[b, i, j] = gram[b, i, j] / count
+            out[b, i, i] += damp
+        _mirror(out[b])
+
+
+@_compiled
+def _invert(matrix, out, failed):  # type: ignore[no-untyped-def]
     num_blocks, size, _ = matrix.shape
     identity = np.arange(size)
     for b in numba.prange(num_blocks):
@@ -238,10 +266,8 @@ def _invert(matrix, failed):  # type: ignore[no-untyped-def]
                 factors[k - i] = -lower[k, i]
             _subtract_rows(row, factors, lower[i:], size - i, i + 1, 0)
             for j in range(i + 1):
-                matrix[b, i, j] = row[j]
-        for i in range(size):
-            for j in range(i + 1, size):
-                matrix[b, i, j] = matrix[b, j, i]
+                out[b, i, j] = row[j]
+        _mirror(out[b])
 
 
 @_compiled

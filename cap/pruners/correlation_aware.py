@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping
 
+import torch
+from torch import Tensor, nn
+
+from cap.calibration import Calibration
 from cap.elimination import eliminate
 from cap.fisher import InverseFactor, as_blocks, block_chunks, check_positive, from_blocks
 from cap.kernels import for_device
@@ -37,6 +40,7 @@ class CAP(FisherPruner):
         if not (isinstance(max_sparsity, int | float) and 0 < max_sparsity <= 1):
             raise ValueError(f"max_sparsity={max_sparsity!r} is not valid: it is larger than 0 and at most 1")
         self.max_sparsity = max_sparsity
+        self._scratch: Tensor | None = None
 
     def supports(self, pattern: Pattern) -> str | None:
         """N:M groups must lie within Fisher blocks; blocks of weights would need another greedy loop."""
@@ -48,10 +52,19 @@ class CAP(FisherPruner):
             return f"cap was told to stop at max_sparsity={self.max_sparsity}, which is less than {pattern}"
         return None
 
+    def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
+        """Estimates the Fisher and removes weights greedily, block after block."""
+        try:
+            return super().scores(model, layers, calibration)
+        finally:
+            self._scratch = None
+
     def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
         """Returns the cumulative loss at which the greedy loop removes each weight."""
-        inverse = fisher.clone()
-        check_positive(for_device(inverse.device).invert_blocks(inverse), part.start, self.damp)
+        if self._scratch is None or len(self._scratch) < len(fisher):
+            self._scratch = torch.empty_like(fisher)
+        inverse = self._scratch[: len(fisher)]
+        check_positive(for_device(inverse.device).invert_blocks(fisher, inverse), part.start, self.damp)
         order, loss = eliminate(weight, inverse, max_sparsity=self.max_sparsity)
         stay = loss.isinf().nonzero()[:, 1].view(len(loss), -1)
         factor.fill(part, fisher, weight, torch.cat([order, stay], dim=1).flip(1))  # the first to go at the last place

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.errors import UserError
 
 if TYPE_CHECKING:
+    from bench.cluster import Resources
     from bench.spec import Sweep, Trial
     from bench.store import Store
 
@@ -134,6 +135,7 @@ def run(
     seeds: Seeds = (),
     jobs: int | None = None,
     device: str = "cpu",
+    memory_gb: float | None = None,
     results: Results = Path("results"),
     dry_run: bool = False,
 ) -> None:
@@ -143,6 +145,8 @@ def run(
         sweep: Name of a sweep (see `capbench list sweeps`), or a file path/to/sweep.py.
         jobs: Parallel processes; by default one for each core, on a GPU one.
         device: The torch device of all trials: cpu, cuda, cuda:1, ...
+        memory_gb: GiB that the fits of all processes together may take on the device; by default what is free less a
+            tenth. Results do not depend on it.
         dry_run: Show what would run, and stop.
     """
     loaded, trials = _select(sweep, profile, only, seeds)
@@ -150,6 +154,8 @@ def run(
 
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs {jobs} is not valid: give at least 1")
+    if memory_gb is not None and not 0 < memory_gb < float("inf"):
+        raise UserError(f"--memory-gb {memory_gb} is not valid: give a number larger than 0")
     _check_device(device)
     store = Store(results, profile, loaded.name)
     todo = [trial for trial in trials if not store.is_finished(trial.id)]
@@ -163,14 +169,53 @@ def run(
     if todo:
         store.check_writable()
         _check_models(tuple(todo))
-        processes = jobs or (len(os.sched_getaffinity(0)) if device == "cpu" else 1)
-        failures = _run_with_progress(todo, results, processes, device)
+        resources = _resources(todo, jobs, device, memory_gb)
+        _print_memory(todo, resources)
+        failures = _run_with_progress(todo, results, resources)
     _collect(loaded, profile, store)
     if failures:
         raise SystemExit(1)
 
 
-def _run_with_progress(todo: list[Trial], results: Path, jobs: int, device: str) -> int:
+def _resources(todo: list[Trial], jobs: int | None, device: str, memory_gb: float | None) -> Resources:
+    import cap
+    from bench.cluster import Resources, grouped
+
+    processes = jobs or (len(os.sched_getaffinity(0)) if device == "cpu" else 1)
+    processes = min(processes, len(grouped(todo)))
+    budget = cap.default_budget(device, processes) if memory_gb is None else int(memory_gb * 2**30) // processes
+    return Resources(processes, device, budget)
+
+
+def _print_memory(todo: list[Trial], resources: Resources) -> None:
+    """Prints what the fits will take; refuses a budget that is too small for one of them."""
+    from bench.cluster import grouped
+    from bench.trial import plan
+    from cap.memory import gib
+
+    plans = {}
+    for group in grouped(todo):
+        for trial in group:
+            label = f"{trial.model} {trial.pruner}"
+            key = (label, str(trial.pruner_options), str(trial.calibration))
+            if key not in plans:
+                try:
+                    plans[key] = plan(trial, resources.memory_budget or 0, share=len(group) > 1)
+                except ValueError as error:
+                    raise UserError(f"{label}: {error}; {resources.jobs} processes share the memory") from None
+    fits = [(label, found) for (label, _, _), found in plans.items() if found is not None]
+    if not fits:
+        return
+    label, largest = max(fits, key=lambda fit: fit[1].peak_bytes)
+    several = [f"{name} {len(found.passes)}" for name, found in fits if len(found.passes) > 1]
+    passes = f"passes over the gradients: {', '.join(several)}" if several else "one pass over the gradients each"
+    console.print(
+        f"a fit takes up to {gib(largest.peak_bytes)} ({label}) of {gib(largest.budget)} memory, {passes}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _run_with_progress(todo: list[Trial], results: Path, resources: Resources) -> int:
     """Runs trials under a progress bar, or with a line now and then where the output is no terminal."""
     from bench.cluster import run as run_trials
     from bench.store import Store
@@ -198,7 +243,7 @@ def _run_with_progress(todo: list[Trial], results: Path, jobs: int, device: str)
                 print(f"{finished} of {len(todo)} trials", flush=True)
 
         try:
-            run_trials(todo, results, jobs, device, report)
+            run_trials(todo, results, resources, report)
         except KeyboardInterrupt:
             errors.print(f"interrupted after {finished} of {len(todo)} trials; run again to go on", highlight=False)
             raise SystemExit(130) from None

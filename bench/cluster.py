@@ -6,9 +6,10 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 from bench.spec import Trial
@@ -17,7 +18,30 @@ from bench.store import Store
 Report = Callable[[Trial, str, str | None], None]  # trial, status, error
 
 
-def execute(trial: Trial, results: Path, device: str) -> tuple[str, str | None]:
+@dataclass(frozen=True)
+class Resources:
+    """What the trials may use.
+
+    Attributes:
+        jobs: Parallel processes; each gets an equal share of the processor's cores.
+        device: The torch device that all of them use.
+        memory_budget: Bytes that a fit may take; None for what the device has free less a margin.
+    """
+
+    jobs: int = 1
+    device: str = "cpu"
+    memory_budget: int | None = None
+
+
+def grouped(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Brings together the trials that can share what is computed on the calibration images."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.group, []).append(trial)
+    return list(groups.values())
+
+
+def execute(trial: Trial, results: Path, resources: Resources, share: bool) -> tuple[str, str | None]:
     """Runs a trial and stores its rows; a failure is stored too, and stops no other trial.
 
     Returns:
@@ -26,10 +50,10 @@ def execute(trial: Trial, results: Path, device: str) -> tuple[str, str | None]:
     from bench.trial import Rows, run_trial
 
     store = Store(results, trial.profile, trial.sweep)
-    rows = Rows(trial, device)
+    rows = Rows(trial, resources.device)
     error = None
     try:
-        run_trial(trial, rows, device)
+        run_trial(trial, rows, resources.device, resources.memory_budget, share)
     except Exception as raised:  # noqa: BLE001  whatever a third-party pruner raises
         error = f"{type(raised).__name__}: {raised}"
         rows.add(status="failed", error=error)
@@ -39,62 +63,83 @@ def execute(trial: Trial, results: Path, device: str) -> tuple[str, str | None]:
     return ("failed", error) if error else (store.status(trial.id) or "done", None)
 
 
-def _start_worker(threads: int) -> None:
+def execute_group(group: Sequence[Trial], results: Path, resources: Resources, report: Report) -> None:
+    """Runs the trials of a group one after another, so that they share what they can."""
+    for trial in group:
+        try:
+            report(trial, *execute(trial, results, resources, share=len(group) > 1))
+        except Exception as raised:  # noqa: BLE001  a disk that is full, say
+            report(trial, "failed", f"{type(raised).__name__}: {raised}")
+
+
+_ended: SimpleQueue[tuple[str, str, str | None]]
+
+
+def _start_worker(threads: int, ended: SimpleQueue[tuple[str, str, str | None]]) -> None:
     import torch
 
+    global _ended
+    _ended = ended
     torch.set_num_threads(threads)
 
 
-def run(trials: Sequence[Trial], results: Path, jobs: int, device: str, report: Report) -> None:
-    """Runs trials in parallel processes and reports each as it ends.
+def _work(group: Sequence[Trial], results: Path, resources: Resources) -> None:
+    execute_group(group, results, resources, lambda trial, status, error: _ended.put((trial.id, status, error)))
+
+
+def run(trials: Sequence[Trial], results: Path, resources: Resources, report: Report) -> None:
+    """Runs trials in parallel processes, those of a group in the same one, and reports each as it ends.
 
     Args:
         trials: What to run.
         results: Folder of all results.
-        jobs: Processes; each gets an equal share of the processor's cores. With 1 all runs in this process.
-        device: The torch device that all of them use.
+        resources: What they may use; with one job all runs in this process.
         report: Called in this process after each trial.
     """
-    jobs = max(1, min(jobs, len(trials)))
-    if jobs == 1:
-        for trial in trials:
-            report(trial, *execute(trial, results, device))
+    groups = grouped(trials)
+    resources = replace(resources, jobs=max(1, min(resources.jobs, len(groups))))
+    if resources.jobs == 1:
+        for group in groups:
+            execute_group(group, results, resources, report)
         return
-    left = list(trials)
+    left = [trial for group in groups for trial in group]
     while left:
-        unfinished = _run_pool(left, results, jobs, device, report)
-        if unfinished and jobs == 1:  # alone in its process: this trial is what killed it
+        unfinished = _run_pool(left, results, resources, report)
+        if unfinished and resources.jobs == 1:  # alone in its process: this trial is what killed it
             report(unfinished.pop(0), "failed", "its process was killed, for want of memory perhaps")
-        left, jobs = unfinished, 1
+        left, resources = unfinished, replace(resources, jobs=1)
 
 
-def _run_pool(trials: list[Trial], results: Path, jobs: int, device: str, report: Report) -> list[Trial]:
+def _run_pool(trials: list[Trial], results: Path, resources: Resources, report: Report) -> list[Trial]:
     """Runs trials until all are done or a worker dies, and returns those that are left."""
-    threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+    threads = str(max(1, len(os.sched_getaffinity(0)) // resources.jobs))
     environment = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = threads  # read by each worker's libraries when they load
     # Ctrl-C reaches every process of the terminal; workers inherit that it is for this one alone to handle
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (int(threads),))
+    context = get_context("spawn")
+    ended = context.SimpleQueue()
+    pool = ProcessPoolExecutor(resources.jobs, context, _start_worker, (int(threads), ended))
     try:
-        futures = {pool.submit(execute, trial, results, device): trial for trial in trials}
+        running = {pool.submit(_work, group, results, resources) for group in grouped(trials)}
     finally:
         signal.signal(signal.SIGINT, handler)
         if environment is None:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = environment
-    left = list(trials)
+    left = {trial.id: trial for trial in trials}
+
+    def report_ended() -> None:
+        while not ended.empty():
+            trial_id, status, error = ended.get()
+            report(left.pop(trial_id), status, error)
+
     try:
-        for future in as_completed(futures):
-            try:
-                status, error = future.result()
-            except BrokenProcessPool:
-                continue  # this one is left; others may have ended before
-            except Exception as raised:  # noqa: BLE001  a disk that is full, say
-                status, error = "failed", f"{type(raised).__name__}: {raised}"
-            left.remove(futures[future])
-            report(futures[future], status, error)
+        while running:
+            _, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            report_ended()
+        report_ended()
     except BaseException:
         workers = dict(pool._processes or {})
         for process in workers.values():  # what is half done is not kept: do not wait for it
@@ -105,4 +150,4 @@ def _run_pool(trials: list[Trial], results: Path, jobs: int, device: str, report
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-    return left
+    return list(left.values())

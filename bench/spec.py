@@ -142,6 +142,11 @@ class Trial(Spec):
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
+    @property
+    def group(self) -> str:
+        """What the trials have in common that can share what is computed on the calibration images."""
+        return json.dumps([self.profile, self.model, self.seed, self.calibration.model_dump(mode="json")])
+
     def _files(self) -> dict[str, str]:
         """Returns the checksums of what the trial reads: data, weights, a pruner of the user's own."""
         from bench.zoo import get_model

@@ -48,6 +48,7 @@ SCHEMA = pa.schema(
         ("macs_dense", pa.int64()),
         ("macs_sparse", pa.int64()),
         ("fit_seconds", pa.float64()),
+        ("shared_seconds", pa.float64()),  # part of fit_seconds that another trial of the group spent
         ("prune_seconds", pa.float64()),
         ("finetune_seconds", pa.float64()),
         ("peak_memory_bytes", pa.int64()),

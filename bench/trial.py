@@ -6,8 +6,9 @@ import copy
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from bench.augment import augment
 from bench.data import DATASET, Split, load_split, to_input
 from bench.memory import start_peak
 from bench.metrics import Accuracy, Cost, count_macs, evaluate
-from bench.spec import FinetuneSpec, Trial
+from bench.spec import CalibrationSpec, FinetuneSpec, Trial
 from bench.zoo import ModelSpec, get_model
 
 GATE = 0.1  # percentage points; ten of 10,000 images may change sides between processors
@@ -71,6 +72,57 @@ def finetune(model: nn.Module, masks: dict[str, Tensor], spec: ModelSpec, how: F
             yield inputs.to(device), labels.to(device)
 
     cap.finetune(model, masks, batches, steps, recipe)
+
+
+@dataclass
+class SharedCalibration:
+    """The calibration images of a trial group.
+
+    Attributes:
+        calibration: What the pruners see.
+        peak: Peak memory of the fit that computed what the others share.
+    """
+
+    calibration: cap.Calibration
+    peak: int | None = None
+
+
+@lru_cache(maxsize=1)
+def load_calibration(
+    input_size: int, how: CalibrationSpec, image_seed: int, order_seed: int, group: str
+) -> SharedCalibration:
+    """Draws calibration images from the training set; once for the trials of a group that run one after another."""
+    chosen = load_split("train").subset(how.images, image_seed)
+    return SharedCalibration(
+        cap.Calibration(
+            to_input(chosen.images, input_size),
+            chosen.labels,
+            batch_size=how.batch_size,
+            gradient=how.gradient,
+            seed=order_seed,
+        )
+    )
+
+
+def plan(trial: Trial, memory_budget: int, share: bool) -> cap.Plan | None:
+    """Plans the fit of a trial within a memory budget, without its images.
+
+    Raises:
+        ValueError: If the budget is too small.
+    """
+    spec = get_model(trial.profile, trial.model)
+    model = spec.load()
+    how = trial.calibration
+    image = to_input(load_split("test").images[:1], spec.input_size)
+    calibration = cap.Calibration(
+        image.expand(how.images, *image.shape[1:]),
+        torch.zeros(how.images, dtype=torch.int64),
+        batch_size=how.batch_size,
+        gradient=how.gradient,
+        share=share,
+    )
+    pruner = cap.create(trial.pruner, **trial.pruner_options)
+    return pruner.plan(model, cap.select_layers(model, spec.prunable), calibration, memory_budget)
 
 
 class Rows:
@@ -155,13 +207,17 @@ def seconds_since(start: float, device: str) -> float:
     return time.perf_counter() - start
 
 
-def run_trial(trial: Trial, rows: Rows, device: str = "cpu") -> None:
+def run_trial(
+    trial: Trial, rows: Rows, device: str = "cpu", memory_budget: int | None = None, share: bool = False
+) -> None:
     """Runs a trial: dense gate, calibration, fit, then for each pattern prune, evaluate, fine-tune, evaluate.
 
     Args:
         trial: What to run.
         rows: Receives every row as it is measured.
         device: The torch device.
+        memory_budget: Bytes that the fit may take; by default what the device has free less a margin.
+        share: Keep what is computed on the calibration images for the next trial of the group.
 
     Raises:
         GateError: If the dense model does not reach its recorded accuracy.
@@ -174,23 +230,31 @@ def run_trial(trial: Trial, rows: Rows, device: str = "cpu") -> None:
     cost = count_macs(model, layers, to_input(test_set.images[:1], spec.input_size).to(device))
     rows.measure(model, dense, dense, list(layers), cost, phase="dense", sparsity_target=0.0)
 
-    chosen = load_split("train").subset(trial.calibration.images, trial.derived_seed("calibration"))
-    calibration = cap.Calibration(
-        to_input(chosen.images, spec.input_size),
-        chosen.labels,
-        batch_size=trial.calibration.batch_size,
-        gradient=trial.calibration.gradient,
-        seed=trial.derived_seed("calibration order"),
+    shared = load_calibration(
+        spec.input_size,
+        trial.calibration,
+        trial.derived_seed("calibration"),
+        trial.derived_seed("calibration order"),
+        trial.group,
     )
+    calibration = shared.calibration
+    calibration.share = share
     torch.manual_seed(trial.derived_seed("pruner"))
     pruner = cap.create(trial.pruner, **trial.pruner_options)
     peak = start_peak(torch.device(device))
-    start = time.perf_counter()
-    pruner.fit(copy.deepcopy(model), layers, calibration)  # whatever it does to its model, ours stays dense
+    start, saved = time.perf_counter(), calibration.seconds_saved
+    pruner.fit(copy.deepcopy(model), layers, calibration, memory_budget)  # whatever it does to its model, ours is dense
+    saved = calibration.seconds_saved - saved
+    peak_bytes = peak()
+    if not saved:
+        shared.peak = peak_bytes
+    elif peak_bytes is not None and shared.peak is not None:
+        peak_bytes = max(peak_bytes, shared.peak)
     fitted = {
-        "fit_seconds": seconds_since(start, device),
-        "peak_memory_bytes": peak(),
-        "num_gradients": _num_gradients(trial, len(chosen)),
+        "fit_seconds": seconds_since(start, device) + saved,  # as if it had shared nothing
+        "shared_seconds": saved,
+        "peak_memory_bytes": peak_bytes,
+        "num_gradients": _num_gradients(trial, len(calibration)),
     }
 
     for text in trial.patterns:

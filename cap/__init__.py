@@ -7,6 +7,7 @@ from cap.finetune import FinetuneRecipe, finetune
 from cap.fisher import BlockFisher
 from cap.layers import select_layers
 from cap.masks import Masks
+from cap.memory import Plan, default_budget
 from cap.patterns import NM, Blocks, Pattern, Unstructured, parse_pattern
 from cap.pruner import PrunedWeights, Pruner, available, create, default_options, register
 
@@ -19,12 +20,14 @@ __all__ = [
     "FinetuneRecipe",
     "Masks",
     "Pattern",
+    "Plan",
     "PrunedWeights",
     "Pruner",
     "Unstructured",
     "available",
     "compensate",
     "create",
+    "default_budget",
     "default_options",
     "eliminate",
     "finetune",

@@ -220,7 +220,12 @@ class GradientBatch:
         """
         if name in self._calls:
             module, calls = self._calls[name]
-            if isinstance(module, nn.Linear) and len(calls) == 1 and out.is_contiguous() and out.dtype == calls[0][0].dtype:
+            if (
+                isinstance(module, nn.Linear)
+                and len(calls) == 1
+                and out.is_contiguous()
+                and out.dtype == calls[0][0].dtype
+            ):
                 flow, inputs = _linear_factors(module, *calls[0], self.count, start, stop)
                 torch.bmm(flow, inputs, out=out.view(self.count, -1, inputs.shape[-1]))
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -246,9 +247,7 @@ def woodbury(gradients: Tensor, damp: float) -> tuple[Tensor, Tensor]:
     lower, info = torch.linalg.cholesky_ex(system)
     half = torch.linalg.solve_triangular(lower, gradients, upper=False)
     identity = torch.eye(size, dtype=gradients.dtype, device=gradients.device)
-    return torch.baddbmm(identity, half.transpose(1, 2), half, alpha=-1).div_(damp), batched.not_positive(
-        lower, info
-    )
+    return torch.baddbmm(identity, half.transpose(1, 2), half, alpha=-1).div_(damp), batched.not_positive(lower, info)
 
 
 def check_positive(failed: Tensor, first: int, damp: float) -> None:
@@ -325,6 +324,18 @@ class InverseFactor:
             2, place[:, None, :].expand_as(lower)
         )  # fmt: skip
 
+    def diagonal(self, part: slice) -> Tensor:
+        """Returns the diagonals of F^-1: (blocks, B), float64."""
+        size = self.order.shape[1]
+        at_places = for_device(self.packed.device).inverse_diagonal(self.packed[part], size)
+        return torch.empty_like(at_places).scatter_(1, self.order[part].long(), at_places)
+
+    def times(self, vector: Tensor, part: slice) -> Tensor:
+        """Returns F^-1 v for v (blocks, B), float64."""
+        order = self.order[part].long()
+        product = for_device(vector.device).multiply_inverse(self.packed[part], vector.gather(1, order))
+        return torch.empty_like(product).scatter_(1, order, product)
+
     def without_last(self, weight: Tensor, counts: Tensor) -> Tensor:
         """Returns the weights after the joint OBS update that removes each block's last places.
 
@@ -369,7 +380,7 @@ def fisher_blocks(
     for parts in plan.passes:
         if plan.shared:
             key = ("gram", tuple(layers), plan.num_gradients, block_size)
-            grams = calibration.shared(model, key, lambda: _accumulate(model, layers, calibration, plan, parts))
+            grams = calibration.shared(model, key, partial(_accumulate, model, layers, calibration, plan, parts))
         else:
             calibration.forget()
             grams = _accumulate(model, layers, calibration, plan, parts)

@@ -17,6 +17,7 @@ PART_BYTES = 2**28  # Gram matrices that are accumulated and turned into factors
 ACTIVATION_BYTES = 2**30  # what a forward and backward pass may hold, if the budget allows
 MARGIN = 0.1  # of the free memory, left to others
 
+
 def free_memory(device: torch.device | str = "cpu") -> int:
     """Returns the bytes that a device has free: on CUDA the card's, otherwise the machine's within its limits."""
     device = torch.device(device)
@@ -229,9 +230,9 @@ def activation_bytes(model: nn.Module, layers: Mapping[str, Tensor], calibration
     handles = [module.register_forward_hook(record) for module in hooked.values()]
     try:
         weights = [model.get_parameter(name) for name in layers]
-        with evaluating(model), differentiable(model, weights), torch.enable_grad():
-            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-                output = model(image)
+        watched = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+        with evaluating(model), differentiable(model, weights), torch.enable_grad(), watched:
+            alive.append(model(image))
     finally:
         for handle in handles:
             handle.remove()
@@ -239,5 +240,4 @@ def activation_bytes(model: nn.Module, layers: Mapping[str, Tensor], calibration
     total += total // 4  # what the backward pass holds for a moment
     others = sum(weight.numel() for name, weight in layers.items() if name not in hooked)
     # torch.func's gradients: a second graph beside the first, and each of these layers' gradients as a whole
-    del output, alive
     return total if not others else 3 * total + 8 * others

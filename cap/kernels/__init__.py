@@ -23,4 +23,4 @@ def eliminator(device: torch.device) -> Callable[[Tensor, Tensor, int, int, int]
         from cap.kernels import cuda
 
         return cuda.eliminate_blocks
-    return for_device(device).eliminate_blocks  # type: ignore[no-any-return]
+    return for_device(device).eliminate_blocks

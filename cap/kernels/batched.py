@@ -5,10 +5,12 @@ These functions define what every other set of kernels does: `cap.kernels.cpu` h
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-CHUNK_BYTES = 2**25  # scratch of the elimination: what stays in a shared cache
+CHUNK_BYTES = 2**25  # scratch: what stays in a shared cache
 
 
 def add_gram(gram: Tensor, gradients: Tensor) -> None:
@@ -109,12 +111,41 @@ def subtract_last_rows(weight: Tensor, packed: Tensor, coefficients: Tensor, cou
     size = weight.shape[1]
     last = torch.arange(size, device=weight.device) >= size - counts[:, None]
     result = torch.empty(weight.shape, dtype=torch.float64, device=weight.device)
-    chunk = max(1, CHUNK_BYTES // (8 * size**2))
-    for start in range(0, len(weight), chunk):
-        part = slice(start, start + chunk)
+    for part in _chunks(*weight.shape):
         taken = torch.bmm((coefficients[part].double() * last[part])[:, None, :], unpack(packed[part], size))
         result[part] = weight[part] - taken.squeeze(1)
     return result
+
+
+def inverse_diagonal(packed: Tensor, size: int) -> Tensor:
+    """Returns the diagonals of `M^T M`: (num_blocks, B), float64."""
+    result = torch.empty(len(packed), size, dtype=torch.float64, device=packed.device)
+    for part in _chunks(len(packed), size):
+        result[part] = unpack(packed[part], size).square_().sum(1)
+    return result
+
+
+def multiply_inverse(packed: Tensor, vector: Tensor) -> Tensor:
+    """Returns `M^T M v` for every block.
+
+    Args:
+        packed: M, as `factor_blocks` packs it.
+        vector: v, (num_blocks, B), float64.
+
+    Returns:
+        (num_blocks, B), float64.
+    """
+    result = torch.empty_like(vector)
+    for part in _chunks(*vector.shape):
+        lower = unpack(packed[part], vector.shape[1])
+        result[part] = torch.bmm(lower.transpose(1, 2), torch.bmm(lower, vector[part].unsqueeze(2))).squeeze(2)
+    return result
+
+
+def _chunks(num_blocks: int, size: int) -> Iterator[slice]:
+    step = max(1, CHUNK_BYTES // (8 * size**2))
+    for start in range(0, num_blocks, step):
+        yield slice(start, start + step)
 
 
 def first_minimum(values: Tensor) -> Tensor:

@@ -60,6 +60,22 @@ def subtract_last_rows(weight: Tensor, packed: Tensor, coefficients: Tensor, cou
     return result
 
 
+def inverse_diagonal(packed: Tensor, size: int) -> Tensor:
+    """Returns diagonals of inverses, as `cap.kernels.batched.inverse_diagonal` does."""
+    result = torch.zeros(len(packed), size, dtype=torch.float64)
+    _use_torch_threads()
+    _inverse_diagonal(packed.numpy(), result.numpy())
+    return result
+
+
+def multiply_inverse(packed: Tensor, vector: Tensor) -> Tensor:
+    """Multiplies inverses with vectors, as `cap.kernels.batched.multiply_inverse` does."""
+    result = torch.zeros_like(vector)
+    _use_torch_threads()
+    _multiply_inverse(packed.numpy(), vector.numpy(), result.numpy())
+    return result
+
+
 def _use_torch_threads() -> None:
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     numba.set_num_threads(min(torch.get_num_threads(), most))
@@ -296,3 +312,26 @@ def _subtract_last_rows(weight, packed, coefficients, counts):  # type: ignore[n
             start, factor = i * (i + 1) // 2, coefficients[b, i]
             for j in range(i + 1):
                 weight[b, j] -= factor * packed[b, start + j]
+
+
+@_compiled
+def _inverse_diagonal(packed, out):  # type: ignore[no-untyped-def]
+    num_blocks, size = out.shape
+    for b in numba.prange(num_blocks):
+        for i in range(size):
+            row = packed[b, i * (i + 1) // 2 :]
+            for j in range(i + 1):
+                out[b, j] += np.float64(row[j]) * row[j]
+
+
+@_compiled
+def _multiply_inverse(packed, vector, out):  # type: ignore[no-untyped-def]
+    num_blocks, size = vector.shape
+    for b in numba.prange(num_blocks):
+        for i in range(size):
+            row = packed[b, i * (i + 1) // 2 :]
+            product = 0.0
+            for j in range(i + 1):
+                product += row[j] * vector[b, j]
+            for j in range(i + 1):
+                out[b, j] += product * row[j]

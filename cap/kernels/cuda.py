@@ -30,7 +30,7 @@ def eliminate_blocks(
         part = slice(start, start + chunk)
         _eliminate[(len(weight[part]),)](
             weight[part], fisher_inverse[part], order[part], loss[part], rows, steps, quota,
-            SIZE=size, PADDED=triton.next_power_of_2(size), GROUP=group, TILE=TILE,
+            size=size, padded=triton.next_power_of_2(size), group=group, tile=TILE,
         )  # fmt: skip
     return order, loss
 
@@ -38,43 +38,43 @@ def eliminate_blocks(
 @triton.jit
 def _eliminate(  # type: ignore[no-untyped-def]
     weight, inverse, order, loss, rows, steps, quota,
-    SIZE: tl.constexpr, PADDED: tl.constexpr, GROUP: tl.constexpr, TILE: tl.constexpr,
+    size: tl.constexpr, padded: tl.constexpr, group: tl.constexpr, tile: tl.constexpr,
 ):  # fmt: skip
     block = tl.program_id(0).to(tl.int64)
-    inverse += block * SIZE * SIZE
-    rows += block * steps * SIZE
-    j = tl.arange(0, PADDED)
-    tile = tl.arange(0, TILE)
-    inside = j < SIZE
-    w = tl.load(weight + block * SIZE + j, mask=inside, other=0.0).to(tl.float64)
-    diagonal = tl.load(inverse + j * (SIZE + 1), mask=inside, other=1.0).to(tl.float64)
-    losses = tl.full([PADDED], float("inf"), tl.float64)
-    total = tl.full([], 0.0, tl.float64)
+    inverse += block * size * size
+    rows += block * steps * size
+    j = tl.arange(0, padded)
+    ahead = tl.arange(0, tile)
+    inside = j < size
+    w = tl.load(weight + block * size + j, mask=inside, other=0.0).to(tl.float64)
+    diagonal = tl.load(inverse + j * (size + 1), mask=inside, other=1.0).to(tl.float64)
+    losses = tl.full([padded], float("inf"), tl.float64)
+    total = tl.sum(tl.zeros([padded], tl.float64), axis=0)  # a scalar in double precision
     available = inside
-    left_in_group = tl.zeros([PADDED], tl.int32) + quota
+    left_in_group = tl.zeros([padded], tl.int32) + quota
     for k in range(steps):
         saliency = tl.where(available & (left_in_group > 0), w * w / diagonal, float("inf"))
         least = tl.min(saliency, axis=0)
-        p = tl.min(tl.where(saliency == least, j, PADDED), axis=0)
-        p = tl.minimum(p, SIZE - 1)  # no minimum among NaN
+        p = tl.min(tl.where(saliency == least, j, padded), axis=0)
+        p = tl.minimum(p, size - 1)  # no minimum among NaN
         at_p = j == p
         pivot = tl.sum(tl.where(at_p, diagonal, 0.0), axis=0)
         total = tl.where((pivot > 0) & (least < float("inf")), total + least / 2, float("nan"))
         tl.store(order + block * steps + k, p.to(tl.int64))
         losses = tl.where(at_p, total, losses)
-        row = tl.load(inverse + p * SIZE + j, mask=inside, other=0.0).to(tl.float64)
-        for start in range(0, k, TILE):
-            earlier = start + tile
-            factors = tl.load(rows + earlier * SIZE + p, mask=earlier < k, other=0.0)
+        row = tl.load(inverse + p * size + j, mask=inside, other=0.0).to(tl.float64)
+        for start in range(0, k, tile):
+            earlier = start + ahead
+            factors = tl.load(rows + earlier * size + p, mask=earlier < k, other=0.0)
             past = tl.load(
-                rows + earlier[:, None] * SIZE + j[None, :], mask=(earlier < k)[:, None] & inside[None, :], other=0.0
+                rows + earlier[:, None] * size + j[None, :], mask=(earlier < k)[:, None] & inside[None, :], other=0.0
             )
             row -= tl.sum(factors[:, None] * past, axis=0)
         w -= row * (tl.sum(tl.where(at_p, w, 0.0), axis=0) / pivot)
         scaled = row / tl.sqrt(pivot)
-        tl.store(rows + k * SIZE + j, scaled, mask=inside)
+        tl.store(rows + k * size + j, scaled, mask=inside)
         diagonal -= scaled * scaled
         available = available & (j != p)
-        left_in_group -= (j // GROUP == p // GROUP).to(tl.int32)
+        left_in_group -= (j // group == p // group).to(tl.int32)
         tl.debug_barrier()  # the next step reads what other threads of this program have just stored
-    tl.store(loss + block * SIZE + j, losses, mask=inside)
+    tl.store(loss + block * size + j, losses, mask=inside)

@@ -27,7 +27,7 @@ def eliminate_blocks(
         loss: (num_blocks, B): the cumulative loss increase at which each weight goes, inf for one that stays.
     """
     w, h = (tensor.to(torch.float64, copy=True) for tensor in (weight, fisher_inverse))
-    num_blocks, size = w.shape
+    num_blocks = len(w)
     block = torch.arange(num_blocks, device=w.device)
     order = torch.empty(num_blocks, steps, dtype=torch.int64, device=w.device)
     loss = torch.full_like(w, torch.inf)

@@ -76,7 +76,7 @@ class FisherPruner(Pruner):
         for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.damp):
             weight = as_blocks(layers[name], self.block_size)
             if name not in self.factors:
-                self.factors[name] = InverseFactor.empty(*weight.shape, weight.device)
+                self.factors[name] = InverseFactor.empty(len(weight), self.block_size, weight.device)
                 scores[name] = torch.empty(weight.shape, dtype=torch.float64, device=weight.device)
             try:
                 scores[name][part] = self.solve(weight[part], fisher, self.factors[name], part)

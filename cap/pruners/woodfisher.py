@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from cap.fisher import InverseFactor, as_blocks, block_chunks, check_positive, from_blocks
-from cap.kernels.batched import unpack
+from cap.fisher import InverseFactor, as_blocks, check_positive, from_blocks
 from cap.patterns import Blocks, Pattern
 from cap.pruner import register
 from cap.pruners.fisher_based import FisherPruner
@@ -42,8 +40,7 @@ class WoodFisher(FisherPruner):
     def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
         """Returns `w^2 / (2 diag(H))`."""
         check_positive(factor.fill(part, fisher, weight), part.start, self.damp)
-        diagonal = unpack(factor.packed[part], self.block_size).square_().sum(1)  # of H = M^T M
-        return weight.double() ** 2 / (2 * diagonal)
+        return weight.double() ** 2 / (2 * factor.diagonal(part))
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns `w - H (w_removed / diag(H))`, zero where the mask is."""
@@ -52,11 +49,8 @@ class WoodFisher(FisherPruner):
         result = {}
         for name, keep in masks.items():
             weight, factor = self.weights[name], self.factors[name]
+            everything = slice(0, len(factor.order))
             removed = as_blocks(weight * ~keep, self.block_size).double()
-            change = torch.empty_like(removed)
-            for part in block_chunks(*removed.shape):
-                lower = unpack(factor.packed[part], self.block_size)  # H = M^T M
-                scaled = (removed[part] / lower.square().sum(1)).unsqueeze(2)
-                change[part] = torch.bmm(lower.transpose(1, 2), torch.bmm(lower, scaled)).squeeze(2)
+            change = factor.times(removed / factor.diagonal(everything), everything)
             result[name] = (weight - from_blocks(change, weight).to(weight)) * keep
         return result

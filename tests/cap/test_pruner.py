@@ -97,3 +97,54 @@ def test_predicted_loss_is_that_of_the_weights(model, layers, calibration) -> No
         gone = ~pruned.masks[name].reshape(-1, 16)
         predicted = (pruner.importance[name].reshape(-1, 16) * gone).max(dim=1).values
         torch.testing.assert_close(actual, predicted, rtol=1e-4, atol=1e-9)
+
+
+def test_prefixes_are_read_off_and_equal_the_joint_solve(model, layers, calibration) -> None:
+    pruner = cap.create("cap", block_size=16, damp=1e-4).fit(model, layers, calibration)
+    for sparsity in (0.2, 0.6, 0.95):
+        masks = pruner.prune(cap.Unstructured(sparsity)).masks
+        read = pruner.update(masks)
+        for name in layers:
+            assert pruner._prefixes(name, masks[name]) is not None
+            torch.testing.assert_close(read[name], pruner.joint_update(name, masks[name]), rtol=1e-4, atol=1e-5)
+
+
+def test_any_mask_gets_the_joint_update(model, layers, calibration) -> None:
+    """A mask of the user's own skips weights in CAP's order."""
+    pruner = cap.create("cap", block_size=16, damp=1e-4).fit(model, layers, calibration)
+    masks = {name: torch.rand(weight.shape) < 0.5 for name, weight in layers.items()}
+    for name, weights in pruner.update(masks).items():
+        assert pruner._prefixes(name, masks[name]) is None
+        inverse = pruner.factors[name].inverse(slice(0, len(pruner.factors[name].order)))
+        blocks = pruner.weights[name].reshape(-1, 16)
+        theirs = cap.compensate(blocks, inverse, masks[name].reshape(-1, 16))
+        torch.testing.assert_close(weights.reshape(-1, 16), theirs)
+
+
+def test_joint_woodfisher_is_better_on_the_objective_with_the_same_mask(model, layers, calibration) -> None:
+    options = {"block_size": 16, "damp": 1e-4}
+    plain, joint = (cap.create("woodfisher", **options, joint=j).fit(model, layers, calibration) for j in (False, True))
+    one, other = plain.prune(cap.Unstructured(0.7)), joint.prune(cap.Unstructured(0.7))
+    for name, factor in plain.factors.items():
+        assert one.masks[name].equal(other.masks[name])
+        fisher = torch.linalg.inv(factor.inverse(slice(0, len(factor.order))))
+        change = [(p.weights[name] - layers[name]).detach().reshape(-1, 16, 1).double() for p in (one, other)]
+        separate_rise, joint_rise = (float((c.mT @ fisher @ c).sum()) for c in change)
+        assert joint_rise < separate_rise
+
+
+def test_max_sparsity_of_cap(model, calibration) -> None:
+    layers = cap.select_layers(model, [r"(qkv|fc\d).weight"])
+    whole = cap.create("cap", block_size=16, damp=1e-4).fit(model, layers, calibration)
+    some = cap.create("cap", block_size=16, damp=1e-4, max_sparsity=0.75).fit(model, layers, calibration)
+    for pattern in (cap.Unstructured(0.1), cap.NM(2, 4)):
+        one, other = whole.prune(pattern), some.prune(pattern)
+        for name in layers:
+            assert one.masks[name].equal(other.masks[name])
+            torch.testing.assert_close(one.weights[name], other.weights[name], rtol=1e-4, atol=1e-5)
+    pruned = some.prune(cap.Unstructured(0.75))
+    assert all((~mask.reshape(-1, 16)).sum(1).eq(12).all() for mask in pruned.masks.values())
+    with pytest.raises(ValueError, match=r"stop at max_sparsity=0\.75, which is less than 0\.8"):
+        some.prune(cap.Unstructured(0.8))
+    with pytest.raises(ValueError, match="max_sparsity=0 is not valid"):
+        cap.create("cap", max_sparsity=0)

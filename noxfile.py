@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2024.10.9"
@@ -42,6 +44,22 @@ def reproduce_table1(session: nox.Session) -> None:
     session.run("capbench", "run", "table1", "--profile", "embedded", *session.posargs)
     session.run("capbench", "plot", "table1")
     session.run("capbench", "table", "table1")
+
+
+@nox.session
+def benchmark(session: nox.Session) -> None:
+    """Measure the pruning core against its plain versions, in about half an hour; arguments go to pytest.
+
+    The machine should have nothing else to do.
+    """
+    install(session, "tests")
+    output = Path("results", "benchmarks", "core.json")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    session.run(
+        "pytest", "tests/benchmarks", "--override-ini", "addopts=--import-mode=prepend", "--benchmark-only",
+        "--benchmark-json", str(output), *session.posargs, env={"OMP_WAIT_POLICY": "PASSIVE"},
+    )  # fmt: skip
+    session.run("capbench", "benchmarks", str(output))
 
 
 @nox.session

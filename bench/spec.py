@@ -56,7 +56,7 @@ class CalibrationSpec(Spec):
     """
 
     images: int = Field(1024, ge=1)
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(128, ge=1)
     gradient: Literal["sample", "batch"] = "sample"
 
 

@@ -367,8 +367,8 @@ def _functional_gradients(
     model: nn.Module, names: list[str], images: Tensor, labels: Tensor, loss: Loss
 ) -> dict[str, Tensor]:
     """Per-sample gradients of any weights at all, through `torch.func`; slower than the hooks."""
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    chosen = {name: state.pop(name).detach() for name in names}
+    state = {name: value.detach() for name, value in [*model.named_parameters(), *model.named_buffers()]}
+    chosen = {name: state.pop(name) for name in names}
 
     def sample_loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         outputs = torch.func.functional_call(model, {**state, **weights}, (image[None],))

@@ -56,7 +56,8 @@ def benchmark(session: nox.Session) -> None:
     output = Path("results", "benchmarks", "core.json")
     output.parent.mkdir(parents=True, exist_ok=True)
     session.run(
-        "pytest", "tests/benchmarks", "--override-ini", "addopts=--import-mode=prepend", "--benchmark-only",
+        "pytest", "tests/benchmarks", "--override-ini", "addopts=--import-mode=importlib",
+        "--override-ini", "pythonpath=tests/benchmarks", "--benchmark-only",
         "--benchmark-json", str(output), *session.posargs, env={"OMP_WAIT_POLICY": "PASSIVE"},
     )  # fmt: skip
     session.run("capbench", "benchmarks", str(output))

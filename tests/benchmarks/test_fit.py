@@ -10,8 +10,7 @@ import plain
 import pytest
 import timm
 import torch
-from measuring import SMALL, Measure
-from test_gradients import setting
+from measuring import SMALL, Measure, setting
 from torch import nn
 
 import cap

@@ -9,23 +9,12 @@ import plain
 import pytest
 import torch
 import torch.nn.functional as F
-from measuring import SMALL, Measure
+from measuring import IMAGES, Measure, setting
 from torch import nn
 
 import cap
-from bench.data import load_split, to_input
-from bench.zoo import get_model
 
-IMAGES = 32 if SMALL else 2048
 BATCH = 128
-
-
-@functools.lru_cache(maxsize=1)
-def setting(name: str) -> tuple[nn.Module, dict[str, nn.Parameter], torch.Tensor, torch.Tensor]:
-    spec = get_model("embedded", name)
-    model = spec.load()
-    chosen = load_split("train").subset(IMAGES, 0)
-    return model, cap.select_layers(model, spec.prunable), to_input(chosen.images, spec.input_size), chosen.labels
 
 
 def ours(model: nn.Module, layers: dict[str, nn.Parameter], images: torch.Tensor, labels: torch.Tensor) -> None:

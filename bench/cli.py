@@ -178,12 +178,19 @@ def run(
 
 
 def _resources(todo: list[Trial], jobs: int | None, device: str, memory_gb: float | None) -> Resources:
+    import psutil
+
     import cap
     from bench.cluster import Resources, grouped
 
     processes = jobs or (len(os.sched_getaffinity(0)) if device == "cpu" else 1)
     processes = min(processes, len(grouped(todo)))
-    budget = cap.default_budget(device, processes) if memory_gb is None else int(memory_gb * 2**30) // processes
+    if memory_gb is not None:
+        budget = int(memory_gb * 2**30) // processes
+    else:
+        budget = cap.default_budget(device, processes)
+        if device == "cpu" and processes > 1:  # each process loads its own libraries, data and model, like this one
+            budget = max(0, budget - psutil.Process().memory_info().rss)
     return Resources(processes, device, budget)
 
 
@@ -330,6 +337,19 @@ def plot(sweep: str, *, profile: Profile = "embedded", results: Results = Path("
     store = _collected(sweep, profile, results)
     written = report.write_figures(store.read(), store, f"{store.sweep} ({profile})")
     print("written:", ", ".join(map(str, written)))
+
+
+@app.command
+def benchmarks(measurements: Path = Path("results/benchmarks/core.json"), *, into: Path | None = None) -> None:
+    """Write what `nox -s benchmark` measured as a Markdown table and a figure.
+
+    Args:
+        measurements: Output of pytest-benchmark.
+        into: A Markdown document whose marked place receives the compact table.
+    """
+    from bench.benchmarks import report
+
+    print("written:", ", ".join(map(str, report(measurements, into))))
 
 
 @app.command(name="list")

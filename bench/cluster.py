@@ -7,6 +7,7 @@ import signal
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
@@ -65,17 +66,22 @@ def execute(trial: Trial, results: Path, resources: Resources, share: bool) -> t
 
 def execute_group(group: Sequence[Trial], results: Path, resources: Resources, report: Report) -> None:
     """Runs the trials of a group one after another, so that they share what they can."""
+    from bench.trial import load_calibration
+
     for trial in group:
         try:
-            report(trial, *execute(trial, results, resources, share=len(group) > 1))
+            status, error = execute(trial, results, resources, share=len(group) > 1)
         except Exception as raised:  # noqa: BLE001  a disk that is full, say
-            report(trial, "failed", f"{type(raised).__name__}: {raised}")
+            status, error = "failed", f"{type(raised).__name__}: {raised}"
+        report(trial, status, error)
+    load_calibration.cache_clear()
 
 
-_ended: SimpleQueue[tuple[str, str, str | None]]
+Ended = tuple[int, str, str | None]  # a trial's position among all, its status, its error
+_ended: SimpleQueue[Ended]
 
 
-def _start_worker(threads: int, ended: SimpleQueue[tuple[str, str, str | None]]) -> None:
+def _start_worker(threads: int, ended: SimpleQueue[Ended]) -> None:
     import torch
 
     global _ended
@@ -83,8 +89,12 @@ def _start_worker(threads: int, ended: SimpleQueue[tuple[str, str, str | None]])
     torch.set_num_threads(threads)
 
 
-def _work(group: Sequence[Trial], results: Path, resources: Resources) -> None:
-    execute_group(group, results, resources, lambda trial, status, error: _ended.put((trial.id, status, error)))
+def _work(positions: dict[int, Trial], results: Path, resources: Resources) -> None:
+    """Runs a group in a worker process."""
+    left = iter(positions)
+    execute_group(
+        list(positions.values()), results, resources, lambda _, status, error: _ended.put((next(left), status, error))
+    )
 
 
 def run(trials: Sequence[Trial], results: Path, resources: Resources, report: Report) -> None:
@@ -104,42 +114,54 @@ def run(trials: Sequence[Trial], results: Path, resources: Resources, report: Re
         return
     left = [trial for group in groups for trial in group]
     while left:
-        unfinished = _run_pool(left, results, resources, report)
-        if unfinished and resources.jobs == 1:  # alone in its process: this trial is what killed it
-            report(unfinished.pop(0), "failed", "its process was killed, for want of memory perhaps")
-        left, resources = unfinished, replace(resources, jobs=1)
+        left, died = _run_pool(left, results, resources, report)
+        if died and left and resources.jobs == 1:  # alone in its process: this trial is what killed it
+            report(left.pop(0), "failed", "its process was killed, for want of memory perhaps")
+        resources = replace(resources, jobs=1)
 
 
-def _run_pool(trials: list[Trial], results: Path, resources: Resources, report: Report) -> list[Trial]:
-    """Runs trials until all are done or a worker dies, and returns those that are left."""
+def _run_pool(trials: list[Trial], results: Path, resources: Resources, report: Report) -> tuple[list[Trial], bool]:
+    """Runs trials until all are done or a worker dies, and returns those that are left, and whether one died."""
     threads = str(max(1, len(os.sched_getaffinity(0)) // resources.jobs))
     environment = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = threads  # read by each worker's libraries when they load
     # Ctrl-C reaches every process of the terminal; workers inherit that it is for this one alone to handle
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     context = get_context("spawn")
-    ended = context.SimpleQueue()
+    ended: SimpleQueue[Ended] = context.SimpleQueue()
     pool = ProcessPoolExecutor(resources.jobs, context, _start_worker, (int(threads), ended))
+    left = dict(enumerate(trials))
+    of_group: dict[str, dict[int, Trial]] = {}
+    for position, trial in left.items():
+        of_group.setdefault(trial.group, {})[position] = trial
     try:
-        running = {pool.submit(_work, group, results, resources) for group in grouped(trials)}
+        groups = {pool.submit(_work, group, results, resources): group for group in of_group.values()}
     finally:
         signal.signal(signal.SIGINT, handler)
         if environment is None:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = environment
-    left = {trial.id: trial for trial in trials}
+    died = False
 
     def report_ended() -> None:
         while not ended.empty():
-            trial_id, status, error = ended.get()
-            report(left.pop(trial_id), status, error)
+            position, status, error = ended.get()
+            report(left.pop(position), status, error)
 
     try:
+        running = set(groups)
         while running:
-            _, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            done, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
             report_ended()
-        report_ended()
+            for future in done:
+                raised = future.exception()
+                died |= isinstance(raised, BrokenProcessPool)
+                if raised is not None and not isinstance(
+                    raised, BrokenProcessPool
+                ):  # a pruner that calls sys.exit, say
+                    for position in [position for position in groups[future] if position in left][:1]:
+                        report(left.pop(position), "failed", f"{type(raised).__name__}: {raised}")
     except BaseException:
         workers = dict(pool._processes or {})
         for process in workers.values():  # what is half done is not kept: do not wait for it
@@ -150,4 +172,5 @@ def _run_pool(trials: list[Trial], results: Path, resources: Resources, report: 
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-    return list(left.values())
+    report_ended()
+    return list(left.values()), died

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import tables
-from bench.errors import UserError
 from bench.store import Store
 
 
@@ -90,15 +88,6 @@ def insert(document: Path, name: str, rows: pd.DataFrame) -> None:
     Raises:
         UserError: If there is no such document, or it lacks the two marks.
     """
-    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-    if not document.is_file():
-        raise UserError(f"{document} does not exist")
-    before, found, rest = document.read_text().partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise UserError(f"{document} has no place for the table: it needs the lines {begin.strip()} and {end}")
     table = tables.to_markdown(tables.compact(tables.summarise(rows)))
     lines = "".join(f"* {verdict}\n" for verdict in verdicts(rows))
-    temporary = document.with_name(f".{document.name}.{os.getpid()}")
-    temporary.write_text(f"{before}{begin}{table}\n{origin(rows)}\n\n{lines}{end}{after}")
-    os.replace(temporary, document)
+    tables.insert_text(document, name, f"{table}\n{origin(rows)}\n\n{lines}")

@@ -203,6 +203,11 @@ class Sweep(Spec):
             for trial in trials:
                 if (trial.sweep, trial.profile) != (self.name, profile):
                     raise ValueError(f"a trial of {trial.sweep}/{trial.profile} stands in {self.name}/{profile}")
+            seen: set[str] = set()
+            for trial in trials:
+                if (values := trial.model_dump_json()) in seen:
+                    raise ValueError(f"the trial {trial.label} with {trial.pruner_options} stands twice in {profile}")
+                seen.add(values)
         return self
 
     def trials(self, profile: str) -> tuple[Trial, ...]:

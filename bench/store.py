@@ -55,6 +55,7 @@ SCHEMA = pa.schema(
         ("calibration_images", pa.int64()),
         ("num_gradients", pa.int64()),
         ("gradient", pa.string()),
+        ("calibration_batch_size", pa.int64()),  # with batch gradients the images in one gradient
         ("finetune_epochs", pa.int64()),
         ("finetune_images", pa.int64()),
         ("commit", pa.string()),

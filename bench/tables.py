@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
+
+from bench.errors import UserError
 
 LABELS = {"magnitude": "GM", "woodfisher": "WF", "cap": "CAP"}
 MODEL_ORDER = ("vit", "convnext", "hybrid", "dino")  # by family, as in the paper
@@ -129,6 +132,24 @@ def to_markdown(table: pd.DataFrame) -> str:
     """Returns a table of text cells in Markdown."""
     lines = [list(table.columns), ["---"] * len(table.columns), *table.values.tolist()]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def insert_text(document: Path, name: str, text: str) -> None:
+    """Puts a text between `<!-- name -->` and `<!-- /name -->` in a Markdown document.
+
+    Raises:
+        UserError: If there is no such document, or it lacks the two marks.
+    """
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    if not document.is_file():
+        raise UserError(f"{document} does not exist")
+    before, found, rest = document.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise UserError(f"{document} has no place for the table: it needs the lines {begin.strip()} and {end}")
+    temporary = document.with_name(f".{document.name}.{os.getpid()}")
+    temporary.write_text(f"{before}{begin}{text}{end}{after}")
+    os.replace(temporary, document)
 
 
 def verdict_c1(summary: pd.DataFrame) -> str:

@@ -146,6 +146,7 @@ class Rows:
             "seed": trial.seed,
             "calibration_images": trial.calibration.images,
             "gradient": trial.calibration.gradient,
+            "calibration_batch_size": trial.calibration.batch_size,
             "commit": provenance.commit(),
             "dirty": provenance.dirty(),
             "versions": provenance.versions(),
@@ -242,13 +243,13 @@ def run_trial(
     torch.manual_seed(trial.derived_seed("pruner"))
     pruner = cap.create(trial.pruner, **trial.pruner_options)
     peak = start_peak(torch.device(device))
-    start, saved = time.perf_counter(), calibration.seconds_saved
+    start, saved, computed = time.perf_counter(), calibration.seconds_saved, calibration.computed
     pruner.fit(copy.deepcopy(model), layers, calibration, memory_budget)  # whatever it does to its model, ours is dense
     saved = calibration.seconds_saved - saved
     peak_bytes = peak()
-    if not saved:
+    if calibration.computed > computed:
         shared.peak = peak_bytes
-    elif peak_bytes is not None and shared.peak is not None:
+    elif saved and peak_bytes is not None and shared.peak is not None:
         peak_bytes = max(peak_bytes, shared.peak)
     fitted = {
         "fit_seconds": seconds_since(start, device) + saved,  # as if it had shared nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections import Counter
@@ -48,6 +49,8 @@ class Calibration:
 
     Attributes:
         seconds_saved: Time that the pruners fitted so far would have taken longer without `share`.
+        computed: How often something was computed to be shared.
+        shared_bytes: Memory of what is kept for sharing.
     """
 
     def __init__(
@@ -69,18 +72,20 @@ class Calibration:
         self.images, self.labels, self.loss = images, labels, loss
         self.batch_size, self.gradient, self.seed = batch_size, gradient, seed
         self.share, self.seconds_saved = share, 0.0
+        self.computed = self.shared_bytes = 0
         self._shared: tuple[Any, Any, float] | None = None  # key, value, seconds it took
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def shared(self, model: nn.Module, key: Hashable, compute: Callable[[], T]) -> T:
+    def shared(self, model: nn.Module, key: Hashable, compute: Callable[[], T], size: int) -> T:
         """Returns what was computed for a model before, if it is the last that was, or else computes it.
 
         Args:
             model: The model; what was computed for other weights is no use.
             key: Says what is computed, with all options.
             compute: Computes it.
+            size: Bytes that it takes.
         """
         full_key = (key, self.gradient, self.batch_size, _fingerprint(model))
         if self._shared is not None and self._shared[0] == full_key:
@@ -90,11 +95,12 @@ class Calibration:
         start = time.perf_counter()
         value = compute()
         self._shared = (full_key, value, time.perf_counter() - start)
+        self.computed, self.shared_bytes = self.computed + 1, size
         return value
 
     def forget(self) -> None:
         """Frees what was kept for sharing."""
-        self._shared = None
+        self._shared, self.shared_bytes = None, 0
 
     def count(self, num_gradients: int | None = None) -> int:
         """Returns how many gradients there will be; by default one per image, or per whole batch.
@@ -128,7 +134,9 @@ class Calibration:
             ValueError: If more per-sample gradients are asked for than there are images.
         """
         for batch in self.gradient_batches(model, layers, num_gradients):
-            yield {name: batch.of(name) for name in layers}
+            gradients = {name: batch.of(name) for name in layers}
+            del batch  # before the next one is computed
+            yield gradients
 
     def gradient_batches(
         self,
@@ -207,7 +215,8 @@ class GradientBatch:
         if name in self._ready:
             return self._ready[name][:, start:stop]
         module, calls = self._calls[name]
-        return sum(_weight_gradients(module, x, flow, self.count, start, stop) for x, flow in calls)  # type: ignore
+        parts = (_weight_gradients(module, x, flow, self.count, start, stop) for x, flow in calls)
+        return functools.reduce(torch.add, parts)
 
     def write(self, name: str, start: int, stop: int, out: Tensor) -> None:
         """Writes a range of a layer's gradients where they are wanted, if possible without a copy.

@@ -15,6 +15,32 @@ from cap.patterns import NM
 CHUNK_BYTES = 2**27  # double-precision scratch of `compensate`
 
 
+class NotPositiveError(ValueError):
+    """A block is not positive definite.
+
+    Attributes:
+        block: Its number.
+        what: What the block is one of.
+        advice: What to do.
+    """
+
+    def __init__(self, block: int, what: str, advice: str) -> None:
+        self.block, self.what, self.advice = block, what, advice
+        super().__init__(f"{what} {block} is not positive definite: {advice}")
+
+
+def check_positive(failed: Tensor, what: str = "the inverse of block", advice: str = "raise the dampening") -> None:
+    """Raises an error that names the first block which is not positive definite.
+
+    Args:
+        failed: (num_blocks,), True for such blocks.
+        what: What the blocks are.
+        advice: What to do.
+    """
+    if failed.any():
+        raise NotPositiveError(int(failed.nonzero()[0]), what, advice)
+
+
 class Elimination(NamedTuple):
     """The outcome of the greedy loop.
 
@@ -63,9 +89,7 @@ def eliminate(
         raise ValueError(f"pattern {pattern} needs a block size that is a multiple of {group}, not {size}")
     steps = min(size // group * quota, math.ceil(max_sparsity * size))
     order, loss = eliminator(weight.device)(weight, fisher_inverse, quota, group, steps)
-    if (failed := loss.isnan().any(dim=1)).any():
-        block = int(failed.nonzero()[0])
-        raise ValueError(f"the inverse of block {block} is not positive definite: raise the dampening")
+    check_positive(loss.isnan().any(dim=1))
     return Elimination(order, loss)
 
 
@@ -95,9 +119,8 @@ def compensate(weight: Tensor, fisher_inverse: Tensor, keep: Tensor) -> Tensor:
         # identity rows and columns for the kept weights leave the removed ones' system alone
         system = h * gone[:, :, None] * gone[:, None, :] + torch.diag_embed(kept.double())
         lower, info = torch.linalg.cholesky_ex(system)
-        if (failed := not_positive(lower, info)).any():
-            block = start + int(failed.nonzero()[0])
-            raise ValueError(f"the inverse of block {block} is not positive definite: raise the dampening")
+        failed = not_positive(lower, info)
+        check_positive(torch.cat([failed.new_zeros(start), failed]))
         solution = torch.cholesky_solve((w * gone)[:, :, None], lower)
         result[part] = (w - torch.bmm(h, solution).squeeze(2)) * kept
     return result

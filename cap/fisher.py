@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
+from cap.elimination import check_positive
 from cap.kernels import batched, for_device
 from cap.memory import Part, Plan, buffered_gradients
 
@@ -65,6 +66,7 @@ class Gram:
         device: Where the sums live.
         dtype: Of the sums: float64, or float32 for half the memory.
         expected: How many gradients there will be, if known.
+        gathered: Of the gradients before they are added up: float32, or float64 if they come so.
     """
 
     def __init__(
@@ -74,7 +76,9 @@ class Gram:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
         expected: int | None = None,
+        gathered: torch.dtype = torch.float32,
     ) -> None:
+        self.gathered = gathered
         self.num_weights, self.block_size = num_weights, block_size
         self.num_blocks = -(-num_weights // block_size)
         self.count = 0  # gradients so far
@@ -96,7 +100,7 @@ class Gram:
             self._add_up()
         if self._gathered is None:
             width = self.num_blocks * self.block_size
-            self._gathered = torch.zeros(self._capacity, width, device=self._like.device)
+            self._gathered = torch.zeros(self._capacity, width, dtype=self.gathered, device=self._like.device)
         start, self._num_gathered = self._num_gathered, self._num_gathered + n
         self.count += n
         return self._gathered[start : start + n, : self.num_weights]
@@ -200,6 +204,8 @@ class BlockFisher:
         """
         if gradients.ndim != 2 or gradients.shape[1] != self.num_weights:
             raise ValueError(f"gradients have shape {tuple(gradients.shape)}, expected (m, {self.num_weights})")
+        if not self.num_gradients and gradients.dtype == torch.float64:
+            self._gram.gathered = torch.float64
         for rows in gradients.split(self._gram.capacity):
             self._gram.slots(len(rows)).copy_(rows)
 
@@ -216,6 +222,7 @@ class BlockFisher:
         gram = self._gram
         gram.finish()
         result = gram._like.new_empty(gram.num_blocks, self.block_size, self.block_size)
+        bad = torch.zeros(gram.num_blocks, dtype=torch.bool, device=result.device)
         scratch = scratch_like(gram.num_blocks, self.block_size, result.device)
         for part in block_chunks(gram.num_blocks, self.block_size):
             gradients = gram.gradients(part) if self.num_gradients < self.block_size else None
@@ -224,8 +231,8 @@ class BlockFisher:
             else:
                 inverse = gram.fisher(part, self.damp, scratch[: part.stop - part.start])
                 failed = for_device(inverse.device).invert_blocks(inverse, inverse)
-            check_positive(failed, part.start, self.damp)
-            result[part] = inverse
+            result[part], bad[part] = inverse, failed
+        check_fisher(bad, self.damp)
         return result
 
 
@@ -250,20 +257,14 @@ def woodbury(gradients: Tensor, damp: float) -> tuple[Tensor, Tensor]:
     return torch.baddbmm(identity, half.transpose(1, 2), half, alpha=-1).div_(damp), batched.not_positive(lower, info)
 
 
-def check_positive(failed: Tensor, first: int, damp: float) -> None:
-    """Raises a ValueError that names the first block which is not positive definite.
+def check_fisher(failed: Tensor, damp: float) -> None:
+    """Raises an error that names the first Fisher block which is not positive definite.
 
     Args:
         failed: (num_blocks,), True for such blocks.
-        first: Number of the first of these blocks.
         damp: The dampening that was not enough.
     """
-    if failed.any():
-        block = first + int(failed.nonzero()[0])
-        raise ValueError(
-            f"Fisher block {block} is not positive definite: raise the dampening above {damp:g}, "
-            "or check the gradients for infinities"
-        )
+    check_positive(failed, "Fisher block", f"raise the dampening above {damp:g}, or check the gradients for infinities")
 
 
 @dataclass(frozen=True)
@@ -278,19 +279,23 @@ class InverseFactor:
         packed: (num_blocks, B * (B + 1) / 2), float32: the rows of M up to the diagonal.
         coefficients: (num_blocks, B), float64: c with `M^T c = P w`, so that w less the last k of the terms `c_t M[t]`
             is the joint OBS update that removes the last k places.
+        padding: Inert entries at the end of the last block.
     """
 
     order: Tensor
     packed: Tensor
     coefficients: Tensor
+    padding: int = 0
 
     @classmethod
-    def empty(cls, num_blocks: int, block_size: int, device: torch.device) -> InverseFactor:
+    def empty(cls, num_weights: int, block_size: int, device: torch.device | str = "cpu") -> InverseFactor:
         """Makes room for the factors of a layer."""
+        num_blocks = -(-num_weights // block_size)
         return cls(
             torch.empty(num_blocks, block_size, dtype=torch.int16, device=device),
             torch.empty(num_blocks, block_size * (block_size + 1) // 2, device=device),
             torch.empty(num_blocks, block_size, dtype=torch.float64, device=device),
+            num_blocks * block_size - num_weights,
         )
 
     @staticmethod
@@ -380,7 +385,8 @@ def fisher_blocks(
     for parts in plan.passes:
         if plan.shared:
             key = ("gram", tuple(layers), plan.num_gradients, block_size)
-            grams = calibration.shared(model, key, partial(_accumulate, model, layers, calibration, plan, parts))
+            compute = partial(_accumulate, model, layers, calibration, plan, parts)
+            grams = calibration.shared(model, key, compute, plan.gram_bytes)
         else:
             calibration.forget()
             grams = _accumulate(model, layers, calibration, plan, parts)
@@ -400,13 +406,23 @@ def _accumulate(
     wanted = {part.name: layers[part.name] for part in parts}
     device = next(iter(wanted.values())).device
     zero = {name: (weight == 0).flatten() for name, weight in wanted.items() if (weight == 0).any()}
-    grams = {p: Gram(p.stop - p.start, plan.block_size, device, expected=plan.num_gradients) for p in parts}
+    grams = {
+        part: Gram(
+            part.stop - part.start,
+            plan.block_size,
+            device,
+            expected=plan.num_gradients,
+            gathered=torch.float64 if layers[part.name].dtype == torch.float64 else torch.float32,
+        )
+        for part in parts
+    }
     for batch in calibration.gradient_batches(model, wanted, plan.num_gradients, plan.forward_images):
         for part, gram in grams.items():
             room = gram.slots(batch.count)
             batch.write(part.name, part.start, part.stop, room)
             if part.name in zero:
                 room.masked_fill_(zero[part.name][part.start : part.stop], 0)
+        del batch  # before the next one is computed
     for gram in grams.values():
         gram.finish()
     return grams

@@ -16,6 +16,7 @@ from cap.calibration import Calibration, differentiable, evaluating, hooked_laye
 PART_BYTES = 2**28  # Gram matrices that are accumulated and turned into factors at a time
 ACTIVATION_BYTES = 2**30  # what a forward and backward pass may hold, if the budget allows
 MARGIN = 0.1  # of the free memory, left to others
+SHARED = 0.5  # of the budget, up to which Gram matrices are kept for the next pruner
 
 
 def free_memory(device: torch.device | str = "cpu") -> int:
@@ -87,6 +88,7 @@ class Plan:
         forward_images: Images in one forward pass.
         block_size: B.
         shared: Whether the Gram matrices are kept for the next pruner.
+        gram_bytes: Memory of all Gram matrices.
     """
 
     passes: tuple[tuple[Part, ...], ...]
@@ -96,6 +98,7 @@ class Plan:
     forward_images: int
     block_size: int
     shared: bool
+    gram_bytes: int
 
     def __str__(self) -> str:
         times = "1 pass" if len(self.passes) == 1 else f"{len(self.passes)} passes"
@@ -118,9 +121,10 @@ def buffered_gradients(block_size: int, num_gradients: int | None) -> int:
     return several if num_gradients is not None else max(several, block_size)
 
 
-def gram_bytes(block_size: int, num_gradients: int) -> int:
+def gram_bytes(block_size: int, num_gradients: int, itemsize: int) -> int:
     """Returns the bytes that accumulating a Gram matrix takes per weight: see `cap.fisher.Gram`."""
-    return 4 * buffered_gradients(block_size, num_gradients) + (8 * block_size if num_gradients >= block_size else 0)
+    gathered = itemsize * buffered_gradients(block_size, num_gradients)
+    return gathered + (8 * block_size if num_gradients >= block_size else 0)
 
 
 def cut(layers: Mapping[str, Tensor], block_size: int, per_weight: int) -> list[Part]:
@@ -146,8 +150,8 @@ def plan_fit(
 ) -> Plan:
     """Plans the estimate of all Fisher blocks within a memory budget.
 
-    The images in a forward pass and the parts do not depend on the budget, unless it is so small that a forward pass
-    would not fit; so the gradients and their sums are the same whatever the number of passes.
+    The parts do not depend on the budget, nor do the images in a forward pass unless the fit would otherwise be
+    impossible; so the gradients and their sums are the same whatever the number of passes.
 
     Args:
         model: The model.
@@ -162,46 +166,74 @@ def plan_fit(
     Raises:
         ValueError: If the budget is too small, with what is needed and what to change.
     """
-    budget = default_budget(next(iter(layers.values())).device) if budget is None else budget
+    if budget is None:  # what is kept from the last pruner is put to use again, or freed
+        budget = default_budget(next(iter(layers.values())).device) + calibration.shared_bytes
     m = calibration.count(num_gradients)
     per_image = activation_bytes(model, layers, calibration)
-    images, rows = calibration.batch_size, 1
-    if calibration.gradient == "sample":
-        images = min(images, m, buffered_gradients(block_size, m))
-        while images > 1 and images * per_image > min(ACTIVATION_BYTES, budget // 4):
-            images = -(-images // 2)
-        rows = images
-    per_weight = gram_bytes(block_size, m)
+    itemsize = max(weight.itemsize for weight in layers.values())
+    per_weight = gram_bytes(block_size, m, max(4, itemsize))
     parts = cut(layers, block_size, per_weight)
     sizes = {part: part.stop - part.start for part in parts}
     total, largest = sum(sizes.values()), max(sizes.values())
-    # one part's gradients at a time may have to be made beside the place where they are wanted
-    fixed = images * per_image + max(scratch, 4 * rows * largest)
-    needed = fixed + total * retained + largest * per_weight
-    if needed > budget:
+
+    def fixed(images: int) -> int:
+        # one part's gradients at a time may have to be made beside the place where they are wanted
+        gradients = images * largest if calibration.gradient == "sample" else total
+        return images * per_image + max(scratch, itemsize * gradients)
+
+    def needed(images: int) -> float:
+        return fixed(images) + total * retained + largest * per_weight
+
+    images = calibration.batch_size
+    if calibration.gradient == "sample":
+        images = min(images, m, buffered_gradients(block_size, m))
+        while images > 1 and (images * per_image > ACTIVATION_BYTES or needed(images) > budget):
+            images = -(-images // 2)
+    if needed(images) > budget:
         raise ValueError(
-            f"a memory budget of {gib(budget)} is too small, {gib(needed)} are needed: {gib(images * per_image)} for "
-            f"{images} images in the model, {gib(total * retained)} for the factors of {total:,} weights, the rest for "
-            f"Gram matrices and scratch. Raise the memory budget, or lower the block size (now {block_size})"
+            f"a memory budget of {gib(budget)} is too small, {gib(needed(images))} are needed: "
+            f"{gib(images * per_image)} for {images} image{'s' if images > 1 else ''} in the model, "
+            f"{gib(total * retained)} for the factors of {total:,} weights, the rest for Gram matrices and scratch. "
+            f"Raise the memory budget, or lower the block size (now {block_size})"
             + ("" if calibration.gradient == "sample" else f" or the batch size (now {images})")
         )
-    at_once = fixed + total * (per_weight + retained)
-    if calibration.share and at_once <= budget:
-        return Plan((tuple(parts),), int(at_once), budget, m, images, block_size, shared=True)
+    grams = total * per_weight
+    at_once = fixed(images) + grams + total * retained
+    if calibration.share and at_once <= SHARED * budget:
+        return Plan((tuple(parts),), int(at_once), budget, m, images, block_size, True, grams)
+    passes, peak = _passes(layers, sizes, per_weight, retained, budget - fixed(images))
+    return Plan(passes, int(fixed(images) + peak), budget, m, images, block_size, False, grams)
+
+
+def _passes(
+    layers: Mapping[str, Tensor], sizes: dict[Part, int], per_weight: int, retained: float, room: float
+) -> tuple[tuple[tuple[Part, ...], ...], float]:
+    """Distributes the parts over as few passes as fit into the room, in order.
+
+    A layer's results are allocated as a whole when its first part is turned into them; at that time the Gram matrices
+    of its pass which have not had their turn are still there.
+
+    Returns:
+        The passes, and the most memory that one of them takes with the results before it.
+    """
     passes: list[list[Part]] = []
-    start = done = summed = peak = 0.0  # bytes kept before this pass, kept so far, of this pass's Gram matrices
-    for part in parts:
-        gram, kept = sizes[part] * per_weight, sizes[part] * retained
-        # when the pass's first part is turned into its result, all of the pass's Gram matrices are still there
-        if not passes or fixed + start + summed + gram + largest * retained > budget:
-            passes.append([])
-            start, summed = done, 0.0
-        passes[-1].append(part)
-        summed += gram
-        done += kept
-        peak = max(peak, fixed + start + summed + largest * retained)
-    peak = max(peak, fixed + done)
-    return Plan(tuple(tuple(group) for group in passes), int(peak), budget, m, images, block_size, shared=False)
+    begun: set[str] = set()  # layers whose results earlier passes began
+    before = peak = 0.0  # memory of these
+
+    def most(parts: list[Part]) -> float:
+        new = [layers[name].numel() * retained for name in {part.name for part in parts} - begun]
+        grams = [sizes[part] * per_weight for part in parts]
+        return before + max(sum(grams) + max(new, default=0), sum(new) + max(grams))
+
+    for part in sizes:
+        if passes and most([*passes[-1], part]) <= room:
+            passes[-1].append(part)
+        else:
+            begun |= {done.name for done in passes[-1]} if passes else set()
+            before = sum(layers[name].numel() for name in begun) * retained
+            passes.append([part])
+        peak = max(peak, most(passes[-1]))
+    return tuple(tuple(group) for group in passes), peak
 
 
 def activation_bytes(model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> int:
@@ -220,14 +252,20 @@ def activation_bytes(model: nn.Module, layers: Mapping[str, Tensor], calibration
 
     alive = []  # so that no storage is seen twice at one address
 
-    def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    called = set()
+
+    def record(name: str, args: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal flows
+        called.add(name)
         note(args[0])
         alive.append(args[0])
         flows += output.nbytes
 
     hooked = hooked_layers(model, layers)
-    handles = [module.register_forward_hook(record) for module in hooked.values()]
+    handles = [
+        module.register_forward_hook(lambda _, args, output, name=name: record(name, args, output))
+        for name, module in hooked.items()
+    ]
     try:
         weights = [model.get_parameter(name) for name in layers]
         watched = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
@@ -238,6 +276,6 @@ def activation_bytes(model: nn.Module, layers: Mapping[str, Tensor], calibration
             handle.remove()
     total = sum(saved.values()) + flows
     total += total // 4  # what the backward pass holds for a moment
-    others = sum(weight.numel() for name, weight in layers.items() if name not in hooked)
+    others = sum(weight.numel() for name, weight in layers.items() if name not in called)
     # torch.func's gradients: a second graph beside the first, and each of these layers' gradients as a whole
     return total if not others else 3 * total + 8 * others

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import tables
+from bench import benchmarks, tables
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -54,6 +54,17 @@ def test_the_committed_result_is_whole(committed: pd.DataFrame) -> None:
     assert len(rows) == 4 * 3 * 3 * (1 + 6 + 3)
     assert rows["commit"].nunique() == 1
     assert not rows["dirty"].any()
+
+
+def test_the_readme_shows_the_committed_benchmarks(tmp_path: Path) -> None:
+    """The table is the one that the committed measurements give, and these are of committed code."""
+    command = ["git", "show", "HEAD:results/benchmarks/core.json"]
+    (tmp_path / "core.json").write_bytes(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+    rows, about = benchmarks.read(tmp_path / "core.json")
+    assert not about["dirty"]
+    assert tables.to_markdown(benchmarks.compact(rows)) in README
+    assert benchmarks.origin(about) in README
+    assert benchmarks.markdown(rows, about) == (ROOT / "results/benchmarks/core.md").read_text()
 
 
 def test_adding_a_pruner_as_the_readme_says(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def add_gram(gram: Tensor, gradients: Tensor) -> None:
 
     Args:
         gram: (num_blocks, B, B), float32 or float64; changed in place. What lies above the diagonal means nothing.
-        gradients: (m, num_blocks * B), float32.
+        gradients: (m, num_blocks * B), float32 or float64.
     """
     num_blocks, size, _ = gram.shape
     blocks = gradients.to(gram.dtype).view(len(gradients), num_blocks, size).transpose(0, 1)
@@ -188,13 +188,13 @@ def _eliminate_chunk(w: Tensor, h: Tensor, quota: int, group: int, steps: int) -
     for k in range(steps):
         saliency = (w**2 / diagonal).masked_fill_(~available, torch.inf)
         p = first_minimum(saliency)
-        total = total + saliency[block, p] / 2
+        pivot = diagonal[block, p]
+        total = torch.where(pivot > 0, total + saliency[block, p] / 2, torch.nan)
         order[:, k], loss[block, p] = p, total
         past = rows[:, :k]
         row = h[block, p]
         if k:
             row = row - torch.bmm(past[block, :, p].unsqueeze(1), past).squeeze(1)
-        pivot = diagonal[block, p]
         w -= row * (w[block, p] / pivot)[:, None]
         rows[:, k] = row / pivot.sqrt()[:, None]
         diagonal -= rows[:, k] ** 2

@@ -26,12 +26,13 @@ def eliminate_blocks(
     weight, fisher_inverse = weight.contiguous(), fisher_inverse.contiguous()
     chunk = max(1, SCRATCH_BYTES // (8 * size * steps))
     rows = torch.empty(min(chunk, num_blocks), steps, size, dtype=torch.float64, device=weight.device)
-    for start in range(0, num_blocks, chunk):
-        part = slice(start, start + chunk)
-        _eliminate[(len(weight[part]),)](
-            weight[part], fisher_inverse[part], order[part], loss[part], rows, steps, quota,
-            size=size, padded=triton.next_power_of_2(size), group=group, tile=TILE,
-        )  # fmt: skip
+    with torch.cuda.device_of(weight):  # Triton launches on the current device
+        for start in range(0, num_blocks, chunk):
+            part = slice(start, start + chunk)
+            _eliminate[(len(weight[part]),)](
+                weight[part], fisher_inverse[part], order[part], loss[part], rows, steps, quota,
+                size=size, padded=triton.next_power_of_2(size), group=group, tile=TILE,
+            )  # fmt: skip
     return order, loss
 
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.elimination import eliminate
-from cap.fisher import InverseFactor, as_blocks, block_chunks, check_positive, from_blocks
+from cap.fisher import InverseFactor, as_blocks, block_chunks, check_fisher, from_blocks
 from cap.kernels import for_device
 from cap.patterns import NM, Blocks, Pattern, Unstructured
 from cap.pruner import register
-from cap.pruners.fisher_based import FisherPruner
+from cap.pruners.fisher_based import FisherPruner, naming
 from cap.selection import select
 
 
@@ -29,8 +29,8 @@ class CAP(FisherPruner):
         block_size: B, consecutive weights in one Fisher block.
         num_gradients: m, gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
-        max_sparsity: No block loses more than this fraction; less than 1 saves time where only low sparsities are
-            wanted.
+        max_sparsity: No whole block loses more than this fraction; less than 1 saves time where only low sparsities
+            are wanted.
     """
 
     def __init__(
@@ -64,11 +64,20 @@ class CAP(FisherPruner):
         if self._scratch is None or len(self._scratch) < len(fisher):
             self._scratch = torch.empty_like(fisher)
         inverse = self._scratch[: len(fisher)]
-        check_positive(for_device(inverse.device).invert_blocks(fisher, inverse), part.start, self.damp)
-        order, loss = eliminate(weight, inverse, max_sparsity=self.max_sparsity)
-        stay = loss.isinf().nonzero()[:, 1].view(len(loss), -1)
-        factor.fill(part, fisher, weight, torch.cat([order, stay], dim=1).flip(1))  # the first to go at the last place
+        check_fisher(for_device(inverse.device).invert_blocks(fisher, inverse), self.damp)
+        whole = len(weight) - (factor.padding > 0 and part.stop == len(factor.order))
+        order, loss = self._eliminate(weight[:whole], inverse[:whole], self.max_sparsity)
+        if whole < len(weight):  # its padding goes first, and must not use up the steps
+            last_order, last_loss = self._eliminate(weight[whole:], inverse[whole:], 1.0)
+            order, loss = torch.cat([order, last_order]), torch.cat([loss, last_loss])
+        factor.fill(part, fisher, weight, order.flip(1))  # the first to go at the last place
         return loss
+
+    def _eliminate(self, weight: Tensor, inverse: Tensor, max_sparsity: float) -> tuple[Tensor, Tensor]:
+        """Returns the order of removal, followed by what stays, and the losses."""
+        order, loss = eliminate(weight, inverse, max_sparsity=max_sparsity)
+        stay = loss.isinf().nonzero()[:, 1].view(len(loss), weight.shape[1] - order.shape[1])
+        return torch.cat([order, stay], dim=1), loss
 
     def select(self, pattern: Pattern) -> dict[str, Tensor]:
         """Ranks the losses in the order of removal, so that of equal losses a block's earlier removals go first."""
@@ -100,7 +109,8 @@ class CAP(FisherPruner):
         blocks, factor = as_blocks(weight, self.block_size), self.factors[name]
         keep = torch.empty(blocks.shape, dtype=torch.bool, device=blocks.device)
         for part in block_chunks(*blocks.shape):
-            keep[part] = eliminate(blocks[part], factor.inverse(part), pattern).loss.isinf()
+            with naming(name, part.start):
+                keep[part] = eliminate(blocks[part], factor.inverse(part), pattern).loss.isinf()
         return from_blocks(keep, weight)
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.elimination import compensate
+from cap.elimination import NotPositiveError, compensate
 from cap.fisher import CHUNK_BYTES, InverseFactor, as_blocks, block_chunks, fisher_blocks, from_blocks
 from cap.memory import Plan, plan_fit
 from cap.pruner import Pruner
+
+
+@contextmanager
+def naming(layer: str, first: int) -> Iterator[None]:
+    """Adds the layer to errors on blocks, and the number of the first of these blocks to the number of the bad one."""
+    try:
+        yield
+    except NotPositiveError as error:
+        raise NotPositiveError(first + error.block, f"{layer}: {error.what}", error.advice) from None
 
 
 class FisherPruner(Pruner):
@@ -76,12 +86,10 @@ class FisherPruner(Pruner):
         for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.damp):
             weight = as_blocks(layers[name], self.block_size)
             if name not in self.factors:
-                self.factors[name] = InverseFactor.empty(len(weight), self.block_size, weight.device)
+                self.factors[name] = InverseFactor.empty(layers[name].numel(), self.block_size, weight.device)
                 scores[name] = torch.empty(weight.shape, dtype=torch.float64, device=weight.device)
-            try:
+            with naming(name, part.start):
                 scores[name][part] = self.solve(weight[part], fisher, self.factors[name], part)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
         return {name: from_blocks(scores[name], weight) for name, weight in layers.items()}
 
     def joint_update(self, name: str, keep: Tensor) -> Tensor:
@@ -90,5 +98,6 @@ class FisherPruner(Pruner):
         keep_blocks = as_blocks(keep, self.block_size)
         result = torch.empty_like(weight)
         for part in block_chunks(*weight.shape):
-            result[part] = compensate(weight[part], factor.inverse(part), keep_blocks[part])
+            with naming(name, part.start):
+                result[part] = compensate(weight[part], factor.inverse(part), keep_blocks[part])
         return from_blocks(result, self.weights[name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cap.fisher import InverseFactor, as_blocks, check_positive, from_blocks
+from cap.fisher import InverseFactor, as_blocks, check_fisher, from_blocks
 from cap.patterns import Blocks, Pattern
 from cap.pruner import register
 from cap.pruners.fisher_based import FisherPruner
@@ -39,7 +39,7 @@ class WoodFisher(FisherPruner):
 
     def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
         """Returns `w^2 / (2 diag(H))`."""
-        check_positive(factor.fill(part, fisher, weight), part.start, self.damp)
+        check_fisher(factor.fill(part, fisher, weight), self.damp)
         return weight.double() ** 2 / (2 * factor.diagonal(part))
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The tiny sweep, run in two processes: its file and its results folder."""
+    """The tiny sweep, run: its file and its results folder."""
     folder = tmp_path_factory.mktemp("tiny")
     sweep, results = folder / "tiny.py", folder / "results"
     sweep.write_text(TINY)
@@ -208,6 +208,7 @@ def test_a_killed_worker_fails_its_trial_alone(tmp_path: Path, capsys: pytest.Ca
         "        os.kill(os.getpid(), 9)\n"
     )
     text = TINY.replace('{"pruner": "magnitude"}', f'{{"pruner": "{tmp_path}/killed.py:Killed"}}')
+    text = text.replace("seed=[0]", "seed=[0, 1]")
     (tmp_path / "tiny.py").write_text(text)
     with pytest.raises(SystemExit) as stopped:
         cli.main(["run", str(tmp_path / "tiny.py"), "--results", str(tmp_path), "--jobs", "2"])
@@ -216,6 +217,33 @@ def test_a_killed_worker_fails_its_trial_alone(tmp_path: Path, capsys: pytest.Ca
     rows = pd.read_parquet(tmp_path / "embedded/tiny.parquet")
     assert set(rows["pruner"]) == {"cap"}
     assert (rows["status"] == "done").all()
+
+
+def test_a_pruner_that_ends_its_process_fails_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "leaves.py").write_text(
+        "import sys, cap\nclass Leaves(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
+        "        sys.exit(3)\n"
+    )
+    text = TINY.replace('{"pruner": "magnitude"}', f'{{"pruner": "{tmp_path}/leaves.py:Leaves"}}')
+    text = text.replace("seed=[0]", "seed=[0, 1]")
+    (tmp_path / "tiny.py").write_text(text)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["run", str(tmp_path / "tiny.py"), "--results", str(tmp_path), "--jobs", "2"])
+    assert stopped.value.code == 1
+    assert "SystemExit: 3" in capsys.readouterr().err
+    rows = pd.read_parquet(tmp_path / "embedded/tiny.parquet")
+    assert set(rows["pruner"]) == {"cap"}
+    assert set(rows["seed"]) == {0, 1}
+
+
+def test_memory_is_planned_before_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny.py").write_text(TINY)
+    sweep = ("run", str(tmp_path / "tiny.py"), "--results", str(tmp_path))
+    error = fails(capsys, *sweep, "--memory-gb", "0.01")
+    assert "vit cap: a memory budget of 0.01 GiB is too small" in error
+    assert "Raise the memory budget" in error
+    assert not list(tmp_path.glob("embedded/tiny/*.parquet"))
+    assert "--memory-gb -1.0 is not valid" in fails(capsys, *sweep, "--memory-gb=-1")
 
 
 def test_results_of_another_schema(capsys, finished, tmp_path: Path) -> None:

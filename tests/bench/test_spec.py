@@ -105,3 +105,9 @@ def test_narrow() -> None:
             narrow(trials, [only])
     with pytest.raises(UserError, match="no seed 9: choose from 0, 1"):
         narrow(trials, seeds=[9])
+
+
+def test_a_trial_stands_once_in_a_sweep() -> None:
+    [trial] = grid(sweep="s", profile="embedded", model="vit", pruner="magnitude", patterns=("0.5",))
+    with pytest.raises(ValidationError, match=r"vit magnitude seed 0 .* stands twice in embedded"):
+        Sweep(name="s", title="t", profiles={"embedded": (trial, trial)})

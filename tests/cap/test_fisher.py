@@ -146,3 +146,23 @@ def test_a_bad_block_is_named_with_its_layer(model, layers, calibration) -> None
         ValueError, match=r"^\w+.weight: Fisher block 0 is not positive definite: raise the dampening above"
     ):
         cap.create("cap", block_size=8).fit(model, layers, calibration)
+
+
+def test_a_bad_block_far_into_a_layer_has_its_number() -> None:
+    from cap.pruners.fisher_based import naming
+
+    inverse = torch.eye(4).repeat(3, 1, 1)
+    inverse[1, 0, 1] = inverse[1, 1, 0] = 2
+    expected = pytest.raises(ValueError, match=r"^fc\.weight: the inverse of block 228 is not positive definite")
+    with expected, naming("fc.weight", 227):
+        cap.eliminate(torch.ones(3, 4), inverse)
+
+
+def test_double_precision_gradients_are_not_rounded() -> None:
+    torch.manual_seed(0)
+    for m in (4, 300):
+        gradients = torch.randn(m, 8, dtype=torch.float64) * 1e-30
+        fisher = cap.BlockFisher(8, 8, damp=1e-62)
+        fisher.update(gradients)
+        exact = torch.linalg.inv(1e-62 * torch.eye(8, dtype=torch.float64) + gradients.T @ gradients / m)
+        torch.testing.assert_close(fisher.inverse()[0], exact, rtol=1e-6, atol=0)

@@ -74,7 +74,7 @@ def test_weights_after_removal(golden: Golden) -> None:
 
 def factored(golden: Golden, order: torch.Tensor | None = None) -> InverseFactor:
     fisher = torch.linalg.inv(golden["fisher_inverse"].double())
-    factor = InverseFactor.empty(golden.num_blocks, golden.block_size, golden.weight.device)
+    factor = InverseFactor.empty(golden.weight.numel(), golden.block_size)
     assert not factor.fill(slice(0, golden.num_blocks), (fisher + fisher.mT) / 2, golden.weight, order).any()
     return factor
 

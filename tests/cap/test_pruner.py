@@ -148,3 +148,16 @@ def test_max_sparsity_of_cap(model, calibration) -> None:
         some.prune(cap.Unstructured(0.8))
     with pytest.raises(ValueError, match="max_sparsity=0 is not valid"):
         cap.create("cap", max_sparsity=0)
+
+
+def test_max_sparsity_with_a_padded_block() -> None:
+    """The padding of the last block goes first, but takes none of the removals that its weights are allowed."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(10, 5)
+    calibration = cap.Calibration(torch.randn(60, 10), torch.randint(0, 5, (60,)))
+    layers = {"weight": model.weight}
+    whole = cap.create("cap", block_size=32, damp=1e-4).fit(model, layers, calibration)
+    some = cap.create("cap", block_size=32, damp=1e-4, max_sparsity=0.9).fit(model, layers, calibration)
+    one, other = (pruner.prune(cap.Unstructured(0.5)) for pruner in (whole, some))
+    assert one.masks["weight"].equal(other.masks["weight"])
+    torch.testing.assert_close(one.weights["weight"], other.weights["weight"], rtol=1e-4, atol=1e-5)

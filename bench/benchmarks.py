@@ -172,6 +172,9 @@ def growth_figure(rows: pd.DataFrame, stem: Path) -> list[Path]:
         what, _, fixed = str(group).removeprefix(GROWTH).partition(", ")
         axis.set_title(f"{what}\n{fixed}", fontsize=10)
         axis.set_xlabel(what.split()[-1])
+        if part["x"].nunique() < 7:  # less than two decades: label the sizes themselves
+            axis.set_xticks(sorted(part["x"].unique()), labels=[f"{x:g}" for x in sorted(part["x"].unique())])
+            axis.minorticks_off()
         axis.grid(alpha=0.3, which="both")
         axis.legend(fontsize=7, frameon=False)
     axes[0][0].set_ylabel("seconds")

@@ -360,7 +360,7 @@ def list_(what: Literal["pruners", "models", "sweeps"]) -> None:
 
         for name in cap.available():
             options = ", ".join(f"{key}={value!r}" for key, value in cap.default_options(name).items())
-            print(f"{name:12} {options}")
+            print(f"{name:16} {options}")
     elif what == "models":
         from bench.zoo import PROFILES
 

@@ -168,6 +168,46 @@ class Calibration:
                 images, labels = self.images[chosen].to(device), self.labels[chosen].to(device)
                 yield batch_gradient(model, layers, images, labels, self.loss)
 
+    @torch.no_grad()
+    def layer_inputs(self, model: nn.Module, layers: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+        """Yields what each layer's weights are multiplied with, model in eval mode.
+
+        Args:
+            model: The model.
+            layers: Names to weights of Linear and Conv2d layers.
+
+        Yields:
+            For every layer (groups, positions, columns): positions are those of all images of a batch, columns the
+            weights of one output, by kernel position and then by input; groups are 1 but for grouped convolutions.
+
+        Raises:
+            ValueError: If a layer is of another kind, or is not called.
+        """
+        modules = {name: owner(model, name) for name in layers}
+        for name, module in modules.items():
+            if not _has_rule(module, name):
+                raise ValueError(
+                    f"{name} belongs to a {type(module).__name__}: only Linear and Conv2d inputs are known"
+                )
+        device = next(iter(layers.values())).device
+        for images in self.images.split(self.batch_size):
+            seen: dict[str, list[Tensor]] = {name: [] for name in layers}
+            handles = [
+                module.register_forward_pre_hook(
+                    lambda module, args, parts=seen[name]: parts.append(_rows(module, args[0]))
+                )
+                for name, module in modules.items()
+            ]
+            try:
+                with evaluating(model):
+                    model(images.to(device))
+            finally:
+                for handle in handles:
+                    handle.remove()
+            if unused := [name for name, parts in seen.items() if not parts]:
+                raise ValueError(f"{unused[0]} is not called in the model's forward pass: leave it out")
+            yield {name: torch.cat(parts, dim=1) for name, parts in seen.items()}
+
     def _batch_indices(self, count: int) -> Iterator[Tensor]:
         """Yields `count` batches of indices; each pass over the images is in a new order."""
         generator = torch.Generator().manual_seed(self.seed)
@@ -358,6 +398,17 @@ def _weight_gradients(module: nn.Module, inputs: Tensor, flow: Tensor, n: int, s
         width = columns.shape[2]
         flow, start, stop = flow[:, :, start // width : None if stop is None else stop // width], 0, None
     return torch.matmul(flow, columns.transpose(-1, -2)).flatten(1)[:, start:stop]
+
+
+def _rows(module: nn.Module, inputs: Tensor) -> Tensor:
+    """Returns what a layer's weights are multiplied with: (groups, positions, columns)."""
+    if isinstance(module, nn.Linear):
+        return inputs.detach().reshape(1, -1, module.in_features)
+    assert isinstance(module, nn.Conv2d)
+    n, groups = len(inputs), module.groups
+    kernel = module.kernel_size[0] * module.kernel_size[1]
+    columns = _columns(module, inputs.detach()).reshape(n, groups, module.in_channels // groups, kernel, -1)
+    return columns.permute(1, 0, 4, 3, 2).flatten(3).flatten(1, 2)
 
 
 def _columns(module: nn.Conv2d, inputs: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -59,11 +59,13 @@ class Pruner(ABC):
     Attributes:
         weights: {name: weight}, copies of the dense weights that `fit` saw.
         importance: {name: score per weight}, as `scores` returned them.
+        monotone: Whether a weight that is removed at one sparsity is removed at every higher one.
         memory_budget: Bytes that `scores` may take beyond what is in use, as given to `fit`; None for what is free.
     """
 
     weights: dict[str, Tensor]
     importance: dict[str, Tensor]
+    monotone: ClassVar[bool] = True
     memory_budget: int | None = None
 
     @abstractmethod
@@ -118,7 +120,8 @@ class Pruner(ABC):
             model: The dense model.
             layers: {name: weight}, as `select_layers` returns them.
             calibration: The only data that may be used.
-            memory_budget: Bytes that the fit may take beyond what is in use on the model's device; by default what is
+            monotone: Whether a weight that is removed at one sparsity is removed at every higher one.
+        memory_budget: Bytes that the fit may take beyond what is in use on the model's device; by default what is
                 free less a margin. The result does not depend on it.
 
         Raises:
@@ -138,12 +141,21 @@ class Pruner(ABC):
             RuntimeError: If the pruner has not been fitted.
             ValueError: If the pruner does not support the pattern.
         """
+        self.check(pattern)
+        masks = self.select(pattern)
+        return PrunedWeights(self.update(masks), masks)
+
+    def check(self, pattern: Pattern) -> None:
+        """Refuses what `prune` cannot do.
+
+        Raises:
+            RuntimeError: If the pruner has not been fitted.
+            ValueError: If the pruner does not support the pattern.
+        """
         if not hasattr(self, "weights"):
             raise RuntimeError("the pruner has not been fitted: call fit(model, layers, calibration) first")
         if reason := self.supports(pattern):
             raise ValueError(reason)
-        masks = self.select(pattern)
-        return PrunedWeights(self.update(masks), masks)
 
 
 _REGISTRY: dict[str, type[Pruner]] = {}

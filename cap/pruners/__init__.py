@@ -1,5 +1,25 @@
 """The pruners, one a file. Importing this package registers them."""
 
-from cap.pruners import correlation_aware, magnitude, woodfisher
+from cap.pruners import (
+    correlation_aware,
+    fastcap,
+    gradient_weight,
+    magnitude,
+    mfac,
+    obc,
+    sparsegpt,
+    wanda,
+    woodfisher,
+)
 
-__all__ = ["correlation_aware", "magnitude", "woodfisher"]
+__all__ = [
+    "correlation_aware",
+    "fastcap",
+    "gradient_weight",
+    "magnitude",
+    "mfac",
+    "obc",
+    "sparsegpt",
+    "wanda",
+    "woodfisher",
+]

@@ -14,6 +14,7 @@ from cap.elimination import NotPositiveError, compensate
 from cap.fisher import CHUNK_BYTES, InverseFactor, as_blocks, block_chunks, fisher_blocks, from_blocks
 from cap.memory import Plan, plan_fit
 from cap.pruner import Pruner
+from cap.pruners.options import check_count, check_positive
 
 
 @contextmanager
@@ -40,11 +41,9 @@ class FisherPruner(Pruner):
     factors: dict[str, InverseFactor]
 
     def __init__(self, block_size: int, num_gradients: int | None, damp: float) -> None:
-        for name, value in (("block_size", block_size), ("num_gradients", num_gradients)):
-            if not ((isinstance(value, int) and value >= 1) or (value is None and name == "num_gradients")):
-                raise ValueError(f"{name}={value!r} is not valid: it is a whole number of at least 1")
-        if not (isinstance(damp, int | float) and 0 < damp < float("inf")):
-            raise ValueError(f"damp={damp!r} is not valid: it is a number larger than 0")
+        check_count("block_size", block_size)
+        check_count("num_gradients", num_gradients, optional=True)
+        check_positive("damp", damp)
         self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
 
     @abstractmethod

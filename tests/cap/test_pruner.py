@@ -20,7 +20,7 @@ class Mine(cap.Pruner):
 
 
 def test_unknown_pruner_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown pruner 'capp': choose from cap, magnitude, woodfisher"):
+    with pytest.raises(ValueError, match=r"unknown pruner 'capp': choose from cap, .*magnitude, .*woodfisher, or"):
         cap.create("capp")
 
 

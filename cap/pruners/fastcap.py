@@ -1,0 +1,71 @@
+"""FastCAP, the variant of CAP with one Fisher block per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from cap.calibration import Calibration
+from cap.fisher import as_blocks, from_blocks
+from cap.patterns import NM, Pattern
+from cap.pruner import register
+from cap.pruners.layerwise import LayerwisePruner, sweep, upper_factor
+from cap.pruners.options import check_count, check_positive
+
+
+@register("fastcap")
+class FastCAP(LayerwisePruner):
+    """One sweep over columns, one Fisher block a layer (Kuznedelev et al., 2023, arXiv 2210.09223, Algorithm 2).
+
+    The weights of a layer are blocks of B consecutive ones, (num_blocks, B), and one B x B matrix serves all of them:
+    `F = 2/m sum_i sum_b g_ib g_ib^T`. With C the upper Cholesky factor of its dampened inverse, weights are chosen by
+    `w^2 / C_cc^2`, and from left to right the error `w / C_cc` of each one removed is spread over the columns to its
+    right.
+
+    Args:
+        block_size: B.
+        num_gradients: m; by default one per calibration image.
+        damp: Dampening, relative to the mean of F's diagonal.
+    """
+
+    def __init__(self, block_size: int = 192, num_gradients: int | None = None, damp: float = 0.01) -> None:
+        check_count("block_size", block_size)
+        check_count("num_gradients", num_gradients, optional=True)
+        check_positive("damp", damp)
+        self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
+
+    def supports(self, pattern: Pattern) -> str | None:
+        """The mask is chosen before the sweep, so N:M works wherever its groups lie within blocks."""
+        if isinstance(pattern, NM) and self.block_size % pattern.of:
+            return f"fastcap needs a block size that is a multiple of {pattern.of} for {pattern}, not {self.block_size}"
+        return super().supports(pattern)
+
+    def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
+        """Returns `w^2 / C_cc^2`."""
+        size = self.block_size
+        fishers = {n: torch.zeros(size, size, dtype=torch.float64, device=w.device) for n, w in layers.items()}
+        count = 0
+        for batch in calibration.gradient_batches(model, layers, self.num_gradients):
+            for name, fisher in fishers.items():
+                for gradient in batch.of(name):
+                    blocks = as_blocks(gradient * (layers[name].flatten() != 0), size).double()
+                    fisher.addmm_(blocks.T, blocks, alpha=2)
+            count += batch.count
+        scores, self.factors = {}, {}
+        for name, weight in layers.items():
+            fisher = fishers[name] / count
+            self.factors[name] = upper_factor(fisher[None], self.damp)[0]
+            blocks = as_blocks(weight, size).double() * (fisher.diagonal() != 0)  # what has no gradient goes first
+            scores[name] = from_blocks((blocks / self.factors[name].diagonal()).square(), weight)
+        return scores
+
+    def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Sweeps over the columns of every layer."""
+        result = {}
+        for name, mask in masks.items():
+            blocks = as_blocks(self.weights[name], self.block_size).double()
+            sweep(blocks, self.factors[name], as_blocks(mask, self.block_size), slice(0, self.block_size))
+            result[name] = from_blocks(blocks, mask).to(self.weights[name].dtype) * mask
+        return result

@@ -1,0 +1,121 @@
+"""What the pruners share that look at one layer's inputs at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from cap.calibration import Calibration
+from cap.patterns import Blocks, Pattern, Unstructured
+from cap.pruner import Pruner
+from cap.selection import count_removed
+
+
+class LayerwisePruner(Pruner):
+    """Base of pruners that keep each layer's outputs on the calibration images; they say nothing across layers."""
+
+    def supports(self, pattern: Pattern) -> str | None:
+        """Layers are pruned one by one, each to the same sparsity."""
+        name = type(self).__name__
+        if isinstance(pattern, Unstructured) and pattern.scope == "global":
+            return f"{name} has no scores that compare layers: ask for {pattern.sparsity}@layer"
+        if isinstance(pattern, Blocks):
+            return f"{name} removes single weights, not blocks of them"
+        return None
+
+
+def second_moments(
+    model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration, full: bool = True
+) -> dict[str, Tensor]:
+    """Returns the mean outer product of each layer's inputs over images and positions.
+
+    Args:
+        model: The model.
+        layers: {name: weight} of Linear and Conv2d layers.
+        calibration: The images.
+        full: The whole matrix, or only its diagonal.
+
+    Returns:
+        For every layer `X X^T` over the number of images, (groups, columns, columns) or (groups, columns), float64:
+        columns are the weights of one output; groups are 1 but for grouped convolutions.
+    """
+    sums: dict[str, Tensor] = {}
+    for batch in calibration.layer_inputs(model, layers):
+        for name, inputs in batch.items():  # (groups, positions, columns)
+            x = inputs.double()
+            moment = torch.bmm(x.transpose(1, 2), x) if full else x.square().sum(1)
+            sums[name] = sums[name] + moment if name in sums else moment
+    return {name: total / len(calibration) for name, total in sums.items()}
+
+
+def as_columns(weight: Tensor, groups: int) -> Tensor:
+    """Views a weight as (groups, outputs of a group, columns), neighbouring inputs side by side.
+
+    A convolution's columns are ordered by kernel position, then by input, so that N:M groups are consecutive columns.
+    """
+    return weight.flatten(2).transpose(1, 2).reshape(groups, weight.shape[0] // groups, -1) if weight.ndim > 2 else (
+        weight.reshape(groups, weight.shape[0] // groups, -1)
+    )  # fmt: skip
+
+
+def from_columns(columns: Tensor, like: Tensor) -> Tensor:
+    """Undoes `as_columns`."""
+    if like.ndim == 2:
+        return columns.reshape(like.shape)
+    return columns.reshape(like.shape[0], -1, like.shape[1]).transpose(1, 2).reshape(like.shape)
+
+
+def upper_factor(moment: Tensor, damp: float) -> Tensor:
+    """Returns the upper Cholesky factor of the inverse of dampened second moments.
+
+    Args:
+        moment: (groups, columns, columns), float64. A column that is all zero, an input that never is anything else, is
+            replaced by that of the identity.
+        damp: Dampening, relative to the mean of the diagonal.
+
+    Returns:
+        C, (groups, columns, columns), with `C^T C` the inverse.
+    """
+    moment = moment.clone()
+    diagonal = moment.diagonal(dim1=1, dim2=2)
+    diagonal[diagonal == 0] = 1
+    diagonal += damp * diagonal.mean(dim=1, keepdim=True)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment))
+    return torch.linalg.cholesky(inverse, upper=True)
+
+
+def sweep(w: Tensor, factor: Tensor, keep: Tensor, part: slice) -> None:
+    """Removes weights column by column and spreads each one's error over the columns to its right.
+
+    Args:
+        w: (outputs, columns), float64; changed in place.
+        factor: C, (columns, columns), upper triangular.
+        keep: (outputs, columns), True where the weight stays.
+        part: The columns to go through.
+    """
+    for c in range(part.start, part.stop):
+        error = (w[:, c] * ~keep[:, c]) / factor[c, c]
+        w[:, c:] -= error[:, None] * factor[c, c:]
+        w[:, c] *= keep[:, c]  # exactly zero
+
+
+def allotments(sparsity: float, widths: list[int], rows: int) -> list[int]:
+    """Splits the weights to remove from a layer among its blocks of columns, as evenly as whole numbers allow.
+
+    Args:
+        sparsity: Fraction to remove.
+        widths: Columns in each block.
+        rows: Weights in a column.
+
+    Returns:
+        Weights to remove from each block; their sum is exactly that of the layer.
+    """
+    ends = [0]
+    done = 0
+    for width in widths:
+        done += width
+        ends.append(count_removed(sparsity, rows * done))
+    return [end - start for start, end in itertools.pairwise(ends)]

@@ -1,0 +1,91 @@
+"""SparseGPT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from cap.calibration import Calibration
+from cap.patterns import NM, Pattern
+from cap.pruner import PrunedWeights, register
+from cap.pruners.layerwise import (
+    LayerwisePruner,
+    allotments,
+    as_columns,
+    from_columns,
+    second_moments,
+    sweep,
+    upper_factor,
+)
+from cap.pruners.options import check_count, check_positive
+from cap.selection import keep_highest, keep_nm
+
+
+@register("sparsegpt")
+class SparseGPT(LayerwisePruner):
+    """One sweep over the columns of each layer (Frantar and Alistarh, 2023, arXiv 2301.00774, Algorithm 1).
+
+    With H the dampened second moment of the layer's inputs and C the upper Cholesky factor of its inverse, columns are
+    gone through from left to right: a removed weight's error `w / C_cc` is spread over the columns to its right. The
+    mask of a block of columns is chosen by `w^2 / C_cc^2` when the sweep arrives there (N:M: of each group).
+
+    Args:
+        block_size: Columns whose mask is chosen at a time (Bs in the paper).
+        damp: Dampening, relative to the mean of H's diagonal.
+    """
+
+    monotone = False  # what has been swept decides what goes next
+
+    def __init__(self, block_size: int = 128, damp: float = 0.01) -> None:
+        check_count("block_size", block_size)
+        check_positive("damp", damp)
+        self.block_size, self.damp = block_size, damp
+
+    def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
+        """Returns `w^2 / C_cc^2` of the dense weights; what goes is decided during the sweep."""
+        self.factors = {}
+        scores = {}
+        for name, moment in second_moments(model, layers, calibration).items():
+            self.factors[name] = upper_factor(moment, self.damp)
+            diagonal = self.factors[name].diagonal(dim1=1, dim2=2)
+            score = (as_columns(layers[name], len(moment)) / diagonal.unsqueeze(1)).square()
+            scores[name] = from_columns(score, layers[name])
+        return scores
+
+    def prune(self, pattern: Pattern) -> PrunedWeights:
+        """Returns the pruned weights of a sweep at this pattern.
+
+        Raises:
+            RuntimeError: If the pruner has not been fitted.
+            ValueError: If the pruner does not support the pattern.
+        """
+        self.check(pattern)
+        weights, masks = {}, {}
+        for name, weight in self.weights.items():
+            factors = self.factors[name]
+            rows = as_columns(weight, len(factors)).double()
+            keep = torch.empty_like(rows, dtype=torch.bool)
+            blocks = self._column_blocks(name, rows.shape[2], pattern)
+            widths = [part.stop - part.start for part in blocks] * len(factors)
+            counts = iter(allotments(getattr(pattern, "sparsity", 0.0), widths, rows.shape[1]))
+            for w, factor, kept in zip(rows, factors, keep, strict=True):
+                for part in blocks:
+                    score, count = (w[:, part] / factor.diagonal()[part]).square(), next(counts)
+                    kept[:, part] = (
+                        keep_nm(score, pattern, name) if isinstance(pattern, NM) else keep_highest(score, count)
+                    )
+                    sweep(w, factor, kept, part)
+            masks[name] = from_columns(keep, weight)
+            weights[name] = from_columns(rows, weight).to(weight.dtype) * masks[name]
+        return PrunedWeights(weights, masks)
+
+    def _column_blocks(self, name: str, columns: int, pattern: Pattern) -> list[slice]:
+        """Returns the columns whose mask is chosen together."""
+        width = self.block_size
+        if isinstance(pattern, NM):
+            width = pattern.of
+            if (inputs := self.weights[name].shape[1]) % width:
+                raise ValueError(f"{name} has {inputs} inputs, which are no multiple of {width}: leave it out")
+        return [slice(start, min(start + width, columns)) for start in range(0, columns, width)]

@@ -6,14 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from bench.errors import UserError
+from bench.plots import save
 from bench.tables import insert_text, to_markdown
 
 OURS = ("left-looking, compiled", "BlockFisher", "hooks", "CAP", "prune")  # the library's own methods
@@ -179,12 +177,7 @@ def growth_figure(rows: pd.DataFrame, stem: Path) -> list[Path]:
         axis.legend(fontsize=7, frameon=False)
     axes[0][0].set_ylabel("seconds")
     figure.tight_layout()
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
-    with plt.rc_context({"svg.hashsalt": stem.name}):
-        figure.savefig(paths[0], dpi=150)
-        figure.savefig(paths[1], metadata={"Date": None})
-    plt.close(figure)
-    return paths
+    return save(figure, stem)
 
 
 def report(path: Path, into: Path | None = None) -> list[Path]:

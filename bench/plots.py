@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bench.tables import label
 
@@ -45,9 +46,21 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]
     figure.suptitle(title)
     figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=min(8, len(entries)), frameon=False)
     figure.tight_layout(rect=(0, 0.09, 1, 1))
+    return save(figure, stem)
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Writes a figure as PNG and SVG and closes it; the same figure gives the same files.
+
+    Args:
+        figure: The figure.
+        stem: Path without suffix.
+
+    Returns:
+        The files written.
+    """
     paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
-    # without a date and with fixed ids, the same results give the same files
-    with plt.rc_context({"svg.hashsalt": stem.name}):
+    with plt.rc_context({"svg.hashsalt": stem.name}):  # neither a date nor random ids
         figure.savefig(paths[0], dpi=150)
         figure.savefig(paths[1], metadata={"Date": None})
     plt.close(figure)

@@ -29,16 +29,19 @@ class NotPositiveError(ValueError):
         super().__init__(f"{what} {block} is not positive definite: {advice}")
 
 
-def check_positive(failed: Tensor, what: str = "the inverse of block", advice: str = "raise the dampening") -> None:
+def check_positive(
+    failed: Tensor, what: str = "the inverse of block", advice: str = "raise the dampening", first: int = 0
+) -> None:
     """Raises an error that names the first block which is not positive definite.
 
     Args:
         failed: (num_blocks,), True for such blocks.
         what: What the blocks are.
         advice: What to do.
+        first: Number of the first of these blocks.
     """
     if failed.any():
-        raise NotPositiveError(int(failed.nonzero()[0]), what, advice)
+        raise NotPositiveError(first + int(failed.nonzero()[0]), what, advice)
 
 
 class Elimination(NamedTuple):
@@ -119,8 +122,7 @@ def compensate(weight: Tensor, fisher_inverse: Tensor, keep: Tensor) -> Tensor:
         # identity rows and columns for the kept weights leave the removed ones' system alone
         system = h * gone[:, :, None] * gone[:, None, :] + torch.diag_embed(kept.double())
         lower, info = torch.linalg.cholesky_ex(system)
-        failed = not_positive(lower, info)
-        check_positive(torch.cat([failed.new_zeros(start), failed]))
+        check_positive(not_positive(lower, info), first=start)
         solution = torch.cholesky_solve((w * gone)[:, :, None], lower)
         result[part] = (w - torch.bmm(h, solution).squeeze(2)) * kept
     return result

@@ -67,6 +67,9 @@ class Gram:
         dtype: Of the sums: float64, or float32 for half the memory.
         expected: How many gradients there will be, if known.
         gathered: Of the gradients before they are added up: float32, or float64 if they come so.
+
+    Attributes:
+        capacity: How many gradients `slots` has room for at once.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class Gram:
         self.num_weights, self.block_size = num_weights, block_size
         self.num_blocks = -(-num_weights // block_size)
         self.count = 0  # gradients so far
-        self._capacity = buffered_gradients(block_size, expected)
+        self.capacity = buffered_gradients(block_size, expected)
         self._like = torch.empty(0, dtype=dtype, device=device)
         self._gathered: Tensor | None = None  # (capacity, num_blocks * B)
         self._num_gathered = 0
@@ -94,21 +97,16 @@ class Gram:
         Raises:
             ValueError: If n is larger than `capacity`.
         """
-        if n > self._capacity:
-            raise ValueError(f"{n} gradients at once: at most {self._capacity}")
-        if self._num_gathered + n > self._capacity:
+        if n > self.capacity:
+            raise ValueError(f"{n} gradients at once: at most {self.capacity}")
+        if self._num_gathered + n > self.capacity:
             self._add_up()
         if self._gathered is None:
             width = self.num_blocks * self.block_size
-            self._gathered = torch.zeros(self._capacity, width, dtype=self.gathered, device=self._like.device)
+            self._gathered = torch.zeros(self.capacity, width, dtype=self.gathered, device=self._like.device)
         start, self._num_gathered = self._num_gathered, self._num_gathered + n
         self.count += n
         return self._gathered[start : start + n, : self.num_weights]
-
-    @property
-    def capacity(self) -> int:
-        """How many gradients `slots` has room for at once."""
-        return self._capacity
 
     def finish(self) -> None:
         """Frees what is needed for adding gradients alone."""

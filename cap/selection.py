@@ -48,14 +48,23 @@ def _joined(parts: dict[str, Tensor], num_removed: int) -> dict[str, Tensor]:
     return {name: piece.view(parts[name].shape) for name, piece in zip(parts, pieces, strict=True)}
 
 
+def check_groups(weight: Tensor, of: int, name: str) -> None:
+    """Refuses a weight whose inputs cannot be cut into groups of `of`.
+
+    Raises:
+        ValueError: If `of` does not divide the number of inputs.
+    """
+    if weight.shape[1] % of:
+        raise ValueError(f"{name} has {weight.shape[1]} inputs, which are no multiple of {of}: leave this layer out")
+
+
 def nm_groups(tensor: Tensor, of: int, name: str) -> Tensor:
     """Views a weight (out, in) or (out, in, height, width) as groups of `of` consecutive inputs: (groups, of).
 
     Raises:
         ValueError: If `of` does not divide the number of inputs.
     """
-    if tensor.shape[1] % of:
-        raise ValueError(f"{name} has {tensor.shape[1]} inputs, which are no multiple of {of}: leave this layer out")
+    check_groups(tensor, of, name)
     return tensor.movedim(1, -1).reshape(-1, of)
 
 

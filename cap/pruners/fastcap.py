@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
@@ -46,12 +47,13 @@ class FastCAP(LayerwisePruner):
         """Returns `w^2 / C_cc^2`."""
         size = self.block_size
         fishers = {n: torch.zeros(size, size, dtype=torch.float64, device=w.device) for n, w in layers.items()}
+        present = {name: (weight != 0).flatten() for name, weight in layers.items()}
         count = 0
         for batch in calibration.gradient_batches(model, layers, self.num_gradients):
             for name, fisher in fishers.items():
-                for gradient in batch.of(name):
-                    blocks = as_blocks(gradient * (layers[name].flatten() != 0), size).double()
-                    fisher.addmm_(blocks.T, blocks, alpha=2)
+                rows = batch.of(name) * present[name]
+                blocks = F.pad(rows, (0, -rows.shape[1] % size)).view(-1, size).double()
+                fisher.addmm_(blocks.T, blocks, alpha=2)
             count += batch.count
         scores, self.factors = {}, {}
         for name, weight in layers.items():

@@ -14,6 +14,7 @@ from cap.patterns import NM, Pattern
 from cap.pruner import register
 from cap.pruners.layerwise import LayerwisePruner, as_columns, from_columns, second_moments, upper_factor
 from cap.pruners.options import check_positive
+from cap.selection import check_groups
 
 
 @register("obc")
@@ -55,8 +56,7 @@ class OBC(LayerwisePruner):
         if not isinstance(pattern, NM):
             return super().select(pattern)
         for name, weight in self.weights.items():
-            if weight.shape[1] % pattern.of:
-                raise ValueError(f"{name} has {weight.shape[1]} inputs, no multiple of {pattern.of}: leave it out")
+            check_groups(weight, pattern.of, name)
         return {name: self._greedy(name, pattern).isinf() for name in self.weights}
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from cap.pruners.layerwise import (
     upper_factor,
 )
 from cap.pruners.options import check_count, check_positive
-from cap.selection import keep_highest, keep_nm
+from cap.selection import check_groups, keep_highest, keep_nm
 
 
 @register("sparsegpt")
@@ -86,6 +86,5 @@ class SparseGPT(LayerwisePruner):
         width = self.block_size
         if isinstance(pattern, NM):
             width = pattern.of
-            if (inputs := self.weights[name].shape[1]) % width:
-                raise ValueError(f"{name} has {inputs} inputs, which are no multiple of {width}: leave it out")
+            check_groups(self.weights[name], width, name)
         return [slice(start, min(start + width, columns)) for start in range(0, columns, width)]

@@ -202,38 +202,26 @@ def test_a_pattern_that_matches_no_layer(capsys, tmp_path: Path, monkeypatch: py
     assert "model vit: layer pattern '.*conv.*' matches no weight" in error
 
 
-def test_a_killed_worker_fails_its_trial_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "killed.py").write_text(
-        "import os, cap\nclass Killed(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
-        "        os.kill(os.getpid(), 9)\n"
+@pytest.mark.parametrize(
+    ("end", "message"), [("os.kill(os.getpid(), 9)", "its process was killed"), ("sys.exit(3)", "SystemExit: 3")]
+)
+def test_a_trial_that_ends_its_worker_fails_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], end: str, message: str
+) -> None:
+    (tmp_path / "ends.py").write_text(
+        "import os, sys, cap\nclass Ends(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
+        f"        {end}\n"
     )
-    text = TINY.replace('{"pruner": "magnitude"}', f'{{"pruner": "{tmp_path}/killed.py:Killed"}}')
-    text = text.replace("seed=[0]", "seed=[0, 1]")
-    (tmp_path / "tiny.py").write_text(text)
+    text = TINY.replace('{"pruner": "magnitude"}', f'{{"pruner": "{tmp_path}/ends.py:Ends"}}')
+    (tmp_path / "tiny.py").write_text(text.replace("seed=[0]", "seed=[0, 1]"))
     with pytest.raises(SystemExit) as stopped:
         cli.main(["run", str(tmp_path / "tiny.py"), "--results", str(tmp_path), "--jobs", "2"])
     assert stopped.value.code == 1
-    assert "its process was killed" in capsys.readouterr().err
-    rows = pd.read_parquet(tmp_path / "embedded/tiny.parquet")
-    assert set(rows["pruner"]) == {"cap"}
-    assert (rows["status"] == "done").all()
-
-
-def test_a_pruner_that_ends_its_process_fails_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "leaves.py").write_text(
-        "import sys, cap\nclass Leaves(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
-        "        sys.exit(3)\n"
-    )
-    text = TINY.replace('{"pruner": "magnitude"}', f'{{"pruner": "{tmp_path}/leaves.py:Leaves"}}')
-    text = text.replace("seed=[0]", "seed=[0, 1]")
-    (tmp_path / "tiny.py").write_text(text)
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["run", str(tmp_path / "tiny.py"), "--results", str(tmp_path), "--jobs", "2"])
-    assert stopped.value.code == 1
-    assert "SystemExit: 3" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     rows = pd.read_parquet(tmp_path / "embedded/tiny.parquet")
     assert set(rows["pruner"]) == {"cap"}
     assert set(rows["seed"]) == {0, 1}
+    assert (rows["status"] == "done").all()
 
 
 def test_memory_is_planned_before_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,12 +34,19 @@ SCHEMA = pa.schema(
         ("sparsity_target", pa.float64()),
         ("sparsity_prunable", pa.float64()),
         ("sparsity_model", pa.float64()),
+        ("regime", pa.string()),  # one_shot, gradual, acdc
+        ("recipe", pa.string()),  # JSON of the training, null where there is none
         ("phase", pa.string()),
+        ("epoch", pa.int64()),  # epochs trained so far, null before any
         ("seed", pa.int64()),
         ("top1", pa.float64()),
         ("top5", pa.float64()),
         ("loss", pa.float64()),
         ("n_images", pa.int64()),
+        ("agreement", pa.float64()),  # percent of the test images that get the dense model's class
+        ("violations", pa.int64()),  # of the pattern
+        ("predicted_loss_increase", pa.float64()),  # of the calibration loss, by the pruner's quadratic model
+        ("observed_loss_increase", pa.float64()),  # of the calibration loss
         ("top1_dense", pa.float64()),
         ("top1_drop", pa.float64()),
         ("top1_rel_drop", pa.float64()),

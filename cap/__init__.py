@@ -10,6 +10,7 @@ from cap.masks import Masks
 from cap.memory import Plan, default_budget
 from cap.patterns import NM, Blocks, Pattern, Unstructured, parse_pattern
 from cap.pruner import PrunedWeights, Pruner, available, create, default_options, register
+from cap.selection import count_violations
 
 __all__ = [
     "NM",
@@ -26,6 +27,7 @@ __all__ = [
     "Unstructured",
     "available",
     "compensate",
+    "count_violations",
     "create",
     "default_budget",
     "default_options",

@@ -339,6 +339,12 @@ class InverseFactor:
         product = for_device(vector.device).multiply_inverse(self.packed[part], vector.gather(1, order))
         return torch.empty_like(product).scatter_(1, order, product)
 
+    def quadratic_form(self, vector: Tensor, part: slice) -> Tensor:
+        """Returns `v^T F v` for v (blocks, B), float64: (blocks,)."""
+        upper = batched.unpack(self.packed[part], self.order.shape[1]).transpose(1, 2)
+        permuted = vector.gather(1, self.order[part].long()).unsqueeze(2)
+        return torch.linalg.solve_triangular(upper, permuted, upper=True).square().sum((1, 2))
+
     def without_last(self, weight: Tensor, counts: Tensor) -> Tensor:
         """Returns the weights after the joint OBS update that removes each block's last places.
 

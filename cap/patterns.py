@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+SCOPES = ("global", "layer", "erk")
+
 
 def _check_sparsity(sparsity: float) -> None:
     if not 0 <= sparsity < 1:
@@ -17,7 +19,8 @@ class Unstructured:
 
     Attributes:
         sparsity: Fraction of zeros, in [0, 1).
-        scope: `global` ranks the weights of all layers together; `layer` gives every layer the same sparsity.
+        scope: `global` ranks the weights of all layers together; `layer` gives every layer the same sparsity; `erk`
+            gives each layer the Erdos-Renyi-kernel budget, see `cap.selection.layer_counts`.
     """
 
     sparsity: float
@@ -25,8 +28,8 @@ class Unstructured:
 
     def __post_init__(self) -> None:
         _check_sparsity(self.sparsity)
-        if self.scope not in ("global", "layer"):
-            raise ValueError(f"unknown scope {self.scope!r}: choose global or layer")
+        if self.scope not in SCOPES:
+            raise ValueError(f"unknown scope {self.scope!r}: choose from {', '.join(SCOPES)}")
 
     def __str__(self) -> str:
         return f"{self.sparsity!r}" if self.scope == "global" else f"{self.sparsity!r}@{self.scope}"
@@ -82,7 +85,7 @@ Pattern = Unstructured | NM | Blocks
 
 
 def parse_pattern(text: str) -> Pattern:
-    """Reads a pattern: `0.75`, `0.75@layer`, `0.75@blocks4` or `2:4`.
+    """Reads a pattern: `0.75`, `0.75@layer`, `0.75@erk`, `0.75@blocks4` or `2:4`.
 
     Raises:
         ValueError: If the text is none of these, or the values are out of range.
@@ -97,6 +100,6 @@ def parse_pattern(text: str) -> Pattern:
     if sparsity == sparsity:  # a number was read
         if match := re.fullmatch(r"blocks(\d+)", suffix):
             return Blocks(int(match[1]), sparsity)
-        if not suffix or suffix in ("global", "layer"):
+        if not suffix or suffix in SCOPES:
             return Unstructured(sparsity, suffix or "global")
-    raise ValueError(f"{text!r} is no pattern: write 0.75, 0.75@layer, 0.75@blocks4 or 2:4")
+    raise ValueError(f"{text!r} is no pattern: write 0.75, 0.75@layer, 0.75@erk, 0.75@blocks4 or 2:4")

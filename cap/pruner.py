@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.memory import Plan
-from cap.patterns import Pattern
+from cap.patterns import Blocks, Pattern
 from cap.selection import select
 
 ENTRY_POINTS = "cap.pruners"
@@ -65,7 +65,7 @@ class Pruner(ABC):
 
     weights: dict[str, Tensor]
     importance: dict[str, Tensor]
-    monotone: ClassVar[bool] = True
+    monotone: bool = True
     memory_budget: int | None = None
 
     @abstractmethod
@@ -90,8 +90,26 @@ class Pruner(ABC):
         return None
 
     def select(self, pattern: Pattern) -> dict[str, Tensor]:
-        """Returns the keep-masks that follow the pattern and the scores."""
-        return select(self.importance, pattern)
+        """Returns the keep-masks that follow the pattern and the scores; weights that are zero already go first."""
+        if isinstance(pattern, Blocks):
+            return select(self.importance, pattern)
+        scores = {
+            n: score.double().masked_fill(self.weights[n] == 0, -torch.inf) for n, score in self.importance.items()
+        }
+        return select(scores, pattern)
+
+    def read_off(self, pattern: Pattern) -> PrunedWeights:
+        """Returns the pruned weights at a pattern that the pruner supports."""
+        masks = self.select(pattern)
+        return PrunedWeights(self.update(masks), masks)
+
+    def predicted_loss(self, pruned: PrunedWeights) -> float | None:
+        """Returns by how much pruning raises the calibration loss in the pruner's own model of it, None if it has none.
+
+        Args:
+            pruned: What `prune` returned.
+        """
+        return None
 
     def plan(
         self,
@@ -120,8 +138,7 @@ class Pruner(ABC):
             model: The dense model.
             layers: {name: weight}, as `select_layers` returns them.
             calibration: The only data that may be used.
-            monotone: Whether a weight that is removed at one sparsity is removed at every higher one.
-        memory_budget: Bytes that the fit may take beyond what is in use on the model's device; by default what is
+            memory_budget: Bytes that the fit may take beyond what is in use on the model's device; by default what is
                 free less a margin. The result does not depend on it.
 
         Raises:
@@ -142,8 +159,7 @@ class Pruner(ABC):
             ValueError: If the pruner does not support the pattern.
         """
         self.check(pattern)
-        masks = self.select(pattern)
-        return PrunedWeights(self.update(masks), masks)
+        return self.read_off(pattern)
 
     def check(self, pattern: Pattern) -> None:
         """Refuses what `prune` cannot do.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -11,6 +14,36 @@ from cap.patterns import NM, Blocks, Pattern, Unstructured
 def count_removed(sparsity: float, total: int) -> int:
     """Returns how many of `total` weights are removed at a sparsity: the nearest whole number."""
     return round(sparsity * total)
+
+
+def layer_counts(shapes: Mapping[str, tuple[int, ...]], pattern: Unstructured) -> dict[str, int]:
+    """Returns how many weights each layer loses where layers are not ranked together.
+
+    With `erk` a layer's density is proportional to `(n_out + n_in + kh + kw) / (n_out n_in kh kw)` (Evci et al., 2020,
+    arXiv 1911.11134, section 3): small layers stay denser. A layer whose density would exceed 1 stays whole, and the
+    others make up for it. The counts add up to exactly that of the pattern.
+
+    Args:
+        shapes: {layer: shape of its weight}.
+        pattern: Of scope `layer` or `erk`.
+    """
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    if pattern.scope == "layer":
+        return {name: count_removed(pattern.sparsity, size) for name, size in sizes.items()}
+    total = sum(sizes.values())
+    left = total - count_removed(pattern.sparsity, total)
+    kept: dict[str, int] = {}
+    while len(kept) < len(sizes):
+        rest = {name: sum(shape) for name, shape in shapes.items() if name not in kept}
+        scale = (left - sum(kept.values())) / sum(rest.values())
+        if whole := [name for name, share in rest.items() if scale * share >= sizes[name]]:
+            kept |= {name: sizes[name] for name in whole}
+            continue
+        kept |= {name: math.floor(scale * share) for name, share in rest.items()}
+        by_remainder = sorted(rest, key=lambda name: math.floor(scale * rest[name]) - scale * rest[name])
+        for name in by_remainder[: left - sum(kept.values())]:
+            kept[name] += 1
+    return {name: size - kept[name] for name, size in sizes.items()}
 
 
 def keep_highest(scores: Tensor, num_removed: int) -> Tensor:
@@ -79,13 +112,38 @@ def keep_nm(scores: Tensor, pattern: NM, name: str) -> Tensor:
 
 def keep_blocks(scores: dict[str, Tensor], pattern: Blocks) -> dict[str, Tensor]:
     """Keeps whole blocks of `pattern.size` consecutive weights, ranked by their summed scores over all layers."""
-    for name, score in scores.items():
-        if score.numel() % pattern.size:
-            raise ValueError(f"{name} has {score.numel()} weights, no multiple of {pattern.size}: leave this layer out")
+    check_blocks(scores, pattern.size)
     sums = {name: score.reshape(-1, pattern.size).sum(1) for name, score in scores.items()}
-    total = sum(part.numel() for part in sums.values())
-    kept = _joined(sums, count_removed(pattern.sparsity, total))
-    return {name: kept[name].repeat_interleave(pattern.size).view(score.shape) for name, score in scores.items()}
+    shapes = {name: score.shape for name, score in scores.items()}
+    return keep_ranked_blocks(sums, shapes, pattern)
+
+
+def check_blocks(weights: Mapping[str, Tensor], size: int) -> None:
+    """Refuses weights that cannot be cut into blocks of `size`.
+
+    Raises:
+        ValueError: If `size` does not divide a layer's number of weights.
+    """
+    for name, weight in weights.items():
+        if weight.numel() % size:
+            raise ValueError(f"{name} has {weight.numel()} weights, no multiple of {size}: leave this layer out")
+
+
+def keep_ranked_blocks(
+    scores: dict[str, Tensor], shapes: Mapping[str, tuple[int, ...]], pattern: Blocks
+) -> dict[str, Tensor]:
+    """Keeps the blocks of highest score over all layers.
+
+    Args:
+        scores: {layer: (blocks,)}, one score for each block of `pattern.size` consecutive weights.
+        shapes: {layer: shape of its weight}.
+        pattern: The pattern.
+
+    Returns:
+        {layer: keep-mask in the weight's shape}.
+    """
+    kept = _joined(scores, count_removed(pattern.sparsity, sum(part.numel() for part in scores.values())))
+    return {name: keep.repeat_interleave(pattern.size).view(shapes[name]) for name, keep in kept.items()}
 
 
 def select(scores: dict[str, Tensor], pattern: Pattern) -> dict[str, Tensor]:
@@ -102,9 +160,40 @@ def select(scores: dict[str, Tensor], pattern: Pattern) -> dict[str, Tensor]:
         case Unstructured(sparsity=sparsity, scope="global"):
             total = sum(score.numel() for score in scores.values())
             return _joined(scores, count_removed(sparsity, total))
-        case Unstructured(sparsity=sparsity):
-            return {n: keep_highest(score, count_removed(sparsity, score.numel())) for n, score in scores.items()}
+        case Unstructured():
+            counts = layer_counts({name: tuple(score.shape) for name, score in scores.items()}, pattern)
+            return {name: keep_highest(score, counts[name]) for name, score in scores.items()}
         case NM():
             return {name: keep_nm(score, pattern, name) for name, score in scores.items()}
         case Blocks():
             return keep_blocks(scores, pattern)
+
+
+def count_violations(weights: Mapping[str, Tensor], pattern: Pattern) -> int:
+    """Counts how far weights are from following a pattern; 0 if they do.
+
+    Args:
+        weights: {layer: weight, or keep-mask}; what is not zero counts as kept.
+        pattern: The pattern.
+
+    Returns:
+        For N:M the weights too many, over all groups; otherwise the zeros, or the blocks of zeros, too few.
+
+    Raises:
+        ValueError: If the groups or blocks of the pattern do not fit a layer.
+    """
+    zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
+    sizes = {name: weight.numel() for name, weight in weights.items()}
+    match pattern:
+        case NM(keep=keep, of=of):
+            kept = (nm_groups(weight != 0, of, name).sum(1) for name, weight in weights.items())
+            return sum(int((count - keep).clamp(min=0).sum()) for count in kept)
+        case Blocks(size=size, sparsity=sparsity):
+            check_blocks(weights, size)
+            gone = sum(int((weight.reshape(-1, size) == 0).all(1).sum()) for weight in weights.values())
+            return max(0, count_removed(sparsity, sum(sizes.values()) // size) - gone)
+        case Unstructured(sparsity=sparsity, scope="global"):
+            return max(0, count_removed(sparsity, sum(sizes.values())) - sum(zeros.values()))
+        case Unstructured():
+            counts = layer_counts({name: tuple(weight.shape) for name, weight in weights.items()}, pattern)
+            return sum(max(0, counts[name] - zeros[name]) for name in weights)

@@ -14,7 +14,7 @@ from cap.kernels import for_device
 from cap.patterns import NM, Blocks, Pattern, Unstructured
 from cap.pruner import register
 from cap.pruners.fisher_based import FisherPruner, naming
-from cap.selection import select
+from cap.selection import check_groups, select
 
 
 @register("cap")
@@ -29,14 +29,20 @@ class CAP(FisherPruner):
         block_size: B, consecutive weights in one Fisher block.
         num_gradients: m, gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
+        num_recomputations: N_r, equal parts of the way to a sparsity, with the Fisher estimated anew before each.
         max_sparsity: No whole block loses more than this fraction; less than 1 saves time where only low sparsities
             are wanted.
     """
 
     def __init__(
-        self, block_size: int = 192, num_gradients: int | None = None, damp: float = 1e-8, max_sparsity: float = 1.0
+        self,
+        block_size: int = 192,
+        num_gradients: int | None = None,
+        damp: float = 1e-8,
+        num_recomputations: int = 1,
+        max_sparsity: float = 1.0,
     ) -> None:
-        super().__init__(block_size, num_gradients, damp)
+        super().__init__(block_size, num_gradients, damp, num_recomputations)
         if not (isinstance(max_sparsity, int | float) and 0 < max_sparsity <= 1):
             raise ValueError(f"max_sparsity={max_sparsity!r} is not valid: it is larger than 0 and at most 1")
         self.max_sparsity = max_sparsity
@@ -50,7 +56,7 @@ class CAP(FisherPruner):
             return f"cap needs a block size that is a multiple of {pattern.of} for {pattern}, not {self.block_size}"
         if isinstance(pattern, Unstructured) and pattern.sparsity > self.max_sparsity:
             return f"cap was told to stop at max_sparsity={self.max_sparsity}, which is less than {pattern}"
-        return None
+        return super().supports(pattern)
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Estimates the Fisher and removes weights greedily, block after block."""
@@ -100,17 +106,24 @@ class CAP(FisherPruner):
         return flat[flat < self.weights[name].numel()]  # the padding of the last block drops out
 
     def _keep_nm(self, name: str, pattern: NM) -> Tensor:
-        """Runs the greedy loop with closed groups."""
+        """Runs the greedy loop with closed groups; a convolution's inputs at one kernel position form the groups."""
         weight = self.weights[name]
-        if weight.shape[1] % pattern.of or weight[0, 0].numel() > 1:
+        check_groups(weight, pattern.of, name)
+        positions = weight[0, 0].numel()
+        if self.block_size % (pattern.of * positions):
             raise ValueError(
-                f"{name} of shape {tuple(weight.shape)} has no groups of {pattern.of} consecutive inputs: leave it out"
+                f"{name} of shape {tuple(weight.shape)} needs a block size that is a multiple of "
+                f"{pattern.of * positions} for {pattern}, not {self.block_size}: change it, or leave the layer out"
             )
         blocks, factor = as_blocks(weight, self.block_size), self.factors[name]
+        side_by_side = torch.arange(self.block_size, device=weight.device).view(-1, pattern.of, positions)
+        side_by_side = side_by_side.transpose(1, 2).flatten()
         keep = torch.empty(blocks.shape, dtype=torch.bool, device=blocks.device)
         for part in block_chunks(*blocks.shape):
             with naming(name, part.start):
-                keep[part] = eliminate(blocks[part], factor.inverse(part), pattern).loss.isinf()
+                inverse = factor.inverse(part)[:, side_by_side[:, None], side_by_side]
+                loss = eliminate(blocks[part][:, side_by_side], inverse, pattern).loss
+            keep[part] = torch.empty_like(keep[part]).index_copy_(1, side_by_side, loss.isinf())
         return from_blocks(keep, weight)
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:

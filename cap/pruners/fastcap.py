@@ -14,10 +14,11 @@ from cap.patterns import NM, Pattern
 from cap.pruner import register
 from cap.pruners.layerwise import LayerwisePruner, sweep, upper_factor
 from cap.pruners.options import check_count, check_positive
+from cap.pruners.recomputing import RecomputingPruner
 
 
 @register("fastcap")
-class FastCAP(LayerwisePruner):
+class FastCAP(RecomputingPruner, LayerwisePruner):
     """One sweep over columns, one Fisher block a layer (Kuznedelev et al., 2023, arXiv 2210.09223, Algorithm 2).
 
     The weights of a layer are blocks of B consecutive ones, (num_blocks, B), and one B x B matrix serves all of them:
@@ -29,9 +30,17 @@ class FastCAP(LayerwisePruner):
         block_size: B.
         num_gradients: m; by default one per calibration image.
         damp: Dampening, relative to the mean of F's diagonal.
+        num_recomputations: N_r, equal parts of the way to a sparsity, with the Fisher estimated anew before each.
     """
 
-    def __init__(self, block_size: int = 192, num_gradients: int | None = None, damp: float = 0.01) -> None:
+    def __init__(
+        self,
+        block_size: int = 192,
+        num_gradients: int | None = None,
+        damp: float = 0.01,
+        num_recomputations: int = 1,
+    ) -> None:
+        super().__init__(num_recomputations)
         check_count("block_size", block_size)
         check_count("num_gradients", num_gradients, optional=True)
         check_positive("damp", damp)

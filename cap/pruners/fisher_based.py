@@ -13,8 +13,9 @@ from cap.calibration import Calibration
 from cap.elimination import NotPositiveError, compensate
 from cap.fisher import CHUNK_BYTES, InverseFactor, as_blocks, block_chunks, fisher_blocks, from_blocks
 from cap.memory import Plan, plan_fit
-from cap.pruner import Pruner
+from cap.pruner import PrunedWeights
 from cap.pruners.options import check_count, check_positive
+from cap.pruners.recomputing import RecomputingPruner
 
 
 @contextmanager
@@ -26,13 +27,14 @@ def naming(layer: str, first: int) -> Iterator[None]:
         raise NotPositiveError(first + error.block, f"{layer}: {error.what}", error.advice) from None
 
 
-class FisherPruner(Pruner):
+class FisherPruner(RecomputingPruner):
     """Base of pruners that score each Fisher block for itself and keep the factors of its inverse.
 
     Args:
         block_size: B, consecutive weights in one Fisher block.
         num_gradients: m, gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
+        num_recomputations: N_r, equal parts of the way to a sparsity, with the Fisher estimated anew before each.
 
     Attributes:
         factors: {name: factors of the inverse Fisher blocks}.
@@ -40,7 +42,8 @@ class FisherPruner(Pruner):
 
     factors: dict[str, InverseFactor]
 
-    def __init__(self, block_size: int, num_gradients: int | None, damp: float) -> None:
+    def __init__(self, block_size: int, num_gradients: int | None, damp: float, num_recomputations: int) -> None:
+        super().__init__(num_recomputations)
         check_count("block_size", block_size)
         check_count("num_gradients", num_gradients, optional=True)
         check_positive("damp", damp)
@@ -100,3 +103,14 @@ class FisherPruner(Pruner):
             with naming(name, part.start):
                 result[part] = compensate(weight[part], factor.inverse(part), keep_blocks[part])
         return from_blocks(result, self.weights[name])
+
+    def predicted_loss(self, pruned: PrunedWeights) -> float | None:
+        """Returns `1/2 d^T F d` with d the change of the weights; None if F was estimated anew on the way."""
+        if self.num_recomputations > 1:
+            return None
+        total = 0.0
+        for name, weight in pruned.weights.items():
+            change = as_blocks(weight.double() - self.weights[name].double(), self.block_size)
+            for part in block_chunks(*change.shape):
+                total += float(self.factors[name].quadratic_form(change[part], part).sum()) / 2
+        return total

@@ -18,7 +18,7 @@ class LayerwisePruner(Pruner):
     """Base of pruners that keep each layer's outputs on the calibration images; they say nothing across layers."""
 
     def supports(self, pattern: Pattern) -> str | None:
-        """Layers are pruned one by one, each to the same sparsity."""
+        """Layers are pruned one by one, each to a sparsity of its own."""
         name = type(self).__name__
         if isinstance(pattern, Unstructured) and pattern.scope == "global":
             return f"{name} has no scores that compare layers: ask for {pattern.sparsity}@layer"
@@ -102,20 +102,16 @@ def sweep(w: Tensor, factor: Tensor, keep: Tensor, part: slice) -> None:
         w[:, c] *= keep[:, c]  # exactly zero
 
 
-def allotments(sparsity: float, widths: list[int], rows: int) -> list[int]:
+def allotments(count: int, sizes: list[int]) -> list[int]:
     """Splits the weights to remove from a layer among its blocks of columns, as evenly as whole numbers allow.
 
     Args:
-        sparsity: Fraction to remove.
-        widths: Columns in each block.
-        rows: Weights in a column.
+        count: Weights to remove from the layer.
+        sizes: Weights in each block.
 
     Returns:
-        Weights to remove from each block; their sum is exactly that of the layer.
+        Weights to remove from each block; their sum is `count`.
     """
-    ends = [0]
-    done = 0
-    for width in widths:
-        done += width
-        ends.append(count_removed(sparsity, rows * done))
+    fraction = count / max(1, sum(sizes))
+    ends = [0, *(count_removed(fraction, done) for done in itertools.accumulate(sizes))]
     return [end - start for start, end in itertools.pairwise(ends)]

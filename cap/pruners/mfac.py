@@ -11,12 +11,13 @@ from cap.calibration import Calibration
 from cap.kernels.batched import not_positive
 from cap.memory import default_budget, gib
 from cap.patterns import Blocks, Pattern
-from cap.pruner import Pruner, register
+from cap.pruner import register
 from cap.pruners.options import check_count, check_positive
+from cap.pruners.recomputing import RecomputingPruner
 
 
 @register("mfac")
-class MFAC(Pruner):
+class MFAC(RecomputingPruner):
     """Optimal Brain Surgeon with a matrix-free inverse (Frantar, Kurtic and Alistarh, 2021, arXiv 2107.03356).
 
     Blocks are too large for their B x B matrices; the inverse Fisher is kept as the m gradients that it is made of. By
@@ -27,9 +28,17 @@ class MFAC(Pruner):
         block_size: B, consecutive weights in one Fisher block.
         num_gradients: m, gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
+        num_recomputations: N_r, equal parts of the way to a sparsity, with the Fisher estimated anew before each.
     """
 
-    def __init__(self, block_size: int = 2048, num_gradients: int | None = None, damp: float = 1e-6) -> None:
+    def __init__(
+        self,
+        block_size: int = 2048,
+        num_gradients: int | None = None,
+        damp: float = 1e-6,
+        num_recomputations: int = 1,
+    ) -> None:
+        super().__init__(num_recomputations)
         check_count("block_size", block_size)
         check_count("num_gradients", num_gradients, optional=True)
         check_positive("damp", damp)
@@ -37,7 +46,9 @@ class MFAC(Pruner):
 
     def supports(self, pattern: Pattern) -> str | None:
         """Blocks of weights would need block saliencies."""
-        return "mfac scores single weights, not blocks of them" if isinstance(pattern, Blocks) else None
+        if isinstance(pattern, Blocks):
+            return "mfac scores single weights, not blocks of them"
+        return super().supports(pattern)
 
     def plan(
         self,

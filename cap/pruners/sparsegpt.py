@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.patterns import NM, Pattern
+from cap.patterns import NM, Pattern, Unstructured
 from cap.pruner import PrunedWeights, register
 from cap.pruners.layerwise import (
     LayerwisePruner,
@@ -20,7 +20,7 @@ from cap.pruners.layerwise import (
     upper_factor,
 )
 from cap.pruners.options import check_count, check_positive
-from cap.selection import check_groups, keep_highest, keep_nm
+from cap.selection import check_groups, keep_highest, keep_nm, layer_counts
 
 
 @register("sparsegpt")
@@ -54,36 +54,34 @@ class SparseGPT(LayerwisePruner):
             scores[name] = from_columns(score, layers[name])
         return scores
 
-    def prune(self, pattern: Pattern) -> PrunedWeights:
-        """Returns the pruned weights of a sweep at this pattern.
-
-        Raises:
-            RuntimeError: If the pruner has not been fitted.
-            ValueError: If the pruner does not support the pattern.
-        """
-        self.check(pattern)
+    def read_off(self, pattern: Pattern) -> PrunedWeights:
+        """Returns the pruned weights of a sweep at this pattern; weights that are zero already stay so."""
+        shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
+        removed = layer_counts(shapes, pattern) if isinstance(pattern, Unstructured) else dict.fromkeys(shapes, 0)
         weights, masks = {}, {}
         for name, weight in self.weights.items():
             factors = self.factors[name]
             rows = as_columns(weight, len(factors)).double()
-            keep = torch.empty_like(rows, dtype=torch.bool)
-            blocks = self._column_blocks(name, rows.shape[2], pattern)
-            widths = [part.stop - part.start for part in blocks] * len(factors)
-            counts = iter(allotments(getattr(pattern, "sparsity", 0.0), widths, rows.shape[1]))
-            for w, factor, kept in zip(rows, factors, keep, strict=True):
-                for part in blocks:
-                    score, count = (w[:, part] / factor.diagonal()[part]).square(), next(counts)
-                    kept[:, part] = (
-                        keep_nm(score, pattern, name) if isinstance(pattern, NM) else keep_highest(score, count)
-                    )
-                    sweep(w, factor, kept, part)
+            present = rows != 0
+            keep = torch.empty_like(present)
+            parts = [(group, part) for group in range(len(rows)) for part in self._column_blocks(name, rows, pattern)]
+            zeros = [int((~present[group, :, part]).sum()) for group, part in parts]
+            alive = [present[group, :, part].numel() - gone for (group, part), gone in zip(parts, zeros, strict=True)]
+            counts = allotments(max(0, removed[name] - sum(zeros)), alive)
+            for (group, part), gone, count in zip(parts, zeros, counts, strict=True):
+                w, factor = rows[group], factors[group]
+                score = (w[:, part] / factor.diagonal()[part]).square()
+                score[~present[group, :, part]] = -1
+                chosen = keep_nm(score, pattern, name) if isinstance(pattern, NM) else keep_highest(score, gone + count)
+                keep[group, :, part] = chosen & present[group, :, part]
+                sweep(w, factor, keep[group], part)
             masks[name] = from_columns(keep, weight)
             weights[name] = from_columns(rows, weight).to(weight.dtype) * masks[name]
         return PrunedWeights(weights, masks)
 
-    def _column_blocks(self, name: str, columns: int, pattern: Pattern) -> list[slice]:
+    def _column_blocks(self, name: str, rows: Tensor, pattern: Pattern) -> list[slice]:
         """Returns the columns whose mask is chosen together."""
-        width = self.block_size
+        width, columns = self.block_size, rows.shape[2]
         if isinstance(pattern, NM):
             width = pattern.of
             check_groups(self.weights[name], width, name)

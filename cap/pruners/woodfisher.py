@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from cap.fisher import InverseFactor, as_blocks, check_fisher, from_blocks
+from cap.elimination import check_positive
+from cap.fisher import InverseFactor, as_blocks, block_chunks, check_fisher, from_blocks
+from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
-from cap.pruner import register
-from cap.pruners.fisher_based import FisherPruner
+from cap.pruner import PrunedWeights, register
+from cap.pruners.fisher_based import FisherPruner, naming
+from cap.selection import check_blocks, keep_ranked_blocks
 
 
 @register("woodfisher")
@@ -16,41 +20,90 @@ class WoodFisher(FisherPruner):
 
     The saliency of a weight is the loss increase of removing it alone, `rho_j = w_j^2 / (2 H_jj)` with H the inverse of
     the dampened block Fisher. All chosen weights go together, each with its own update, the interaction among them
-    neglected: `w -= H (w_removed / diag(H))`.
+    neglected: `w -= H (w_removed / diag(H))`. With B = 1 the Fisher is its diagonal (WF-1).
+
+    Blocks of weights are scored by `w_g^T (H_gg)^-1 w_g / 2` and go with the update of each block for itself, as in the
+    4-block variant of oBERT (Kurtic et al., 2022, arXiv 2203.07259, eq. 6 and 7).
 
     Args:
         block_size: B, consecutive weights in one Fisher block.
         num_gradients: m, gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
+        num_recomputations: N_r, equal parts of the way to a sparsity, with the Fisher estimated anew before each.
         joint: Take the interaction into account: the joint OBS update, as CAP's, for WoodFisher's mask.
     """
 
     def __init__(
-        self, block_size: int = 192, num_gradients: int | None = None, damp: float = 1e-6, joint: bool = False
+        self,
+        block_size: int = 192,
+        num_gradients: int | None = None,
+        damp: float = 1e-6,
+        num_recomputations: int = 1,
+        joint: bool = False,
     ) -> None:
-        super().__init__(block_size, num_gradients, damp)
+        super().__init__(block_size, num_gradients, damp, num_recomputations)
         if not isinstance(joint, bool):
             raise ValueError(f"joint={joint!r} is not valid: it is true or false")
         self.joint = joint
 
     def supports(self, pattern: Pattern) -> str | None:
-        """Blocks of weights would need block saliencies."""
-        return "woodfisher scores single weights, not blocks of them" if isinstance(pattern, Blocks) else None
+        """Blocks of weights must lie within Fisher blocks."""
+        if isinstance(pattern, Blocks) and self.block_size % pattern.size:
+            return (
+                f"woodfisher needs a block size that is a multiple of {pattern.size} for {pattern}, "
+                f"not {self.block_size}"
+            )
+        return super().supports(pattern)
 
     def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
         """Returns `w^2 / (2 diag(H))`."""
         check_fisher(factor.fill(part, fisher, weight), self.damp)
         return weight.double() ** 2 / (2 * factor.diagonal(part))
 
-    def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns `w - H (w_removed / diag(H))`, zero where the mask is."""
+    def read_off(self, pattern: Pattern) -> PrunedWeights:
+        """Returns the pruned weights; blocks of weights are scored and updated as such."""
+        if not isinstance(pattern, Blocks):
+            return super().read_off(pattern)
+        check_blocks(self.weights, pattern.size)
+        scores = {}
+        for name, weight in self.weights.items():
+            products = from_blocks(as_blocks(weight, self.block_size) * self._solutions(name, pattern.size), weight)
+            scores[name] = products.reshape(-1, pattern.size).sum(1) / 2
+        shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
+        masks = keep_ranked_blocks(scores, shapes, pattern)
+        return PrunedWeights(self.update(masks, pattern.size), masks)
+
+    def update(self, masks: dict[str, Tensor], size: int = 1) -> dict[str, Tensor]:
+        """Returns `w - H z`, z the solutions of what is removed, zero where the mask is.
+
+        Args:
+            masks: {name: keep-mask}.
+            size: Consecutive weights that go together.
+        """
         if self.joint:
             return {name: self.joint_update(name, keep) for name, keep in masks.items()}
         result = {}
         for name, keep in masks.items():
             weight, factor = self.weights[name], self.factors[name]
             everything = slice(0, len(factor.order))
-            removed = as_blocks(weight * ~keep, self.block_size).double()
-            change = factor.times(removed / factor.diagonal(everything), everything)
+            removed = self._solutions(name, size) * as_blocks(~keep, self.block_size)
+            change = factor.times(removed, everything)
             result[name] = (weight - from_blocks(change, weight).to(weight)) * keep
+        return result
+
+    def _solutions(self, name: str, size: int) -> Tensor:
+        """Returns `(H_gg)^-1 w_g` for each group g of `size` consecutive weights: (num_blocks, B), float64."""
+        blocks, factor = as_blocks(self.weights[name], self.block_size).double(), self.factors[name]
+        if size == 1:
+            return blocks / factor.diagonal(slice(0, len(blocks)))
+        result = torch.empty_like(blocks)
+        groups = torch.arange(self.block_size // size, device=blocks.device)
+        for part in block_chunks(*blocks.shape):
+            shape = (-1, len(groups), size, len(groups), size)
+            own = factor.inverse(part).view(shape)[:, groups, :, groups]  # (groups, blocks, size, size)
+            w = blocks[part].view(-1, len(groups), size).transpose(0, 1).unsqueeze(3)
+            with naming(name, part.start):
+                lower, info = torch.linalg.cholesky_ex(own)
+                check_positive(not_positive(lower.flatten(0, 1), info.flatten()).view(info.shape).any(0))
+            result[part] = torch.cholesky_solve(w, lower).squeeze(3).transpose(0, 1).flatten(1)
         return result

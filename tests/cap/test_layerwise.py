@@ -127,8 +127,9 @@ def test_sparsegpt_equals_inverses_from_scratch(two) -> None:
 
 def test_allotments_add_up() -> None:
     for sparsity, rows in itertools.product((0.1, 0.33, 0.5, 0.98), (1, 7, 64)):
-        counts = allotments(sparsity, [128, 128, 17], rows)
-        assert sum(counts) == round(sparsity * rows * 273)
+        removed = round(sparsity * rows * 273)
+        counts = allotments(removed, [128 * rows, 128 * rows, 17 * rows])
+        assert sum(counts) == removed
         assert all(0 <= count <= width * rows for count, width in zip(counts, (128, 128, 17), strict=True))
 
 

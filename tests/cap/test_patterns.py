@@ -13,6 +13,7 @@ from cap import NM, Blocks, Unstructured, parse_pattern
         ("0.75", Unstructured(0.75)),
         ("0", Unstructured(0.0)),
         ("0.5@layer", Unstructured(0.5, scope="layer")),
+        ("0.5@erk", Unstructured(0.5, scope="erk")),
         ("0.5@blocks4", Blocks(4, 0.5)),
         ("2:4", NM(2, 4)),
         ("4:8", NM(4, 8)),
@@ -44,5 +45,5 @@ def test_n_of_nm_is_the_number_kept() -> None:
 
 
 def test_scope_is_checked() -> None:
-    with pytest.raises(ValueError, match="global or layer"):
+    with pytest.raises(ValueError, match="choose from global, layer, erk"):
         Unstructured(0.5, scope="row")

@@ -1,0 +1,63 @@
+"""What the pruners share that can estimate the Fisher anew on the way to a sparsity."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from cap.calibration import Calibration
+from cap.patterns import NM, Pattern
+from cap.pruner import PrunedWeights, Pruner
+from cap.pruners.options import check_count
+
+
+class RecomputingPruner(Pruner):
+    """Base of pruners that may go to a sparsity in several equal parts, with a fresh estimate before each.
+
+    Args:
+        num_recomputations: N_r, the number of parts. With more than one, `prune` estimates anew for every sparsity, and
+            masks at different sparsities are no longer contained in one another.
+    """
+
+    def __init__(self, num_recomputations: int) -> None:
+        check_count("num_recomputations", num_recomputations)
+        self.num_recomputations = num_recomputations
+        self.monotone = num_recomputations == 1
+
+    def supports(self, pattern: Pattern) -> str | None:
+        """Parts of a sparsity exist, parts of N:M do not."""
+        if isinstance(pattern, NM) and self.num_recomputations > 1:
+            return f"{pattern} cannot be reached in parts: set num_recomputations to 1, not {self.num_recomputations}"
+        return super().supports(pattern)
+
+    def fit(
+        self,
+        model: nn.Module,
+        layers: Mapping[str, Tensor],
+        calibration: Calibration,
+        memory_budget: int | None = None,
+    ) -> Pruner:
+        """Fits to the dense model, which is kept together with the calibration set if it is to be fitted again."""
+        super().fit(model, layers, calibration, memory_budget)
+        if self.num_recomputations > 1:
+            self._dense, self._calibration = copy.deepcopy(model), calibration
+        return self
+
+    def prune(self, pattern: Pattern) -> PrunedWeights:
+        """Returns the pruned weights at a pattern, reached in `num_recomputations` equal parts."""
+        self.check(pattern)
+        if self.num_recomputations == 1 or isinstance(pattern, NM):
+            return self.read_off(pattern)
+        whole, parts = pattern.sparsity, self.num_recomputations
+        pruned = self.read_off(replace(pattern, sparsity=whole / parts))
+        model = copy.deepcopy(self._dense)
+        for part in range(2, parts + 1):
+            pruned.apply_to(model)
+            again = copy.copy(self)
+            layers = {name: model.get_parameter(name) for name in self.weights}
+            Pruner.fit(again, model, layers, self._calibration, self.memory_budget)
+            pruned = again.read_off(replace(pattern, sparsity=whole * part / parts))
+        return pruned

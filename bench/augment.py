@@ -1,61 +1,101 @@
-"""Augmentation of image batches, on tensors and under an explicit random generator."""
+"""The paper's augmentation sets, built from timm's transforms, mixup and random erasing."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import PIL.Image
 import torch
-import torch.nn.functional as F
+from timm.data import Mixup, create_transform
+from timm.data.auto_augment import RandAugment
+from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
-from bench.spec import Augmentation
+from bench.data import MEAN, STD, Split, to_input
+from bench.recipes import TrainingSpec
+
+JITTER = 0.3  # colour jitter of all sets
 
 
-def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(count, generator=generator) * (high - low) + low
+def seed_everything(seed: int) -> None:
+    """Seeds the generators that timm and torchvision draw from: Python's, numpy's and torch's."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
-def warp(images: Tensor, theta: Tensor, size: int | None = None) -> Tensor:
-    """Resamples images (n, c, h, w) under affine maps (n, 2, 3) from output to input coordinates in [-1, 1]."""
-    n, c, h, w = images.shape
-    grid = F.affine_grid(theta, [n, c, size or h, size or w], align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
-
-
-def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Returns changed copies of images.
+def image_transform(how: TrainingSpec, size: int) -> Callable[[PIL.Image.Image], PIL.Image.Image]:
+    """Returns timm's training transforms up to the tensor: random resized crop, flip, RandAugment.
 
     Args:
-        images: (n, channels, size, size), float in [0, 1].
-        how: The strengths.
-        generator: The only source of randomness.
+        how: The training.
+        size: Side of the image, pixels.
     """
-    n, size = len(images), images.shape[-1]
-    angle = _uniform(n, -how.rotation, how.rotation, generator).deg2rad()
-    zoom = 1 / (1 + _uniform(n, -how.scale, how.scale, generator))
-    shift = _uniform(2 * n, -how.shift - 0.5, how.shift + 0.5, generator).round().clamp(-how.shift, how.shift)
-    mirror = 1 - 2 * (torch.rand(n, generator=generator) < how.flip).float()
-    theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0], theta[:, 0, 1] = zoom * angle.cos() * mirror, -zoom * angle.sin()
-    theta[:, 1, 0], theta[:, 1, 1] = zoom * angle.sin() * mirror, zoom * angle.cos()
-    theta[:, :, 2] = shift.view(n, 2) * 2 / size
-    images = warp(images, theta)
-    if how.jitter:
-        contrast, brightness = (_uniform(n, 1 - how.jitter, 1 + how.jitter, generator).view(n, 1, 1, 1) for _ in "cb")
-        mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        images = (((images - mean) * contrast + mean) * brightness).clamp(0, 1)
-    if how.erasing:
-        images = _erase(images, how.erasing, generator)
-    return images
+    geometry, colour, _ = create_transform(
+        size,
+        is_training=True,
+        scale=(how.crop, 1.0),
+        color_jitter=JITTER,
+        auto_augment=how.augmentation_set.rand_augment,
+        interpolation="bilinear",
+        mean=(MEAN,),
+        std=(STD,),
+        separate=True,
+    )
+    for step in colour.transforms:
+        if isinstance(step, RandAugment):
+            _posterise_to_one_bit(step)
+    return lambda image: colour(geometry(image))
 
 
-def _erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Fills a rectangle of 15 to 50 % of each side with uniform noise in a share of the images."""
-    n, _, size, _ = images.shape
-    mask = (torch.rand(n, generator=generator) < probability).view(n, 1, 1)
-    pixels = torch.arange(size)
-    for axis in (1, 2):
-        length = _uniform(n, 0.15 * size, 0.5 * size, generator)
-        start = torch.rand(n, generator=generator) * (size - length)
-        inside = (pixels >= start[:, None]) & (pixels < (start + length)[:, None])  # (n, size)
-        mask = mask & inside.unsqueeze(3 - axis)
-    noise = torch.rand(images.shape, generator=generator)
-    return torch.where(mask.unsqueeze(1), noise, images)
+def _posterise_to_one_bit(augment: RandAugment) -> None:
+    """Keeps at least one bit: timm asks for none at the highest magnitude, which Pillow refuses."""
+    for operation in augment.ops:
+        if operation.name.startswith("Posterize"):
+            bits = operation.level_fn
+            operation.level_fn = lambda level, hparams, bits=bits: (max(1, bits(level, hparams)[0]),)
+
+
+def training_batches(
+    split: Split, how: TrainingSpec, input_size: int, num_classes: int, seed: int, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields the augmented batches of one epoch; the same for the same seed and epoch.
+
+    Args:
+        split: The training images.
+        how: The training.
+        input_size: Side of the model's input, pixels.
+        num_classes: Of the data set.
+        seed: Seed of the run.
+        epoch: Its number.
+
+    Yields:
+        Inputs (n, channels, size, size), and labels (n,) or, with mixup, smoothed class probabilities (n, classes).
+    """
+    seed_everything(seed + epoch)
+    chosen = how.augmentation_set
+    transform = image_transform(how, split.images.shape[-1])
+    erase = RandomErasing(chosen.erasing, mode="pixel", device="cpu")
+    mix = _mixup(how, num_classes)
+    order = torch.randperm(len(split))[: how.images]
+    for images, labels in split.batches(how.batch_size, order):
+        changed = np.stack([np.asarray(transform(PIL.Image.fromarray(image[0].numpy()))) for image in images])
+        inputs = erase(to_input(torch.from_numpy(changed)[:, None], input_size))
+        yield mix(inputs, labels) if mix is not None and len(labels) % 2 == 0 else (inputs, labels)
+
+
+def _mixup(how: TrainingSpec, num_classes: int) -> Any:
+    """Returns timm's mixup and cutmix, or None where the set has neither."""
+    chosen = how.augmentation_set
+    if not (chosen.mixup or chosen.cutmix):
+        return None
+    return Mixup(
+        mixup_alpha=chosen.mixup,
+        cutmix_alpha=chosen.cutmix,
+        prob=chosen.mix_probability,
+        label_smoothing=how.label_smoothing,
+        num_classes=num_classes,
+    )

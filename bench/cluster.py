@@ -48,19 +48,23 @@ def execute(trial: Trial, results: Path, resources: Resources, share: bool) -> t
     Returns:
         The trial's status and, if it failed, the error. The traceback is in `<trial id>.log` beside the rows.
     """
+    from bench.checkpoint import Checkpoint
     from bench.trial import Rows, run_trial
 
     store = Store(results, trial.profile, trial.sweep)
     rows = Rows(trial, resources.device)
     error = None
     try:
-        run_trial(trial, rows, resources.device, resources.memory_budget, share)
+        folder = store.folder / trial.id
+        run_trial(trial, rows, resources.device, resources.memory_budget, share, folder)
     except Exception as raised:  # noqa: BLE001  whatever a third-party pruner raises
         error = f"{type(raised).__name__}: {raised}"
         rows.add(status="failed", error=error)
         store.log(trial.id).parent.mkdir(parents=True, exist_ok=True)
         store.log(trial.id).write_text(traceback.format_exc())
     store.write(trial.id, rows.rows, rows.layer_rows)
+    if error is None:
+        Checkpoint(folder / "checkpoint").remove()
     return ("failed", error) if error else (store.status(trial.id) or "done", None)
 
 

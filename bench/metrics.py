@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+import cap
 from bench.data import Split, to_input
 
 
@@ -24,12 +25,18 @@ class Accuracy:
         top5: Percent of the images whose label is among the five highest.
         loss: Mean cross-entropy, nats.
         n_images: How many images were evaluated.
+        classes: (n_images,), int64, on the CPU: the class with the highest logit.
     """
 
     top1: float
     top5: float
     loss: float
     n_images: int
+    classes: Tensor = field(compare=False, repr=False)
+
+    def agreement(self, other: Accuracy) -> float:
+        """Returns the percentage of the images to which both give the same class."""
+        return 100 * float((self.classes == other.classes).double().mean())
 
 
 @torch.inference_mode()
@@ -46,17 +53,32 @@ def evaluate(model: nn.Module, split: Split, input_size: int, batch_size: int = 
     device = next(model.parameters()).device
     top1 = top5 = 0
     loss = 0.0
+    classes = []
     for images, labels in split.batches(batch_size):
         labels = labels.to(device)
         logits = model(to_input(images.to(device), input_size)).float()
-        ranked = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+        highest = logits.topk(min(5, logits.shape[1])).indices
+        ranked = highest == labels[:, None]
+        classes.append(highest[:, 0].cpu())
         top1 += int(ranked[:, 0].sum())
         top5 += int(ranked.any(dim=1).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
     n = len(split)
     if not math.isfinite(loss):
         raise ValueError("the model's outputs are not finite, so it has no accuracy")
-    return Accuracy(100 * top1 / n, 100 * top5 / n, loss / n, n)
+    return Accuracy(100 * top1 / n, 100 * top5 / n, loss / n, n, torch.cat(classes))
+
+
+@torch.inference_mode()
+def mean_loss(model: nn.Module, calibration: cap.Calibration, batch_size: int = 250) -> float:
+    """Returns the mean loss over the calibration images, model in eval mode."""
+    model.eval()
+    device = next(model.parameters()).device
+    parts = (calibration.images.split(batch_size), calibration.labels.split(batch_size))
+    total = 0.0
+    for images, labels in zip(*parts, strict=True):
+        total += float(calibration.loss(model(images.to(device)), labels.to(device))) * len(labels)
+    return total / len(calibration)
 
 
 @dataclass(frozen=True)

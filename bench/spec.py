@@ -9,41 +9,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+import cap
 from bench import assets
+from bench.base import Spec
 from bench.errors import UserError
-
-
-class Spec(BaseModel):
-    """Base of all specifications: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Augmentation(Spec):
-    """Strengths of the random changes made to each training image.
-
-    Attributes:
-        shift: Largest translation, pixels in each direction (whole pixels where nothing is rotated or scaled).
-        rotation: Largest rotation, degrees.
-        scale: Largest relative change of size.
-        flip: Probability of a horizontal flip.
-        jitter: Largest relative change of brightness and of contrast.
-        erasing: Probability that a random rectangle is filled with noise.
-    """
-
-    shift: int = 0
-    rotation: float = 0.0
-    scale: float = 0.0
-    flip: float = 0.0
-    jitter: float = 0.0
-    erasing: float = 0.0
-
-
-# The release's light1 (RandAugment of magnitude 0, colour jitter 0.3, no mixup, no erasing) for 28-pixel images: its
-# random resized crop of 8 to 100 % of the area would leave a few pixels, so a shift by up to two pixels stands for it.
-LIGHT1 = Augmentation(shift=2, flip=0.5, jitter=0.3)
+from bench.recipes import ACDCSpec, FinetuneSpec, GradualSpec, Regime, TrainingSpec
 
 
 class CalibrationSpec(Spec):
@@ -60,57 +32,36 @@ class CalibrationSpec(Spec):
     gradient: Literal["sample", "batch"] = "sample"
 
 
-class FinetuneSpec(Spec):
-    """Fine-tuning after one-shot pruning; the optimiser's fields are those of `cap.FinetuneRecipe`.
-
-    Attributes:
-        images: Training images in an epoch, drawn anew for each.
-        batch_size: Images in a step.
-    """
-
-    epochs: int = Field(ge=1)
-    images: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    lr_end: float = Field(gt=0)
-    weight_decay: float = 0.03
-    label_smoothing: float = 0.1
-    grad_clip: float = 1.0
-    augmentation: Augmentation = LIGHT1
-
-
 class Trial(Spec):
-    """One pruner on one model with one seed: fitted once, pruned at every pattern.
+    """One pruner on one model with one seed: fitted once, pruned at every pattern; or trained while it is pruned.
 
     Attributes:
         pruner_options: The pruner's options; those not given take the pruner's defaults, which count in the id.
         patterns: What `cap.parse_pattern` reads: `0.75`, `2:4`.
-        finetune_at: The patterns after which the model is also fine-tuned.
+        finetune_at: The patterns after which the model is also fine-tuned, as `finetune` says.
+        training: Pruning during training, in place of one-shot pruning; the patterns are those that are measured.
     """
 
     sweep: str
     profile: str
     model: str
     pruner: str
-    pruner_options: dict[str, Any] = {}
+    pruner_options: dict[str, Any] = Field(default_factory=dict)
     patterns: tuple[str, ...] = Field(min_length=1)
     finetune_at: tuple[str, ...] = ()
     finetune: FinetuneSpec | None = None
+    training: Regime | None = None
     calibration: CalibrationSpec = CalibrationSpec()
     seed: int = Field(0, ge=0)
 
     @field_validator("patterns", "finetune_at")
     @classmethod
     def _readable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        import cap
-
         return tuple(str(cap.parse_pattern(pattern)) for pattern in patterns)
 
     @model_validator(mode="before")
     @classmethod
     def _with_default_options(cls, values: dict[str, Any]) -> dict[str, Any]:
-        import cap
-
         if "pruner" not in values:
             raise ValueError(f"a trial needs a pruner: choose from {', '.join(cap.available())}")
         options = values.get("pruner_options", {})
@@ -123,12 +74,31 @@ class Trial(Spec):
             raise ValueError("finetune_at is given, but finetune is not")
         if stray := set(self.finetune_at) - set(self.patterns):
             raise ValueError(f"finetune_at has {', '.join(sorted(stray))}, which patterns lacks")
+        if self.training is not None:
+            self._check_training(self.training)
         wanted = self.pruner_options.get("num_gradients") or 0
         if self.calibration.gradient == "sample" and wanted > self.calibration.images:
             raise ValueError(
                 f"{wanted} per-sample gradients need as many calibration images, not {self.calibration.images}"
             )
         return self
+
+    def _check_training(self, how: GradualSpec | ACDCSpec) -> None:
+        if self.finetune_at:
+            raise ValueError("finetune_at belongs to one-shot pruning, but training is given")
+        reached = [str(cap.Unstructured(sparsity, how.scope)) for sparsity in how.measured().values()]
+        if stray := [pattern for pattern in self.patterns if pattern not in reached]:
+            raise ValueError(f"{stray[0]} is not reached in training: choose from {', '.join(reached)}")
+
+    @property
+    def regime(self) -> str:
+        """`one_shot`, or how the model is pruned during training."""
+        return self.training.regime if self.training is not None else "one_shot"
+
+    @property
+    def recipe(self) -> TrainingSpec | None:
+        """All training of the trial."""
+        return self.training or self.finetune
 
     @property
     def label(self) -> str:

@@ -9,20 +9,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
+from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 import cap
 from bench import provenance
-from bench.augment import augment
-from bench.data import DATASET, Split, load_split, to_input
+from bench.augment import training_batches
+from bench.checkpoint import Checkpoint, save_pruned
+from bench.data import CLASSES, DATASET, load_split, to_input
 from bench.memory import start_peak
-from bench.metrics import Accuracy, Cost, count_macs, evaluate
-from bench.spec import CalibrationSpec, FinetuneSpec, Trial
+from bench.metrics import Accuracy, Cost, count_macs, evaluate, mean_loss
+from bench.recipes import ACDCSpec, GradualSpec, TrainingSpec
+from bench.spec import CalibrationSpec, Trial
 from bench.zoo import ModelSpec, get_model
+from cap.schedules import cosine, linear, sawtooth
 
+RATES = {"linear": linear, "cosine": cosine, "sawtooth": sawtooth}
 GATE = 0.1  # percentage points; ten of 10,000 images may change sides between processors
 
 
@@ -47,31 +53,6 @@ def load_dense(profile: str, name: str, device: str = "cpu") -> tuple[nn.Module,
             "the data, the weights or the libraries are not those it was trained with"
         )
     return model, accuracy
-
-
-def finetune_batches(
-    split: Split, how: FinetuneSpec, input_size: int, seed: int, epoch: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields the augmented batches of one epoch; the same for the same seed and epoch."""
-    generator = torch.Generator().manual_seed(seed + epoch)
-    order = torch.randperm(len(split), generator=generator)[: how.images]
-    for images, labels in split.batches(how.batch_size, order):
-        yield to_input(augment(images.float() / 255, how.augmentation, generator), input_size), labels
-
-
-def finetune(model: nn.Module, masks: dict[str, Tensor], spec: ModelSpec, how: FinetuneSpec, seed: int) -> None:
-    """Fine-tunes a pruned model in place."""
-    train_set = load_split("train")
-    recipe = cap.FinetuneRecipe(**how.model_dump(exclude={"images", "batch_size", "augmentation"}))
-    steps = -(-min(how.images, len(train_set)) // how.batch_size)
-    torch.manual_seed(seed)
-    device = next(model.parameters()).device
-
-    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for inputs, labels in finetune_batches(train_set, how, spec.input_size, seed, epoch):
-            yield inputs.to(device), labels.to(device)
-
-    cap.finetune(model, masks, batches, steps, recipe)
 
 
 @dataclass
@@ -143,6 +124,8 @@ class Rows:
             "dataset": DATASET,
             "pruner": trial.pruner,
             "pruner_options": json.dumps(trial.pruner_options, sort_keys=True),
+            "regime": trial.regime,
+            "recipe": trial.recipe.model_dump_json() if trial.recipe is not None else None,
             "seed": trial.seed,
             "calibration_images": trial.calibration.images,
             "gradient": trial.calibration.gradient,
@@ -159,6 +142,15 @@ class Rows:
     def add(self, **values: Any) -> None:
         """Adds a row without measurements of a model, such as a skipped pattern or a failure."""
         self.rows.append({**self.common, **values})
+
+    def plain(self) -> list[dict[str, Any]]:
+        """Returns what the rows hold beside what they have in common."""
+        common = self.common
+        return [{k: v for k, v in row.items() if k not in common or v != common[k]} for row in self.rows]
+
+    def restore(self, rows: list[dict[str, Any]], layer_rows: list[dict[str, Any]]) -> None:
+        """Takes up the rows of a run that was cut off, in place of any that are there."""
+        self.rows, self.layer_rows = [{**self.common, **row} for row in rows], list(layer_rows)
 
     def measure(
         self, model: nn.Module, accuracy: Accuracy, dense: Accuracy, layers: list[str], cost: Cost, **values: Any
@@ -177,6 +169,7 @@ class Rows:
             top5=accuracy.top5,
             loss=accuracy.loss,
             n_images=accuracy.n_images,
+            agreement=accuracy.agreement(dense),
             top1_dense=dense.top1,
             top1_drop=drop,
             top1_rel_drop=100 * drop / dense.top1,
@@ -209,9 +202,14 @@ def seconds_since(start: float, device: str) -> float:
 
 
 def run_trial(
-    trial: Trial, rows: Rows, device: str = "cpu", memory_budget: int | None = None, share: bool = False
+    trial: Trial,
+    rows: Rows,
+    device: str = "cpu",
+    memory_budget: int | None = None,
+    share: bool = False,
+    folder: Path | None = None,
 ) -> None:
-    """Runs a trial: dense gate, calibration, fit, then for each pattern prune, evaluate, fine-tune, evaluate.
+    """Runs a trial: dense gate, calibration, then pruning at once or during training.
 
     Args:
         trial: What to run.
@@ -219,6 +217,7 @@ def run_trial(
         device: The torch device.
         memory_budget: Bytes that the fit may take; by default what the device has free less a margin.
         share: Keep what is computed on the calibration images for the next trial of the group.
+        folder: Where training keeps its checkpoints; by default it keeps none.
 
     Raises:
         GateError: If the dense model does not reach its recorded accuracy.
@@ -226,11 +225,8 @@ def run_trial(
     """
     spec = get_model(trial.profile, trial.model)
     model, dense = load_dense(trial.profile, trial.model, device)
-    test_set = load_split("test")
     layers = cap.select_layers(model, spec.prunable)
-    cost = count_macs(model, layers, to_input(test_set.images[:1], spec.input_size).to(device))
-    rows.measure(model, dense, dense, list(layers), cost, phase="dense", sparsity_target=0.0)
-
+    cost = count_macs(model, layers, to_input(load_split("test").images[:1], spec.input_size).to(device))
     shared = load_calibration(
         spec.input_size,
         trial.calibration,
@@ -238,49 +234,198 @@ def run_trial(
         trial.derived_seed("calibration order"),
         trial.group,
     )
-    calibration = shared.calibration
-    calibration.share = share
-    torch.manual_seed(trial.derived_seed("pruner"))
-    pruner = cap.create(trial.pruner, **trial.pruner_options)
-    peak = start_peak(torch.device(device))
-    start, saved, computed = time.perf_counter(), calibration.seconds_saved, calibration.computed
-    pruner.fit(copy.deepcopy(model), layers, calibration, memory_budget)  # whatever it does to its model, ours is dense
-    saved = calibration.seconds_saved - saved
-    peak_bytes = peak()
-    if calibration.computed > computed:
-        shared.peak = peak_bytes
-    elif saved and peak_bytes is not None and shared.peak is not None:
-        peak_bytes = max(peak_bytes, shared.peak)
-    fitted = {
-        "fit_seconds": seconds_since(start, device) + saved,  # as if it had shared nothing
-        "shared_seconds": saved,
-        "peak_memory_bytes": peak_bytes,
-        "num_gradients": _num_gradients(trial, len(calibration)),
-    }
+    shared.calibration.share = share
+    run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder)
+    rows.measure(model, dense, dense, list(layers), cost, phase="dense", sparsity_target=0.0)
+    if trial.training is None:
+        prune_at_once(run)
+    else:
+        prune_in_training(run, trial.training)
 
+
+@dataclass
+class Run:
+    """What the steps of a trial work on.
+
+    Attributes:
+        model: The dense model, left as it is.
+        dense: Its accuracy.
+        cost: Its multiply-adds.
+    """
+
+    trial: Trial
+    rows: Rows
+    spec: ModelSpec
+    model: nn.Module
+    dense: Accuracy
+    cost: Cost
+    shared: SharedCalibration
+    device: str
+    memory_budget: int | None
+    folder: Path | None
+
+    def fit(self, model: nn.Module) -> tuple[cap.Pruner, dict[str, Any]]:
+        """Fits the trial's pruner to a model, which is left as it is.
+
+        Returns:
+            The pruner, and what the fit took.
+        """
+        trial, shared = self.trial, self.shared
+        torch.manual_seed(trial.derived_seed("pruner"))
+        pruner = cap.create(trial.pruner, **trial.pruner_options)
+        layers = cap.select_layers(model, self.spec.prunable)
+        calibration = shared.calibration
+        peak = start_peak(torch.device(self.device))
+        start, saved, computed = time.perf_counter(), calibration.seconds_saved, calibration.computed
+        pruner.fit(copy.deepcopy(model), layers, calibration, self.memory_budget)  # whatever it does to its model
+        saved = calibration.seconds_saved - saved
+        peak_bytes = peak()
+        if calibration.computed > computed:
+            shared.peak = peak_bytes
+        elif saved and peak_bytes is not None and shared.peak is not None:
+            peak_bytes = max(peak_bytes, shared.peak)
+        return pruner, {
+            "fit_seconds": seconds_since(start, self.device) + saved,  # as if it had shared nothing
+            "shared_seconds": saved,
+            "peak_memory_bytes": peak_bytes,
+            "num_gradients": _num_gradients(trial, len(calibration)),
+        }
+
+    def measure(self, model: nn.Module, pattern: cap.Pattern, **about: Any) -> None:
+        """Evaluates a pruned model and adds its row."""
+        accuracy = evaluate(model, load_split("test"), self.spec.input_size)
+        layers = list(cap.select_layers(model, self.spec.prunable))
+        violations = cap.count_violations({name: model.get_parameter(name) for name in layers}, pattern)
+        about |= {"pattern": str(pattern), "sparsity_target": pattern.sparsity, "violations": violations}
+        self.rows.measure(model, accuracy, self.dense, layers, self.cost, **about)
+
+
+def prune_at_once(run: Run) -> None:
+    """Fits once, then for each pattern prunes, evaluates, and where asked for fine-tunes and evaluates again."""
+    trial = run.trial
+    pruner, fitted = run.fit(run.model)
+    dense_loss = mean_loss(run.model, run.shared.calibration)
     for text in trial.patterns:
         pattern = cap.parse_pattern(text)
-        about = {**fitted, "pattern": text, "sparsity_target": pattern.sparsity}
         if reason := pruner.supports(pattern):
-            rows.add(**about, phase="one_shot", status="skipped", error=reason)
+            refused = {"pattern": text, "sparsity_target": pattern.sparsity, "status": "skipped", "error": reason}
+            run.rows.add(**fitted, **refused, phase="one_shot")
             continue
+        about = {**fitted}
         start = time.perf_counter()
         pruned = pruner.prune(pattern)
-        about["prune_seconds"] = seconds_since(start, device)
-        candidate = copy.deepcopy(model)
+        about["prune_seconds"] = seconds_since(start, run.device)
+        candidate = copy.deepcopy(run.model)
         pruned.apply_to(candidate)
-        accuracy = evaluate(candidate, test_set, spec.input_size)
-        rows.measure(candidate, accuracy, dense, list(layers), cost, **about, phase="one_shot")
+        loss = {
+            "predicted_loss_increase": pruner.predicted_loss(pruned),
+            "observed_loss_increase": mean_loss(candidate, run.shared.calibration) - dense_loss,
+        }
+        run.measure(candidate, pattern, **about, **loss, phase="one_shot")
         if text in trial.finetune_at and trial.finetune is not None:
             start = time.perf_counter()
-            finetune(candidate, pruned.masks, spec, trial.finetune, trial.derived_seed("fine-tune"))
-            about |= {
-                "finetune_seconds": seconds_since(start, device),
-                "finetune_epochs": trial.finetune.epochs,
-                "finetune_images": trial.finetune.epochs * min(trial.finetune.images, len(load_split("train"))),
-            }
-            accuracy = evaluate(candidate, test_set, spec.input_size)
-            rows.measure(candidate, accuracy, dense, list(layers), cost, **about, phase="finetuned")
+            candidate, training = start_training(run, candidate, trial.finetune)
+            training.hold(pruned.masks)
+            for epoch in range(trial.finetune.epochs):
+                training.run_epoch(epoch)
+            about["finetune_seconds"] = seconds_since(start, run.device)
+            run.measure(candidate, pattern, **about, **trained(trial.finetune, trial.finetune.epochs))
+
+
+def trained(how: TrainingSpec, epochs: int) -> dict[str, Any]:
+    """Returns the columns that say how long a model was trained."""
+    images = epochs * min(how.images, len(load_split("train")))
+    return {"phase": "finetuned", "epoch": epochs, "finetune_epochs": epochs, "finetune_images": images}
+
+
+def start_training(run: Run, model: nn.Module, how: TrainingSpec) -> tuple[nn.Module, cap.Training]:
+    """Sets up the training of a model.
+
+    Returns:
+        A copy of the model, with stochastic depth where the augmentation set has some, and its training.
+    """
+    train_set, chosen = load_split("train"), how.augmentation_set
+    learner = run.spec.build(drop_path_rate=chosen.drop_path).to(run.device)
+    learner.load_state_dict(model.state_dict())
+    optimizer = create_optimizer_v2(learner, opt=how.optimizer, lr=how.lr, weight_decay=chosen.weight_decay)
+    seed = run.trial.derived_seed("fine-tune")
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for inputs, labels in training_batches(train_set, how, run.spec.input_size, len(CLASSES), seed, epoch):
+            yield inputs.to(run.device), labels.to(run.device)
+
+    steps = how.tooth() * -(-min(how.images, len(train_set)) // how.batch_size)
+    teacher = cap.Distillation(run.model, how.distillation, how.temperature) if how.distillation else None
+    return learner, cap.Training(
+        learner,
+        optimizer,
+        batches,
+        lambda step: RATES[how.schedule](step, steps, how.lr, how.lr_end),
+        how.label_smoothing,
+        chosen.grad_clip,
+        teacher,
+    )
+
+
+def prune_in_training(run: Run, how: GradualSpec | ACDCSpec) -> None:
+    """Trains, and at the beginning of some epochs prunes with a fresh fit; goes on from the last checkpoint.
+
+    The state is saved after every epoch. Beside the row, each measured state is kept as `<pattern>.safetensors`.
+
+    Raises:
+        ValueError: If the pruner does not support the pattern.
+        RuntimeError: If a weight comes back that an earlier step of gradual pruning had removed.
+    """
+    run.shared.calibration.share = False  # no two models are the same
+    model, training = start_training(run, run.model, how)
+    checkpoint = Checkpoint(run.folder / "checkpoint") if run.folder is not None else None
+    first, about = 0, {"fit_seconds": 0.0, "prune_seconds": 0.0, "finetune_seconds": 0.0}
+    if checkpoint is not None and (found := checkpoint.load(model)):
+        state, masks = found
+        training.load_state_dict({**state["training"], "masks": masks})
+        first, about = state["epoch"], state["about"]
+        run.rows.restore(state["rows"], state["layer_rows"])
+    events, measured = how.events(), how.measured()
+    for epoch in range(first, how.epochs):
+        if epoch in events:
+            sparsity = events[epoch]
+            if sparsity is None:
+                training.hold(None)
+            else:
+                _prune_step(run, model, training, cap.Unstructured(sparsity, how.scope), about)
+        start = time.perf_counter()
+        training.run_epoch(epoch)
+        about["finetune_seconds"] += seconds_since(start, run.device)
+        done = epoch + 1
+        masks = training.masks.state_dict() if training.masks is not None else None
+        if done in measured:
+            pattern = cap.Unstructured(measured[done], how.scope)
+            if str(pattern) in run.trial.patterns:
+                run.measure(model, pattern, **about, **trained(how, done))
+                if run.folder is not None:
+                    save_pruned(run.folder / f"{pattern}.safetensors", model, masks or {})
+        if checkpoint is not None:
+            state = {key: value for key, value in training.state_dict().items() if key != "masks"}
+            kept = {"rows": run.rows.plain(), "layer_rows": run.rows.layer_rows}
+            checkpoint.save(model, {"training": state, "epoch": done, "about": about, **kept}, masks)
+
+
+def _prune_step(
+    run: Run, model: nn.Module, training: cap.Training, pattern: cap.Unstructured, about: dict[str, Any]
+) -> None:
+    """Prunes a model in training with a pruner fitted to its present weights, and adds up what it took."""
+    pruner, fitted = run.fit(model)
+    start = time.perf_counter()
+    pruned = pruner.prune(pattern)
+    for name, mask in training.masks.state_dict().items() if training.masks is not None else ():
+        if back := int((pruned.masks[name] & ~mask).sum()):
+            raise RuntimeError(f"{back} weights of {name} that are zero already came back at {pattern}: a pruner in "
+                               "gradual training must remove those first")  # fmt: skip
+    about["fit_seconds"] += fitted.pop("fit_seconds")
+    about["prune_seconds"] += seconds_since(start, run.device)
+    about |= fitted
+    pruned.apply_to(model)
+    training.hold(pruned.masks)
 
 
 def _num_gradients(trial: Trial, images: int) -> int | None:

@@ -3,13 +3,14 @@
 from cap import pruners as pruners
 from cap.calibration import Calibration
 from cap.elimination import Elimination, compensate, eliminate
-from cap.finetune import FinetuneRecipe, finetune
+from cap.finetune import Distillation, FinetuneRecipe, Training, finetune
 from cap.fisher import BlockFisher
 from cap.layers import select_layers
 from cap.masks import Masks
 from cap.memory import Plan, default_budget
 from cap.patterns import NM, Blocks, Pattern, Unstructured, parse_pattern
 from cap.pruner import PrunedWeights, Pruner, available, create, default_options, register
+from cap.schedules import Ramp
 from cap.selection import count_violations
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "BlockFisher",
     "Blocks",
     "Calibration",
+    "Distillation",
     "Elimination",
     "FinetuneRecipe",
     "Masks",
@@ -24,6 +26,8 @@ __all__ = [
     "Plan",
     "PrunedWeights",
     "Pruner",
+    "Ramp",
+    "Training",
     "Unstructured",
     "available",
     "compensate",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 
 class Masks:
@@ -32,10 +33,10 @@ class Masks:
         for weight, mask in self._pairs.values():
             weight.mul_(mask)
 
-    def attach(self, optimizer: torch.optim.Optimizer) -> None:
-        """Re-applies the masks now and after every step of the optimiser."""
+    def attach(self, optimizer: torch.optim.Optimizer) -> RemovableHandle:
+        """Re-applies the masks now and after every step of the optimiser; `remove()` of what it returns ends that."""
         self.apply()
-        optimizer.register_step_post_hook(lambda *_: self.apply())
+        return optimizer.register_step_post_hook(lambda *_: self.apply())
 
     def check(self) -> None:
         """Makes sure that the masks hold.

@@ -28,10 +28,10 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from bench.assets import ASSETS, write_checksums
-from bench.augment import augment, warp
+from bench.base import Spec
 from bench.data import MEAN, STD, Split, load_split, to_input
+from bench.embedded.augment import Augmentation, augment, warp
 from bench.metrics import evaluate
-from bench.spec import Augmentation, Spec
 from bench.zoo import EMBEDDED, ModelSpec
 
 STRONG = Augmentation(shift=2, rotation=10, scale=0.1, flip=0.5, jitter=0.2, erasing=0.25)

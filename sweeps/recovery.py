@@ -1,0 +1,25 @@
+"""The recovery ablation: a sawtooth rate against one cosine, light1 against deit augmentation, in gradual pruning."""
+
+from bench.settings import GRADUAL, pruner_options
+from bench.spec import Sweep, grid
+
+SWEEP = Sweep(
+    name="recovery",
+    title="Sawtooth against cosine rate, light1 against deit augmentation",
+    profiles={
+        "embedded": grid(
+            sweep="recovery",
+            profile="embedded",
+            model="vit",
+            seed=[0, 1, 2],
+            pruner="cap",
+            pruner_options=pruner_options("embedded", "cap"),
+            patterns=("0.5", "0.6", "0.75", "0.8", "0.9"),
+            training=[
+                GRADUAL["embedded"].model_copy(update={"schedule": schedule, "augmentation": augmentation})
+                for schedule in ("sawtooth", "cosine")
+                for augmentation in ("light1", "deit")
+            ],
+        )
+    },
+)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -16,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.tables import PHASES, finished, series, summarise
-from bench.variants import NM, Settings, base_of, numeric, pattern_in_words, scans, value_text
+from bench.tables import PHASES, finished, representative, series, summarise
+from bench.variants import NM, Settings, bases_of, method_order, numeric, pattern_in_words, scans, value_text
 
 Style = tuple[str, str]
 STYLES: dict[str, Style] = {  # of methods: colour and marker
@@ -34,11 +35,14 @@ STYLES: dict[str, Style] = {  # of methods: colour and marker
     "SparseGPT": ("#2ca02c", "h"),
     "OBC": ("#e377c2", "X"),
 }
-OTHERS = [(color, marker) for marker in "*pd" for color in ("#003f5c", "#58a618", "#ffb000", "#7a5195", "#00a6a6")]
+OTHERS = list(zip(("#003f5c", "#58a618", "#ffb000", "#7a5195", "#00a6a6", "#a05a2c"), "s^Dvp*", strict=True))
 DASHES = ("-", "--", ":", "-.")
-PER_ROW = 4  # panels
-LEGEND_COLUMNS = 8
-SHORT_AXIS = 10  # ratio of largest to smallest from which on an axis is logarithmic
+PANEL = (3.6, 3.3)  # width and height, inches
+WIDTH = 15  # inches that panels may take side by side
+LEGEND_COLUMNS, LEGEND_LINE = 8, 0.22  # inches
+DECADE = 10  # ratio of largest to smallest from which on an axis is logarithmic
+MANY_PATTERNS = 5
+RING: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 9, "markerfacecolor": "none"}
 
 
 def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
@@ -74,15 +78,17 @@ def _values(option: str, settings: Iterable[Settings]) -> list:
     return [values.get(option) for values in settings]
 
 
-def _styles(frame: pd.DataFrame) -> dict[str, Style]:
-    """Returns colour and marker of every series: a method's own, or where it has variants one for each of them."""
-    free, found = iter(OTHERS * len(frame)), {}
-    lines = frame.assign(series=series(frame)).drop_duplicates("series")
-    for _, line in lines.iterrows():
-        alone = (lines["method"] == line["method"]).sum() == 1
-        first = line["rank"] == lines.loc[lines["method"] == line["method"], "rank"].min()
-        known = line["method"] in STYLES and (alone or first)
-        found[line["series"]] = STYLES[line["method"]] if known else next(free)
+def _styles(frame: pd.DataFrame, names: pd.Series) -> dict[str, Style]:
+    """Returns colour and marker of every line: a method's own for its first one, others for the rest.
+
+    Args:
+        frame: Cells as `bench.tables.summarise`, or rows as `bench.tables.finished` returns them.
+        names: What the line of each is called.
+    """
+    free, taken, found = iter(OTHERS * len(frame)), set(), {}
+    for method, name in dict.fromkeys(zip(frame["method"], names, strict=True)):
+        found[name] = next(free) if method in taken or method not in STYLES else STYLES[method]
+        taken.add(method)
     return found
 
 
@@ -92,29 +98,40 @@ def _models(summary: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     return [(str(family), str(model), part) for (family, model), part in groups]
 
 
-def _panels(count: int, width: float = 3.6, height: float = 3.3) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, width: float = PANEL[0]) -> tuple[Figure, list[Axes]]:
     """Makes a figure of so many panels, in as many rows as it takes."""
-    rows = ceil(count / PER_ROW)
+    rows = ceil(count / max(1, int(WIDTH / width)))
     columns = ceil(count / rows)
-    figure, axes = plt.subplots(rows, columns, figsize=(width * columns + 0.4, height * rows + 0.7), squeeze=False)
+    size = (max(5, width * columns + 0.4), PANEL[1] * rows + 0.4)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat[count:]:
         axis.set_visible(False)
     return figure, list(axes.flat[:count])
 
 
+def _name_heights(axes: list[Axes], text: str) -> None:
+    """Labels the vertical axis of the first panel in each row."""
+    for axis in axes:
+        place = axis.get_subplotspec()
+        if place is not None and place.is_first_col():
+            axis.set_ylabel(text)
+
+
 def _finish(figure: Figure, axes: list[Axes], title: str, stem: Path, note: str = "") -> list[Path]:
-    """Puts heading and one legend for all panels around them, and writes the figure."""
+    """Puts a heading above and one legend for all panels below, with room for it, and writes the figure."""
     entries = {text: h for axis in axes for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
     width, height = figure.get_size_inches()
     longest = max(map(len, entries), default=1)
-    columns = max(1, min(LEGEND_COLUMNS, len(entries), int(width / (0.085 * longest + 0.5))))
-    lines = ceil(len(entries) / columns) + bool(note)
+    columns = max(1, min(LEGEND_COLUMNS, len(entries), int(width / (0.085 * longest + 0.6))))
+    below = LEGEND_LINE * (ceil(len(entries) / columns) + bool(note)) + 0.15
+    height += below
+    figure.set_size_inches(width, height)
     figure.suptitle(title)
     figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=columns, frameon=False,
-                  bbox_to_anchor=(0.5, 0.2 / height if note else 0))  # fmt: skip
+                  bbox_to_anchor=(0.5, LEGEND_LINE * bool(note) / height))  # fmt: skip
     if note:
-        figure.text(0.5, 0.05 / height, note, ha="center", fontsize=8)
-    figure.tight_layout(rect=(0, (0.22 * lines + 0.15) / height, 1, 1))
+        figure.text(0.5, 0.08 / height, note, ha="center", fontsize=8)
+    figure.tight_layout(rect=(0, below / height, 1, 1))
     return save(figure, stem)
 
 
@@ -133,18 +150,23 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]
     Returns:
         The files written: PNG and SVG.
     """
-    models, styles = _models(summary), _styles(summary)
+    names = series(summary)
+    models, styles = _models(summary), _styles(summary, names)
     phases = [phase for phase in PHASES if summary[f"{phase}_n"].notna().any()]
     timed = "finetuned" not in phases and summary["fit_seconds"].notna().any() and len(styles) > 1
     figure, axes = _panels(len(models) + timed)
     for axis, (family, model, part) in zip(axes, models, strict=False):
         _dense(axis, part)
-        for name, curve in part.groupby(series(part), sort=False):
+        for name, curve in part.groupby(names, sort=False):
             for phase in phases:
-                _curve(axis, curve, phase, styles[str(name)], f"{name} {PHASES[phase]}", phase != phases[0])
+                points, second = curve[curve[f"{phase}_n"].notna()], phase != phases[0]
+                text = f"{name} {PHASES[phase]}" if len(phases) > 1 else str(name)
+                if len(points):
+                    x, style = 100 * points["sparsity"], styles[str(name)]
+                    _line(axis, x, points, phase, style, text, "--" if second else "-", hollow=second)
         axis.set_title(_name(family, model))
         axis.set_xlabel("sparsity of the pruned layers, %")
-        axis.set_ylabel("top-1, %")
+    _name_heights(axes, "top-1, %" if len(phases) > 1 else f"{PHASES[phases[0]]} top-1, %")
     if timed:
         _fit_times(axes[-1], models, styles)
     return _finish(figure, axes, title, stem)
@@ -157,21 +179,20 @@ def _dense(axis: Axes, part: pd.DataFrame) -> None:
     axis.grid(alpha=0.3)
 
 
-def _curve(axis: Axes, curve: pd.DataFrame, phase: str, style: Style, name: str, second: bool) -> None:
-    """Draws the points of a phase; those of a second one in the panel are hollow and joined by dashes."""
-    points = curve[curve[f"{phase}_n"].notna()]
-    if points.empty:
-        return
+def _line(
+    axis: Axes, x: pd.Series, points: pd.DataFrame, phase: str, style: Style, name: str, dash: str, hollow: bool = False
+) -> None:
+    """Draws the means of a phase, with their standard deviations, joined by a line."""
     color, marker = style
     axis.errorbar(
-        100 * points["sparsity"],
+        x,
         points[f"{phase}_mean"],
         yerr=points[f"{phase}_std"].fillna(0),
         color=color,
         marker=marker,
         markersize=4,
-        markerfacecolor="white" if second else color,
-        linestyle="--" if second else "-",
+        markerfacecolor="white" if hollow else color,
+        linestyle=dash,
         linewidth=1.3,
         capsize=2,
         label=name,
@@ -188,7 +209,7 @@ def _fit_times(axis: Axes, models: list[tuple[str, str, pd.DataFrame]], styles: 
             if name in times and times[name] == times[name]:
                 axis.bar(place + (number - (len(styles) - 1) / 2) * width, times[name], width, color=color)
                 shown.append(times[name])
-    if max(shown) > SHORT_AXIS * min(shown):
+    if max(shown) > DECADE * min(shown):
         axis.set_yscale("log")
     axis.set_xticks(range(len(models)), [model for _, model, _ in models])
     axis.set_title("time of the fit")
@@ -207,26 +228,48 @@ def pattern_bars(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     Returns:
         The files written: PNG and SVG.
     """
-    models, styles = _models(summary), _styles(summary)
+    names = series(summary)
+    models, styles = _models(summary), _styles(summary, names)
     patterns = list(dict.fromkeys(summary.sort_values(["sparsity", "pattern"])["pattern"]))
     width = 0.84 / len(styles)
-    figure, axes = _panels(len(models), width=max(3.6, 0.28 * len(styles) * len(patterns)))
+    tuned = summary["finetuned_n"].notna().any()
+    figure, axes = _panels(len(models), width=max(PANEL[0], 0.28 * len(styles) * len(patterns)))
     for axis, (family, model, part) in zip(axes, models, strict=True):
         _dense(axis, part)
         for number, (name, (color, _)) in enumerate(styles.items()):
-            bars = part[series(part) == name]
+            bars = part[names.loc[part.index] == name]
             places = [patterns.index(p) + (number - (len(styles) - 1) / 2) * width for p in bars["pattern"]]
-            drawn = axis.bar(places, bars["one_shot_mean"], 0.92 * width, yerr=bars["one_shot_std"].fillna(0),
-                             color=color, error_kw={"linewidth": 0.8}, label=f"{name} one-shot")  # fmt: skip
-            axis.bar_label(drawn, fmt=lambda value: f"{value:.1f}" if value == value else "", label_type="center",
-                           rotation=90, fontsize=7, color="white")  # fmt: skip
-            if bars["finetuned_n"].notna().any():
-                axis.errorbar(places, bars["finetuned_mean"], yerr=bars["finetuned_std"].fillna(0), fmt="D",
-                              color="black", markerfacecolor="white", markersize=4, linewidth=0.8,
-                              label="fine-tuned")  # fmt: skip
+            drawn = axis.bar(
+                places,
+                bars["one_shot_mean"],
+                0.92 * width,
+                yerr=bars["one_shot_std"].fillna(0),
+                color=color,
+                error_kw={"linewidth": 0.8},
+                label=f"{name} one-shot" if tuned else name,
+            )
+            axis.bar_label(
+                drawn,
+                fmt=lambda value: f"{value:.1f}" if value == value else "",
+                label_type="center",
+                rotation=90,
+                fontsize=7,
+                color="white",
+            )
+            axis.errorbar(
+                places,
+                bars["finetuned_mean"],
+                yerr=bars["finetuned_std"].fillna(0),
+                fmt="D",
+                color="black",
+                markerfacecolor="white",
+                markersize=4,
+                linewidth=0.8,
+                label="fine-tuned" if tuned and number == len(styles) - 1 else None,
+            )
         axis.set_xticks(range(len(patterns)), patterns)
         axis.set_title(_name(family, model))
-        axis.set_ylabel("top-1, %")
+    _name_heights(axes, "top-1, %" if tuned else "one-shot top-1, %")
     return _finish(figure, axes, title, stem)
 
 
@@ -241,36 +284,35 @@ def option_panels(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     Returns:
         The files written: PNG and SVG.
     """
-    found = scans(summary)
+    found, bases, models = scans(summary), bases_of(summary), _models(summary)
     options = list(dict.fromkeys(option for _, option in found))
-    models = _models(summary)
     phase = next(phase for phase in PHASES if summary[f"{phase}_n"].notna().any())
-    patterns = list(dict.fromkeys(summary["pattern"]))
+    if summary["pattern"].nunique() >= MANY_PATTERNS:
+        summary = summary[summary["sparsity"].isin(representative(summary["sparsity"]))]
+    dashes = dict(zip(summary["pattern"].unique(), DASHES * len(summary), strict=False))
     figure, axes = _panels(len(models) * len(options))
-    panels = [(model, option) for model in models for option in options]
-    for axis, ((family, model, part), option) in zip(axes, panels, strict=True):
+    for number, axis in enumerate(axes):
+        family, model, part = models[number // len(options)]
+        option = options[number % len(options)]
         lines = {method: settings for (method, varied), settings in found.items() if varied == option}
         position = _scale(axis, [values.get(option) for settings in lines.values() for values in settings])
         for method, settings in lines.items():
-            base = base_of([json.loads(text) for text in summary.loc[summary["method"] == method, "settings"].unique()])
-            color, marker = STYLES.get(method, OTHERS[list(lines).index(method)])
-            for pattern, dash in zip(patterns, DASHES * len(patterns), strict=False):
-                cells = part[(part["method"] == method) & (part["pattern"] == pattern)]
-                cells = cells[cells["settings"].isin([json.dumps(values) for values in settings])]
-                cells = cells.assign(value=[json.loads(text).get(option) for text in cells["settings"]])
-                cells = cells.assign(place=cells["value"].map(position)).sort_values("place")
-                axis.errorbar(cells["place"], cells[f"{phase}_mean"], yerr=cells[f"{phase}_std"].fillna(0), color=color,
-                              marker=marker, markersize=4, linestyle=dash, linewidth=1.3, capsize=2,
-                              label=f"{method} {pattern_in_words(pattern)}")  # fmt: skip
-                center = cells[cells["settings"] == json.dumps(base)]
-                axis.plot(center["place"], center[f"{phase}_mean"], "o", markersize=9, color=color,
-                          markerfacecolor="none")  # fmt: skip
-        axis.set_title(option if len(models) == 1 else f"{_name(family, model)}: {option}")
+            style = STYLES.get(method, OTHERS[list(bases).index(method) % len(OTHERS)])
+            varied = part[(part["method"] == method) & part["settings"].isin(map(json.dumps, settings))]
+            varied = varied.assign(place=[position(json.loads(text).get(option)) for text in varied["settings"]])
+            for pattern, points in varied.sort_values("place").groupby("pattern", sort=False):
+                if pattern in dashes:
+                    text = f"{method} {pattern_in_words(str(pattern))}"
+                    _line(axis, points["place"], points, phase, style, text, dashes[pattern])
+                    base = points[points["settings"] == json.dumps(bases[method])]
+                    axis.plot(base["place"], base[f"{phase}_mean"], **RING, color=style[0])
+        axis.set_title(_name(family, model))
         axis.set_xlabel(option)
-        axis.set_ylabel(f"{PHASES[phase]} top-1, %")
         axis.grid(alpha=0.3)
-    handle = Line2D([], [], marker="o", linestyle="", markersize=9, color="black", markerfacecolor="none", label="base")
-    axes[0].add_line(handle)
+        axis.sharey(axes[number - number % len(options)])
+    _name_heights(axes, f"{PHASES[phase]} top-1, %")
+    if any(bases.values()):
+        axes[0].add_line(Line2D([], [], **RING, color="black", label="base"))
     return _finish(figure, axes, title, stem)
 
 
@@ -278,7 +320,7 @@ def _scale(axis: Axes, values: list) -> Callable[[object], float]:
     """Sets up a horizontal axis for an option's values: logarithmic where they span decades, else even or by name."""
     if numeric(values):
         known = sorted(set(values))
-        if known[0] > 0 and known[-1] >= SHORT_AXIS * known[0]:
+        if known[0] > 0 and known[-1] >= DECADE * known[0]:
             axis.set_xscale("log")
         axis.set_xticks(known, [value_text(value) for value in known], fontsize=8)
         axis.minorticks_off()
@@ -304,19 +346,20 @@ def loss_scatter(done: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     points = both[(both[predicted] > 0) & (both[observed] > 0)]
     if points.empty:
         return []
-    styles, models = _styles(points.sort_values(["method", "rank"])), _models(points)
+    points = points.sort_values("method", key=lambda methods: methods.map(method_order), kind="stable")
+    styles, models = _styles(points, points["name"]), _models(points.sort_index())
     figure, axes = _panels(len(models))
     for axis, (family, model, part) in zip(axes, models, strict=True):
         ends = [part[[predicted, observed]].min().min(), part[[predicted, observed]].max().max()]
         axis.loglog(ends, ends, color="black", linewidth=1, linestyle=":", label="observed as predicted")
-        for name, cells in part.groupby(series(part), sort=False):
-            color, marker = styles[str(name)]
+        for name, (color, marker) in styles.items():
+            cells = part[part["name"] == name]
             axis.scatter(cells[predicted], cells[observed], s=16, c=color, marker=marker, alpha=0.7, linewidths=0.8,
                          label=name)  # fmt: skip
         axis.set_title(_name(family, model))
         axis.set_xlabel("predicted increase of the loss")
-        axis.set_ylabel("observed")
         axis.grid(alpha=0.3)
+    _name_heights(axes, "observed increase")
     left = len(both) - len(points)
     note = f"{left} of {len(both)} points are not shown: one of the two is not above zero" if left else ""
     return _finish(figure, axes, f"{title}: calibration loss, one-shot", stem, note)

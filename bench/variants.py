@@ -246,6 +246,12 @@ def numeric(values: Iterable[Any]) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
+def bases_of(frame: pd.DataFrame) -> dict[str, Settings | None]:
+    """Returns the base of each method, see `base_of`; `frame` is as for `scans`."""
+    settings = frame.groupby("method", sort=False)["settings"].unique()
+    return {str(method): base_of([json.loads(text) for text in texts]) for method, texts in settings.items()}
+
+
 def scans(frame: pd.DataFrame) -> dict[tuple[str, str], list[Settings]]:
     """Finds the options of each method that were tried at several values while the others stayed as they were.
 

@@ -13,7 +13,7 @@ from bench.variants import (
     LABELS,
     LAYER,
     NM,
-    base_of,
+    bases_of,
     flat,
     method_order,
     pattern_in_words,
@@ -129,7 +129,7 @@ def nm(rows: pd.DataFrame, summary: pd.DataFrame) -> str | None:
     violations = pd.to_numeric(own.get("violations", pd.Series(dtype=float)))
     if violations.notna().any():
         follows = (own["status"] == "done") & (violations == 0)
-        extent = f"{_extent(follows)}, {follows.sum()} of {len(follows)} models follow their pattern"
+        extent = f"{_extent(follows)}, {follows.sum()} of {len(follows)} pruned models follow their pattern"
         extent += f"; violations over all pruners: {cells['violations'].sum():,.0f}"
     else:
         extent = "not tested, violations were not counted"
@@ -173,7 +173,7 @@ def c7(rows: pd.DataFrame, done: pd.DataFrame) -> str | None:
 
 def c8(summary: pd.DataFrame) -> list[str]:
     """Claim C8, the ablations: for each pruner and option that was varied the best value and how much it matters."""
-    found = []
+    found, bases = [], bases_of(summary)
     for (method, option), settings in scans(summary).items():
         if option in {key for key, *_ in RECIPES} | {"regime"}:
             continue
@@ -190,8 +190,8 @@ def c8(summary: pd.DataFrame) -> list[str]:
                     f"{pattern_in_words(str(pattern))}: best {top1.idxmax()} with {top1.max():.2f}, worst "
                     f"{top1.idxmin()} with {top1.min():.2f}, spread {top1.max() - top1.min():.2f} points"
                 )
-        base = base_of([json.loads(text) for text in summary.loc[summary["method"] == method, "settings"].unique()])
-        usual = f", base {value_text(base[option])}" if base else ""
+        base = bases[method]
+        usual = f", base {value_text(base.get(option))}" if base else ""
         deviation = part[f"{phase}_std"].max()
         noise = "" if pd.isna(deviation) else f". Largest standard deviation over seeds {deviation:.2f}"
         if sentences:
@@ -222,7 +222,8 @@ def fastcap(done: pd.DataFrame) -> str | None:
     if times.shape[1] == 2 and len(times):
         ratios = times[CAP] / times[FASTCAP]
         numbers = ", ".join(
-            f"{model} {times.loc[model, FASTCAP]:.3g} s against {times.loc[model, CAP]:.3g} s ({ratio:.2g} times)"
+            f"{model} {times.loc[model, FASTCAP]:.3g} s against {times.loc[model, CAP]:.3g} s "
+            f"({ratio:.2g} times as fast)"
             for model, ratio in ratios.items()
         )
         faster = (ratios > 1).sum()

@@ -122,7 +122,7 @@ def _finish(figure: Figure, axes: list[Axes], title: str, stem: Path, note: str 
     entries = {text: h for axis in axes for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
     width, height = figure.get_size_inches()
     longest = max(map(len, entries), default=1)
-    columns = max(1, min(LEGEND_COLUMNS, len(entries), int(width / (0.085 * longest + 0.6))))
+    columns = max(1, min(LEGEND_COLUMNS, len(entries), int(width / (0.08 * longest + 0.55))))
     below = LEGEND_LINE * (ceil(len(entries) / columns) + bool(note)) + 0.15
     height += below
     figure.set_size_inches(width, height)
@@ -177,6 +177,7 @@ def _dense(axis: Axes, part: pd.DataFrame) -> None:
     axis.axhline(dense, color="black", linewidth=1, label="dense")
     axis.axhline(0.99 * dense, color="black", linewidth=1, linestyle=":", label="1 % relative drop")
     axis.grid(alpha=0.3)
+    axis.set_axisbelow(True)
 
 
 def _line(
@@ -300,12 +301,12 @@ def option_panels(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
             style = STYLES.get(method, OTHERS[list(bases).index(method) % len(OTHERS)])
             varied = part[(part["method"] == method) & part["settings"].isin(map(json.dumps, settings))]
             varied = varied.assign(place=[position(json.loads(text).get(option)) for text in varied["settings"]])
-            for pattern, points in varied.sort_values("place").groupby("pattern", sort=False):
-                if pattern in dashes:
-                    text = f"{method} {pattern_in_words(str(pattern))}"
-                    _line(axis, points["place"], points, phase, style, text, dashes[pattern])
-                    base = points[points["settings"] == json.dumps(bases[method])]
-                    axis.plot(base["place"], base[f"{phase}_mean"], **RING, color=style[0])
+            for pattern, dash in dashes.items():
+                points = varied[varied["pattern"] == pattern].sort_values("place")
+                text = f"{method} {pattern_in_words(pattern)}"
+                _line(axis, points["place"], points, phase, style, text, dash)
+                base = points[points["settings"] == json.dumps(bases[method])]
+                axis.plot(base["place"], base[f"{phase}_mean"], **RING, color=style[0])
         axis.set_title(_name(family, model))
         axis.set_xlabel(option)
         axis.grid(alpha=0.3)

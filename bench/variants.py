@@ -121,7 +121,7 @@ def describe(rows: pd.DataFrame) -> pd.DataFrame:
         does) and `rank` (the order of variants within a method); regime and recipe are those of the trial.
     """
     rows = rows.copy()
-    rows["regime"] = rows["regime"].fillna("one_shot")
+    rows["regime"] = rows["regime"].astype(object).where(rows["regime"].notna(), "one_shot")
     rows["recipe"] = rows.groupby("trial_id", dropna=False)["recipe"].transform("first")
     rows["kind"] = rows["pattern"].map(kind)
     options = [flat(text) for text in rows["pruner_options"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -11,11 +12,17 @@ from rich.table import Table
 
 from bench import tables
 from bench.store import Store
+from bench.verdicts import verdicts
 
-
-def verdicts(rows: pd.DataFrame) -> list[str]:
-    """Returns the verdicts on the claims that these rows can decide."""
-    return [tables.verdict_c1(tables.summarise(rows)), tables.verdict_c2(rows)]
+EXPLAINED = {  # part of a column's name: what it says
+    "paper": "the paper's own value for its model of the family where it is known, else empty",
+    tables.AGREEMENT: f"{tables.AGREEMENT}: test images that get the dense model's class",
+    tables.EPOCHS: f"{tables.EPOCHS}: trained until then",
+    tables.PREDICTED: "loss +: increase of the calibration loss, as the pruner predicts it and as observed",
+    "violations": "violations: of the pattern, over all seeds",
+    tables.FIT: f"{tables.FIT}: seconds that the fit took, mean over seeds",
+}
+DISPENSABLE = (tables.AGREEMENT, "paper", "loss +", tables.EPOCHS, "rel. %", tables.FIT)  # first where room is short
 
 
 def origin(rows: pd.DataFrame) -> str:
@@ -33,53 +40,72 @@ def origin(rows: pd.DataFrame) -> str:
 
 def markdown(rows: pd.DataFrame, results: Path, title: str) -> str:
     """Returns the whole report of a sweep in Markdown."""
-    summary = tables.summarise(rows, tables.read_paper_values(results))
+    cells = tables.detailed(tables.summarise(rows, tables.read_paper_values(results)))
     lines = [f"# {title}", "", origin(rows), "", *(f"* {verdict}" for verdict in verdicts(rows)), ""]
-    lines += [
-        "Top-1 in percent, mean ± sample standard deviation over n seeds; drop from dense in points and in percent of",
-        "dense; the paper's own value for its model of the family where it is known, else empty.",
-        "",
-        tables.to_markdown(tables.detailed(summary)),
+    return "\n".join([*lines, *textwrap.wrap(_explanation(cells), 120), "", tables.to_markdown(cells)])
+
+
+def _explanation(cells: pd.DataFrame) -> str:
+    """Returns what the columns of the detailed table mean."""
+    means = [
+        "Top-1 in percent, mean ± sample standard deviation over n seeds; drop from dense in points and in percent of"
     ]
-    return "\n".join(lines)
+    means += ["dense"]
+    for word, text in EXPLAINED.items():
+        if any(word in column for column in cells.columns):
+            means.append(text)
+    return "; ".join([" ".join(means[:2]), *means[2:]]) + "."
 
 
 def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console) -> None:
-    """Prints a table for every model, narrow enough for any terminal, and the verdicts."""
+    """Prints a table for every model, with as many columns as the terminal has room for, and the verdicts."""
     cells = tables.detailed(tables.summarise(rows, tables.read_paper_values(results)))
     console.print(title, origin(rows), "Top-1 in percent.", highlight=False)
+    unbounded = console.options.update(max_width=10**4)
     for (model, dense), part in cells.groupby(["model", "dense"], sort=False):
         shown = part.drop(columns=["model", "dense"])
-        shown = shown.drop(columns=[column for column in shown if "paper" in column and not shown[column].any()])
-        table = Table(title=f"{model}: dense {dense}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for column in shown.columns:
-            # "one-shot top-1", "one-shot drop" to "one-shot", "drop": the group's first column names it
-            short = column.removesuffix(" top-1").replace("one-shot ", "").replace("fine-tuned ", "")
-            table.add_column(short, justify="left" if column == "pruner" else "right", no_wrap=True)
-        previous = part["pruner"].iloc[0]
-        for line in shown.itertuples(index=False):
-            if line.pruner != previous:
-                table.add_section()
-            previous = line.pruner
-            table.add_row(*line)
+        shown = shown.loc[:, (shown != "").any()]
+        for word in ("", *DISPENSABLE):
+            if word:
+                shown = shown[[column for column in shown if word not in column]]
+            table = _terminal_table(shown, f"{model}: dense {dense}")
+            if console.measure(table, options=unbounded).maximum <= console.width:
+                break
         console.print(table)
     for verdict in verdicts(rows):
         console.print(verdict, highlight=False)
+
+
+def _terminal_table(cells: pd.DataFrame, title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in cells.columns:
+        # "one-shot top-1", "one-shot drop" to "one-shot", "drop": the group's first column names it
+        short = column.removesuffix(" top-1").replace("one-shot ", "").replace("fine-tuned ", "")
+        text = column in ("pruner", "variant", "sparsity", "pattern")
+        table.add_column(short, justify="left" if text else "right", no_wrap=column != "variant")
+    previous = cells["pruner"].iloc[0]
+    for _, line in cells.iterrows():
+        if line["pruner"] != previous:
+            table.add_section()
+        previous = line["pruner"]
+        table.add_row(*line)
+    return table
 
 
 def write_tables(rows: pd.DataFrame, store: Store, results: Path, title: str) -> list[Path]:
     """Writes the Markdown report and the summary as CSV beside the collected parquet file."""
     text, values = store.collected.with_suffix(".md"), store.collected.with_suffix(".csv")
     text.write_text(markdown(rows, results, title))
-    tables.summarise(rows, tables.read_paper_values(results)).to_csv(values, index=False, float_format="%.6g")
+    summary = tables.summarise(rows, tables.read_paper_values(results))
+    summary.drop(columns="rank").to_csv(values, index=False, float_format="%.6g")
     return [text, values]
 
 
 def write_figures(rows: pd.DataFrame, store: Store, title: str) -> list[Path]:
     """Draws the figures beside the collected parquet file."""
-    from bench.plots import accuracy_curves
+    from bench.plots import figures
 
-    return accuracy_curves(tables.summarise(rows), title, store.collected.with_suffix(""))
+    return figures(rows, title, store.collected.with_suffix(""))
 
 
 def insert(document: Path, name: str, rows: pd.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""Results as tables: statistics over seeds, the paper's values, the verdicts on its claims. Reads parquet alone."""
+"""Results as tables: statistics over seeds, the paper's values. Reads parquet alone."""
 
 from __future__ import annotations
 
@@ -6,28 +6,41 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from bench.errors import UserError
+from bench.store import SCHEMA
+from bench.variants import GLOBAL, NM, describe, label, method_order, pattern_in_words, percent
 
-LABELS = {"magnitude": "GM", "woodfisher": "WF", "cap": "CAP"}
 MODEL_ORDER = ("vit", "convnext", "hybrid", "dino")  # by family, as in the paper
 PAPER_VALUES = Path("paper_values.csv")
-KEYS = ["family", "model", "pruner", "pruner_options", "sparsity", "pattern"]  # seeds alone are averaged
-
-
-def label(pruner: str) -> str:
-    """Returns a pruner's short name in tables."""
-    return LABELS.get(pruner, pruner)
+PHASES = {"one_shot": "one-shot", "finetuned": "fine-tuned"}
+IDENTITY = ["family", "model", "pruner", "method", "name", "rank", "variant", "settings", "regime"]
+KEYS = [*IDENTITY, "sparsity", "pattern", "kind"]  # seeds alone are averaged
 
 
 def _ordered(values: pd.Series) -> pd.Series:
     """Sort keys: families and pruners in the paper's order, anything else after them by name."""
     if values.name == "family":
         return values.map(lambda v: (MODEL_ORDER.index(v) if v in MODEL_ORDER else len(MODEL_ORDER), v))
-    if values.name == "pruner":
-        known = list(LABELS)
-        return values.map(lambda v: (known.index(v) if v in known else len(known), v))
-    return values
+    return values.map(method_order) if values.name == "method" else values
+
+
+def finished(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of finished pruned models with what tells their trials apart.
+
+    Args:
+        rows: Result rows, as `bench.store` describes them; columns that are not there count as empty.
+
+    Returns:
+        A copy with the columns of `bench.variants.describe`, and the target under the name `sparsity`.
+    """
+    whole = rows.reindex(columns=SCHEMA.names)
+    for field in SCHEMA:
+        if pa.types.is_integer(field.type) or pa.types.is_floating(field.type):
+            whole[field.name] = pd.to_numeric(whole[field.name])  # a column of nothing is of no type
+    done = whole[(whole["status"] == "done") & (whole["phase"] != "dense")]
+    return describe(done).rename(columns={"sparsity_target": "sparsity"})
 
 
 def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -38,32 +51,53 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         paper: The paper's own values: family, paper_model, pruner, sparsity, phase, top1, source.
 
     Returns:
-        One row per model, pruner and sparsity with, for the phases one_shot and finetuned, the columns `<phase>_mean`,
-        `<phase>_std` (sample standard deviation, empty for n = 1), `<phase>_n`, `<phase>_drop` (percentage points),
-        `<phase>_rel_drop` (percent of dense), `<phase>_paper`; and `dense`.
+        One row per model, pruner, variant and pattern with, for the phases one_shot and finetuned, the columns
+        `<phase>_mean`, `<phase>_std` (sample standard deviation, empty for n = 1), `<phase>_n`, `<phase>_drop`
+        (percentage points), `<phase>_rel_drop` (percent of dense), `<phase>_agreement` (percent), `<phase>_epoch`,
+        `<phase>_paper`; `dense`; the means `fit_seconds`, and of the one-shot models `predicted_loss_increase` and
+        `observed_loss_increase`; the sum `violations`; and `pruner_options`.
     """
-    done = rows[(rows["status"] == "done") & (rows["phase"] != "dense")].rename(columns={"sparsity_target": "sparsity"})
-    groups = done.groupby([*KEYS, "phase"])
-    parts = groups.agg(
+    done = finished(rows)
+    parts = done.groupby([*KEYS, "phase"]).agg(
         mean=("top1", "mean"),
         std=("top1", "std"),
         n=("top1", "count"),
         drop=("top1_drop", "mean"),
         rel_drop=("top1_rel_drop", "mean"),
+        agreement=("agreement", "mean"),
+        epoch=("epoch", "max"),
     )
     wide = parts.unstack("phase")
     wide.columns = [f"{phase}_{statistic}" for statistic, phase in wide.columns]
-    for phase in ("one_shot", "finetuned"):
+    for phase in PHASES:
         for statistic in parts.columns:
             if f"{phase}_{statistic}" not in wide:
                 wide[f"{phase}_{statistic}"] = float("nan")
         wide[f"{phase}_paper"] = float("nan")
-    wide["dense"] = done.groupby(KEYS)["top1_dense"].first()
-    wide = wide.reset_index().sort_values(KEYS, key=_ordered, ignore_index=True)
+    cells = done.groupby(KEYS)
+    wide["dense"] = cells["top1_dense"].first()
+    wide["fit_seconds"] = cells["fit_seconds"].mean()
+    wide["violations"] = cells["violations"].sum(min_count=1)
+    wide["pruner_options"] = cells["pruner_options"].first()
+    one_shot = done[done["phase"] == "one_shot"].groupby(KEYS)
+    for column in ("predicted_loss_increase", "observed_loss_increase"):
+        wide[column] = one_shot[column].mean()
+    order = ["family", "model", "method", "name", "pruner", "rank", "sparsity", "pattern"]
+    wide = wide.reset_index().sort_values(order, key=_ordered, ignore_index=True)
     for known in (paper if paper is not None else pd.DataFrame()).itertuples():
-        same = (wide["family"] == known.family) & (wide["pruner"] == known.pruner)
+        same = (wide["family"] == known.family) & (wide["method"] == label(known.pruner)) & plain(wide)
         wide.loc[same & (wide["sparsity"] == known.sparsity), f"{known.phase}_paper"] = known.top1
     return wide
+
+
+def plain(frame: pd.DataFrame) -> pd.Series:
+    """Returns which rows or cells are of one pruning to a sparsity over all layers, with or without a fine-tune."""
+    return (frame["kind"] == GLOBAL) & (frame["regime"] == "one_shot")
+
+
+def series(frame: pd.DataFrame) -> pd.Series:
+    """Returns what a line of a figure is called: the pruner, its scope where there are several, its variant."""
+    return (frame["name"] + " " + frame["variant"]).str.strip()
 
 
 def read_paper_values(results: Path) -> pd.DataFrame:
@@ -83,49 +117,120 @@ def _number(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.2f}"
 
 
-def _phase_cells(row: pd.Series, phase: str) -> list[str]:
-    return [
-        plus_minus(row[f"{phase}_mean"], row[f"{phase}_std"]),
-        _number(row[f"{phase}_drop"]),
-        _number(row[f"{phase}_rel_drop"]),
-        _number(row[f"{phase}_paper"]),
-    ]
+def _seconds(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-HEADER = ["model", "pruner", "sparsity", "dense"]
-PHASE_HEADER = ["top-1", "drop", "rel. %", "paper"]
+def _significant(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.3g}"
+
+
+def _whole(value: float) -> str:
+    return "" if pd.isna(value) else str(int(value))
+
+
+def _samples(row: pd.Series) -> str:
+    """Formats the number of seeds, of both phases where they differ."""
+    return ", ".join(dict.fromkeys(_whole(row[f"{phase}_n"]) for phase in PHASES if not pd.isna(row[f"{phase}_n"])))
+
+
+AGREEMENT, EPOCHS, FIT, PREDICTED, OBSERVED = "agree %", "epochs", "fit s", "loss + predicted", "loss + observed"
 
 
 def detailed(summary: pd.DataFrame) -> pd.DataFrame:
-    """Returns all cells as text, one row per model, pruner and sparsity, ready to print."""
-    columns = [*HEADER, *(f"one-shot {c}" for c in PHASE_HEADER), *(f"fine-tuned {c}" for c in PHASE_HEADER), "n"]
-    cells = [
-        [
-            row["model"],
-            label(row["pruner"]),
-            f"{100 * row['sparsity']:g} %",
-            _number(row["dense"]),
-            *_phase_cells(row, "one_shot"),
-            *_phase_cells(row, "finetuned"),
-            str(int(row["one_shot_n"])),
-        ]
-        for _, row in summary.iterrows()
-    ]
-    return pd.DataFrame(cells, columns=columns)
+    """Returns all cells as text, one row per model, pruner, variant and pattern, ready to print.
+
+    Columns that are empty in every row are left out.
+    """
+    target = "sparsity" if (summary["kind"] == GLOBAL).all() else "pattern"
+    epochs = summary["finetuned_epoch"].nunique() > 1
+    lines = []
+    for _, row in summary.iterrows():
+        line = {
+            "model": row["model"],
+            "pruner": row["method"],
+            "variant": row["variant"],
+            target: pattern_in_words(row["pattern"]),
+            "dense": _number(row["dense"]),
+        }
+        for phase, name in PHASES.items():
+            line |= {
+                f"{name} top-1": plus_minus(row[f"{phase}_mean"], row[f"{phase}_std"]),
+                f"{name} drop": _number(row[f"{phase}_drop"]),
+                f"{name} rel. %": _number(row[f"{phase}_rel_drop"]),
+                f"{name} paper": _number(row[f"{phase}_paper"]),
+                f"{name} {AGREEMENT}": _number(row[f"{phase}_agreement"]),
+                f"{name} {EPOCHS}": _whole(row[f"{phase}_epoch"]) if epochs else "",
+            }
+        line |= {
+            PREDICTED: _significant(row["predicted_loss_increase"]),
+            OBSERVED: _significant(row["observed_loss_increase"]),
+            "violations": _whole(row["violations"]) if (summary["violations"] > 0).any() else "",
+            FIT: _seconds(row["fit_seconds"]),
+            "n": _samples(row),
+        }
+        lines.append(line)
+    table = pd.DataFrame(lines)
+    return table.loc[:, (table != "").any()]
+
+
+NEAR = (0.5, 0.75, 0.9)
+COMPACT_LINES = 24
+
+
+def representative(sparsities: pd.Series) -> list[float]:
+    """Returns the sparsities nearest to 50, 75 and 90 %."""
+    known = sorted(sparsities.unique())
+    return sorted({min(known, key=lambda sparsity: abs(sparsity - wanted)) for wanted in NEAR}) if known else []
+
+
+def _compact_columns(summary: pd.DataFrame) -> pd.Series:
+    """Returns for each cell the column of the compact table that it stands in, empty for none."""
+    groups = summary["kind"] == NM
+    tuned = summary.loc[~groups & summary["finetuned_n"].notna(), "sparsity"]
+    shown = set(tuned) or set(representative(summary.loc[~groups, "sparsity"]))
+    columns = summary["sparsity"].map(lambda sparsity: percent(sparsity) if sparsity in shown else "")
+    return columns.where(~groups, summary["pattern"])
 
 
 def compact(summary: pd.DataFrame) -> pd.DataFrame:
-    """Returns one row per model and pruner: one-shot and fine-tuned top-1 at the sparsities that have both."""
-    both = summary[summary["finetuned_n"].notna()]
-    cells = []
-    for (_, model, pruner), part in both.groupby(["family", "model", "pruner"], sort=False):
-        line = {"model": model, "dense": _number(part["dense"].iloc[0]), "pruner": label(pruner)}
-        for phase, name in (("one_shot", "one-shot"), ("finetuned", "fine-tuned")):
-            for _, row in part.iterrows():
-                cell = plus_minus(row[f"{phase}_mean"], row[f"{phase}_std"])
-                line[f"{name} {100 * row['sparsity']:g} %"] = cell
-        cells.append(line)
-    return pd.DataFrame(cells).fillna("")
+    """Returns one row per model, pruner and variant with the top-1 of each phase at some patterns.
+
+    These are all N:M patterns, and of the others the sparsities that have a fine-tuned model; without such the ones
+    nearest to 50, 75 and 90 %, and how long the fit took. Where the rows would be more than COMPACT_LINES, models are
+    columns, too, with the means alone.
+    """
+    cells = summary.assign(column=_compact_columns(summary))
+    cells = cells[cells["column"] != ""]
+    models = list(cells["model"].unique())
+    wide = len(models) > 1 and len(cells[["model", "pruner", "name", "variant"]].drop_duplicates()) > COMPACT_LINES
+    timed = cells["finetuned_n"].isna().all()
+    dense: dict[str, str] = {"pruner": "dense"}
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    for _, row in cells.iterrows():
+        about = {"pruner": row["name"], "variant": row["variant"]}
+        if not wide:
+            about = {"model": row["model"], "dense": _number(row["dense"]), **about}
+        line = lines.setdefault((row["pruner"], *about.values()), about)
+        if timed and not wide:
+            line[FIT] = _seconds(row["fit_seconds"])
+        for phase, name in PHASES.items():
+            if pd.isna(row[f"{phase}_n"]):
+                continue
+            column = f"{name} {row['column']}"
+            if wide:
+                line[f"{row['model']} {column}"] = _number(row[f"{phase}_mean"])
+                dense[f"{row['model']} {column}"] = _number(row["dense"])
+            else:
+                line[column] = plus_minus(row[f"{phase}_mean"], row[f"{phase}_std"])
+    by_sparsity = list(cells.sort_values(["sparsity", "pattern"])["column"].unique())
+    header = [f"{name} {column}" for name in PHASES.values() for column in by_sparsity]
+    if wide:
+        header = ["pruner", "variant", *(f"{model} {column}" for model in models for column in header)]
+    else:
+        header = ["model", "dense", "pruner", "variant", *header, FIT]
+    table = pd.DataFrame([*([dense] if wide else []), *lines.values()]).reindex(columns=header).fillna("")
+    return table.loc[:, (table != "").any()]
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -150,55 +255,3 @@ def insert_text(document: Path, name: str, text: str) -> None:
     temporary = document.with_name(f".{document.name}.{os.getpid()}")
     temporary.write_text(f"{before}{begin}{text}{end}{after}")
     os.replace(temporary, document)
-
-
-def verdict_c1(summary: pd.DataFrame) -> str:
-    """Claim C1: CAP keeps top-1 within 1 % relative of dense at 75 % sparsity, after fine-tuning."""
-    cells = summary[(summary["pruner"] == "cap") & (summary["sparsity"] == 0.75) & summary["finetuned_n"].notna()]
-    if cells.empty:
-        return "C1 (at most 1 % relative drop at 75 %): not tested, there is no fine-tuned CAP model at 75 %."
-    holds, without = cells["finetuned_rel_drop"] <= 1, cells["one_shot_rel_drop"] <= 1
-    numbers = ", ".join(
-        f"{row.model} {row.finetuned_rel_drop:.2f} % (before it {row.one_shot_rel_drop:.2f} %)"
-        for row in cells.itertuples()
-    )
-    return (
-        f"C1 (CAP at 75 % loses at most 1 % relative top-1): {_extent(holds)}, on {holds.sum()} of {len(holds)} models "
-        f"after the short fine-tune and on {without.sum()} before it. Relative drop: {numbers}."
-    )
-
-
-def verdict_c2(rows: pd.DataFrame) -> str:
-    """Claim C2: CAP beats the other pruners one-shot, by more at high sparsity.
-
-    In each cell (model and sparsity) CAP is set against the best of the others by mean top-1, and seed by seed.
-    """
-    done = rows[(rows["status"] == "done") & (rows["phase"] == "one_shot")]
-    cells = ["model", "sparsity_target"]
-    tops = done.pivot_table(index=[*cells, "seed"], columns="pruner", values="top1", aggfunc="mean").dropna()
-    if "cap" not in tops or tops.shape[1] < 2 or tops.empty:
-        return "C2 (CAP beats the pruners before it): not tested, CAP and at least one other pruner are needed."
-    rivals = [pruner for pruner in tops.columns if pruner != "cap"]
-    means = tops.groupby(level=cells).mean()
-    best = means[rivals].idxmax(axis=1)
-    lead = means["cap"] - means[rivals].max(axis=1)
-    every_seed = pd.Series(
-        {cell: (tops.loc[cell, "cap"] > tops.loc[cell, pruner]).all() for cell, pruner in best.items()}, dtype=bool
-    )
-    by_sparsity = lead.groupby("sparsity_target").mean()
-    numbers = ", ".join(f"{100 * s:g} %: {value:+.2f}" for s, value in by_sparsity.items())
-    grows = (
-        f" It is larger at {100 * by_sparsity.idxmax():g} % than at the lowest sparsity."
-        if by_sparsity.idxmax() != by_sparsity.index[0]
-        else " It is largest at the lowest sparsity."
-    )
-    return (
-        f"C2 (CAP beats {' and '.join(label(p) for p in rivals)} one-shot): {_extent(lead > 0)}, CAP's mean is the "
-        f"highest in {(lead > 0).sum()} of {len(lead)} cells, and in {every_seed.sum()} it beats the best other pruner "
-        f"with every seed. Lead over the best other pruner in points of top-1, mean over models: {numbers}; smallest "
-        f"{lead.min():+.2f}, largest {lead.max():+.2f}.{grows}"
-    )
-
-
-def _extent(holds: pd.Series) -> str:
-    return "holds" if holds.all() else "holds in part" if holds.any() else "does not hold"

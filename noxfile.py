@@ -34,16 +34,57 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+def reproduce(session: nox.Session, sweep: str) -> None:
+    """Runs what is missing of a sweep on the embedded profile, draws its figures, prints its table."""
+    install(session)
+    session.run("capbench", "run", sweep, "--profile", "embedded", *session.posargs)
+    session.run("capbench", "plot", sweep)
+    session.run("capbench", "table", sweep)
+
+
 @nox.session
 def reproduce_table1(session: nox.Session) -> None:
     """Run what is missing of Table 1 on the embedded profile, print it, draw its figures.
 
-    Arguments go to `capbench run table1`, such as `--only model=vit --seeds 0`.
+    Arguments go to `capbench run table1`, such as `--only model=vit --seeds 0`; so in all sessions of sweeps.
     """
-    install(session)
-    session.run("capbench", "run", "table1", "--profile", "embedded", *session.posargs)
-    session.run("capbench", "plot", "table1")
-    session.run("capbench", "table", "table1")
+    reproduce(session, "table1")
+
+
+@nox.session
+def one_shot_curves(session: nox.Session) -> None:
+    """All pruners one-shot, 30 to 98 %."""
+    reproduce(session, "one_shot_curves")
+
+
+@nox.session
+def gradual(session: nox.Session) -> None:
+    """Gradual pruning to 50, 60, 75, 80 and 90 % in one run: CAP, WoodFisher, magnitude."""
+    reproduce(session, "gradual")
+
+
+@nox.session
+def nm(session: nox.Session) -> None:
+    """N:M sparsity: 2:4, 1:4, 4:8."""
+    reproduce(session, "nm")
+
+
+@nox.session
+def ablation(session: nox.Session) -> None:
+    """Gradients, block size, dampening and recomputations of CAP and WoodFisher."""
+    reproduce(session, "ablation")
+
+
+@nox.session
+def recovery(session: nox.Session) -> None:
+    """Sawtooth against cosine rate, light1 against deit augmentation."""
+    reproduce(session, "recovery")
+
+
+@nox.session
+def fastcap(session: nox.Session) -> None:
+    """FastCAP against CAP: accuracy and time."""
+    reproduce(session, "fastcap")
 
 
 @nox.session

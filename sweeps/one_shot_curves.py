@@ -1,29 +1,25 @@
 """Accuracy against sparsity for every pruner, one-shot, 30 to 98 %.
 
 The layer-wise pruners give every layer the same sparsity, as uniform magnitude does; the others rank all layers
-together. Magnitude depends on no seed, so one will do.
+together. WoodFisher also runs with block size 1 (WF-1).
 """
 
 from bench.settings import pruner_options
 from bench.spec import Sweep, grid
 
 SPARSITIES = ("0.3", "0.5", "0.7", "0.8", "0.9", "0.98")
-TOGETHER = ("gradient_weight", "woodfisher", "mfac", "cap")
-LAYER_BY_LAYER = ("fastcap", "wanda", "sparsegpt", "obc")
-EMBEDDED = {
-    "sweep": "one_shot_curves",
-    "profile": "embedded",
-    "model": ["vit", "convnext", "xcit", "dino"],
-}
 UNIFORM = tuple(f"{sparsity}@layer" for sparsity in SPARSITIES)
+TOGETHER = ("magnitude", "gradient_weight", "woodfisher", "mfac", "cap")
+LAYER_BY_LAYER = ("magnitude", "fastcap", "wanda", "sparsegpt", "obc")
 
 SWEEP = Sweep(
     name="one_shot_curves",
     title="One-shot accuracy against sparsity, all pruners",
     profiles={
-        "embedded": grid(**EMBEDDED, pruner="magnitude", patterns=[SPARSITIES, UNIFORM])
-        + grid(
-            **EMBEDDED,
+        "embedded": grid(
+            sweep="one_shot_curves",
+            profile="embedded",
+            model=["vit", "convnext", "xcit", "dino"],
             seed=[0, 1, 2],
             pruner=[
                 *(

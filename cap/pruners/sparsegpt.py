@@ -29,7 +29,8 @@ class SparseGPT(LayerwisePruner):
 
     With H the dampened second moment of the layer's inputs and C the upper Cholesky factor of its inverse, columns are
     gone through from left to right: a removed weight's error `w / C_cc` is spread over the columns to its right. The
-    mask of a block of columns is chosen by `w^2 / C_cc^2` when the sweep arrives there (N:M: of each group).
+    mask of a block of columns is chosen by `w^2 / C_cc^2` when the sweep arrives there (N:M: of each group). Weights
+    that are zero before the sweep go first, whatever it makes of them.
 
     Args:
         block_size: Columns whose mask is chosen at a time (Bs in the paper).
@@ -70,9 +71,10 @@ class SparseGPT(LayerwisePruner):
             blocks = self._column_blocks(name, rows.shape[2], pattern)
             widths = [part.stop - part.start for part in blocks] * len(factors)
             counts = iter(allotments(getattr(pattern, "sparsity", 0.0), widths, rows.shape[1]))
-            for w, factor, kept in zip(rows, factors, keep, strict=True):
+            for w, zero, factor, kept in zip(rows, rows == 0, factors, keep, strict=True):
                 for part in blocks:
                     score, count = (w[:, part] / factor.diagonal()[part]).square(), next(counts)
+                    score[zero[:, part]] = -1
                     kept[:, part] = (
                         keep_nm(score, pattern, name) if isinstance(pattern, NM) else keep_highest(score, count)
                     )

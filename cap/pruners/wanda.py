@@ -20,11 +20,12 @@ class Wanda(LayerwisePruner):
     """
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
-        """Returns each weight's rank in its output, so that all outputs lose the same number of weights."""
+        """Returns each weight's rank in its output, so that all lose the same number; -1 for what is zero already."""
         ranks = {}
         for name, squares in second_moments(model, layers, calibration, full=False).items():
             score = as_columns(layers[name], len(squares)).abs() * squares.sqrt().unsqueeze(1)
             order = score.argsort(dim=2, stable=True)
             place = torch.arange(order.shape[2], device=order.device).expand_as(order)
-            ranks[name] = from_columns(torch.empty_like(order).scatter_(2, order, place).double(), layers[name])
+            rank = from_columns(torch.empty_like(order).scatter_(2, order, place).double(), layers[name])
+            ranks[name] = rank.masked_fill(layers[name] == 0, -1)
         return ranks

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import json
 import os
 import pkgutil
 import signal
 import sys
+import textwrap
 import threading
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
@@ -39,6 +41,8 @@ Results = Annotated[Path, Parameter(help="Folder of all results.")]
 Only = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", help="Filter key=value, key one of "
                  "model, family, pruner; several values for one key are alternatives.")]  # fmt: skip
 Seeds = Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="", help="Only these seeds.")]
+Options = Annotated[tuple[str, ...], Parameter(name="--option", consume_multiple=True, negative="", help="Options of "
+                    "the pruner, key=value; values are read as JSON if they are any.")]  # fmt: skip
 
 
 def sweep_modules() -> dict[str, str]:
@@ -350,6 +354,75 @@ def benchmarks(measurements: Path = Path("results/benchmarks/core.json"), *, int
     from bench.benchmarks import report
 
     print("written:", ", ".join(map(str, report(measurements, into))))
+
+
+def _options(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Reads options of a pruner, key=value: a value is JSON if it can be read so, else text.
+
+    Raises:
+        UserError: If one is not of this form, or is given twice.
+    """
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise UserError(f"cannot read option {text!r}: write key=value")
+        if key in options:
+            raise UserError(f"option {key} is given twice")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
+
+
+def _check_pruner(name: str, options: dict[str, Any]) -> None:
+    """Refuses a file, class, option or value that is not valid.
+
+    Raises:
+        UserError: If one is not.
+    """
+    import cap
+
+    try:
+        cap.default_options(name)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    except Exception as error:  # noqa: BLE001  whatever the file does
+        raise UserError(f"{name}: {type(error).__name__}: {error}") from None
+    if options:
+        try:
+            cap.create(name, **options)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        except Exception:  # noqa: BLE001  not for its options: the checks will find it
+            pass
+
+
+@app.command
+def check(pruner: str, *, option: Options = ()) -> None:
+    """Check on a tiny model that a pruner does what sweeps rely on; the exit code is 1 if it does not.
+
+    Args:
+        pruner: Name of a pruner (see `capbench list pruners`), or path/to/file.py:ClassName. Numbers of gradients must
+            not exceed the 48 images of the check.
+    """
+    options = _options(option)
+    _check_pruner(pruner, options)
+    from bench.contract import run_checks
+
+    counts: Counter[str] = Counter()
+    for outcome in run_checks(pruner, options):
+        counts[outcome.status] += 1
+        if outcome.status == "failed":
+            print(f"FAILED   {outcome.check.name}: {outcome.message}")
+            for paragraph in outcome.check.explanation.split("\n\n"):
+                print(textwrap.fill(paragraph, width=100, initial_indent=" " * 9, subsequent_indent=" " * 9))
+        else:
+            print(f"{outcome.status:8} {outcome.check.name}{f' ({outcome.message})' if outcome.message else ''}")
+    print(f"{pruner}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    if counts["failed"]:
+        raise SystemExit(1)
 
 
 @app.command(name="list")

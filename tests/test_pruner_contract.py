@@ -1,131 +1,91 @@
-"""What every registered pruner must do, whoever wrote it."""
+"""What every registered pruner must do, whoever wrote it, and that each check of it can fail."""
 
 from __future__ import annotations
 
 import inspect
-import itertools
+from pathlib import Path
 
 import pytest
-import torch
 
 import cap
+from bench.contract import CHECKS, PATTERNS, Check, Outcome, Subject, run_check, run_checks
+from cap.pruner import import_file
 
-SPARSITIES = (0.0, 0.1, 0.5, 0.75, 0.9, 0.98)
-PATTERNS = [cap.Unstructured(0.6), cap.Unstructured(0.6, scope="layer"), cap.NM(2, 4), cap.NM(1, 4), cap.Blocks(4, 0.5)]
-SMALL = {"block_size": 8, "num_gradients": 40}  # options that a pruner may have
-
-
-@pytest.fixture(params=cap.available())
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-def make(name: str) -> cap.Pruner:
-    return cap.create(name, **{k: v for k, v in SMALL.items() if k in cap.default_options(name)})
+FILE = Path(__file__).with_name("broken_pruners.py")
+WRITTEN = {
+    name: kind
+    for name, kind in vars(import_file(FILE)).items()
+    if inspect.isclass(kind) and issubclass(kind, cap.Pruner)
+}
+BROKEN = [name for name, kind in WRITTEN.items() if "BREAKS" in vars(kind)]
+names_of_checks = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 
 
-@pytest.fixture
-def fitted(name: str, model, layers, calibration) -> cap.Pruner:
-    torch.manual_seed(0)
-    return make(name).fit(model, layers, calibration)
+@pytest.mark.parametrize("name", cap.available())
+@names_of_checks
+def test_contract(check: Check, name: str) -> None:
+    outcome = run_check(check, Subject(name, {}))
+    if outcome.status == "skipped":
+        assert check.name == "monotone masks"
+        pytest.skip(outcome.message)
+    assert outcome.status == "passed", outcome.message
 
 
-def test_options_have_defaults_and_the_class_says_where_it_is_from(name: str) -> None:
-    assert inspect.Parameter.empty not in cap.default_options(name).values()
-    assert "arXiv" in (type(make(name)).__doc__ or ""), "the class docstring names its source"
+def outcomes(kind: str, **options: object) -> dict[str, Outcome]:
+    return {outcome.check.name: outcome for outcome in run_checks(f"{FILE}:{kind}", options)}
 
 
-def unstructured(pruner: cap.Pruner, sparsity: float) -> cap.Unstructured:
-    """The weights of all layers ranked together, or each layer for itself where the pruner cannot do otherwise."""
-    together = cap.Unstructured(sparsity)
-    return together if pruner.supports(together) is None else cap.Unstructured(sparsity, scope="layer")
-
-
-def test_exact_count(fitted, layers) -> None:
-    total = sum(weight.numel() for weight in layers.values())
-    for sparsity in SPARSITIES:
-        pattern = unstructured(fitted, sparsity)
-        pruned = fitted.prune(pattern)
-        removed = {n: int((~mask).sum()) for n, mask in pruned.masks.items()}
-        if pattern.scope == "global":
-            assert sum(removed.values()) == round(sparsity * total)
-        else:
-            assert removed == {n: round(sparsity * weight.numel()) for n, weight in layers.items()}
-        assert all((pruned.weights[n][~mask] == 0).all() for n, mask in pruned.masks.items())
-
-
-def test_exact_count_in_every_layer(fitted, layers) -> None:
-    pruned = fitted.prune(cap.Unstructured(0.7, scope="layer"))
-    for name, mask in pruned.masks.items():
-        assert int((~mask).sum()) == round(0.7 * layers[name].numel())
-
-
-def test_only_the_chosen_weights_change(fitted, model, layers) -> None:
-    before = {n: value.clone() for n, value in model.state_dict().items()}
-    pruned = fitted.prune(unstructured(fitted, 0.9))
-    assert list(pruned.weights) == list(pruned.masks) == list(layers)
-    for n, weight in layers.items():
-        assert pruned.weights[n].shape == pruned.masks[n].shape == weight.shape
-        assert pruned.weights[n].dtype == weight.dtype
-        assert pruned.masks[n].dtype == torch.bool
-    pruned.apply_to(model)
-    changed = {n for n, value in model.state_dict().items() if not value.equal(before[n])}
-    assert changed <= set(layers)
-
-
-def test_fit_and_prune_leave_the_model_untouched(name, model, layers, calibration) -> None:
-    model.train()
-    before = {n: value.clone() for n, value in model.state_dict().items()}
-    pruner = make(name).fit(model, layers, calibration)
-    pruner.prune(unstructured(pruner, 0.5))
-    assert all(value.equal(before[n]) for n, value in model.state_dict().items())
-    assert model.training
-    assert all(p.grad is None and p.requires_grad for p in model.parameters())
-    assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_same_seed_same_result(fitted, name, model, layers, calibration) -> None:
-    torch.manual_seed(0)
-    again = make(name).fit(model, layers, calibration)
-    one, other = (pruner.prune(unstructured(pruner, 0.8)) for pruner in (fitted, again))
-    assert all(one.weights[n].equal(other.weights[n]) for n in layers)
-
-
-def test_masks_are_monotone(fitted, layers) -> None:
-    if not fitted.monotone:
-        pytest.skip("this pruner says that its masks are not")
-    masks = [fitted.prune(unstructured(fitted, sparsity)).masks for sparsity in SPARSITIES]
-    for low, high in itertools.pairwise(masks):
-        assert all((low[n] | ~high[n]).all() for n in layers), "a weight came back at a higher sparsity"
-
-
-def test_one_fit_serves_any_order_of_sparsities(fitted, layers) -> None:
-    first = fitted.prune(unstructured(fitted, 0.5)).weights
-    fitted.prune(unstructured(fitted, 0.98))
-    again = fitted.prune(unstructured(fitted, 0.5)).weights
-    assert all(first[n].equal(again[n]) for n in layers)
-
-
-def test_sparsity_zero_returns_the_dense_weights(fitted, layers) -> None:
-    pruned = fitted.prune(unstructured(fitted, 0.0))
-    assert all(pruned.weights[n].equal(weight.detach()) for n, weight in layers.items())
-    assert pruned.sparsity == 0
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_pruner_breaks_its_check_and_no_other(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(FILE.parents[1])
+    found = outcomes(kind)
+    failed = {name: outcome.message for name, outcome in found.items() if outcome.status == "failed"}
+    assert list(failed) == [WRITTEN[kind].BREAKS]
+    assert WRITTEN[kind].FINDS in failed[WRITTEN[kind].BREAKS]
+    names = list(found)
+    after = [found[name] for name in names[names.index(WRITTEN[kind].BREAKS) + 1 :]]
+    gated = found[WRITTEN[kind].BREAKS].check.gate
+    assert {outcome.message for outcome in after} == {f"not run, because {WRITTEN[kind].BREAKS!r} failed"} or not gated
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
-def test_a_pattern_is_followed_or_refused_with_a_reason(name, model, calibration, pattern) -> None:
-    layers = cap.select_layers(model, [r"(qkv|fc\d).weight"])
-    pruner = make(name).fit(model, layers, calibration)
-    if reason := pruner.supports(pattern):
-        assert len(reason.split()) > 3
-        with pytest.raises(ValueError, match=r"."):
-            pruner.prune(pattern)
-        return
-    masks = pruner.prune(pattern).masks
-    if isinstance(pattern, cap.NM):
-        for mask in masks.values():
-            assert (mask.reshape(-1, pattern.of).sum(1) == pattern.keep).all()
-    elif isinstance(pattern, cap.Blocks):
-        for mask in masks.values():
-            blocks = mask.reshape(-1, pattern.size)
-            assert (blocks.all(1) | ~blocks.any(1)).all()
+def test_a_pattern_that_is_not_followed(pattern: cap.Pattern) -> None:
+    failed = [
+        name for name, outcome in outcomes("BreaksAPattern", at=str(pattern)).items() if outcome.status == "failed"
+    ]
+    assert failed == [f"pattern {pattern}"]
+
+
+@pytest.mark.parametrize("kind", [name for name in WRITTEN if name not in BROKEN])
+def test_sound_pruners_of_ones_own(kind: str) -> None:
+    found = outcomes(kind)
+    assert [outcome.message for outcome in found.values() if outcome.status == "failed"] == []
+    skipped = {name: outcome.message for name, outcome in found.items() if outcome.status == "skipped"}
+    expected = {"WithoutDocstring": ["docstring"], "TurnsRoundAndSaysSo": ["monotone masks"]}
+    unstructured_alone = ["exact count", "monotone masks", "any order", "sparsity 0", "zeros stay"]
+    assert list(skipped) == {**expected, "GroupsAlone": unstructured_alone}.get(kind, [])
+    if kind == "RefusesBatches":
+        assert found["batch gradients"].message == "refused: RefusesBatches needs per-sample gradients"
+    if kind == "GroupsAlone":
+        assert found["pattern 0.6"].message == "refused: GroupsAlone keeps N of M weights and does nothing else"
+
+
+def test_every_check_can_fail() -> None:
+    breakable = {WRITTEN[kind].BREAKS for kind in BROKEN} | {f"pattern {pattern}" for pattern in PATTERNS}
+    assert breakable == {check.name for check in CHECKS}
+
+
+@names_of_checks
+def test_every_check_says_what_is_required_and_how_to_mend_it(check: Check) -> None:
+    requirement, _, advice = check.explanation.partition("\n\n")
+    assert requirement.endswith(".")
+    assert len(advice.split()) > 30
+
+
+def test_options_of_the_user_win_and_limit_what_is_asked() -> None:
+    assert vars(Subject("cap", {}).create())["block_size"] == 8
+    assert vars(Subject("cap", {"block_size": 16}).create())["block_size"] == 16
+    found = list(run_checks("cap", {"max_sparsity": 0.7}))
+    assert [outcome.message for outcome in found if outcome.status == "failed"] == []
+    with pytest.raises(ValueError, match="unknown pruner 'capp'"):
+        next(run_checks("capp", {}))

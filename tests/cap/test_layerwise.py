@@ -220,3 +220,17 @@ def test_fastcap_sweeps_blocks(model, layers, calibration) -> None:
 def test_mfac_says_what_it_needs(model, layers, calibration) -> None:
     with pytest.raises(ValueError, match=r"mfac keeps 48 gradients of .* Raise the memory budget, or lower num_grad"):
         cap.create("mfac", block_size=40).fit(model, layers, calibration, memory_budget=1000)
+
+
+@pytest.mark.parametrize("name", ["fastcap", "obc", "sparsegpt", "wanda"])
+def test_weights_that_are_zero_already_go_first(two, name: str) -> None:
+    """Even where a whole output is zero, so that its last weights have high ranks or errors spread onto them."""
+    model, layers, calibration = two
+    with torch.no_grad():
+        model.fc.weight[3] = 0
+    pruned = (
+        cap.create(name)
+        .fit(model, {"fc.weight": layers["fc.weight"]}, calibration)
+        .prune(cap.Unstructured(0.2, scope="layer"))
+    )
+    assert pruned.masks["fc.weight"].equal(model.fc.weight != 0)

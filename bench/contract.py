@@ -544,9 +544,8 @@ def zeros_go_first_and_stay(subject: Subject) -> None:
     """Fitted to a model that it has pruned, and asked for more, the pruner keeps no weight that is zero already.
 
     Gradual pruning fits and prunes in turns: were a zero kept, it would come back to life and another weight go
-    instead. The usual cause is a score that does not depend on the weight (a gradient, a random number), or a `select`
-    that decides anew. Multiply the score by the weight, or give zeros the lowest score: `scores * (weight != 0)` if
-    scores are not negative.
+    instead. The base class's `select` sees to it, whatever the scores; the usual cause is a `select` or `read_off` of
+    the pruner's own that decides anew. Give zeros the lowest score there: `scores.masked_fill(weight == 0, -math.inf)`.
     """
     patterns = [pattern for pattern in _supported(subject.fit()) if pattern.sparsity]
     if len(patterns) < 2:

@@ -7,6 +7,7 @@ import random
 import torch
 
 import cap
+from cap.selection import select
 
 
 class Sound(cap.Pruner):
@@ -315,22 +316,14 @@ class AlwaysRescales(Sound):
         return {name: weight * 1.01 for name, weight in super().update(masks).items()}
 
 
-class Random(Sound):
+class SelectsByItself(Sound):
     BREAKS, FINDS = "zeros stay", "that are zero already are kept at 0.5"
 
     def scores(self, model, layers, calibration):
         return {name: torch.rand_like(weight) for name, weight in layers.items()}
 
-
-class GradientAlone(Sound):
-    BREAKS, FINDS = "zeros stay", "that are zero already are kept"
-
-    def scores(self, model, layers, calibration):
-        total = {name: torch.zeros_like(weight) for name, weight in layers.items()}
-        for gradients in calibration.gradients(model, layers):
-            for name, rows in gradients.items():
-                total[name] += rows.abs().sum(0).view_as(total[name])
-        return total
+    def select(self, pattern):
+        return select(self.importance, pattern)
 
 
 class BreaksAPattern(Sound):

@@ -90,12 +90,14 @@ class CAP(FisherPruner):
         if isinstance(pattern, NM):
             return {name: self._keep_nm(name, pattern) for name in self.weights}
         positions = {name: self._removal_positions(name) for name in self.weights}
-        ranked = {name: self.importance[name].flatten()[at] for name, at in positions.items()}
+        ranked = {
+            name: self.importance[name].flatten()[at].view_as(self.weights[name]) for name, at in positions.items()
+        }
         masks = {}
         for name, keep in select(ranked, pattern).items():
             mask = torch.empty_like(keep)
-            mask[positions[name]] = keep
-            masks[name] = mask.view(self.weights[name].shape)
+            mask.view(-1)[positions[name]] = keep.flatten()
+            masks[name] = mask
         return masks
 
     def _removal_positions(self, name: str) -> Tensor:

@@ -18,7 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.errors import UserError
+from bench.errors import UserError, first_mistake
 
 if TYPE_CHECKING:
     from bench.cluster import Resources
@@ -79,11 +79,7 @@ def _load_file(path: str) -> ModuleType:
     try:
         module = import_file(Path(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(
-            f"{path}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
-        ) from None
+        raise UserError(f"{path}: {first_mistake(error)}") from None
     except Exception as error:  # noqa: BLE001  whatever the file does
         raise UserError(f"{path}: {type(error).__name__}: {error}") from None
     if not hasattr(module, "SWEEP"):
@@ -152,29 +148,45 @@ def run(
     loaded, trials = _select(sweep, profile, only, seeds)
     from bench.store import Store
 
+    store = Store(results, profile, loaded.name)
+    failures = _run_missing(f"{loaded.name} ({profile})", trials, store, results, jobs, device, memory_gb, dry_run)
+    if dry_run:
+        return
+    _collect(loaded.trials(profile), store)
+    if failures:
+        raise SystemExit(1)
+
+
+def _run_missing(
+    title: str,
+    trials: tuple[Trial, ...],
+    store: Store,
+    results: Path,
+    jobs: int | None,
+    device: str,
+    memory_gb: float | None,
+    dry_run: bool,
+) -> int:
+    """Runs the trials that are not done yet, or lists them, and returns how many failed."""
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs {jobs} is not valid: give at least 1")
     if memory_gb is not None and not 0 < memory_gb < float("inf"):
         raise UserError(f"--memory-gb {memory_gb} is not valid: give a number larger than 0")
     _check_device(device)
-    store = Store(results, profile, loaded.name)
     todo = [trial for trial in trials if not store.is_finished(trial.id)]
     done = len(trials) - len(todo)
-    console.print(f"{loaded.name} ({profile}): {len(trials)} trials, {done} done, {len(todo)} to run", highlight=False)
+    console.print(f"{title}: {len(trials)} trials, {done} done, {len(todo)} to run", highlight=False, soft_wrap=True)
     if dry_run:
         for trial in todo:
-            console.print(f"  {trial.id}  {trial.label}", highlight=False)
-        return
-    failures = 0
-    if todo:
-        store.check_writable()
-        _check_models(tuple(todo))
-        resources = _resources(todo, jobs, device, memory_gb)
-        _print_memory(todo, resources)
-        failures = _run_with_progress(todo, results, resources)
-    _collect(loaded, profile, store)
-    if failures:
-        raise SystemExit(1)
+            console.print(f"  {trial.id}  {trial.label}", highlight=False, soft_wrap=True)
+        return 0
+    if not todo:
+        return 0
+    store.check_writable()
+    _check_models(tuple(todo))
+    resources = _resources(todo, jobs, device, memory_gb)
+    _print_memory(todo, resources)
+    return _run_with_progress(todo, results, resources)
 
 
 def _resources(todo: list[Trial], jobs: int | None, device: str, memory_gb: float | None) -> Resources:
@@ -257,8 +269,7 @@ def _run_with_progress(todo: list[Trial], results: Path, resources: Resources) -
     return failures
 
 
-def _collect(sweep: Sweep, profile: str, store: Store) -> None:
-    trials = sweep.trials(profile)
+def _collect(trials: tuple[Trial, ...], store: Store) -> None:
     store.collect([trial.id for trial in trials])
     missing = [trial for trial in trials if not store.path(trial.id).exists()]
     if missing:

@@ -83,6 +83,16 @@ def _number(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.2f}"
 
 
+def seconds(value: float) -> str:
+    """Formats a time in seconds, short ones in milliseconds."""
+    return f"{value:.3g} s" if value >= 0.01 else f"{1000 * value:.2g} ms"
+
+
+def mebibytes(value: float | None) -> str:
+    """Formats a number of bytes in MiB; empty where there is none."""
+    return "" if value is None or pd.isna(value) else f"{value / 2**20:,.0f} MiB"
+
+
 def _phase_cells(row: pd.Series, phase: str) -> list[str]:
     return [
         plus_minus(row[f"{phase}_mean"], row[f"{phase}_std"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import json
 import os
 import pkgutil
 import signal
@@ -12,7 +13,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
@@ -21,6 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.errors import UserError, first_mistake
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bench.cluster import Resources
     from bench.spec import Sweep, Trial
     from bench.store import Store
@@ -38,6 +41,9 @@ Profile = Annotated[str, Parameter(help="Which models and data: embedded needs n
 Results = Annotated[Path, Parameter(help="Folder of all results.")]
 Only = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", help="Filter key=value, key one of "
                  "model, family, pruner; several values for one key are alternatives.")]  # fmt: skip
+Several = Parameter(consume_multiple=True, negative="")
+Options = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", help="Options of the pruner, "
+                    "key=value; the value is JSON where it can be read so, else text.")]  # fmt: skip
 Seeds = Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="", help="Only these seeds.")]
 
 
@@ -269,14 +275,90 @@ def _run_with_progress(todo: list[Trial], results: Path, resources: Resources) -
     return failures
 
 
-def _collect(trials: tuple[Trial, ...], store: Store) -> None:
-    store.collect([trial.id for trial in trials])
+def _collect(trials: tuple[Trial, ...], store: Store) -> pd.DataFrame:
+    """Joins the rows of trials, and says which of these have none."""
+    rows = store.collect([trial.id for trial in trials])
     missing = [trial for trial in trials if not store.path(trial.id).exists()]
     if missing:
         names = sorted({f"{trial.model}/{trial.pruner}" for trial in missing})
         console.print(
             f"{store.collected} lacks {len(missing)} of {len(trials)} trials: {', '.join(names)}", soft_wrap=True
         )
+    return rows
+
+
+def _options(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Reads options `key=value`; a value is JSON where it can be read so, else text.
+
+    Raises:
+        UserError: If one is not written so, or given twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not key or not separator:
+            raise UserError(f"--option {text} cannot be read: write key=value")
+        if key in found:
+            raise UserError(f"--option {key} is given twice")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
+
+
+@app.command
+def compare(
+    *,
+    pruner: str,
+    option: Options = (),
+    against: Annotated[tuple[str, ...], Several] = ("cap", "woodfisher", "magnitude"),
+    model: Annotated[tuple[str, ...], Several] = (),
+    sparsity: Annotated[tuple[str, ...], Several] = ("0.5", "0.75", "0.9"),
+    seeds: Annotated[tuple[int, ...], Several] = (0, 1, 2),
+    finetune: bool = False,
+    profile: Profile = "embedded",
+    jobs: int | None = None,
+    device: str = "cpu",
+    memory_gb: float | None = None,
+    results: Results = Path("results"),
+    dry_run: bool = False,
+) -> None:
+    """Compare a new pruner with others on the same images, seeds and budget: only what is not done yet runs.
+
+    Args:
+        pruner: The new pruner: path/to/file.py:ClassName, or a name of `capbench list pruners`.
+        against: The pruners to compare it with.
+        model: Models; by default all of the profile.
+        sparsity: Sparsities or other patterns: 0.75, 0.75@layer, 0.75@blocks4, 2:4.
+        seeds: Each draws other calibration images.
+        finetune: Also fine-tune after every pattern, as in Table 1.
+        jobs: Parallel processes; by default one for each core, on a GPU one.
+        device: The torch device of all trials: cpu, cuda, cuda:1, ...
+        memory_gb: GiB that the fits of all processes together may take on the device; by default what is free less a
+            tenth. Results do not depend on it.
+        dry_run: Show what would run, and stop.
+    """
+    options = _options(option)
+    from bench.compare import SWEEP, plan
+    from bench.paired_report import PairedReport
+    from bench.store import Store
+
+    planned = plan(pruner, options, against, model, sparsity, seeds, finetune, profile)
+    store = Store(results, profile, SWEEP, planned.name)
+    title = f"{planned.new.label} against {', '.join(other.label for other in planned.against)} ({profile})"
+    for line in planned.refusals():
+        console.print(line, highlight=False, soft_wrap=True)
+    failures = _run_missing(title, planned.trials, store, results, jobs, device, memory_gb, dry_run)
+    if dry_run:
+        return
+    if failures and not any(store.path(trial.id).exists() for trial in planned.trials):
+        raise SystemExit(1)
+    report = PairedReport(_collect(planned.trials, store), planned.entries(), title)
+    report.print(console)
+    print("written:", ", ".join(map(str, [store.collected, *report.write(store.collected.with_suffix(""))])))
+    if failures:
+        raise SystemExit(1)
 
 
 @app.command

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.plots import save
-from bench.tables import insert_text, to_markdown
+from bench.tables import insert_text, mebibytes, seconds, to_markdown
 
 OURS = ("left-looking, compiled", "BlockFisher", "hooks", "CAP", "prune")  # the library's own methods
 NO_RIVAL = "no per-sample gradients"  # a floor, not a way to do the same
@@ -63,16 +63,8 @@ def origin(about: dict[str, Any]) -> str:
     )
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.3g} s" if value >= 0.01 else f"{1000 * value:.2g} ms"
-
-
 def _ratio(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
-
-
-def _mebibytes(value: float | None) -> str:
-    return "" if value is None or np.isnan(value) else f"{value / 2**20:,.0f} MiB"
 
 
 def detailed(rows: pd.DataFrame) -> pd.DataFrame:
@@ -89,10 +81,10 @@ def detailed(rows: pd.DataFrame) -> pd.DataFrame:
                 {
                     "what": group if number == 0 else "",
                     "method": row.method,
-                    "median": _seconds(row.median),
+                    "median": seconds(row.median),
                     "rounds": str(row.rounds),
                     "times as fast": _ratio(first / row.median) if number else "1",
-                    "extra memory": _mebibytes(row.peak_extra_bytes),
+                    "extra memory": mebibytes(row.peak_extra_bytes),
                     "": ", ".join(filter(None, notes)),
                 }
             )
@@ -113,13 +105,13 @@ def compact(rows: pd.DataFrame) -> pd.DataFrame:
         lines.append(
             {
                 "step": group,
-                "plain": _seconds(first["median"]),
-                "best plain": _seconds(best["median"]) if another else "",
-                "ours": _seconds(own["median"]),
+                "plain": seconds(first["median"]),
+                "best plain": seconds(best["median"]) if another else "",
+                "ours": seconds(own["median"]),
                 "times as fast as plain": _ratio(first["median"] / own["median"]),
                 "as the best plain": _ratio(best["median"] / own["median"]) if another else "",
-                "extra memory, plain": _mebibytes(first["peak_extra_bytes"]),
-                "ours ": _mebibytes(own["peak_extra_bytes"]),
+                "extra memory, plain": mebibytes(first["peak_extra_bytes"]),
+                "ours ": mebibytes(own["peak_extra_bytes"]),
             }
         )
     return pd.DataFrame(lines)

@@ -20,9 +20,11 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.errors import UserError
+from bench.errors import UserError, first_mistake
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bench.cluster import Resources
     from bench.spec import Sweep, Trial
     from bench.store import Store
@@ -40,6 +42,7 @@ Profile = Annotated[str, Parameter(help="Which models and data: embedded needs n
 Results = Annotated[Path, Parameter(help="Folder of all results.")]
 Only = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", help="Filter key=value, key one of "
                  "model, family, pruner; several values for one key are alternatives.")]  # fmt: skip
+Several = Parameter(consume_multiple=True, negative="")
 Seeds = Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="", help="Only these seeds.")]
 Options = Annotated[tuple[str, ...], Parameter(name="--option", consume_multiple=True, negative="", help="Options of "
                     "the pruner, key=value; values are read as JSON if they are any.")]  # fmt: skip
@@ -83,11 +86,7 @@ def _load_file(path: str) -> ModuleType:
     try:
         module = import_file(Path(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(
-            f"{path}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
-        ) from None
+        raise UserError(f"{path}: {first_mistake(error)}") from None
     except Exception as error:  # noqa: BLE001  whatever the file does
         raise UserError(f"{path}: {type(error).__name__}: {error}") from None
     if not hasattr(module, "SWEEP"):
@@ -156,29 +155,45 @@ def run(
     loaded, trials = _select(sweep, profile, only, seeds)
     from bench.store import Store
 
+    store = Store(results, profile, loaded.name)
+    failures = _run_missing(f"{loaded.name} ({profile})", trials, store, results, jobs, device, memory_gb, dry_run)
+    if dry_run:
+        return
+    _collect(loaded.trials(profile), store)
+    if failures:
+        raise SystemExit(1)
+
+
+def _run_missing(
+    title: str,
+    trials: tuple[Trial, ...],
+    store: Store,
+    results: Path,
+    jobs: int | None,
+    device: str,
+    memory_gb: float | None,
+    dry_run: bool,
+) -> int:
+    """Runs the trials that are not done yet, or lists them, and returns how many failed."""
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs {jobs} is not valid: give at least 1")
     if memory_gb is not None and not 0 < memory_gb < float("inf"):
         raise UserError(f"--memory-gb {memory_gb} is not valid: give a number larger than 0")
     _check_device(device)
-    store = Store(results, profile, loaded.name)
     todo = [trial for trial in trials if not store.is_finished(trial.id)]
     done = len(trials) - len(todo)
-    console.print(f"{loaded.name} ({profile}): {len(trials)} trials, {done} done, {len(todo)} to run", highlight=False)
+    console.print(f"{title}: {len(trials)} trials, {done} done, {len(todo)} to run", highlight=False, soft_wrap=True)
     if dry_run:
         for trial in todo:
-            console.print(f"  {trial.id}  {trial.label}", highlight=False)
-        return
-    failures = 0
-    if todo:
-        store.check_writable()
-        _check_models(tuple(todo))
-        resources = _resources(todo, jobs, device, memory_gb)
-        _print_memory(todo, resources)
-        failures = _run_with_progress(todo, results, resources)
-    _collect(loaded, profile, store)
-    if failures:
-        raise SystemExit(1)
+            console.print(f"  {trial.id}  {trial.label}", highlight=False, soft_wrap=True)
+        return 0
+    if not todo:
+        return 0
+    store.check_writable()
+    _check_models(tuple(todo))
+    resources = _resources(todo, jobs, device, memory_gb)
+    _print_memory(todo, resources)
+    return _run_with_progress(todo, results, resources)
 
 
 def _resources(todo: list[Trial], jobs: int | None, device: str, memory_gb: float | None) -> Resources:
@@ -261,15 +276,90 @@ def _run_with_progress(todo: list[Trial], results: Path, resources: Resources) -
     return failures
 
 
-def _collect(sweep: Sweep, profile: str, store: Store) -> None:
-    trials = sweep.trials(profile)
-    store.collect([trial.id for trial in trials])
+def _collect(trials: tuple[Trial, ...], store: Store) -> pd.DataFrame:
+    """Joins the rows of trials, and says which of these have none."""
+    rows = store.collect([trial.id for trial in trials])
     missing = [trial for trial in trials if not store.path(trial.id).exists()]
     if missing:
         names = sorted({f"{trial.model}/{trial.pruner}" for trial in missing})
         console.print(
             f"{store.collected} lacks {len(missing)} of {len(trials)} trials: {', '.join(names)}", soft_wrap=True
         )
+    return rows
+
+
+def _options(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Reads options of a pruner, key=value: a value is JSON if it can be read so, else text.
+
+    Raises:
+        UserError: If one is not of this form, or is given twice.
+    """
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise UserError(f"cannot read option {text!r}: write key=value")
+        if key in options:
+            raise UserError(f"option {key} is given twice")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
+
+
+@app.command
+def compare(
+    *,
+    pruner: str,
+    option: Options = (),
+    against: Annotated[tuple[str, ...], Several] = ("cap", "woodfisher", "magnitude"),
+    model: Annotated[tuple[str, ...], Several] = (),
+    sparsity: Annotated[tuple[str, ...], Several] = ("0.5", "0.75", "0.9"),
+    seeds: Annotated[tuple[int, ...], Several] = (0, 1, 2),
+    finetune: bool = False,
+    profile: Profile = "embedded",
+    jobs: int | None = None,
+    device: str = "cpu",
+    memory_gb: float | None = None,
+    results: Results = Path("results"),
+    dry_run: bool = False,
+) -> None:
+    """Compare a new pruner with others on the same images, seeds and budget: only what is not done yet runs.
+
+    Args:
+        pruner: The new pruner: path/to/file.py:ClassName, or a name of `capbench list pruners`.
+        against: The pruners to compare it with.
+        model: Models; by default all of the profile.
+        sparsity: Sparsities or other patterns: 0.75, 0.75@layer, 0.75@blocks4, 2:4.
+        seeds: Each draws other calibration images.
+        finetune: Also fine-tune after every pattern, as in Table 1.
+        jobs: Parallel processes; by default one for each core, on a GPU one.
+        device: The torch device of all trials: cpu, cuda, cuda:1, ...
+        memory_gb: GiB that the fits of all processes together may take on the device; by default what is free less a
+            tenth. Results do not depend on it.
+        dry_run: Show what would run, and stop.
+    """
+    options = _options(option)
+    from bench.compare import SWEEP, plan
+    from bench.paired_report import PairedReport
+    from bench.store import Store
+
+    planned = plan(pruner, options, against, model, sparsity, seeds, finetune, profile)
+    store = Store(results, profile, SWEEP, planned.name)
+    title = f"{planned.new.label} against {', '.join(other.label for other in planned.against)} ({profile})"
+    for line in planned.refusals():
+        console.print(line, highlight=False, soft_wrap=True)
+    failures = _run_missing(title, planned.trials, store, results, jobs, device, memory_gb, dry_run)
+    if dry_run:
+        return
+    if failures and not any(store.path(trial.id).exists() for trial in planned.trials):
+        raise SystemExit(1)
+    report = PairedReport(_collect(planned.trials, store), planned.entries(), title)
+    report.print(console)
+    print("written:", ", ".join(map(str, [store.collected, *report.write(store.collected.with_suffix(""))])))
+    if failures:
+        raise SystemExit(1)
 
 
 @app.command
@@ -354,26 +444,6 @@ def benchmarks(measurements: Path = Path("results/benchmarks/core.json"), *, int
     from bench.benchmarks import report
 
     print("written:", ", ".join(map(str, report(measurements, into))))
-
-
-def _options(texts: tuple[str, ...]) -> dict[str, Any]:
-    """Reads options of a pruner, key=value: a value is JSON if it can be read so, else text.
-
-    Raises:
-        UserError: If one is not of this form, or is given twice.
-    """
-    options: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise UserError(f"cannot read option {text!r}: write key=value")
-        if key in options:
-            raise UserError(f"option {key} is given twice")
-        try:
-            options[key] = json.loads(value)
-        except ValueError:
-            options[key] = value
-    return options
 
 
 def _check_pruner(name: str, options: dict[str, Any]) -> None:

@@ -1,5 +1,19 @@
 """The one exception that stands for a user's mistake."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class UserError(Exception):
     """Something the user gave is not valid. The command line prints it as one line and exits with code 2."""
+
+
+def first_mistake(error: ValidationError) -> str:
+    """Returns the first of the mistakes in a specification, in one line."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"

@@ -126,13 +126,16 @@ class Store:
         root: Folder of all results.
         profile: Name of the profile.
         sweep: Name of the sweep.
+        part: Name of the part of the sweep's trials that is collected by itself, in the folder of the trials; all of
+            them by default.
     """
 
-    def __init__(self, root: Path, profile: str, sweep: str) -> None:
+    def __init__(self, root: Path, profile: str, sweep: str, part: str | None = None) -> None:
         self.profile, self.sweep = profile, sweep
         self.folder = root / profile / sweep  # a file per trial
-        self.collected = root / profile / f"{sweep}.parquet"
-        self.collected_layers = root / profile / f"{sweep}.layers.parquet"
+        stem = self.folder / part if part else self.folder
+        self.collected = stem.with_name(f"{stem.name}.parquet")
+        self.collected_layers = stem.with_name(f"{stem.name}.layers.parquet")
 
     def check_writable(self) -> None:
         """Makes sure that results can be written, before any work is done.

@@ -121,6 +121,16 @@ def _seconds(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
+def seconds(value: float) -> str:
+    """Formats a time in seconds, short ones in milliseconds."""
+    return f"{value:.3g} s" if value >= 0.01 else f"{1000 * value:.2g} ms"
+
+
+def mebibytes(value: float | None) -> str:
+    """Formats a number of bytes in MiB; empty where there is none."""
+    return "" if value is None or pd.isna(value) else f"{value / 2**20:,.0f} MiB"
+
+
 def _significant(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.3g}"
 

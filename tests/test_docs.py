@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import benchmarks, tables
+from bench import benchmarks, report, tables
+from bench.cli import load_sweep, sweep_modules
 from bench.verdicts import verdicts
 
 ROOT = Path(__file__).parents[1]
@@ -33,11 +34,33 @@ def test_links_lead_somewhere(document: str) -> None:
             assert (path.parent / target).exists(), target
 
 
+def committed_file(path: str) -> bytes:
+    """Returns a file as committed: a user's own run replaces the one in the work tree."""
+    return subprocess.run(["git", "show", f"HEAD:{path}"], cwd=ROOT, capture_output=True, check=True).stdout
+
+
+def committed_rows(sweep: str) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(committed_file(f"results/embedded/{sweep}.parquet")))
+
+
 @pytest.fixture(scope="module")
 def committed() -> pd.DataFrame:
-    """Table 1 as committed: a user's own run replaces the file in the work tree."""
-    command = ["git", "show", "HEAD:results/embedded/table1.parquet"]
-    return pd.read_parquet(io.BytesIO(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout))
+    return committed_rows("table1")
+
+
+@pytest.mark.parametrize("sweep", sweep_modules())
+def test_every_sweep_has_its_committed_results(sweep: str) -> None:
+    """They are those of the sweep as it is defined, all of it, from committed code; the report is made from them."""
+    rows = committed_rows(sweep)
+    assert list(dict.fromkeys(rows["trial_id"])) == [trial.id for trial in load_sweep(sweep).trials("embedded")]
+    assert (rows["status"] == "done").all()
+    assert not rows["dirty"].any()
+    assert (rows.loc[rows["phase"] != "dense", "violations"] == 0).all()
+    text = report.markdown(rows, ROOT / "results", f"{sweep} (embedded)")
+    assert committed_file(f"results/embedded/{sweep}.md").decode() == text
+    session = "reproduce_table1" if sweep == "table1" else sweep
+    for needed in (f"`nox -s {session}`", f"(results/embedded/{sweep}.md)", f"(results/embedded/{sweep}.png)"):
+        assert needed in README
 
 
 def test_the_readme_table_is_the_committed_result(committed: pd.DataFrame) -> None:
@@ -47,19 +70,15 @@ def test_the_readme_table_is_the_committed_result(committed: pd.DataFrame) -> No
     assert all(verdict in README for verdict in said)
 
 
-def test_the_committed_result_is_whole(committed: pd.DataFrame) -> None:
-    rows = committed
-    assert (rows["status"] == "done").all()
-    assert rows.groupby(["model", "pruner", "phase"])["seed"].nunique().eq(3).all()
-    assert len(rows) == 4 * 3 * 3 * (1 + 6 + 3)
-    assert rows["commit"].nunique() == 1
-    assert not rows["dirty"].any()
+def test_table_1_is_whole_and_of_one_commit(committed: pd.DataFrame) -> None:
+    assert committed.groupby(["model", "pruner", "phase"])["seed"].nunique().eq(3).all()
+    assert len(committed) == 4 * 3 * 3 * (1 + 6 + 3)
+    assert committed["commit"].nunique() == 1
 
 
 def test_the_readme_shows_the_committed_benchmarks(tmp_path: Path) -> None:
     """The table is the one that the committed measurements give, and these are of committed code."""
-    command = ["git", "show", "HEAD:results/benchmarks/core.json"]
-    (tmp_path / "core.json").write_bytes(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+    (tmp_path / "core.json").write_bytes(committed_file("results/benchmarks/core.json"))
     rows, about = benchmarks.read(tmp_path / "core.json")
     assert not about["dirty"]
     assert tables.to_markdown(benchmarks.compact(rows)) in README
@@ -67,16 +86,14 @@ def test_the_readme_shows_the_committed_benchmarks(tmp_path: Path) -> None:
     assert benchmarks.markdown(rows, about) == (ROOT / "results/benchmarks/core.md").read_text()
 
 
-def test_adding_a_pruner_as_the_readme_says(tmp_path: Path) -> None:
-    blocks = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", README, flags=re.DOTALL))
-    for name, code in blocks.items():
-        (tmp_path / name).write_text(code)
-    done = subprocess.run(
-        [sys.executable, "compare.py"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300
-    )
-    top1 = {name: float(value) for name, value in (line.split() for line in done.stdout.splitlines())}
-    assert list(top1) == ["magnitude", "my_pruner.py:Mine", "cap"]
-    assert all(10 <= value <= 100 for value in top1.values())
+def test_the_readmes_pruner_keeps_the_contract(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n# my_pruner\.py\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "my_pruner.py").write_text(code)
+    check = next(line for line in README.splitlines() if line.startswith("capbench check"))
+    command = [sys.executable, "-m", "bench.cli", *check.split()[1:]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "0 failed" in done.stdout
 
 
 def imports(path: Path) -> set[str]:

@@ -129,7 +129,7 @@ def test_table_and_plot(finished, capsys: pytest.CaptureFixture[str]) -> None:
     assert "C1" in out
     assert "C2" in out
     assert {path.name for path in (results / "embedded").iterdir() if path.is_file()} == {
-        "tiny.parquet", "tiny.layers.parquet", "tiny.md", "tiny.csv", "tiny.png", "tiny.svg",
+        "tiny.parquet", "tiny.layers.parquet", "tiny.md", "tiny.csv", "tiny.png", "tiny.svg", "tiny_loss.png", "tiny_loss.svg",
     }  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def test_a_failing_pruner_stops_no_other(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_mistakes_give_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for arguments, message in [
-        (["run", "tabel1"], "unknown sweep 'tabel1': choose from table1"),
+        (["run", "tabel1"], "unknown sweep 'tabel1': choose from ablation, fastcap"),
         (["run", "table1", "--only", "model=resnet"], "choose from convnext, dino, vit, xcit"),
         (["run", "table1", "--only", "pruner=obs"], "choose from cap, magnitude, woodfisher"),
         (["run", "table1", "--only", "vit"], "write key=value"),
@@ -170,7 +170,7 @@ def test_mistakes_give_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["run", "table1", "--colour"], "--colour"),
         (["table", "table1", "--results", str(tmp_path)], "does not exist: run the sweep first"),
         (["table", "tabel1", "--results", str(tmp_path)], "unknown sweep 'tabel1'"),
-        (["plot", "tabel1", "--results", str(tmp_path)], "choose from table1"),
+        (["plot", "tabel1", "--results", str(tmp_path)], "choose from ablation"),
         (["list", "cats"], "pruners"),
     ]:
         assert message in fails(capsys, *arguments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache, lru_cache
@@ -13,22 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
-from torch import Tensor, nn
+from torch import nn
 
 import cap
 from bench import provenance
-from bench.augment import training_batches
-from bench.checkpoint import Checkpoint, save_pruned
-from bench.data import CLASSES, DATASET, load_split, to_input
+from bench.data import DATASET, load_split, to_input
 from bench.memory import start_peak
-from bench.metrics import Accuracy, Cost, count_macs, evaluate, mean_loss
-from bench.recipes import ACDCSpec, GradualSpec, TrainingSpec
+from bench.metrics import Accuracy, Cost, count_macs, evaluate, mean_loss, seconds_since
 from bench.spec import CalibrationSpec, Trial
+from bench.training import prune_in_training, start_training, trained
 from bench.zoo import ModelSpec, get_model
-from cap.schedules import cosine, linear, sawtooth
 
-RATES = {"linear": linear, "cosine": cosine, "sawtooth": sawtooth}
 GATE = 0.1  # percentage points; ten of 10,000 images may change sides between processors
 
 
@@ -194,13 +188,6 @@ class Rows:
         ]
 
 
-def seconds_since(start: float, device: str) -> float:
-    """Returns the time since `start`, after the device has finished what it was given."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
 def run_trial(
     trial: Trial,
     rows: Rows,
@@ -330,102 +317,6 @@ def prune_at_once(run: Run) -> None:
                 training.run_epoch(epoch)
             about["finetune_seconds"] = seconds_since(start, run.device)
             run.measure(candidate, pattern, **about, **trained(trial.finetune, trial.finetune.epochs))
-
-
-def trained(how: TrainingSpec, epochs: int) -> dict[str, Any]:
-    """Returns the columns that say how long a model was trained."""
-    images = epochs * min(how.images, len(load_split("train")))
-    return {"phase": "finetuned", "epoch": epochs, "finetune_epochs": epochs, "finetune_images": images}
-
-
-def start_training(run: Run, model: nn.Module, how: TrainingSpec) -> tuple[nn.Module, cap.Training]:
-    """Sets up the training of a model.
-
-    Returns:
-        A copy of the model, with stochastic depth where the augmentation set has some, and its training.
-    """
-    train_set, chosen = load_split("train"), how.augmentation_set
-    learner = run.spec.build(drop_path_rate=chosen.drop_path).to(run.device)
-    learner.load_state_dict(model.state_dict())
-    optimizer = create_optimizer_v2(learner, opt=how.optimizer, lr=how.lr, weight_decay=chosen.weight_decay)
-    seed = run.trial.derived_seed("fine-tune")
-
-    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for inputs, labels in training_batches(train_set, how, run.spec.input_size, len(CLASSES), seed, epoch):
-            yield inputs.to(run.device), labels.to(run.device)
-
-    steps = how.tooth() * -(-min(how.images, len(train_set)) // how.batch_size)
-    teacher = cap.Distillation(run.model, how.distillation, how.temperature) if how.distillation else None
-    return learner, cap.Training(
-        learner,
-        optimizer,
-        batches,
-        lambda step: RATES[how.schedule](step, steps, how.lr, how.lr_end),
-        how.label_smoothing,
-        chosen.grad_clip,
-        teacher,
-    )
-
-
-def prune_in_training(run: Run, how: GradualSpec | ACDCSpec) -> None:
-    """Trains, and at the beginning of some epochs prunes with a fresh fit; goes on from the last checkpoint.
-
-    The state is saved after every epoch. Beside the row, each measured state is kept as `<pattern>.safetensors`.
-
-    Raises:
-        ValueError: If the pruner does not support the pattern.
-        RuntimeError: If a weight comes back that an earlier step of gradual pruning had removed.
-    """
-    run.shared.calibration.share = False  # no two models are the same
-    model, training = start_training(run, run.model, how)
-    checkpoint = Checkpoint(run.folder / "checkpoint") if run.folder is not None else None
-    first, about = 0, {"fit_seconds": 0.0, "prune_seconds": 0.0, "finetune_seconds": 0.0}
-    if checkpoint is not None and (found := checkpoint.load(model)):
-        state, masks = found
-        training.load_state_dict({**state["training"], "masks": masks})
-        first, about = state["epoch"], state["about"]
-        run.rows.restore(state["rows"], state["layer_rows"])
-    events, measured = how.events(), how.measured()
-    for epoch in range(first, how.epochs):
-        if epoch in events:
-            sparsity = events[epoch]
-            if sparsity is None:
-                training.hold(None)
-            else:
-                _prune_step(run, model, training, cap.Unstructured(sparsity, how.scope), about)
-        start = time.perf_counter()
-        training.run_epoch(epoch)
-        about["finetune_seconds"] += seconds_since(start, run.device)
-        done = epoch + 1
-        masks = training.masks.state_dict() if training.masks is not None else None
-        if done in measured:
-            pattern = cap.Unstructured(measured[done], how.scope)
-            if str(pattern) in run.trial.patterns:
-                run.measure(model, pattern, **about, **trained(how, done))
-                if run.folder is not None:
-                    save_pruned(run.folder / f"{pattern}.safetensors", model, masks or {})
-        if checkpoint is not None:
-            state = {key: value for key, value in training.state_dict().items() if key != "masks"}
-            kept = {"rows": run.rows.plain(), "layer_rows": run.rows.layer_rows}
-            checkpoint.save(model, {"training": state, "epoch": done, "about": about, **kept}, masks)
-
-
-def _prune_step(
-    run: Run, model: nn.Module, training: cap.Training, pattern: cap.Unstructured, about: dict[str, Any]
-) -> None:
-    """Prunes a model in training with a pruner fitted to its present weights, and adds up what it took."""
-    pruner, fitted = run.fit(model)
-    start = time.perf_counter()
-    pruned = pruner.prune(pattern)
-    for name, mask in training.masks.state_dict().items() if training.masks is not None else ():
-        if back := int((pruned.masks[name] & ~mask).sum()):
-            raise RuntimeError(f"{back} weights of {name} that are zero already came back at {pattern}: a pruner in "
-                               "gradual training must remove those first")  # fmt: skip
-    about["fit_seconds"] += fitted.pop("fit_seconds")
-    about["prune_seconds"] += seconds_since(start, run.device)
-    about |= fitted
-    pruned.apply_to(model)
-    training.hold(pruned.masks)
 
 
 def _num_gradients(trial: Trial, images: int) -> int | None:

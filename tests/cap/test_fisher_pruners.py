@@ -143,3 +143,13 @@ def test_nm_result_goes_to_semi_structured_tensors() -> None:
         torch.testing.assert_close(sparse.to_dense(), weight)
         x = torch.randn(128, 64, device="cuda", dtype=torch.float16)
         torch.testing.assert_close(sparse @ x, weight @ x, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["magnitude", "woodfisher", "cap", "mfac", "wanda", "sparsegpt", "obc"])
+@pytest.mark.parametrize("pattern", [cap.NM(2, 4), cap.NM(1, 4)], ids=str)
+def test_nm_in_convolutions_has_no_violations(name, pattern, model, layers, calibration) -> None:
+    options = {"block_size": 72} if "block_size" in cap.default_options(name) else {}
+    pruner = cap.create(name, **options).fit(model, {"mix.weight": layers["mix.weight"]}, calibration)
+    pruned = pruner.prune(pattern)
+    assert cap.count_violations(pruned.weights, pattern) == 0
+    assert pruned.sparsity == pattern.sparsity

@@ -17,9 +17,8 @@ from bench.errors import UserError
 from bench.paired import CONFIDENCE, compare, overall
 from bench.plots import OTHERS, STYLES, save
 from bench.report import origin
-from bench.tables import mebibytes, plus_minus, seconds, to_markdown
+from bench.tables import PHASES, mebibytes, plus_minus, seconds, to_markdown
 
-PHASE_NAMES = {"one_shot": "one-shot", "finetuned": "fine-tuned"}
 PERCENT = f"{100 * CONFIDENCE:g} %"
 
 NOTES = f"""\
@@ -83,7 +82,7 @@ class PairedReport:
         """Prints a table for every model and phase, and the verdicts."""
         console.print(self.title, origin(self.rows), highlight=False)
         for (model, phase), part in self.cells.groupby(["model", "phase"], sort=False):
-            title = f"{model} {PHASE_NAMES[phase]}: dense {part['top1_dense'].max():.2f}"
+            title = f"{model} {PHASES[phase]}: dense {part['top1_dense'].max():.2f}"
             shown = self._accuracies(part).drop(columns=["model", "phase"])
             _print_table(console, shown, title)
         _print_table(console, self._costs(), "cost of a fit")
@@ -100,7 +99,7 @@ class PairedReport:
                     {
                         "model": model if number == 0 else "",
                         "pattern": pattern if number == 0 else "",
-                        "phase": PHASE_NAMES[phase] if number == 0 else "",
+                        "phase": PHASES[phase] if number == 0 else "",
                         "pruner": row["label"],
                         "top-1": plus_minus(row["top1_mean"], row["top1_std"]) if done else row["status"],
                         "n": str(row["n"]),
@@ -193,7 +192,7 @@ class PairedReport:
         """Returns each pruner's colour and marker: the new one's its own, the others' those of all figures."""
         own, *left = OTHERS
         spare = iter(left * len(self.entries))
-        styles = {entry.label: STYLES.get(entry.pruner) or next(spare) for entry in self.entries[1:]}
+        styles = {entry.label: STYLES.get(entry.label) or next(spare) for entry in self.entries[1:]}
         return {self.new: own, **styles}
 
     def figure(self, stem: Path) -> list[Path]:
@@ -218,7 +217,7 @@ class PairedReport:
                 top, below = axes[2 * row][column], axes[2 * row + 1][column]
                 self._draw_accuracies(top, part)
                 self._draw_differences(below, part, max(places.values()) - min(places.values()))
-                top.set_title(f"{model}, {PHASE_NAMES[phase]}")
+                top.set_title(f"{model}, {PHASES[phase]}")
                 for axis in (top, below):
                     axis.set_xticks(list(places.values()), labels=ticks)
                     axis.grid(alpha=0.3)

@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+WEIGHTS, STATE = "model.safetensors", "state.pt"  # of a checkpoint
+
 
 def save_pruned(path: Path, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Writes a pruned model: its state under its own names, each keep-mask under `mask.<weight>`.
@@ -79,13 +81,16 @@ class Checkpoint:
         """
         new = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
         shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
-        save_file(_tensors(model, masks), new / "model.safetensors")
-        torch.save({**state, "random": _random_state()}, new / "state.pt")
-        shutil.rmtree(self._previous, ignore_errors=True)
-        if self.folder.exists():
-            os.replace(self.folder, self._previous)
-        os.replace(new, self.folder)
+        try:
+            new.mkdir(parents=True)
+            save_file(_tensors(model, masks), new / WEIGHTS)
+            torch.save({**state, "random": _random_state()}, new / STATE)
+            if self.folder.exists():  # else the previous one is all there is
+                shutil.rmtree(self._previous, ignore_errors=True)
+                os.replace(self.folder, self._previous)
+            os.replace(new, self.folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(self._previous, ignore_errors=True)
 
     def load(self, model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor] | None] | None:
@@ -97,18 +102,28 @@ class Checkpoint:
         Returns:
             The state and the masks as they were given to `save`, or None if there is no checkpoint.
         """
-        folder = next((found for found in (self.folder, self._previous) if found.exists()), None)
+        whole = (f for f in (self.folder, self._previous) if (f / WEIGHTS).exists() and (f / STATE).exists())
+        folder = next(whole, None)
         if folder is None:
             return None
         device = next(model.parameters()).device
-        tensors = load_file(folder / "model.safetensors", device=str(device))
+        tensors = load_file(folder / WEIGHTS, device=str(device))
         masks = {name.removeprefix("mask."): tensors.pop(name) for name in list(tensors) if name.startswith("mask.")}
         model.load_state_dict(tensors)
-        state = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
+        state = torch.load(folder / STATE, weights_only=True, map_location="cpu")
         _set_random_state(state.pop("random"))
         return state, masks or None
 
     def remove(self) -> None:
-        """Removes what is there, that of a process that was ended while it wrote included."""
-        for folder in (self.folder, self._previous, *self.folder.parent.glob(f".{self.folder.name}.*")):
+        """Removes what is there."""
+        for folder in (self.folder, self._previous):
             shutil.rmtree(folder, ignore_errors=True)
+        self.discard_unfinished()
+
+    def discard_unfinished(self) -> None:
+        """Removes what a process that was ended had half written beside it."""
+        for path in self.folder.parent.glob(".*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

@@ -126,6 +126,10 @@ class GradualSpec(TrainingSpec):
         self.steps()
         if self.knots[-1][0] >= self.epochs:
             raise ValueError(f"the last pruning step is at epoch {self.knots[-1][0]}, but there are {self.epochs}")
+        if self.schedule == "sawtooth" and self.knots[0][0] % self.period:
+            raise ValueError(
+                f"the first pruning step, at epoch {self.knots[0][0]}, is out of step with a sawtooth of {self.period}"
+            )
         return self
 
     def steps(self) -> dict[int, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 import cap
+from bench import provenance
 from bench.augment import training_batches
 from bench.checkpoint import Checkpoint, save_pruned
 from bench.data import CLASSES, load_split
@@ -19,6 +21,8 @@ from cap.schedules import cosine, linear, sawtooth
 
 if TYPE_CHECKING:
     from bench.trial import Run
+
+logger = logging.getLogger(__name__)
 
 RATES = {"linear": linear, "cosine": cosine, "sawtooth": sawtooth}
 
@@ -61,21 +65,34 @@ def start_training(run: Run, model: nn.Module, how: TrainingSpec) -> tuple[nn.Mo
 def prune_in_training(run: Run, how: GradualSpec | ACDCSpec) -> None:
     """Trains, and at the beginning of some epochs prunes with a fresh fit; goes on from the last checkpoint.
 
-    The state is saved after every epoch. Beside the row, each measured state is kept as `<pattern>.safetensors`.
+    The state is saved after every epoch; one that other code saved is not gone on from. Beside the row, each measured
+    state is kept as `<pattern>.safetensors`.
 
     Raises:
-        ValueError: If the pruner does not support the pattern.
         RuntimeError: If a weight comes back that an earlier step of gradual pruning had removed.
     """
+    if reason := _refusal(run, how):
+        for pattern in map(cap.parse_pattern, run.trial.patterns):
+            refused = {"pattern": str(pattern), "sparsity_target": pattern.sparsity, "status": "skipped"}
+            run.rows.add(**refused, error=reason, phase="finetuned")
+        return
     run.shared.calibration.share = False  # no two models are the same
     model, training = start_training(run, run.model, how)
     checkpoint = Checkpoint(run.folder / "checkpoint") if run.folder is not None else None
     first, about = 0, {"fit_seconds": 0.0, "prune_seconds": 0.0, "finetune_seconds": 0.0}
-    if checkpoint is not None and (found := checkpoint.load(model)):
-        state, masks = found
-        training.load_state_dict({**state["training"], "masks": masks})
-        first, about = state["epoch"], state["about"]
-        run.rows.restore(state["rows"], state["layer_rows"])
+    code = {"commit": provenance.commit(), "dirty": provenance.dirty(), "versions": provenance.versions()}
+    if checkpoint is not None:
+        checkpoint.discard_unfinished()
+        if found := checkpoint.load(model):
+            state, masks = found
+            if state["code"] == code:
+                training.load_state_dict({**state["training"], "masks": masks})
+                first, about = state["epoch"], state["about"]
+                run.rows.restore(state["rows"], state["layer_rows"])
+            else:
+                logger.warning("%s starts again: its checkpoint is of other code or versions", run.trial.label)
+                checkpoint.remove()
+                model, training = start_training(run, run.model, how)
     events, measured = how.events(), how.measured()
     for epoch in range(first, how.epochs):
         if epoch in events:
@@ -97,8 +114,15 @@ def prune_in_training(run: Run, how: GradualSpec | ACDCSpec) -> None:
                     save_pruned(run.folder / f"{pattern}.safetensors", model, masks or {})
         if checkpoint is not None:
             state = {key: value for key, value in training.state_dict().items() if key != "masks"}
-            kept = {"rows": run.rows.plain(), "layer_rows": run.rows.layer_rows}
+            kept = {"code": code, "rows": run.rows.plain(), "layer_rows": run.rows.layer_rows}
             checkpoint.save(model, {"training": state, "epoch": done, "about": about, **kept}, masks)
+
+
+def _refusal(run: Run, how: GradualSpec | ACDCSpec) -> str | None:
+    """Returns why the pruner cannot prune as the training asks for, or None if it can."""
+    pruner = cap.create(run.trial.pruner, **run.trial.pruner_options)
+    patterns = [cap.Unstructured(sparsity, how.scope) for sparsity in how.events().values() if sparsity is not None]
+    return next((reason for pattern in patterns if (reason := pruner.supports(pattern))), None)
 
 
 def _prune_step(
@@ -112,8 +136,10 @@ def _prune_step(
         if back := int((pruned.masks[name] & ~mask).sum()):
             raise RuntimeError(f"{back} weights of {name} that are zero already came back at {pattern}: a pruner in "
                                "gradual training must remove those first")  # fmt: skip
-    about["fit_seconds"] += fitted.pop("fit_seconds")
     about["prune_seconds"] += seconds_since(start, run.device)
-    about |= fitted
+    for column in ("fit_seconds", "shared_seconds"):
+        about[column] = about.get(column, 0.0) + fitted[column]
+    peaks = [value for value in (about.get("peak_memory_bytes"), fitted["peak_memory_bytes"]) if value is not None]
+    about |= {"peak_memory_bytes": max(peaks, default=None), "num_gradients": fitted["num_gradients"]}
     pruned.apply_to(model)
     training.hold(pruned.masks)

@@ -138,13 +138,13 @@ class Rows:
         self.rows.append({**self.common, **values})
 
     def plain(self) -> list[dict[str, Any]]:
-        """Returns what the rows hold beside what they have in common."""
-        common = self.common
-        return [{k: v for k, v in row.items() if k not in common or v != common[k]} for row in self.rows]
+        """Returns the rows with times as texts."""
+        return [{**row, "started_at": row["started_at"].isoformat()} for row in self.rows]
 
     def restore(self, rows: list[dict[str, Any]], layer_rows: list[dict[str, Any]]) -> None:
         """Takes up the rows of a run that was cut off, in place of any that are there."""
-        self.rows, self.layer_rows = [{**self.common, **row} for row in rows], list(layer_rows)
+        self.rows = [{**row, "started_at": datetime.fromisoformat(row["started_at"])} for row in rows]
+        self.layer_rows = list(layer_rows)
 
     def measure(
         self, model: nn.Module, accuracy: Accuracy, dense: Accuracy, layers: list[str], cost: Cost, **values: Any

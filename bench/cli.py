@@ -348,6 +348,8 @@ def compare(
     planned = plan(pruner, options, against, model, sparsity, seeds, finetune, profile)
     store = Store(results, profile, SWEEP, planned.name)
     title = f"{planned.new.label} against {', '.join(other.label for other in planned.against)} ({profile})"
+    if overrides := planned.overrides():
+        console.print(overrides, highlight=False, soft_wrap=True)
     for line in planned.refusals():
         console.print(line, highlight=False, soft_wrap=True)
     failures = _run_missing(title, planned.trials, store, results, jobs, device, memory_gb, dry_run)

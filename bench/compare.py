@@ -21,7 +21,6 @@ from bench.paired_report import Entry
 from bench.settings import FINETUNE, pruner_options
 from bench.spec import Trial, grid
 from bench.zoo import PROFILES, get_model
-from cap.selection import select
 
 SWEEP = "compare"
 KINDS = ("0.5", "0.5@layer", "0.5@blocks4", "2:4")  # one pattern of each kind
@@ -97,6 +96,16 @@ class Comparison:
         return [
             Entry(one.label, one.name, json.dumps(one.options, sort_keys=True), one.source) for one in self.contenders
         ]
+
+    def overrides(self) -> str | None:
+        """Returns which of the new pruner's own defaults the profile replaces, so that budgets are equal."""
+        defaults = cap.default_options(self.new.name)
+        given = pruner_options(self.trials[0].profile, self.new.name)
+        changed = [
+            f"{key}={value!r}" for key, value in given.items() if self.new.options[key] == value != defaults[key]
+        ]
+        listed = ", ".join(changed)
+        return f"{self.new.label} runs with {listed}, as the others; --option sets another value" if changed else None
 
     def refusals(self) -> Iterator[str]:
         """Yields a line for every pattern that a pruner will skip."""
@@ -225,9 +234,7 @@ def _check_shapes(profile: str, models: Sequence[str], patterns: Sequence[str]) 
     grouped = [pattern for pattern in map(cap.parse_pattern, patterns) if not isinstance(pattern, cap.Unstructured)]
     for model in models if grouped else ():
         spec = get_model(profile, model)
-        layers = {name: weight.detach() for name, weight in cap.select_layers(spec.load(), spec.prunable).items()}
+        layers = cap.select_layers(spec.load(), spec.prunable)
         for pattern in grouped:
-            try:
-                select(layers, pattern)
-            except ValueError as error:
-                raise UserError(f"--sparsity {pattern} does not fit model {model}: {error}") from None
+            if reason := cap.misfit(layers, pattern):
+                raise UserError(f"--sparsity {pattern} does not fit model {model}: {reason}")

@@ -16,7 +16,7 @@ from bench.variants import label
 
 CONFIDENCE = 0.95
 BETTER, WORSE, EVEN = "better", "worse", "no difference shown"
-ONE_SEED, NONE = "one seed: no interval", "not compared"
+ONE_SEED, ALIKE, NONE = "one seed: no interval", "the same for every seed: no interval", "not compared"
 ORDERS = {"family": MODEL_ORDER, "phase": ("one_shot", "finetuned")}
 CELL = ["family", "model", "pattern", "phase"]
 
@@ -70,6 +70,8 @@ def verdict(differences: np.ndarray) -> str:
     """Returns what differences of top-1, one for each seed, say about the new pruner: whether the interval leaves 0."""
     if len(differences) < 2:
         return ONE_SEED if len(differences) else NONE
+    if (differences == differences[0]).all():  # neither depends on the seed
+        return ALIKE
     low, high = interval(differences)
     return BETTER if low > 0 else WORSE if high < 0 else EVEN
 
@@ -167,6 +169,8 @@ def overall(cells: pd.DataFrame, new: str, baseline: str) -> str:
              f"{EVEN} in {counts.get(EVEN, 0)}"]  # fmt: skip
     if counts.get(ONE_SEED):
         found.append(f"one seed and so no interval in {counts[ONE_SEED]}")
+    if counts.get(ALIKE):
+        found.append(f"the same difference for every seed and so no interval in {counts[ALIKE]}")
     if counts.get(NONE):
         found.append(f"{counts[NONE]} more not compared")
     return f"{start}{', '.join(found)}; mean difference {compared['difference'].mean():+.2f} points of top-1."

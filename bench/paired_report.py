@@ -29,8 +29,8 @@ interval (Student's t, n - 1 degrees of freedom). The verdict is `better` or `wo
 
 What the intervals cover: a seed draws the calibration images, and the order and augmentation of the fine-tune. The
 dense model and the test images are the same for all seeds, so nothing is said about other models or data. Where neither
-pruner depends on the seed, the same difference repeats and the interval has no width: a fact about these test images,
-not evidence over seeds. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
+pruner depends on the seed, the same difference repeats: a fact about these test images, not evidence over seeds, and
+so there is no verdict. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
 {1 / (1 - CONFIDENCE):.0f} still shows one by chance.
 """
 

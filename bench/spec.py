@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -16,6 +15,7 @@ from bench import assets
 from bench.base import Spec
 from bench.errors import UserError
 from bench.recipes import ACDCSpec, FinetuneSpec, GradualSpec, Regime, TrainingSpec
+from cap.pruner import source_file
 
 
 class CalibrationSpec(Spec):
@@ -124,8 +124,8 @@ class Trial(Spec):
         names = (*get_model(self.profile, self.model).files, *assets.DATA_FILES)
         recorded = assets.checksums()
         found = {name: recorded.get(name, "") for name in names}
-        path, _, _ = self.pruner.rpartition(":")
-        return {**found, "pruner": assets.sha256(Path(path))} if path.endswith(".py") else found
+        path = source_file(self.pruner)
+        return {**found, "pruner": assets.sha256(path)} if path is not None else found
 
     def derived_seed(self, purpose: str) -> int:
         """Returns a seed for one purpose, such as `calibration`; the same for every pruner under this trial's seed."""

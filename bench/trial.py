@@ -294,14 +294,15 @@ def prune_at_once(run: Run) -> None:
     dense_loss = mean_loss(run.model, run.shared.calibration)
     for text in trial.patterns:
         pattern = cap.parse_pattern(text)
-        if reason := pruner.supports(pattern):
+        if reason := pruner.supports(pattern) or cap.misfit(pruner.weights, pattern):
             refused = {"pattern": text, "sparsity_target": pattern.sparsity, "status": "skipped", "error": reason}
             run.rows.add(**fitted, **refused, phase="one_shot")
             continue
         about = {**fitted}
         start = time.perf_counter()
         pruned = pruner.prune(pattern)
-        about["prune_seconds"] = seconds_since(start, run.device)
+        about["prune_seconds"] = seconds_since(start, run.device) - pruner.refit_seconds
+        about["fit_seconds"] += pruner.refit_seconds
         candidate = copy.deepcopy(run.model)
         pruned.apply_to(candidate)
         loss = {

@@ -24,7 +24,6 @@ METHOD_ORDER = tuple(LABELS.values())
 BESIDE = {UNIFORM: "GM", ANY_MAGNITUDE: "GM", DIAGONAL: "WF"}  # sorted right after these
 NM, GLOBAL, LAYER = "N:M", "global", "layer"
 REGIMES = {"one_shot": "one-shot", "gradual": "gradual", "acdc": "AC/DC"}
-SCHEDULED = ("patterns", "steps")  # what a training passes through: rows, not variants, differ in it
 CALIBRATION = ("gradient", "calibration_images", "calibration_batch_size")
 STAR = 4  # trials from which on "all but one differ from it in one setting" is taken for a design
 
@@ -140,7 +139,7 @@ def describe(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _settings(rows: pd.DataFrame, options: list[Settings]) -> list[str]:
     """Returns what differs within each row's method, and of the training what differs at all, as JSON."""
-    recipes = [{key: value for key, value in flat(text).items() if key not in SCHEDULED} for text in rows["recipe"]]
+    recipes = [flat(text) for text in rows["recipe"]]
     trained = [place for place, text in enumerate(rows["recipe"]) if isinstance(text, str)]
     common = _varied(rows["model"].iloc[trained], [recipes[place] for place in trained])
     regimes = rows.groupby("model")["regime"].nunique().max() > 1

@@ -3,7 +3,7 @@
 from cap import pruners as pruners
 from cap.calibration import Calibration
 from cap.elimination import Elimination, compensate, eliminate
-from cap.finetune import Distillation, FinetuneRecipe, Training, finetune
+from cap.finetune import Distillation, Training
 from cap.fisher import BlockFisher
 from cap.layers import select_layers
 from cap.masks import Masks
@@ -11,7 +11,7 @@ from cap.memory import Plan, default_budget
 from cap.patterns import NM, Blocks, Pattern, Unstructured, parse_pattern
 from cap.pruner import PrunedWeights, Pruner, available, create, default_options, register
 from cap.schedules import Ramp
-from cap.selection import count_violations
+from cap.selection import count_violations, misfit
 
 __all__ = [
     "NM",
@@ -20,7 +20,6 @@ __all__ = [
     "Calibration",
     "Distillation",
     "Elimination",
-    "FinetuneRecipe",
     "Masks",
     "Pattern",
     "Plan",
@@ -36,7 +35,7 @@ __all__ = [
     "default_budget",
     "default_options",
     "eliminate",
-    "finetune",
+    "misfit",
     "parse_pattern",
     "register",
     "select_layers",

@@ -11,37 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cap.masks import Masks
-from cap.schedules import cosine, linear
 
 Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]
 Rate = Callable[[int], float]
-
-
-@dataclass(frozen=True)
-class FinetuneRecipe:
-    """The paper's one-shot + fine-tune recipe: AdamW and a linearly falling rate.
-
-    Attributes:
-        epochs: Passes over the training images.
-        lr: First learning rate; `lr_end` is the last one.
-        schedule: `linear` or `cosine`.
-        weight_decay: Of AdamW.
-        label_smoothing: Of the cross-entropy.
-        grad_clip: Largest norm of the gradient, None for no limit.
-    """
-
-    epochs: int
-    lr: float = 1e-4
-    lr_end: float = 1e-5
-    schedule: str = "linear"
-    weight_decay: float = 0.03
-    label_smoothing: float = 0.1
-    grad_clip: float | None = 1.0
-
-    def rate(self, steps: int) -> Rate:
-        """Returns the learning rate at each of `steps` steps."""
-        fall = {"linear": linear, "cosine": cosine}[self.schedule]
-        return lambda step: fall(step, steps, self.lr, self.lr_end)
 
 
 @dataclass(frozen=True)
@@ -158,26 +130,3 @@ class Training:
         self.step = state["step"]
         self.masks = None  # what was held is part of the optimiser's state already
         self.hold(state["masks"])
-
-
-def finetune(
-    model: nn.Module, masks: Mapping[str, Tensor], batches: Batches, steps_per_epoch: int, recipe: FinetuneRecipe
-) -> None:
-    """Trains a pruned model in place; masked weights stay zero throughout.
-
-    Args:
-        model: The model, with the pruned weights in it.
-        masks: {name: keep-mask}.
-        batches: Called with the epoch's number, yields (inputs, labels).
-        steps_per_epoch: How many batches an epoch yields.
-        recipe: Schedule and optimiser.
-
-    Raises:
-        RuntimeError: If a masked weight is found not to be zero at an epoch's end.
-    """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    rate = recipe.rate(recipe.epochs * steps_per_epoch)
-    training = Training(model, optimizer, batches, rate, recipe.label_smoothing, recipe.grad_clip)
-    training.hold(masks)
-    for epoch in range(recipe.epochs):
-        training.run_epoch(epoch)

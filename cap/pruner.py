@@ -61,12 +61,14 @@ class Pruner(ABC):
         importance: {name: score per weight}, as `scores` returned them.
         monotone: Whether a weight that is removed at one sparsity is removed at every higher one.
         memory_budget: Bytes that `scores` may take beyond what is in use, as given to `fit`; None for what is free.
+        refit_seconds: Part of the last `prune` that was spent on fitting anew.
     """
 
     weights: dict[str, Tensor]
     importance: dict[str, Tensor]
     monotone: bool = True
     memory_budget: int | None = None
+    refit_seconds: float = 0.0
 
     @abstractmethod
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
@@ -252,6 +254,16 @@ def default_options(name: str) -> dict[str, Any]:
         ValueError: If there is no such pruner.
     """
     return {key: parameter.default for key, parameter in inspect.signature(_find(name)).parameters.items()}
+
+
+def source_file(name: str) -> Path | None:
+    """Returns the file that defines a pruner, None for those of this package.
+
+    Raises:
+        ValueError: If there is no such pruner.
+    """
+    found = _find(name)
+    return None if found.__module__.startswith("cap.") else Path(inspect.getfile(found))
 
 
 def create(name: str, **options: Any) -> Pruner:

@@ -169,6 +169,24 @@ def select(scores: dict[str, Tensor], pattern: Pattern) -> dict[str, Tensor]:
             return keep_blocks(scores, pattern)
 
 
+def misfit(weights: Mapping[str, Tensor], pattern: Pattern) -> str | None:
+    """Returns why the groups or blocks of a pattern do not fit some layer, or None if they fit all.
+
+    Args:
+        weights: {layer: weight}.
+        pattern: The pattern.
+    """
+    try:
+        if isinstance(pattern, NM):
+            for name, weight in weights.items():
+                check_groups(weight, pattern.of, name)
+        elif isinstance(pattern, Blocks):
+            check_blocks(weights, pattern.size)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def count_violations(weights: Mapping[str, Tensor], pattern: Pattern) -> int:
     """Counts how far weights are from following a pattern; 0 if they do.
 

@@ -49,14 +49,26 @@ class CAP(FisherPruner):
         self._scratch: Tensor | None = None
 
     def supports(self, pattern: Pattern) -> str | None:
-        """N:M groups must lie within Fisher blocks; blocks of weights would need another greedy loop."""
+        """N:M groups must lie within Fisher blocks, which after `fit` is known of every layer; no blocks of weights."""
+        if reason := super().supports(pattern):
+            return reason
         if isinstance(pattern, Blocks):
             return "cap removes single weights, not blocks of them"
         if isinstance(pattern, NM) and self.block_size % pattern.of:
             return f"cap needs a block size that is a multiple of {pattern.of} for {pattern}, not {self.block_size}"
         if isinstance(pattern, Unstructured) and pattern.sparsity > self.max_sparsity:
             return f"cap was told to stop at max_sparsity={self.max_sparsity}, which is less than {pattern}"
-        return super().supports(pattern)
+        if isinstance(pattern, Unstructured) and pattern.scope == "erk" and self.max_sparsity < 1:
+            return f"cap gives some layers more than {pattern}: set max_sparsity to 1, not {self.max_sparsity}"
+        if isinstance(pattern, NM):
+            for name, weight in getattr(self, "weights", {}).items():
+                span = pattern.of * weight[0, 0].numel()
+                if self.block_size % span:
+                    return (
+                        f"cap needs a block size that is a multiple of {span} for {pattern} in {name} of shape "
+                        f"{tuple(weight.shape)}, not {self.block_size}: change it, or leave the layer out"
+                    )
+        return None
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Estimates the Fisher and removes weights greedily, block after block."""
@@ -112,11 +124,6 @@ class CAP(FisherPruner):
         weight = self.weights[name]
         check_groups(weight, pattern.of, name)
         positions = weight[0, 0].numel()
-        if self.block_size % (pattern.of * positions):
-            raise ValueError(
-                f"{name} of shape {tuple(weight.shape)} needs a block size that is a multiple of "
-                f"{pattern.of * positions} for {pattern}, not {self.block_size}: change it, or leave the layer out"
-            )
         blocks, factor = as_blocks(weight, self.block_size), self.factors[name]
         side_by_side = torch.arange(self.block_size, device=weight.device).view(-1, pattern.of, positions)
         side_by_side = side_by_side.transpose(1, 2).flatten()

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.fisher import as_blocks, from_blocks
-from cap.patterns import NM, Pattern
 from cap.pruner import register
 from cap.pruners.layerwise import LayerwisePruner, sweep, upper_factor
 from cap.pruners.options import check_count, check_positive
@@ -45,12 +44,6 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
         check_count("num_gradients", num_gradients, optional=True)
         check_positive("damp", damp)
         self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
-
-    def supports(self, pattern: Pattern) -> str | None:
-        """The mask is chosen before the sweep, so N:M works wherever its groups lie within blocks."""
-        if isinstance(pattern, NM) and self.block_size % pattern.of:
-            return f"fastcap needs a block size that is a multiple of {pattern.of} for {pattern}, not {self.block_size}"
-        return super().supports(pattern)
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns `w^2 / C_cc^2`."""

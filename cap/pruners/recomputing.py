@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -51,6 +52,7 @@ class RecomputingPruner(Pruner):
         self.check(pattern)
         if self.num_recomputations == 1 or isinstance(pattern, NM):
             return self.read_off(pattern)
+        self.refit_seconds = 0.0
         whole, parts = pattern.sparsity, self.num_recomputations
         pruned = self.read_off(replace(pattern, sparsity=whole / parts))
         model = copy.deepcopy(self._dense)
@@ -58,6 +60,8 @@ class RecomputingPruner(Pruner):
             pruned.apply_to(model)
             again = copy.copy(self)
             layers = {name: model.get_parameter(name) for name in self.weights}
+            start = time.perf_counter()
             Pruner.fit(again, model, layers, self._calibration, self.memory_budget)
+            self.refit_seconds += time.perf_counter() - start
             pruned = again.read_off(replace(pattern, sparsity=whole * part / parts))
         return pruned

@@ -56,7 +56,7 @@ def test_verdicts() -> None:
     assert verdict(np.array([-2.0, 2.1, 0.4])) == "no difference shown"
     assert verdict(np.array([5.0])) == "one seed: no interval"
     assert verdict(np.array([])) == "not compared"
-    assert interval(np.array([1.5, 1.5])) == (1.5, 1.5)  # neither depends on the seed
+    assert verdict(np.array([1.5, 1.5])) == "the same for every seed: no interval"
     assert all(map(math.isnan, interval(np.array([5.0]))))
 
 
@@ -110,6 +110,9 @@ def test_all_see_the_same_and_the_profile_sets_the_pruners(mine: str) -> None:
     assert by_pruner[mine] == {"power": 2}
     assert by_pruner["cap"]["block_size"] == 64
     assert planned.trials[0].derived_seed("calibration") == planned.trials[1].derived_seed("calibration")
+    assert planned.overrides() is None
+    assert "woodfisher" not in (own := plan("woodfisher", {}, ["cap"], ["vit"], ["0.5"], [0]).overrides() or "")
+    assert own.startswith("WF runs with block_size=64, num_gradients=1024, as the others")
     assert planned.name != plan(mine, {"power": 1}, ["cap", "magnitude"], ["vit"], ["0.9", "0.5"], [0, 1]).name
 
 

@@ -51,18 +51,18 @@ def test_options_are_told_apart_within_a_pruner_and_a_model(make, frame) -> None
 
 
 def test_recipes_and_regimes(make, frame) -> None:
-    def recipe(schedule: str, steps: list[float], **more) -> dict:
-        return {"schedule": schedule, "augmentation": {"shift": 2}, "steps": steps, "lr": 0.1, **more}
+    def recipe(schedule: str, **more) -> dict:
+        return {"schedule": schedule, "augmentation": {"shift": 2}, "lr": 0.1, **more}
 
     common = {"phase": "finetuned", "regime": "gradual"}
     rows = frame(
-        make("cap", "0.5", [1.0], recipe=recipe("sawtooth", [0.5]), **common),
-        make("cap", "0.5", [1.0], recipe=recipe("cosine", [0.5, 0.9]), **common),
+        make("cap", "0.5", [1.0], recipe=recipe("sawtooth"), **common),
+        make("cap", "0.5", [1.0], recipe=recipe("cosine"), **common),
     )
     assert described(rows) == [("CAP", "schedule=cosine"), ("CAP", "schedule=sawtooth")]
-    inner = make("cap", "0.5", [1.0], recipe=recipe("cosine", [], augmentation={"shift": 0}), **common)
+    inner = make("cap", "0.5", [1.0], recipe=recipe("cosine", augmentation={"shift": 0}), **common)
     assert ("CAP", "schedule=cosine augmentation.shift=0") in described(pd.concat([rows, frame(inner)]))
-    trial = make("cap", "0.5", [1.0], recipe=recipe("cosine", []))
+    trial = make("cap", "0.5", [1.0], recipe=recipe("cosine"))
     assert described(frame([{**trial[0], "recipe": None}], [{**trial[0], "phase": "finetuned"}])) == [("CAP", "")]
     regimes = frame(make("cap", "0.5", [1.0]), make("cap", "0.5", [1.0], regime="acdc", phase="finetuned"))
     assert described(regimes) == [("CAP", "AC/DC"), ("CAP", "one-shot")]

@@ -89,14 +89,16 @@ def test_c3_pairs_runs_that_differ_in_nothing_else(make, frame) -> None:
         recovery(make, "cosine", "deit", "0.9", [71.0]),
     )
     saw = one(rows, "C3 (the sawtooth")
-    assert "holds in part, the mean is higher in 1 of 2 cells" in saw
-    assert "in 2 of 4 pairs of runs with the same seed" in saw
-    # differences 1, -0.5, 1, -2
-    assert "mean -0.12, standard deviation 1.44; 50 %: +0.50, 90 %: -2.00." in saw
+    # the runs' differences are (1 - 2) / 2, -0.5 and 1: mean 0, deviation 0.866, times 4.303 / sqrt(3)
+    assert ": not shown. Difference" in saw
+    assert "+0.00, 95 % interval -2.15 to +2.15, 3 pairs of runs with the same seed; 50 %: +0.50, 90 %: -2.00." in saw
+    assert "The mean is higher in 1 of 2 cells" in saw
+    steady = frame(*(recovery(make, name, "light1", "0.5", [top1, top1 + 0.1]) for name, top1 in
+                     (("sawtooth", 88.0), ("cosine", 87.0))))  # fmt: skip
+    assert ": holds. Difference" in one(steady, "C3 (the sawtooth")
     light = one(rows, "C3 (the lighter")
-    assert "holds, the mean is higher in 1 of 1 cells" in light
-    assert "in 1 of 1 pairs" in light
-    assert "mean +1.00; 90 %: +1.00." in light
+    assert ": not shown. " in light, "one run each gives no interval"
+    assert "+1.00, 1 pairs of runs with the same seed; 90 %: +1.00. The mean is higher in 1 of 1 cells" in light
     assert none(frame(recovery(make, "sawtooth", "light1", "0.5", [88.0])), "C3")
     apart = (recovery(make, "sawtooth", "light1", "0.5", [88.0]), recovery(make, "cosine", "deit", "0.5", [88.0]))
     assert none(frame(*apart), "C3"), "two things differ"

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 import cap
+from cap.schedules import linear
 
 
 def test_finetuning_learns_holds_the_masks_and_repeats(model, layers, calibration) -> None:
@@ -23,7 +24,11 @@ def test_finetuning_learns_holds_the_masks_and_repeats(model, layers, calibratio
     results = []
     for _ in range(2):
         net = copy.deepcopy(model)
-        cap.finetune(net, masks, batches, 3, cap.FinetuneRecipe(epochs=8, lr=1e-2, lr_end=1e-3))
+        optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.03)
+        training = cap.Training(net, optimizer, batches, lambda step: linear(step, 24, 1e-2, 1e-3), 0.1, 1.0)
+        training.hold(masks)
+        for epoch in range(8):
+            training.run_epoch(epoch)
         results.append(net)
     assert not results[0].training
     assert loss_of(results[0]) < loss_of(model)

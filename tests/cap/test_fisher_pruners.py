@@ -75,7 +75,7 @@ def test_cap_closes_groups_of_inputs_in_convolutions(pattern, model, layers, cal
     _, loss = eliminate_blocks(blocks, inverses[:, order][:, :, order], pattern.of - pattern.keep, pattern.of,
                                72 // pattern.of * (pattern.of - pattern.keep))  # fmt: skip
     assert as_blocks(pruned.masks["mix.weight"], 72)[:, order].equal(loss.isinf())
-    with pytest.raises(ValueError, match="multiple of 36 for"):
+    with pytest.raises(ValueError, match=f"multiple of {9 * pattern.of} for"):
         cap.create("cap", block_size=8, damp=1e-3).fit(model, conv, calibration).prune(pattern)
 
 

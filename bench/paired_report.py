@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from bench.tables import mebibytes, plus_minus, seconds, to_markdown
 
 PHASE_NAMES = {"one_shot": "one-shot", "finetuned": "fine-tuned"}
 PERCENT = f"{100 * CONFIDENCE:g} %"
+ROOM = 0.15  # that a label takes of the axis
 
 NOTES = f"""\
 All see the same {{images:,}} training images, drawn anew by each seed, and no other data; how many gradients a pruner
@@ -291,12 +293,14 @@ def _kind(pattern: str) -> str:
 def _places(cells: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
     """Returns where each pattern stands on the axis, and the axis' labels.
 
-    Patterns of one kind stand at their sparsities in percent, patterns of several side by side.
+    Patterns of one kind stand at their sparsities in percent if the labels have room there, others side by side.
     """
     patterns = cells[["pattern", "sparsity"]].drop_duplicates()
     patterns = patterns.sort_values("pattern", key=lambda values: values.map(_kind), kind="stable")
-    if patterns["pattern"].map(_kind).nunique() == 1 and patterns["sparsity"].is_unique:
-        return dict(zip(patterns["pattern"], 100 * patterns["sparsity"], strict=True)), [
-            f"{100 * sparsity:g} %" for sparsity in patterns["sparsity"]
-        ]
-    return {pattern: float(place) for place, pattern in enumerate(patterns["pattern"])}, list(patterns["pattern"])
+    names, percent = list(patterns["pattern"]), [100 * sparsity for sparsity in patterns["sparsity"]]
+    gaps = [high - low for low, high in itertools.pairwise(percent)]
+    one_kind = patterns["pattern"].map(_kind).nunique() == 1
+    if one_kind and all(gap >= ROOM * (percent[-1] - percent[0]) and gap for gap in gaps):
+        ticks = [name if _kind(name) else f"{value:g} %" for name, value in zip(names, percent, strict=True)]
+        return dict(zip(names, percent, strict=True)), ticks
+    return {name: float(place) for place, name in enumerate(names)}, names

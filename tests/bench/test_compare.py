@@ -15,7 +15,7 @@ from scipy import stats
 from bench import cli, paired
 from bench.compare import Comparison, plan
 from bench.errors import UserError
-from bench.paired_report import Entry, PairedReport
+from bench.paired_report import Entry, PairedReport, _places
 from bench.settings import FINETUNE, pruner_options
 from bench.store import SCHEMA
 
@@ -226,6 +226,23 @@ def test_report_files(tmp_path: Path) -> None:
     assert pd.read_csv(written[1])["difference"].dropna().tolist() == [-5.25] * 4
     assert written[2].read_bytes().startswith(b"\x89PNG")
     assert report.write(tmp_path / "report")[3].read_text() == written[3].read_text()
+
+
+@pytest.mark.parametrize(
+    ("patterns", "places", "ticks"),
+    [
+        ({"0.5": 0.5, "0.75": 0.75}, [50, 75], ["50 %", "75 %"]),
+        ({"0.75": 0.75}, [75], ["75 %"]),
+        ({"2:4": 0.5, "1:4": 0.75}, [50, 75], ["2:4", "1:4"]),
+        ({"2:4": 0.5, "4:8": 0.5}, [0, 1], ["2:4", "4:8"]),
+        ({"0.5": 0.5, "0.5@layer": 0.5, "2:4": 0.5, "0.9": 0.9}, [0, 1, 2, 3], ["0.5", "0.9", "2:4", "0.5@layer"]),
+        ({"0.5": 0.5, "0.95": 0.95, "0.98": 0.98}, [0, 1, 2], ["0.5", "0.95", "0.98"]),
+    ],
+)
+def test_no_two_patterns_share_a_place_in_the_figure(patterns: dict, places: list[float], ticks: list[str]) -> None:
+    found, labels = _places(pd.DataFrame({"pattern": list(patterns), "sparsity": list(patterns.values())}))
+    assert list(found.values()) == places
+    assert labels == ticks
 
 
 def test_nothing_to_compare() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -199,8 +200,10 @@ def _contenders(profile: str, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -
         name = f"{Path(path)}:{class_name}" if colon else name  # ./mine.py and mine.py are the same
         try:
             options = {**cap.default_options(name), **pruner_options(profile, name), **own}
+            if missing := [key for key, value in options.items() if value is inspect.Parameter.empty]:
+                raise ValueError(f"{name}: {missing[0]} has no default: give it with --option {missing[0]}=VALUE")
             pruner = cap.create(name, **options)
-            json.dumps(options)
+            json.dumps(options)  # a trial's identity and its rows hold them so
         except ValueError as error:
             raise UserError(str(error)) from None
         except Exception as error:  # noqa: BLE001  whatever the file does

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +21,26 @@ from bench.report import origin
 from bench.tables import PHASES, mebibytes, plus_minus, seconds, to_markdown
 
 PERCENT = f"{100 * CONFIDENCE:g} %"
+ROOM = 0.15  # that a label takes of the axis
 
 NOTES = f"""\
 All see the same {{images:,}} training images, drawn anew by each seed, and no other data; how many gradients a pruner
-takes of them is among its options. Top-1 in percent, mean ± sample standard deviation over n seeds. `{{new}} less it`
-is the new pruner's top-1 less the other's, in points, mean over the seeds that both have, with the {PERCENT} confidence
-interval (Student's t, n - 1 degrees of freedom). The verdict is `better` or `worse` where the interval leaves out 0.
+takes of them is among its options. Top-1 in percent, mean ± sample standard deviation over n seeds. The
+difference is {{new}}'s top-1 less the other's, in points, mean over the seeds that both have, with its {PERCENT}
+confidence interval (Student's t, n - 1 degrees of freedom). {{new}} is better or worse where the interval leaves out 0.
 
 What the intervals cover: a seed draws the calibration images, and the order and augmentation of the fine-tune. The
 dense model and the test images are the same for all seeds, so nothing is said about other models or data. Where neither
 pruner depends on the seed, the same difference repeats: a fact about these test images, not evidence over seeds, and
 so there is no verdict. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
 {1 / (1 - CONFIDENCE):.0f} still shows one by chance.
+
+Error bars in the figure: above the standard deviation, below the interval.
+"""
+COSTS = """\
+Time of a fit, mean over seeds, as if it had shared nothing with the others; and the most memory in use while it ran,
+largest over seeds: on a processor that of the whole process, with libraries, data and what trials before it left, so
+that only large differences mean something.
 """
 
 
@@ -81,9 +90,12 @@ class PairedReport:
     def print(self, console: Console) -> None:
         """Prints a table for every model and phase, and the verdicts."""
         console.print(self.title, origin(self.rows), highlight=False)
+        console.print(f"Top-1 in percent; difference: {self.new} less the other, paired by seed.", highlight=False)
         for (model, phase), part in self.cells.groupby(["model", "phase"], sort=False):
             title = f"{model} {PHASES[phase]}: dense {part['top1_dense'].max():.2f}"
             shown = self._accuracies(part).drop(columns=["model", "phase"])
+            if part["n"].nunique() == 1:
+                title, shown = f"{title}, n = {part['n'].iloc[0]}", shown.drop(columns="n")
             _print_table(console, shown, title)
         _print_table(console, self._costs(), "cost of a fit")
         for line in [*self.verdicts(), *self._reasons()]:
@@ -103,8 +115,10 @@ class PairedReport:
                         "pruner": row["label"],
                         "top-1": plus_minus(row["top1_mean"], row["top1_std"]) if done else row["status"],
                         "n": str(row["n"]),
-                        f"{self.new} less it": _signed(row["difference"]),
-                        PERCENT: _range(row["low"], row["high"]),
+                        "difference": "" if pd.isna(row["difference"]) else f"{row['difference']:+.2f}",
+                        f"{PERCENT} interval": ""
+                        if pd.isna(row["low"])
+                        else f"{row['low']:+.2f} to {row['high']:+.2f}",
                         "verdict": row["verdict"] if row["label"] != self.new else "",
                     }
                 )
@@ -166,9 +180,7 @@ class PairedReport:
         if reasons := self._reasons():
             lines += ["Without a result:", "", *(f"* {line}" for line in reasons), ""]
         lines += [
-            "Time of a fit, mean over seeds, as if it had shared nothing with the others; and the most memory in use",
-            "while it ran: on a processor that of the whole process, libraries and data included.",
-            "",
+            COSTS,
             to_markdown(self._costs()),
         ]
         return "\n".join(lines)
@@ -208,8 +220,9 @@ class PairedReport:
         phases = list(dict.fromkeys(self.cells["phase"]))
         places, ticks = _places(self.cells)
         figure, axes = plt.subplots(
-            2 * len(phases), len(models), figsize=(3.6 * len(models) + 1.6, 5 * len(phases) + 0.8), squeeze=False
-        )
+            2 * len(phases), len(models), sharex=True, squeeze=False,
+            figsize=(3.6 * len(models) + 1.6, 5 * len(phases) + 0.8),
+        )  # fmt: skip
         for row, phase in enumerate(phases):
             for column, model in enumerate(models):
                 part = self.cells[(self.cells["model"] == model) & (self.cells["phase"] == phase)]
@@ -220,11 +233,12 @@ class PairedReport:
                 top.set_title(f"{model}, {PHASES[phase]}")
                 for axis in (top, below):
                     axis.set_xticks(list(places.values()), labels=ticks)
+                    axis.tick_params(labelbottom=True)
                     axis.grid(alpha=0.3)
             axes[2 * row][0].set_ylabel("top-1, %")
-            axes[2 * row + 1][0].set_ylabel(f"{self.new} less it, points")
+            axes[2 * row + 1][0].set_ylabel(f"{self.new} less the other, points")
         for axis in axes[-1]:
-            axis.set_xlabel("sparsity of the pruned layers")
+            axis.set_xlabel("sparsity of the pruned layers, or pattern")
         entries = {text: h for axis in axes[0] for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
         figure.suptitle(self.title)
         figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=min(8, len(entries)), frameon=False)
@@ -245,6 +259,9 @@ class PairedReport:
         """Draws differences with their intervals side by side; points alone where one seed gives no interval."""
         axis.axhline(0, color="black", linewidth=1)
         step = 0.02 * (width or 1)
+        if part["difference"].abs().max() > 10:  # small differences must be seen beside large ones
+            axis.set_yscale("symlog", linthresh=1)
+            axis.yaxis.set_major_formatter("{x:g}")
         for number, name in enumerate(self.against):
             points = part[(part["label"] == name) & (part["pairs"] > 0)]
             color, marker = self._styles()[name]
@@ -267,14 +284,6 @@ def _print_table(console: Console, cells: pd.DataFrame, title: str) -> None:
     console.print(table)
 
 
-def _signed(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:+.2f}"
-
-
-def _range(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f"{low:+.2f} to {high:+.2f}"
-
-
 def _kind(pattern: str) -> str:
     """Returns what patterns of one kind have in common: all but the sparsity."""
     return "N:M" if ":" in pattern else pattern.partition("@")[2]
@@ -283,11 +292,14 @@ def _kind(pattern: str) -> str:
 def _places(cells: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
     """Returns where each pattern stands on the axis, and the axis' labels.
 
-    Patterns of one kind stand at their sparsities in percent, patterns of several side by side.
+    Patterns of one kind stand at their sparsities in percent if the labels have room there, others side by side.
     """
     patterns = cells[["pattern", "sparsity"]].drop_duplicates()
-    if patterns["pattern"].map(_kind).nunique() == 1 and patterns["sparsity"].is_unique:
-        return dict(zip(patterns["pattern"], 100 * patterns["sparsity"], strict=True)), [
-            f"{100 * sparsity:g} %" for sparsity in patterns["sparsity"]
-        ]
-    return {pattern: float(place) for place, pattern in enumerate(patterns["pattern"])}, list(patterns["pattern"])
+    patterns = patterns.sort_values("pattern", key=lambda values: values.map(_kind), kind="stable")
+    names, percent = list(patterns["pattern"]), [100 * sparsity for sparsity in patterns["sparsity"]]
+    gaps = [high - low for low, high in itertools.pairwise(percent)]
+    one_kind = patterns["pattern"].map(_kind).nunique() == 1
+    if one_kind and all(gap >= ROOM * (percent[-1] - percent[0]) and gap for gap in gaps):
+        ticks = [name if _kind(name) else f"{value:g} %" for name, value in zip(names, percent, strict=True)]
+        return dict(zip(names, percent, strict=True)), ticks
+    return {name: float(place) for place, name in enumerate(names)}, names

@@ -172,6 +172,13 @@ def test_mistakes_give_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["table", "table1", "--results", str(tmp_path)], "does not exist: run the sweep first"),
         (["table", "tabel1", "--results", str(tmp_path)], "unknown sweep 'tabel1'"),
         (["plot", "tabel1", "--results", str(tmp_path)], "choose from ablation"),
+        (["compare"], "--pruner"),
+        (["compare", "--pruner", "cap", "--option", "damp"], "cannot read option 'damp': write key=value"),
+        (["compare", "--pruner", "cap", "--option", "damp=1", "damp=2"], "option damp is given twice"),
+        (["compare", "--pruner", "wanda"], "supports no pattern of --sparsity"),
+        (["compare", "--pruner", "mfac", "--seeds", "0", "0"], "--seeds has 0 twice"),
+        (["compare", "--pruner", "mfac", "--jobs", "0"], "--jobs 0"),
+        (["compare", "--pruner", "mfac", "--dry-run", "--device", "cuda:77"], "--device cuda:77 cannot be used"),
         (["list", "cats"], "pruners"),
     ]:
         assert message in fails(capsys, *arguments)

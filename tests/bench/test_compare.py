@@ -394,6 +394,7 @@ def test_a_pruner_from_outside_the_repository(mine: Path, capsys: pytest.Capture
 
 
 def test_defaults_that_the_profile_replaces_are_told(mine: Path) -> None:
-    assert planned(f"{mine}:Mine", against=("cap",)).overrides() is None
-    told = planned("woodfisher", against=("cap",)).overrides() or ""
-    assert told.startswith("WF runs with block_size=64, num_gradients=1024, as the others")
+    told = planned(f"{mine}:Mine", against=("cap",)).overrides()
+    assert told == "Mine runs with block_size=64, as the others; --option sets another value"
+    assert planned(f"{mine}:Mine", options={"block_size": 8}, against=("cap",)).overrides() is None
+    assert planned("magnitude", against=("cap",)).overrides() is None

@@ -136,7 +136,8 @@ def _prune_step(
         if back := int((pruned.masks[name] & ~mask).sum()):
             raise RuntimeError(f"{back} weights of {name} that are zero already came back at {pattern}: a pruner in "
                                "gradual training must remove those first")  # fmt: skip
-    about["prune_seconds"] += seconds_since(start, run.device)
+    about["prune_seconds"] += seconds_since(start, run.device) - pruner.refit_seconds
+    about["fit_seconds"] += pruner.refit_seconds
     for column in ("fit_seconds", "shared_seconds"):
         about[column] = about.get(column, 0.0) + fitted[column]
     peaks = [value for value in (about.get("peak_memory_bytes"), fitted["peak_memory_bytes"]) if value is not None]

@@ -298,10 +298,9 @@ def prune_at_once(run: Run) -> None:
             refused = {"pattern": text, "sparsity_target": pattern.sparsity, "status": "skipped", "error": reason}
             run.rows.add(**fitted, **refused, phase="one_shot")
             continue
-        about = {**fitted}
         start = time.perf_counter()
         pruned = pruner.prune(pattern)
-        about["prune_seconds"] = seconds_since(start, run.device) - pruner.refit_seconds
+        about = {**fitted, "prune_seconds": seconds_since(start, run.device) - pruner.refit_seconds}
         about["fit_seconds"] += pruner.refit_seconds
         candidate = copy.deepcopy(run.model)
         pruned.apply_to(candidate)

@@ -516,7 +516,7 @@ def list_(what: Literal["pruners", "models", "sweeps"]) -> None:
         for name in sweep_modules():
             loaded = load_sweep(name)
             sizes = ", ".join(f"{profile}: {len(trials)} trials" for profile, trials in loaded.profiles.items())
-            print(f"{name:12} {loaded.title} ({sizes})")
+            print(f"{name:16} {loaded.title} ({sizes})")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,7 +20,7 @@ EXPLAINED = {  # part of a column's name: what it says
     tables.EPOCHS: f"{tables.EPOCHS}: trained until then",
     tables.PREDICTED: "loss +: increase of the calibration loss, as the pruner predicts it and as observed",
     "violations": "violations: of the pattern, over all seeds",
-    tables.FIT: f"{tables.FIT}: seconds that the fit took, mean over seeds",
+    tables.FIT: f"{tables.FIT}: seconds that fitting took, where the model trains all of it so far, mean over seeds",
 }
 DISPENSABLE = (tables.AGREEMENT, "paper", "loss +", tables.EPOCHS, "rel. %", tables.FIT)  # first where room is short
 

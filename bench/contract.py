@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import cap
+from cap.pruner import source_file
 from cap.selection import layer_counts
 
 SPARSITIES = (0.0, 0.1, 0.5, 0.75, 0.9, 0.98)
@@ -141,13 +142,6 @@ class Subject:
             pruner = self.fit(model, calibration, PATTERN_LAYERS)
         return pruner, pattern
 
-    def file(self) -> Path:
-        """Returns the file that defines the pruner's class."""
-        path, colon, _ = self.name.rpartition(":")
-        if not (colon and path.endswith(".py")):
-            path = inspect.getsourcefile(type(self.create())) or ""
-        return Path(path).resolve()
-
 
 Run = Callable[[Subject], str | None]
 
@@ -240,11 +234,8 @@ def _describe(error: Exception, subject: Subject) -> str:
     """Returns the line of a traceback that tells the error, with the last place in the pruner's own file."""
     last_line = traceback.format_exception_only(type(error), error)[-1].strip().splitlines()[0]
     frames = traceback.extract_tb(error.__traceback__)
-    try:
-        file = subject.file()
-    except Exception:  # noqa: BLE001  a pruner that cannot be made has no place to name
-        file = Path()
-    own = [frame for frame in frames if Path(frame.filename).resolve() == file] or frames
+    file = source_file(subject.name)
+    own = [frame for frame in frames if file and Path(frame.filename).resolve() == file.resolve()] or frames
     return f"{last_line} ({_short(own[-1].filename)}:{own[-1].lineno})"
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bench.tables import MODEL_ORDER
+from bench.tables import MODEL_ORDER, PHASES
 from bench.variants import label
 
 CONFIDENCE = 0.95
 BETTER, WORSE, EVEN = "better", "worse", "no difference shown"
 ONE_SEED, ALIKE, NONE = "one seed: no interval", "the same for every seed: no interval", "not compared"
-ORDERS = {"family": MODEL_ORDER, "phase": ("one_shot", "finetuned")}
+ORDERS = {"family": MODEL_ORDER, "phase": tuple(PHASES)}
 CELL = ["family", "model", "pattern", "phase"]
 
 

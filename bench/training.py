@@ -72,9 +72,8 @@ def prune_in_training(run: Run, how: GradualSpec | ACDCSpec) -> None:
         RuntimeError: If a weight comes back that an earlier step of gradual pruning had removed.
     """
     if reason := _refusal(run, how):
-        for pattern in map(cap.parse_pattern, run.trial.patterns):
-            refused = {"pattern": str(pattern), "sparsity_target": pattern.sparsity, "status": "skipped"}
-            run.rows.add(**refused, error=reason, phase="finetuned")
+        for text in run.trial.patterns:
+            run.refuse(cap.parse_pattern(text), reason, phase="finetuned")
         return
     run.shared.calibration.share = False  # no two models are the same
     model, training = start_training(run, run.model, how)

@@ -146,11 +146,9 @@ class Rows:
         self.rows = [{**row, "started_at": datetime.fromisoformat(row["started_at"])} for row in rows]
         self.layer_rows = list(layer_rows)
 
-    def measure(
-        self, model: nn.Module, accuracy: Accuracy, dense: Accuracy, layers: list[str], cost: Cost, **values: Any
-    ) -> None:
+    def measure(self, model: nn.Module, accuracy: Accuracy, dense: Accuracy, cost: Cost, **values: Any) -> None:
         """Adds the row of one state of the model, and its layers' sparsities."""
-        weights = {name: model.get_parameter(name) for name in layers}
+        weights = {name: model.get_parameter(name) for name in cost.layers}
         zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
         sparsities = {name: zeros[name] / weight.numel() for name, weight in weights.items()}
         total = sum(p.numel() for p in model.parameters())
@@ -223,7 +221,7 @@ def run_trial(
     )
     shared.calibration.share = share
     run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder)
-    rows.measure(model, dense, dense, list(layers), cost, phase="dense", sparsity_target=0.0)
+    rows.measure(model, dense, dense, cost, phase="dense", sparsity_target=0.0)
     if trial.training is None:
         prune_at_once(run)
     else:
@@ -281,10 +279,14 @@ class Run:
     def measure(self, model: nn.Module, pattern: cap.Pattern, **about: Any) -> None:
         """Evaluates a pruned model and adds its row."""
         accuracy = evaluate(model, load_split("test"), self.spec.input_size)
-        layers = list(cap.select_layers(model, self.spec.prunable))
-        violations = cap.count_violations({name: model.get_parameter(name) for name in layers}, pattern)
+        violations = cap.count_violations({name: model.get_parameter(name) for name in self.cost.layers}, pattern)
         about |= {"pattern": str(pattern), "sparsity_target": pattern.sparsity, "violations": violations}
-        self.rows.measure(model, accuracy, self.dense, layers, self.cost, **about)
+        self.rows.measure(model, accuracy, self.dense, self.cost, **about)
+
+    def refuse(self, pattern: cap.Pattern, reason: str, **about: Any) -> None:
+        """Adds the row of a pattern that is skipped."""
+        about |= {"pattern": str(pattern), "sparsity_target": pattern.sparsity, "status": "skipped", "error": reason}
+        self.rows.add(**about)
 
 
 def prune_at_once(run: Run) -> None:
@@ -295,8 +297,7 @@ def prune_at_once(run: Run) -> None:
     for text in trial.patterns:
         pattern = cap.parse_pattern(text)
         if reason := pruner.supports(pattern) or cap.misfit(pruner.weights, pattern):
-            refused = {"pattern": text, "sparsity_target": pattern.sparsity, "status": "skipped", "error": reason}
-            run.rows.add(**fitted, **refused, phase="one_shot")
+            run.refuse(pattern, reason, **fitted, phase="one_shot")
             continue
         start = time.perf_counter()
         pruned = pruner.prune(pattern)

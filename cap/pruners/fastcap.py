@@ -12,7 +12,6 @@ from cap.calibration import Calibration
 from cap.fisher import as_blocks, from_blocks
 from cap.pruner import register
 from cap.pruners.layerwise import LayerwisePruner, sweep, upper_factor
-from cap.pruners.options import check_count, check_positive
 from cap.pruners.recomputing import RecomputingPruner
 
 
@@ -39,11 +38,7 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
         damp: float = 0.01,
         num_recomputations: int = 1,
     ) -> None:
-        super().__init__(num_recomputations)
-        check_count("block_size", block_size)
-        check_count("num_gradients", num_gradients, optional=True)
-        check_positive("damp", damp)
-        self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
+        super().__init__(block_size, num_gradients, damp, num_recomputations)
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns `w^2 / C_cc^2`."""

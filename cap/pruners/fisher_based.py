@@ -14,7 +14,6 @@ from cap.elimination import NotPositiveError, compensate
 from cap.fisher import CHUNK_BYTES, InverseFactor, as_blocks, block_chunks, fisher_blocks, from_blocks
 from cap.memory import Plan, plan_fit
 from cap.pruner import PrunedWeights
-from cap.pruners.options import check_count, check_positive
 from cap.pruners.recomputing import RecomputingPruner
 
 
@@ -30,24 +29,11 @@ def naming(layer: str, first: int) -> Iterator[None]:
 class FisherPruner(RecomputingPruner):
     """Base of pruners that score each Fisher block for itself and keep the factors of its inverse.
 
-    Args:
-        block_size: B, consecutive weights in one Fisher block.
-        num_gradients: m, gradients in the Fisher; by default one per calibration image.
-        damp: Dampening.
-        num_recomputations: N_r, equal parts of the way to a sparsity, with the Fisher estimated anew before each.
-
     Attributes:
         factors: {name: factors of the inverse Fisher blocks}.
     """
 
     factors: dict[str, InverseFactor]
-
-    def __init__(self, block_size: int, num_gradients: int | None, damp: float, num_recomputations: int) -> None:
-        super().__init__(num_recomputations)
-        check_count("block_size", block_size)
-        check_count("num_gradients", num_gradients, optional=True)
-        check_positive("damp", damp)
-        self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
 
     @abstractmethod
     def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:

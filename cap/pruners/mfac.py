@@ -12,7 +12,6 @@ from cap.kernels.batched import not_positive
 from cap.memory import default_budget, gib
 from cap.patterns import Blocks, Pattern
 from cap.pruner import register
-from cap.pruners.options import check_count, check_positive
 from cap.pruners.recomputing import RecomputingPruner
 
 
@@ -38,11 +37,7 @@ class MFAC(RecomputingPruner):
         damp: float = 1e-6,
         num_recomputations: int = 1,
     ) -> None:
-        super().__init__(num_recomputations)
-        check_count("block_size", block_size)
-        check_count("num_gradients", num_gradients, optional=True)
-        check_positive("damp", damp)
-        self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
+        super().__init__(block_size, num_gradients, damp, num_recomputations)
 
     def supports(self, pattern: Pattern) -> str | None:
         """Blocks of weights would need block saliencies."""

@@ -12,19 +12,26 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.patterns import NM, Pattern
 from cap.pruner import PrunedWeights, Pruner
-from cap.pruners.options import check_count
+from cap.pruners.options import check_count, check_positive
 
 
 class RecomputingPruner(Pruner):
-    """Base of pruners that may go to a sparsity in several equal parts, with a fresh estimate before each.
+    """Base of pruners on the Fisher, which may go to a sparsity in several equal parts, each with a fresh estimate.
 
     Args:
+        block_size: B, consecutive weights in one Fisher block.
+        num_gradients: m, gradients in the Fisher; one per calibration image if None.
+        damp: Dampening.
         num_recomputations: N_r, the number of parts. With more than one, `prune` estimates anew for every sparsity, and
             masks at different sparsities are no longer contained in one another.
     """
 
-    def __init__(self, num_recomputations: int) -> None:
+    def __init__(self, block_size: int, num_gradients: int | None, damp: float, num_recomputations: int) -> None:
+        check_count("block_size", block_size)
+        check_count("num_gradients", num_gradients, optional=True)
+        check_positive("damp", damp)
         check_count("num_recomputations", num_recomputations)
+        self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
         self.num_recomputations = num_recomputations
         self.monotone = num_recomputations == 1
 

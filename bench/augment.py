@@ -60,7 +60,14 @@ def _posterise_to_one_bit(augment: RandAugment) -> None:
 
 
 def training_batches(
-    split: Split, how: TrainingSpec, input_size: int, num_classes: int, seed: int, epoch: int
+    split: Split,
+    how: TrainingSpec,
+    input_size: int,
+    num_classes: int,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields the augmented batches of one epoch; the same for the same seed and epoch.
 
@@ -71,6 +78,8 @@ def training_batches(
         num_classes: Of the data set.
         seed: Seed of the run.
         epoch: Its number.
+        rank: Which of the processes that share each batch this is; the shares together are one process' batch.
+        world_size: How many share it.
 
     Yields:
         Inputs (n, channels, size, size), and labels (n,) or, with mixup, smoothed class probabilities (n, classes).
@@ -84,7 +93,9 @@ def training_batches(
     for images, labels in split.batches(how.batch_size, order):
         changed = np.stack([np.asarray(transform(PIL.Image.fromarray(image[0].numpy()))) for image in images])
         inputs = erase(to_input(torch.from_numpy(changed)[:, None], input_size))
-        yield mix(inputs, labels) if mix is not None and len(labels) % 2 == 0 else (inputs, labels)
+        if mix is not None and len(labels) % 2 == 0:
+            inputs, labels = mix(inputs, labels)
+        yield inputs[rank::world_size], labels[rank::world_size]
 
 
 def _mixup(how: TrainingSpec, num_classes: int) -> Any:

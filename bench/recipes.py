@@ -62,6 +62,7 @@ class TrainingSpec(Spec):
         crop: Smallest share of the image's area in a random crop.
         distillation: Share of the loss that is the divergence from the dense model's outputs; 0 for none.
         temperature: Of that divergence.
+        precision: Of the forward pass; below float32 by autocast, with weights and optimiser in float32.
     """
 
     epochs: int = Field(ge=1)
@@ -76,6 +77,7 @@ class TrainingSpec(Spec):
     crop: float = Field(0.08, gt=0, le=1)
     distillation: float = Field(0.0, ge=0, le=1)
     temperature: float = Field(1.0, gt=0)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
 
     @property
     def augmentation_set(self) -> AugmentationSet:

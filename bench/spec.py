@@ -108,7 +108,7 @@ class Trial(Spec):
     @property
     def id(self) -> str:
         """The trial's identity: a hash of the canonical JSON of all its values and of the files behind them."""
-        values = {**self.model_dump(mode="json"), "files": self._files()}
+        values = {**_without_added(self.model_dump(mode="json")), "files": self._files()}
         canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -131,6 +131,18 @@ class Trial(Spec):
         """Returns a seed for one purpose, such as `calibration`; the same for every pruner under this trial's seed."""
         digest = hashlib.sha256(f"{self.seed}/{purpose}".encode()).digest()
         return int.from_bytes(digest[:6], "big")
+
+
+# fields added after results were committed, and the value that says what was done before they were there
+ADDED_FIELDS: dict[str, Any] = {"precision": "float32"}
+
+
+def _without_added(values: Any) -> Any:
+    """Leaves out the fields that were added later and say nothing new: a trial run before keeps its identity."""
+    if not isinstance(values, dict):
+        return values
+    kept = {key: value for key, value in values.items() if key not in ADDED_FIELDS or value != ADDED_FIELDS[key]}
+    return {key: _without_added(value) for key, value in kept.items()}
 
 
 def grid(**axes: Any) -> tuple[Trial, ...]:

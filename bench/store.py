@@ -72,8 +72,14 @@ SCHEMA = pa.schema(
         ("threads", pa.int64()),
         ("host", pa.string()),
         ("started_at", pa.timestamp("us", tz="UTC")),
+        ("knn_top1", pa.float64()),  # k-nearest-neighbour accuracy of the features, self-supervised models
+        ("file_bytes", pa.int64()),  # of the model as written: dense, or sparse, or sparse INT8, by its phase
+        ("processes", pa.int64()),  # that worked on the trial together
+        ("job", pa.string()),  # SLURM's id of the job, with its array task
     ]
 )
+# columns added after results were committed: null in a file that lacks them
+ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job")
 LAYER_SCHEMA = pa.schema(
     [
         ("sweep", pa.string()),
@@ -113,6 +119,9 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path} is no readable parquet file ({error}): delete it and run the sweep again") from None
+    for name in ADDED_COLUMNS:
+        if name in schema.names and name not in table.schema.names:
+            table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
     if not table.schema.equals(schema):
         different = sorted({f.name for f in schema} ^ set(table.schema.names)) or ["types"]
         raise UserError(f"{path} has another schema ({', '.join(different)} differ): delete it and run the sweep again")

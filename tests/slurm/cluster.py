@@ -272,10 +272,11 @@ class Cluster:
 
     def _start_accounting(self) -> None:
         munge_socket = self.base / "munge.socket"
+        # forced, since otherwise it refuses a temporary folder that is closed to others
         self._spawn(
-            "munged", "munged", "--foreground", f"--socket={munge_socket}", f"--key-file={self.base / 'munge.key'}",
-            f"--pid-file={self.base / 'munged.pid'}", f"--seed-file={self.base / 'munge.seed'}",
-            f"--log-file={self.base / 'log' / 'munged'}",
+            "munged", "munged", "--foreground", "--force", f"--socket={munge_socket}",
+            f"--key-file={self.base / 'munge.key'}", f"--pid-file={self.base / 'munged.pid'}",
+            f"--seed-file={self.base / 'munge.seed'}", f"--log-file={self.base / 'log' / 'munged'}",
         )  # fmt: skip
         defaults = f"--defaults-file={self.base / 'my.cnf'}"
         self.run(
@@ -291,7 +292,6 @@ class Cluster:
 
     def _configure(self) -> None:
         """Writes all configuration files."""
-        self.base.chmod(0o755)  # munged refuses a socket that others cannot reach
         self.ports = free_ports("mariadbd", "slurmdbd", "slurmctld", *self.nodes)
         for folder in ("log", "state", "mysql", *(f"spool/{node}" for node in self.nodes)):
             (self.base / folder).mkdir(parents=True)

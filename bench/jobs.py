@@ -179,10 +179,14 @@ class GroupJob(Checkpointable):
             statuses[trial.id] = status
             print(f"{trial.id}  {status}  {trial.label}{f': {error}' if error else ''}", flush=True)
 
+        def begin(trial: Trial) -> None:
+            if distributed.is_main():
+                folder.note(job, "trial", trial_id=trial.id)
+
         resources = Resources(1, submission.device, self._memory(submission), leaving=lambda: GroupJob.leaving)
         _use_threads(submission.threads)
         for group in grouped(list(self._left(submission, store, job))):
-            execute_group(group, submission.results, resources, report)
+            execute_group(group, submission.results, resources, report, begin)
         distributed.leave()
         return statuses
 
@@ -236,7 +240,7 @@ class GroupJob(Checkpointable):
     def _idle_timeouts(folder: Folder, job: str, progress: str) -> int:
         """Returns how many starts in a row ended at the time limit with the disk as it is now."""
         count = 0
-        notes = folder.notes(job)
+        notes = [note for note in folder.notes(job) if note["event"] != "trial"]
         while len(notes) >= 2 and notes[-1]["event"] == "timeout" and notes[-2].get("progress") == progress:
             count += 1
             notes = notes[:-2]

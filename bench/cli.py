@@ -196,6 +196,41 @@ def _again(command: str, sweep: str, profile: str, results: Path) -> str:
     return f"capbench {command} {sweep}{''.join(given)}"
 
 
+@app.command
+def plan(
+    sweep: str,
+    *,
+    profile: Profile = "embedded",
+    only: Only = (),
+    seeds: Seeds = (),
+    cluster: Literal["local", "slurm"] = "slurm",
+    hardware: str | None = None,
+    results: Results = Path("results"),
+    site: Annotated[SiteOptions | None, Parameter(name="*", group="Cluster")] = None,
+) -> None:
+    """Show what a sweep would take on a cluster: jobs, hours, memory, storage. Nothing is submitted.
+
+    Args:
+        cluster: Where it would run.
+        hardware: What one process computes on: cpu (two cores), a100, h100; by default a100 for jobs with GPUs.
+    """
+    loaded, trials = _select(sweep, profile, only, seeds)
+    from bench import submit
+    from bench.cost import RATES
+    from bench.planning import describe
+    from bench.store import Store
+
+    settings = (site or SiteOptions()).site()
+    hardware = hardware or ("a100" if settings.gpus_per_node or profile == "imagenet" else "cpu")
+    if hardware not in RATES:
+        raise UserError(f"--hardware {hardware} is not known: choose from {', '.join(RATES)}")
+    store = Store(results, profile, loaded.name)
+    done = {trial.id for trial in trials if store.is_finished(trial.id)} | submit.busy(store)
+    print(f"{loaded.name} ({profile}) on {cluster}")
+    for line in describe(trials, done, settings, RATES[hardware]):
+        print(line)
+
+
 def _first_given(site: SiteOptions) -> str:
     name = next(key for key, value in asdict(site).items() if value not in (None, ()))
     return f"--{name.replace('_', '-')}"
@@ -247,12 +282,14 @@ def _submit(
 ) -> None:
     """Submits the trials that are neither done nor in a job already."""
     from bench import submit
+    from bench.cost import RATES
+    from bench.planning import jobs_of
 
     device = device or ("cuda" if site.gpus_per_node else "cpu")
     submit.check_code(allow_dirty)
     with submit.exclusive(store):
         todo = _missing(title, trials, store, submit.busy(store))
-        jobs = submit.jobs_of(todo, site, {})
+        jobs = jobs_of(todo, site, RATES["a100" if device.startswith("cuda") else "cpu"])
         if dry_run:
             for job in jobs:
                 console.print(f"  job of {len(job)}: {', '.join(trial.label for trial in job)}", soft_wrap=True)

@@ -14,9 +14,8 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from bench import provenance, slurm
-from bench.cluster import grouped
 from bench.errors import UserError
-from bench.jobs import Folder, GroupJob, Submission, constraints, folders, new_folder, split
+from bench.jobs import Folder, GroupJob, Submission, constraints, folders, new_folder
 from bench.site import Site
 from bench.slurm import JobState, Limits
 from bench.spec import Trial
@@ -25,7 +24,6 @@ from bench.store import Store
 Cluster = Literal["slurm", "local"]
 FOREVER = 10**6  # requeues that submitit may count; when to give up is for the job to say
 A_YEAR = 60 * 24 * 365  # minutes
-SHARE = 0.8  # of the time limit that a job is filled up to
 
 
 @dataclass(frozen=True)
@@ -117,21 +115,6 @@ def check_code(allow_dirty: bool) -> None:
             "the checkout differs from its commit, so nobody could tell what the results are of: commit the changes, "
             "or give --allow-dirty"
         )
-
-
-def jobs_of(trials: Sequence[Trial], site: Site, seconds: dict[str, float]) -> list[list[Trial]]:
-    """Brings trials together into jobs: those that share what is computed, as far as the time limit lets them.
-
-    Args:
-        trials: What to run.
-        site: What a job asks for.
-        seconds: What each trial is expected to take, by its id.
-    """
-    groups = grouped(trials)
-    if site.time is None:
-        return groups
-    limit = 60 * site.time * SHARE
-    return split(groups, [[seconds.get(trial.id, 0.0) for trial in group] for group in groups], limit)
 
 
 def submit(

@@ -124,6 +124,7 @@ def submit(
     cluster: Cluster,
     device: str,
     memory_gb: float | None,
+    micro_batch: int | None,
 ) -> list[str]:
     """Submits jobs, as arrays as large as the site takes them.
 
@@ -134,6 +135,7 @@ def submit(
         cluster: Where to; `local` starts `max_parallel` (by default one) processes here.
         device: The torch device of all trials.
         memory_gb: GiB that a fit may take, None for what is free.
+        micro_batch: Training images that a process has in one forward pass, None for its share of a whole batch.
 
     Returns:
         The ids of the jobs, fewer than there are jobs if the site takes no more at present.
@@ -153,8 +155,8 @@ def submit(
     folder.create(
         Submission(
             cluster=cluster, profile=store.profile, sweep=store.sweep, results=store.folder.parents[1].absolute(),
-            device=device, threads=site.cpus_per_task, memory_gb=memory_gb, time_limit=site.time,
-            signal_delay=site.signal_delay, commit=provenance.commit(), dirty=provenance.dirty(),
+            device=device, threads=site.cpus_per_task, memory_gb=memory_gb, micro_batch=micro_batch,
+            time_limit=site.time, signal_delay=site.signal_delay, commit=provenance.commit(), dirty=provenance.dirty(),
             versions=provenance.versions(), constraints=constraints(), jobs=tuple(map(tuple, jobs)),
         )
     )  # fmt: skip

@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 import cap
-from bench import provenance
+from bench import distributed, provenance
 from bench.data import DATASET, load_split, to_input
 from bench.memory import start_peak
 from bench.metrics import Accuracy, Cost, count_macs, evaluate, mean_loss, seconds_since
+from bench.progress import Progress
 from bench.spec import CalibrationSpec, Trial
-from bench.training import prune_in_training, start_training, trained
+from bench.training import prune_in_training, start_training, train
 from bench.zoo import ModelSpec, get_model
 
 GATE = 0.1  # percentage points; ten of 10,000 images may change sides between processors
@@ -131,6 +132,7 @@ class Rows:
             "threads": torch.get_num_threads(),
             "host": provenance.host(),
             "job": provenance.job(),
+            "processes": distributed.world_size(),
             "started_at": datetime.now(timezone.utc),
         }
 
@@ -194,6 +196,7 @@ def run_trial(
     memory_budget: int | None = None,
     share: bool = False,
     folder: Path | None = None,
+    micro_batch: int | None = None,
 ) -> None:
     """Runs a trial: dense gate, calibration, then pruning at once or during training.
 
@@ -203,7 +206,8 @@ def run_trial(
         device: The torch device.
         memory_budget: Bytes that the fit may take; by default what the device has free less a margin.
         share: Keep what is computed on the calibration images for the next trial of the group.
-        folder: Where training keeps its checkpoints; by default it keeps none.
+        folder: Where the trial keeps its checkpoints; by default it keeps none.
+        micro_batch: Training images of this process in one forward pass; by default its share of a whole batch.
 
     Raises:
         GateError: If the dense model does not reach its recorded accuracy.
@@ -221,7 +225,7 @@ def run_trial(
         trial.group,
     )
     shared.calibration.share = share
-    run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder)
+    run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder, micro_batch)
     rows.measure(model, dense, dense, cost, phase="dense", sparsity_target=0.0)
     if trial.training is None:
         prune_at_once(run)
@@ -249,6 +253,7 @@ class Run:
     device: str
     memory_budget: int | None
     folder: Path | None
+    micro_batch: int | None = None
 
     def fit(self, model: nn.Module) -> tuple[cap.Pruner, dict[str, Any]]:
         """Fits the trial's pruner to a model, which is left as it is.
@@ -291,15 +296,27 @@ class Run:
 
 
 def prune_at_once(run: Run) -> None:
-    """Fits once, then for each pattern prunes, evaluates, and where asked for fine-tunes and evaluates again."""
-    trial = run.trial
+    """Fits once, then for each pattern prunes, evaluates, and where asked for fine-tunes and evaluates again.
+
+    A run that was cut off goes on from the last checkpoint, and fits again only if there are patterns left to prune.
+    """
+    trial, how = run.trial, run.trial.finetune
+    progress = Progress(run)
+    saved = progress.take_up()
+    if saved is not None and saved.state["stretch"] is not None and how is not None:
+        train(run, progress, start_training(run, run.model, how, {}, {}), saved)
+    measured = {row.get("pattern") for row in run.rows.rows}
+    left = [text for text in trial.patterns if text not in measured]
+    if not left:
+        return
     pruner, fitted = run.fit(run.model)
     dense_loss = mean_loss(run.model, run.shared.calibration)
-    for text in trial.patterns:
+    for text in left:
         pattern = cap.parse_pattern(text)
         if reason := pruner.supports(pattern) or cap.misfit(pruner.weights, pattern):
             run.refuse(pattern, reason, **fitted, phase="one_shot")
             continue
+        torch.manual_seed(trial.derived_seed(f"prune {text}"))  # the same whatever was trained before
         start = time.perf_counter()
         pruned = pruner.prune(pattern)
         about = {**fitted, "prune_seconds": seconds_since(start, run.device) - pruner.refit_seconds}
@@ -311,14 +328,12 @@ def prune_at_once(run: Run) -> None:
             "observed_loss_increase": mean_loss(candidate, run.shared.calibration) - dense_loss,
         }
         run.measure(candidate, pattern, **about, **loss, phase="one_shot")
-        if text in trial.finetune_at and trial.finetune is not None:
-            start = time.perf_counter()
-            candidate, training = start_training(run, candidate, trial.finetune)
-            training.hold(pruned.masks)
-            for epoch in range(trial.finetune.epochs):
-                training.run_epoch(epoch)
-            about["finetune_seconds"] = seconds_since(start, run.device)
-            run.measure(candidate, pattern, **about, **trained(trial.finetune, trial.finetune.epochs))
+        if text in trial.finetune_at and how is not None:
+            stretch = start_training(run, candidate, how, {how.epochs: pattern}, about)
+            stretch.training.hold(pruned.masks)
+            train(run, progress, stretch)
+        else:
+            progress.save()
 
 
 def _num_gradients(trial: Trial, images: int) -> int | None:

@@ -12,7 +12,7 @@ from cap.schedules import linear
 def test_finetuning_learns_holds_the_masks_and_repeats(model, layers, calibration) -> None:
     masks = cap.create("magnitude").fit(model, layers, calibration).prune(cap.Unstructured(0.5)).masks
 
-    def batches(epoch: int):
+    def batches(epoch: int, done: int):
         generator = torch.Generator().manual_seed(epoch)
         order = torch.randperm(48, generator=generator)
         return [(calibration.images[part], calibration.labels[part]) for part in order.split(16)]
@@ -41,7 +41,7 @@ def test_finetuning_learns_holds_the_masks_and_repeats(model, layers, calibratio
 def training_of(net, calibration, **options) -> cap.Training:
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
     batches = [(calibration.images, calibration.labels)] * 2
-    return cap.Training(net, optimizer, lambda _: batches, lambda _: 1e-2, **options)
+    return cap.Training(net, optimizer, lambda *_: batches, lambda _: 1e-2, **options)
 
 
 def test_training_goes_on_from_its_state_as_if_it_had_not_stopped(model, layers, calibration) -> None:
@@ -114,7 +114,7 @@ def test_class_probabilities_are_not_smoothed_again(model, calibration) -> None:
     for net, labels in ((hard, calibration.labels), (soft, smoothed)):
         batches = [(calibration.images, labels)]
         optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
-        cap.Training(net, optimizer, lambda _, batches=batches: batches, lambda _: 1.0, label_smoothing=0.2).run_epoch(
+        cap.Training(net, optimizer, lambda *_, batches=batches: batches, lambda _: 1.0, label_smoothing=0.2).run_epoch(
             0
         )
     for one, other, before in zip(hard.parameters(), soft.parameters(), model.parameters(), strict=True):

@@ -113,17 +113,15 @@ def _select(sweep: str, profile: str, only: tuple[str, ...], seeds: tuple[int, .
 def _check_models(trials: tuple[Trial, ...]) -> None:
     """Finds out about missing or damaged files and patterns that match no layer before any trial runs."""
     import cap
-    from bench.data import check_files
     from bench.zoo import get_model
 
-    check_files()
     for profile, name in dict.fromkeys((trial.profile, trial.model) for trial in trials):
         spec = get_model(profile, name)
+        spec.check()
         try:
-            cap.select_layers(spec.load(), spec.prunable)
+            cap.select_layers(spec.outline(), spec.prunable)
         except ValueError as error:
             raise UserError(f"model {name}: {error}") from None
-        spec.card()
 
 
 def _check_device(device: str) -> None:

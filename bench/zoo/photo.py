@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.photos import DATASET, NUM_CLASSES, load_photos
+from bench.photos import DATASET, NUM_CLASSES, check_photos, load_photos
 from bench.zoo.model import ModelSpec
 
 if TYPE_CHECKING:
@@ -27,6 +27,14 @@ class PhotoModel(ModelSpec):
         from bench.decoding import data_config
 
         return data_config(self.timm_name, self.input_size)
+
+    def check(self) -> None:
+        """Makes sure that the data are there.
+
+        Raises:
+            UserError: If they are not, with the ways to provide them.
+        """
+        check_photos()
 
     def inputs(self, split: str) -> DecodedInputs:
         """Returns the images of a split, `train` or `test`, decoded when they are wanted.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -285,7 +286,7 @@ def test_a_trial_runs_end_to_end(
         calibration=CalibrationSpec(images=16, batch_size=8),
     )
     assert execute(trial, tmp_path, Resources(), share=False) == ("done", None)
-    rows = Store(tmp_path, "imagenet", "s").collect([trial])
+    rows = pd.read_parquet(Store(tmp_path, "imagenet", "s").path(trial.id))
     assert list(rows["phase"]) == ["dense", "one_shot", "finetuned"]
     assert set(rows["dataset"]) == {"imagenet-1k"}
     assert set(rows["n_images"]) == {15}

@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import random
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -119,6 +121,23 @@ class _Decoded(Dataset[Tensor]):
             return self.transform(pixels)
 
 
+def _obey_parent_alone(_: int) -> None:
+    """Keeps a worker out of what the cluster tells the job: that is for the process to handle that it works for.
+
+    A fork inherits submitit's handlers, so that each worker would requeue the job; one that ended would fail the trial.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_wait_for_end, daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
 def _decode(
     photos: Photos,
     transform: Transform,
@@ -148,6 +167,7 @@ def _decode(
             num_workers=count,
             multiprocessing_context="fork" if count else None,  # they share the rows, and nothing need be pickled
             generator=torch.Generator(),  # not the one that the model draws from
+            worker_init_fn=_obey_parent_alone,
             pin_memory=torch.device(device).type == "cuda",
         )
     )

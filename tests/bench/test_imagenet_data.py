@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -405,6 +408,33 @@ def test_a_damaged_photo_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     broken.write_bytes(broken.read_bytes()[:300])
     with pytest.raises(ValueError, match=rf"image 4 \({broken}\) cannot be decoded"):
         list(TINY.inputs("test").batches(9))
+
+
+def test_workers_leave_signals_to_their_process(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPBENCH_WORKERS", "1")
+    monkeypatch.setattr(decoding, "PIECE", 2)
+
+    def with_worker() -> tuple[Iterator[tuple[Tensor, Tensor]], Any]:
+        others = set(multiprocessing.active_children())
+        batches = TINY.inputs("train").batches(2)
+        next(batches)
+        [worker] = set(multiprocessing.active_children()) - others
+        return batches, worker
+
+    before = signal.signal(signal.SIGUSR2, lambda *_: (tmp_path / "requeued").touch())  # as submitit's
+    try:
+        batches, worker = with_worker()
+        for name in ("USR2", "TERM", "INT"):
+            subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+        assert sum(len(labels) for _, labels in batches) == 22
+        assert not (tmp_path / "requeued").exists()
+        batches, worker = with_worker()
+        worker.terminate()  # as when this process ends
+        worker.join(10)
+        assert worker.exitcode == 0
+        batches.close()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 def test_workers_must_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 import cap
-from bench import distributed
+from bench import distributed, trial
 from bench.cluster import Resources, execute
 from bench.contract import tiny_calibration, tiny_layers, tiny_model
+from bench.data import Split
+from bench.metrics import Accuracy, evaluate
 from bench.recipes import FinetuneSpec, GradualSpec
 from bench.spec import Trial
 from cap import parallel
@@ -126,8 +128,13 @@ def drifted() -> str:
     return "nothing"
 
 
+def evaluate_some(model: nn.Module, split: Split, *args: Any) -> Accuracy:
+    return evaluate(model, split.subset(600, seed=0), *args)
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
+    trial.evaluate, trial.GATE = evaluate_some, 100.0  # for speed
     distributed.LOST_AFTER = timedelta(seconds=3)
     distributed.join("cpu")
     distributed.from_main(lambda: (folder / "broken.py").write_text(BROKEN))
@@ -145,7 +152,7 @@ def main(folder: Path) -> None:
         "dropped": dropped(),
         "drifted": drifted(),
         "failed": execute(everywhere, folder / "results", resources, share=False),
-        "done": {name: execute(trial, folder / "results", resources, share=False) for name, trial in TRIALS.items()},
+        "done": {name: execute(chosen, folder / "results", resources, share=False) for name, chosen in TRIALS.items()},
         "again": execute(TRIALS["one_shot"], folder / "results", resources, share=False),
     }
     path = folder / f"{parallel.rank()}.pt"

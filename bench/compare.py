@@ -237,7 +237,7 @@ def _check_shapes(profile: str, models: Sequence[str], patterns: Sequence[str]) 
     grouped = [pattern for pattern in map(cap.parse_pattern, patterns) if not isinstance(pattern, cap.Unstructured)]
     for model in models if grouped else ():
         spec = get_model(profile, model)
-        layers = cap.select_layers(spec.load(), spec.prunable)
+        layers = cap.select_layers(spec.outline(), spec.prunable)
         for pattern in grouped:
             if reason := cap.misfit(layers, pattern):
                 raise UserError(f"--sparsity {pattern} does not fit model {model}: {reason}")

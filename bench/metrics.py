@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import cap
-from bench.data import Split, to_input
+from bench.data import Inputs
 from cap import parallel
 
 
@@ -42,23 +42,21 @@ class Accuracy:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, split: Split, input_size: int, batch_size: int = 250) -> Accuracy:
+def evaluate(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Accuracy:
     """Evaluates a model: sums over samples, divided once at the end; processes that work together share the batches.
 
     Args:
         model: A classifier; it is put into eval mode.
-        split: The images.
-        input_size: Side of the model's input, pixels.
+        inputs: The images.
         batch_size: Images at a time; does not change the result.
     """
     model.eval()
     device = next(model.parameters()).device
-    n, top1, top5, loss = len(split), 0, 0, 0.0
+    n, top1, top5, loss = len(inputs), 0, 0, 0.0
     classes = []
     order = _own_images(n, batch_size)
-    for images, labels in split.batches(batch_size, order) if order is None or len(order) else ():
-        labels = labels.to(device)
-        logits = model(to_input(images.to(device), input_size)).float()
+    for images, labels in inputs.batches(batch_size, order, device) if order is None or len(order) else ():
+        logits = model(images).float()
         highest = logits.topk(min(5, logits.shape[1])).indices
         ranked = highest == labels[:, None]
         classes.append(highest[:, 0].cpu())

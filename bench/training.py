@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 import cap
 from bench import distributed
-from bench.augment import training_batches
 from bench.checkpoint import Saved, save_pruned
-from bench.data import CLASSES, load_split
 from bench.metrics import seconds_since
 from bench.progress import Progress, Stretch
 from bench.recipes import ACDCSpec, GradualSpec, TrainingSpec
@@ -23,13 +21,14 @@ from cap.schedules import cosine, linear, sawtooth
 
 if TYPE_CHECKING:
     from bench.trial import Run
+    from bench.zoo import ModelSpec
 
 RATES = {"linear": linear, "cosine": cosine, "sawtooth": sawtooth}
 
 
-def trained(how: TrainingSpec, epochs: int) -> dict[str, Any]:
+def trained(spec: ModelSpec, how: TrainingSpec, epochs: int) -> dict[str, Any]:
     """Returns the columns that say how long a model was trained."""
-    images = epochs * min(how.images, len(load_split("train")))
+    images = epochs * min(how.images, len(spec.inputs("train")))
     return {"phase": "finetuned", "epoch": epochs, "finetune_epochs": epochs, "finetune_images": images}
 
 
@@ -45,18 +44,16 @@ def start_training(
         measured: After how many epochs the model is measured, and the pattern that it then has.
         about: Columns of the rows to come.
     """
-    train_set, chosen = load_split("train"), how.augmentation_set
+    chosen = how.augmentation_set
     learner = run.spec.build(drop_path_rate=chosen.drop_path).to(run.device)
     learner.load_state_dict(model.state_dict())
     optimizer = create_optimizer_v2(learner, opt=how.optimizer, lr=how.lr, weight_decay=chosen.weight_decay)
     seed, share = run.trial.derived_seed("fine-tune"), (parallel.rank(), parallel.world_size())
 
     def batches(epoch: int, done: int) -> Iterator[tuple[Tensor, Tensor]]:
-        size, classes = run.spec.input_size, len(CLASSES)
-        for inputs, labels in training_batches(train_set, how, size, classes, seed, epoch, *share, done):
-            yield inputs.to(run.device), labels.to(run.device)
+        return run.spec.training_batches(how, seed, epoch, *share, done, run.device)
 
-    steps = how.tooth() * -(-min(how.images, len(train_set)) // how.batch_size)
+    steps = how.tooth() * -(-min(how.images, len(run.spec.inputs("train"))) // how.batch_size)
     training = cap.Training(
         learner,
         optimizer,
@@ -129,7 +126,7 @@ def train(run: Run, progress: Progress, stretch: Stretch, saved: Saved | None = 
         about["finetune_seconds"] += seconds_since(start, run.device)
         stretch.epoch, stretch.begun = epoch + 1, False
         if pattern := stretch.measured.get(stretch.epoch):
-            run.measure(stretch.model, pattern, **about, **trained(how, stretch.epoch))
+            run.measure(stretch.model, pattern, **about, **trained(run.spec, how, stretch.epoch))
             if run.folder is not None and run.trial.training is not None:
                 masks = training.masks.state_dict() if training.masks is not None else {}
                 path = run.folder / f"{pattern}.safetensors"

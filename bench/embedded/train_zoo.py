@@ -262,7 +262,7 @@ def make(name: str, seed: int) -> None:
         test_features = features(backbone, test_set, spec.input_size)
         card["pretraining"] = dino.model_dump()
         card["pretraining_knn_top1"] = knn_top1(train_features, train_set.labels, test_features, test_set.labels)
-        card["linear_head_top1"] = evaluate(model.eval(), test_set, spec.input_size).top1
+        card["linear_head_top1"] = evaluate(model.eval(), spec.inputs("test")).top1
         print(json.dumps(card), flush=True)
     model = train(model, spec, train_set, recipe, seed)
     card["recipe"] = recipe.model_dump()
@@ -270,7 +270,7 @@ def make(name: str, seed: int) -> None:
     card["threads"] = torch.get_num_threads()
     card["torch"] = torch.__version__
     card["parameters"] = sum(p.numel() for p in model.parameters())
-    metrics = evaluate(model, test_set, spec.input_size)
+    metrics = evaluate(model, spec.inputs("test"))
     card |= {"top1": metrics.top1, "top5": metrics.top5, "loss": metrics.loss, "test_images": len(test_set)}
     save_file(model.state_dict(), ASSETS / f"zoo/{name}.safetensors")
     (ASSETS / f"zoo/{name}.json").write_text(json.dumps(card, indent=2) + "\n")

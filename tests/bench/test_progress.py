@@ -14,12 +14,13 @@ from torch import nn
 from bench import progress, trial
 from bench.checkpoint import Checkpoint
 from bench.cluster import Resources, execute
-from bench.data import Split
+from bench.data import Inputs
 from bench.metrics import Accuracy, evaluate
 from bench.progress import Progress
 from bench.recipes import ACDCSpec, FinetuneSpec, GradualSpec
 from bench.spec import Trial
 from bench.store import Store
+from bench.zoo import get_model
 from cap.calibration import fingerprint
 
 COMMON: dict[str, Any] = {"images": 64, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
@@ -40,6 +41,7 @@ TRIALS = {
     ),
 }  # fmt: skip
 TIMES = ["fit_seconds", "prune_seconds", "finetune_seconds", "shared_seconds", "started_at", "peak_memory_bytes"]
+TIMES += ["threads"]  # numba's first use sets them for torch too
 
 
 class KilledError(BaseException):
@@ -51,13 +53,13 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Makes evaluation quick, saves after every step, and counts the states of models that are measured."""
     counted: Counter[str] = Counter()
 
-    def evaluate_some(model: nn.Module, split: Split, *args: Any) -> Accuracy:
+    def evaluate_some(model: nn.Module, inputs: Inputs) -> Accuracy:
         counted[fingerprint(model)] += 1
-        return evaluate(model, split.subset(100, seed=0), *args)
+        return evaluate(model, inputs.subset(100, seed=0))
 
     trial.load_dense.cache_clear()
     monkeypatch.setattr(trial, "evaluate", evaluate_some)
-    monkeypatch.setattr(trial, "GATE", 100.0)
+    monkeypatch.setattr(type(get_model("embedded", "vit")), "gate", 100.0)
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
     yield counted
     trial.load_dense.cache_clear()  # of a few images
@@ -96,8 +98,8 @@ def test_what_is_cut_off_ends_as_if_it_had_not_been(
             status = execute(chosen, tmp_path / "killed", Resources(), share=False)
         except KilledError:
             assert runs < 50
-    assert runs > 10
     assert status == ("done", None)
+    assert runs > 10
     through, killed = results(tmp_path / "through", chosen), results(tmp_path / "killed", chosen)
     pd.testing.assert_frame_equal(through[0], killed[0], check_exact=True)
     assert through[1] == killed[1]

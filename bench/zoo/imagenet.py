@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bench import imagenet
+from bench import assets, distributed, imagenet, probe
 from bench.errors import UserError
 from bench.recipes import TrainingSpec
 from bench.zoo.model import ModelSpec
 
+logger = logging.getLogger(__name__)
+
 VARIABLE = "CAPBENCH_WEIGHTS"
+CACHE = "CAPBENCH_CACHE"
 
 
 class ImageNetModel(ModelSpec):
@@ -129,13 +136,61 @@ class ImageNetModel(ModelSpec):
         return imagenet.training_batches(photos, how, self.data_config(), seed, epoch, rank, world_size, done, device)
 
 
+class FeatureModel(ImageNetModel):
+    """A self-supervised model, whose head the suite fits to its features."""
+
+    bank: ClassVar[int] = 100_000  # training images among which neighbours are sought
+
+    def load(self, device: str = "cpu") -> nn.Module:
+        """Returns the model with its trained weights and a linear head on a device, in eval mode.
+
+        The head is fitted once, on the features of all training images, and kept in the cache folder.
+
+        Raises:
+            UserError: If the weights or the data are missing.
+        """
+        model: Any = self._load(num_classes=0)
+        model.reset_classifier(self.num_classes)
+        model.to(device).eval()
+        path = self.head_file()
+        if not distributed.from_main(path.is_file):
+            logger.warning("fitting the linear head of %s, once: %s", self.name, path)
+            found, labels = probe.features(probe.pooled(model), self.inputs("train"), device)
+
+            def fit() -> None:
+                head = probe.best_linear_head(found, labels, self.num_classes)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_name(f".{path.name}.{os.getpid()}")
+                save_file({name: value.cpu() for name, value in head.state_dict().items()}, temporary)
+                os.replace(temporary, path)
+
+            distributed.from_main(fit)
+        model.get_classifier().load_state_dict(distributed.from_main(lambda: load_file(path)))
+        return model
+
+    def head_file(self) -> Path:
+        """Returns where the linear head is kept: a name for these weights, these training images and the recipe."""
+        digest = hashlib.sha256(assets.sha256(self.weights_file()).encode())
+        digest.update(imagenet.load_photos("train").labels.numpy().tobytes())
+        digest.update(json.dumps([self.data_config(), probe.RECIPE], sort_keys=True, default=str).encode())
+        folder = Path(os.environ.get(CACHE, "~/.cache/capbench")).expanduser()
+        return folder / "heads" / f"{self.name}-{digest.hexdigest()[:16]}.safetensors"
+
+    def knn_top1(self, model: nn.Module, device: str = "cpu") -> float:
+        """Returns the top-1 in percent of 20 nearest neighbours among 100,000 training images, the same for all."""
+        backbone = probe.pooled(model)
+        known = probe.features(backbone, self.inputs("train").subset(self.bank, seed=0), device)
+        return probe.knn_top1(*known, *probe.features(backbone, self.inputs("test"), device), self.num_classes)
+
+
 _VIT = (r".*(attn.(qkv|proj)|mlp.fc\d+).weight",)
 _CONVNEXT = (r".*(downsample.1|fc\d).weight",)
 
 
 def _models(family: str, prunable: tuple[str, ...], *rows: tuple[str, str, float | None]) -> list[ImageNetModel]:
+    kind = FeatureModel if family == "dino" else ImageNetModel
     return [
-        ImageNetModel(name=name, family=family, timm_name=timm_name, prunable=prunable, input_size=224, top1=top1)
+        kind(name=name, family=family, timm_name=timm_name, prunable=prunable, input_size=224, top1=top1)
         for name, timm_name, top1 in rows
     ]
 
@@ -189,6 +244,23 @@ IMAGENET = {
             "hybrid",
             (r".*(attn.(qkv|proj)|mlp.fc\d+|downsample.reduction).weight",),
             ("swin_tiny", "swin_tiny_patch4_window7_224.ms_in1k", 81.39),
+        ),
+        *_models(
+            "dino",
+            _VIT,
+            ("dino_small", "vit_small_patch16_224.dino", None),
+            ("dino_base", "vit_base_patch16_224.dino", None),
+        ),
+        *(
+            FeatureModel(
+                name=f"dinov2_{size}",
+                family="dino",
+                timm_name=f"vit_{size}_patch14_dinov2.lvd142m",
+                timm_options={"img_size": 224},  # 518 in timm: see docs/deviations.md
+                prunable=_VIT,
+                input_size=224,
+            )
+            for size in ("small", "base", "large")
         ),
         *_models(
             "cnn",

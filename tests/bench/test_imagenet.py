@@ -18,14 +18,14 @@ from safetensors.torch import save_file
 from timm.data import ImageNetInfo
 
 import cap
-from bench import imagenet
+from bench import imagenet, probe
 from bench.errors import UserError
 from bench.metrics import evaluate
 from bench.recipes import FinetuneSpec
 from bench.spec import CalibrationSpec, Trial
 from bench.trial import Rows, load_calibration, load_dense, run_trial
 from bench.zoo import IMAGENET, get_model
-from bench.zoo.imagenet import ImageNetModel
+from bench.zoo.imagenet import FeatureModel, ImageNetModel
 
 TINY = "test_vit.r160_in1k"  # an architecture that timm has for tests
 CLASSES = (3, 7, 998)
@@ -214,6 +214,33 @@ def test_local_weights_are_loaded(tiny: ImageNetModel, folders: Path, caplog: py
     _, accuracy = load_dense("imagenet", "tiny")
     assert accuracy == evaluate(tiny.load(), tiny.inputs("test"))
     assert "none is on record" in caplog.text
+
+
+def test_a_self_supervised_model_gets_a_head_once_and_its_neighbours_accuracy(
+    folders: Path, tiny: ImageNetModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAPBENCH_CACHE", str(tmp_path / "cache"))
+    spec = FeatureModel(**{**tiny.model_dump(), "family": "dino", "name": "tiny_dino"})
+    monkeypatch.setitem(IMAGENET, "tiny_dino", spec)
+    model = spec.load()
+    [(images, _)] = spec.inputs("test").batches(9)
+    with torch.inference_mode():
+        logits = model(images)
+    assert set(logits.argmax(1).tolist()) <= set(CLASSES), "the head was fitted to the classes that there are"
+    assert all(
+        value.equal(tiny_weights(tiny)[name]) for name, value in model.state_dict().items() if "head" not in name
+    )
+    [head] = (tmp_path / "cache" / "heads").iterdir()
+    assert head == spec.head_file()
+    monkeypatch.setattr(probe, "features", lambda *_: pytest.fail("the head is there already"))
+    assert torch.equal(spec.load().get_classifier().weight, model.get_classifier().weight)
+    monkeypatch.undo()
+    monkeypatch.setenv("CAPBENCH_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("CAPBENCH_IMAGENET", str(folders))
+    (folders / "train" / WNIDS[CLASSES[0]]).rename(folders / "train" / WNIDS[0])
+    imagenet._load_photos.cache_clear()
+    assert spec.head_file().name != head.name, "other data, another head"
+    assert 0 <= spec.knn_top1(model) <= 100
 
 
 def test_calibration_images_are_drawn_from_the_training_set(folders: Path) -> None:

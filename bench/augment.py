@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -46,15 +46,13 @@ def image_transform(how: TrainingSpec, size: int) -> Callable[[PIL.Image.Image],
         std=(STD,),
         separate=True,
     )
-    for step in colour.transforms:
-        if isinstance(step, RandAugment):
-            _posterise_to_one_bit(step)
+    keep_a_bit(colour.transforms)
     return lambda image: colour(geometry(image))
 
 
-def _posterise_to_one_bit(augment: RandAugment) -> None:
-    """Keeps at least one bit: timm asks for none at the highest magnitude, which Pillow refuses."""
-    for operation in augment.ops:
+def keep_a_bit(steps: Iterable[Any]) -> None:
+    """Lets posterisation keep at least one bit: timm asks for none at the highest magnitude, which Pillow refuses."""
+    for operation in (operation for step in steps if isinstance(step, RandAugment) for operation in step.ops):
         if operation.name.startswith("Posterize"):
             bits = operation.level_fn
             operation.level_fn = lambda level, hparams, bits=bits: (max(1, bits(level, hparams)[0]),)
@@ -93,7 +91,7 @@ def training_batches(
     chosen = how.augmentation_set
     transform = image_transform(how, split.images.shape[-1])
     erase = RandomErasing(chosen.erasing, mode="pixel", device="cpu")
-    mix = _mixup(how, num_classes)
+    mix = mixup(how, num_classes)
     order = torch.randperm(len(split))[: how.images]
     if state is not None:
         set_random_state(state)
@@ -105,7 +103,7 @@ def training_batches(
         yield inputs[rank::world_size], labels[rank::world_size]
 
 
-def _mixup(how: TrainingSpec, num_classes: int) -> Any:
+def mixup(how: TrainingSpec, num_classes: int) -> Any:
     """Returns timm's mixup and cutmix, or None where the set has neither."""
     chosen = how.augmentation_set
     if not (chosen.mixup or chosen.cutmix):

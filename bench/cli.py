@@ -693,7 +693,7 @@ def list_(what: Literal["pruners", "models", "sweeps"]) -> None:
 
         for profile, models in PROFILES.items():
             for name, spec in models.items():
-                print(f"{profile:10} {name:10} {spec.family:10} {spec.timm_name}")
+                print(f"{profile:10} {name:20} {spec.family:10} {spec.timm_name}")
     else:
         for name in sweep_modules():
             loaded = load_sweep(name)

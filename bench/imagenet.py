@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -217,6 +219,23 @@ def workers() -> int:
     return max(1, len(os.sched_getaffinity(0)) // parallel.local_size())
 
 
+def _obey_parent_alone(_: int) -> None:
+    """Keeps a worker out of what the cluster tells the job: that is for the process to handle that it works for.
+
+    A fork inherits submitit's handlers, so that each worker would requeue the job; one that ended would fail the trial.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_wait_for_end, daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
 def _decode(
     photos: Photos,
     transform: Transform,
@@ -242,6 +261,7 @@ def _decode(
             _Decoded(photos.rows, transform, seeds),
             batch_sampler=[piece for several in pieces for piece in several],
             num_workers=workers(),
+            worker_init_fn=_obey_parent_alone,
             multiprocessing_context="fork",  # the rows are shared, and nothing need be pickled
             generator=torch.Generator(),  # not the one that the model draws from
             pin_memory=torch.device(device).type == "cuda",

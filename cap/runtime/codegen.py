@@ -1,10 +1,10 @@
 """From a sparse weight matrix to the steps that multiply with it.
 
 Activations are packed in panels (tiles, features, 16): a tile is sixteen tokens, one vector per feature. On AVX-512 a
-step is machine code of its own for a few rows of one matrix: the sums of `GROUP` output rows stay in registers while the
+step is machine code made for a few rows of one matrix: the sums of `GROUP` output rows stay in registers while the
 inputs pass by, and each weight that is not zero costs one multiply-add instruction, no index and no branch. Elsewhere a
-step is a piece of the matrix in compressed rows for `cap.runtime.kernels` to walk. Weights that are zero are not
-multiplied at all: an infinite or undefined input does not pass through them.
+step is a matrix in compressed rows, which `cap.runtime.vectors` walks. Weights that are zero are not multiplied at all:
+an infinite or undefined input does not pass through them.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ GROUP = 24  # output rows in registers at a time
 INPUTS = 4  # registers for inputs, in turn: zmm28 to zmm31
 BUDGET = 3000  # instructions of a step: what the first-level cache holds
 _CACHE_LINE = 64
+_INT3 = 0xCC  # stops whoever gets between two steps
 
 
 class Step(IntEnum):
     """Columns of a table of steps; all that is named a place is an address."""
 
     CODE = 0  # place of the machine code, or 0: then the rest counts
-    VALUES = 1  # place of the weights, float32; before them, in machine code, the biases
-    STARTS = 2  # place of where each row's weights begin, int64
-    COLUMNS = 3  # place of the weights' columns, int32
-    BIAS = 4  # place of the biases, or 0: then the products are added to what the output holds
-    ROWS = 5
-    INPUT_TILE = 6  # bytes from one tile of the input to the next
-    OUTPUT_TILE = 7
+    VALUES = 1  # place of the weights, float32; in machine code with the biases among them
+    STARTS = 2  # place of where each row's weights begin and the last one's end, int64
+    COLUMNS = 3  # place of the weights' columns, int64
+    BIAS = 4  # place of the biases, float32
+    ADDS = 5  # 1 to add to what the output holds, 0 to overwrite it
+    ROWS = 6
+    INPUT_TILE = 7  # bytes from one tile of the input to the next
+    OUTPUT_TILE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ class Assembler:
     """
 
     def __init__(self, machine_code: bool) -> None:
-        self._machine_code = machine_code
+        self._add = self._add_code if machine_code else self._add_rows
         self._code: list[np.ndarray] = []
         self._code_at = 0
         self._steps: list[list[int]] = []
@@ -87,8 +89,7 @@ class Assembler:
             The first step and the one after the last.
         """
         first = len(self._steps)
-        add = self._add_code if self._machine_code else self._add_rows
-        add(np.asarray(weight, np.float32), None if bias is None else np.ascontiguousarray(bias, np.float32))
+        self._add(weight, None if bias is None else np.ascontiguousarray(bias))
         return first, len(self._steps)
 
     def finish(self) -> Program:
@@ -105,32 +106,37 @@ class Assembler:
         return Program(steps, self._num_bytes + self._code_at, tuple(self._owners))
 
     def _add_code(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
-        rows, columns = weight.shape
-        start = np.zeros(0, np.float32) if bias is None else bias
+        group = even_parts(len(weight), GROUP)[0][1]
         for (first, last), (left, right) in _blocks(weight):
-            block = weight[first:last, left:right]
-            most = np.count_nonzero(block) + (last - first) // GROUP * columns + 3 * (last - first) + columns
-            code = np.empty(LENGTH * (2 * most + 64), np.uint8)
-            values = np.empty(most, np.float32)
-            length, used = _assemble(weight, start, first, last, left, right, code, values)
-            padded = -(-length // _CACHE_LINE) * _CACHE_LINE
-            code[length:padded] = 0xCC  # int3
+            values = np.empty(np.count_nonzero(weight[first:last, left:right]) + last - first, np.float32)
+            loads = -(-(last - first) // group) * (right - left)
+            code = np.empty(LENGTH * (2 * len(values) + 2 * loads + 2 * (last - first) + 64), np.uint8)
+            start = np.zeros(0, np.float32) if bias is None or left else bias
+            length, used = _assemble(weight, start, first, last, left, right, group, code, values)
             values = values[:used].copy()
-            self._owners.append(values)
-            self._num_bytes += values.nbytes
             self._steps.append([self._code_at, values.ctypes.data] + [0] * (len(Step) - 2))
+            self._own(values)
+            padded = -(-length // _CACHE_LINE) * _CACHE_LINE
+            code[length:padded] = _INT3
             self._code.append(code[:padded].copy())
             self._code_at += padded
 
     def _add_rows(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
         rows, columns = weight.shape
         row, column = np.nonzero(weight)
-        starts = np.searchsorted(row, np.arange(rows + 1)).astype(np.int64)
-        parts = [weight[row, column], starts, column.astype(np.int32)] + ([] if bias is None else [bias])
+        parts = (
+            weight[row, column],
+            np.searchsorted(row, np.arange(rows + 1)),
+            column,
+            np.zeros(rows, np.float32) if bias is None else bias,
+        )
+        self._own(*parts)
+        places = [part.ctypes.data for part in parts]
+        self._steps.append([0, *places, bias is None, rows, columns * VECTOR, rows * VECTOR])
+
+    def _own(self, *parts: np.ndarray) -> None:
         self._owners += parts
         self._num_bytes += sum(part.nbytes for part in parts)
-        places = [part.ctypes.data for part in parts] + ([0] if bias is None else [])
-        self._steps.append([0, *places, rows, columns * VECTOR, rows * VECTOR])
 
 
 def even_parts(size: int, most: int) -> list[tuple[int, int]]:
@@ -159,21 +165,19 @@ def _blocks(weight: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]
 
 @numba.njit(cache=True)
 def _assemble(
-    weight: np.ndarray, bias: np.ndarray, first: int, last: int, left: int, right: int, code: np.ndarray,
-    values: np.ndarray,
+    weight: np.ndarray, bias: np.ndarray, first: int, last: int, left: int, right: int, group: int,
+    code: np.ndarray, values: np.ndarray,
 ) -> tuple[int, int]:  # fmt: skip
     """Writes the code of some rows and columns, and in the order of their use the floats that it multiplies with.
 
     The code is a function of (input panel, output panel, floats, number of tiles) in the registers where the System V
     calling convention has them, and loops over the tiles. Inputs and floats beyond the reach of a displacement are
-    reached by moving their register along.
+    reached by moving their register along. An empty `bias` stands for sums that go on from the output.
 
     Returns:
         Bytes of the code and number of floats.
     """
     rows, columns = weight.shape
-    groups = -(-rows // GROUP)
-    group = -(-rows // groups)
     reach = 2 * REACH
     at = encoder.add(code, 0, RDI, REACH * VECTOR)
     at = encoder.add(code, at, RDX, REACH * 4)
@@ -184,7 +188,7 @@ def _assemble(
         at = encoder.add(code, at, RSI, (start - previous) * VECTOR)
         previous = start
         for row in range(start, stop):
-            if left == 0 and len(bias):
+            if len(bias):
                 if used and used % reach == 0:
                     at = encoder.add(code, at, RDX, reach * 4)
                 at = encoder.broadcast(code, at, row - start, RDX, used % reach - REACH)

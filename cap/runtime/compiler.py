@@ -155,7 +155,7 @@ class _Compilation:
         return CompiledModel(compiled, self.report)
 
     def _record_inputs(self) -> None:
-        """Finds the sizes of the layers' inputs; modules that are not called, or otherwise than with one tensor, have none."""
+        """Finds the sizes of the inputs of all modules that are called with one tensor."""
 
         def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):

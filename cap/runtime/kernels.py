@@ -13,11 +13,19 @@ import numpy as np
 import torch
 
 from cap.runtime.codegen import TILE, VECTOR, Step
-from cap.runtime.vectors import gelu, run_code, transpose_in, transpose_out, transpose_streaming
+from cap.runtime.vectors import (
+    gelu,
+    run_code,
+    run_rows_fourfold,
+    run_rows_once,
+    transpose_in,
+    transpose_out,
+    transpose_streaming,
+)
 
 Kernel = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int, bool], None]
 
-CODE, VALUES = int(Step.CODE), int(Step.VALUES)
+CODE, VALUES, STARTS, COLUMNS, BIAS, ADDS, ROWS, INPUT_TILE, OUTPUT_TILE = map(int, Step)
 PANEL_BYTES = 16 * 384 * VECTOR  # of the input, at most, in work by one thread
 STREAM_BYTES = 2**24  # outputs as large as this would only push other things out of the caches
 
@@ -29,7 +37,7 @@ def use_torch_threads() -> int:
     return threads
 
 
-def parts(tokens: int, features: int, threads: int) -> int:
+def cut(tokens: int, features: int, threads: int) -> int:
     """Returns into how many runs of tiles the tokens are cut: a multiple of the threads where there are enough."""
     tiles = -(-tokens // TILE)
     wanted = -(-tiles * features * VECTOR // PANEL_BYTES)
@@ -101,7 +109,7 @@ def mlp(
         for band in range(len(bands)):
             for step in range(bands[band, 0], bands[band, 1]):
                 _run(steps[step], inputs, hidden, last - first)
-            gelu(hidden.ctypes.data, (last - first) * bands[band, 4])
+            gelu(hidden.ctypes.data, (last - first) * bands[band, 4])  # type: ignore[call-arg]
             for step in range(bands[band, 2], bands[band, 3]):
                 _run(steps[step], hidden, sums, last - first)
         _unpack(sums, target, first, last, 0, outputs, streaming)
@@ -169,4 +177,18 @@ def _unpack(
 @numba.njit
 def _run(step: np.ndarray, inputs: np.ndarray, outputs: np.ndarray, tiles: int) -> None:
     """Runs a step over consecutive tiles of panels."""
-    run_code(step[CODE], inputs.ctypes.data, outputs.ctypes.data, step[VALUES], tiles)
+    source, target = inputs.ctypes.data, outputs.ctypes.data
+    if step[CODE]:
+        run_code(step[CODE], source, target, step[VALUES], tiles)  # type: ignore[call-arg]
+        return
+    fourfold = tiles // 4 * 4
+    for tile in range(0, fourfold, 4):
+        run_rows_fourfold(
+            step[VALUES], step[STARTS], step[COLUMNS], step[BIAS], step[ADDS], step[ROWS],
+            source + tile * step[INPUT_TILE], step[INPUT_TILE], target + tile * step[OUTPUT_TILE], step[OUTPUT_TILE],
+        )  # fmt: skip
+    for tile in range(fourfold, tiles):
+        run_rows_once(
+            step[VALUES], step[STARTS], step[COLUMNS], step[BIAS], step[ADDS], step[ROWS],
+            source + tile * step[INPUT_TILE], step[INPUT_TILE], target + tile * step[OUTPUT_TILE], step[OUTPUT_TILE],
+        )  # fmt: skip

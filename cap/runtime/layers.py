@@ -80,7 +80,7 @@ def _run(
     if y.numel():
         threads = kernels.use_torch_threads()
         kernel(
-            tokens.numpy(), y.numpy(), program.steps, bands, kernels.parts(*tokens.shape, threads),
+            tokens.numpy(), y.numpy(), program.steps, bands, kernels.cut(len(tokens), in_features, threads),
             kernels.may_stream(y),
         )  # fmt: skip
     return y.view(*x.shape[:-1], out_features).to(x.dtype)

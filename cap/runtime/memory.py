@@ -26,7 +26,7 @@ class ExecutableMemory:
 
     def __init__(self, code: np.ndarray) -> None:
         self._pages = mmap.mmap(-1, len(code), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._pages.write(code)
+        self._pages.write(code.tobytes())
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._pages))
         protect = ctypes.CDLL(None, use_errno=True).mprotect
         protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)

@@ -79,7 +79,8 @@ def _gelu(builder: Any, x: Any) -> Any:
     z = builder.fmul(x, _constant(0.5**0.5))
     size = _call(builder, "fabs", z)
     t = builder.fdiv(_constant(1.0), _call(builder, "fma", size, _constant(0.3275911), _constant(1.0)))
-    p = builder.fmul(_polynomial(builder, t, 1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592), t)
+    p = _polynomial(builder, t, 1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+    p = builder.fmul(p, t)
     tail = builder.fmul(p, _exp(builder, builder.fneg(builder.fmul(size, size))))
     erf = _call(builder, "copysign", builder.fsub(_constant(1.0), tail), z)
     half = builder.fmul(x, _constant(0.5))
@@ -161,6 +162,62 @@ def run_code(context: Any, code: Any, source: Any, target: Any, values: Any, til
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), generate
+
+
+def _row_walker(tiles: int) -> Any:
+    @intrinsic
+    def run_rows(
+        context: Any, values: Any, starts: Any, columns: Any, bias: Any, adds: Any, rows: Any, source: Any,
+        source_tile: Any, target: Any, target_tile: Any,
+    ) -> Any:  # fmt: skip
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            values, starts, columns, bias, adds, rows, source, source_tile, target, target_tile = arguments
+
+            def place(start: Any, index: Any, size: int) -> Any:
+                return builder.add(start, builder.mul(index, _number(size)))
+
+            def integer(address: Any) -> Any:
+                return builder.load(builder.inttoptr(address, _I64.as_pointer()))
+
+            def each_row(builder: Any, row: Any, _: list[Any]) -> list[Any]:
+                start = integer(place(starts, row, 8))
+                count = builder.sub(integer(place(starts, builder.add(row, _number(1)), 8)), start)
+                outputs = [
+                    place(builder.add(target, builder.mul(target_tile, _number(i))), row, _ALIGNED)
+                    for i in range(tiles)
+                ]
+                again = builder.icmp_signed("!=", adds, _number(0))
+                first = _load_to_all(builder, place(bias, row, 4))
+                sums = [
+                    builder.fadd(first, builder.select(again, _load(builder, output), _constant(0.0)))
+                    for output in outputs
+                ]
+
+                def each_weight(builder: Any, index: Any, sums: list[Any]) -> list[Any]:
+                    index = builder.add(start, index)
+                    weight = _load_to_all(builder, place(values, index, 4))
+                    input_ = place(source, integer(place(columns, index, 8)), _ALIGNED)
+                    tile = [builder.add(input_, builder.mul(source_tile, _number(i))) for i in range(tiles)]
+                    return [
+                        _call(builder, "fma", weight, _load(builder, at), total)
+                        for at, total in zip(tile, sums, strict=True)
+                    ]
+
+                for output, total in zip(outputs, _for(builder, count, sums, each_weight), strict=True):
+                    _store(builder, total, output)
+                return []
+
+            _for(builder, rows, [], each_row)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 10), generate
+
+    return run_rows
+
+
+# Multiply compressed rows with one tile or with four at a time: the arguments are those of `cap.runtime.codegen.Step`
+run_rows_once = _row_walker(1)
+run_rows_fourfold = _row_walker(4)
 
 
 @intrinsic

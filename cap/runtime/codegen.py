@@ -127,7 +127,7 @@ class Assembler:
         parts = (
             weight[row, column],
             np.searchsorted(row, np.arange(rows + 1)),
-            column,
+            np.ascontiguousarray(column),  # numpy gives a strided view
             np.zeros(rows, np.float32) if bias is None else bias,
         )
         self._own(*parts)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cap.runtime import cost
-from cap.runtime.layers import SparseLinear, SparseMLP
+from cap.runtime.layers import SparseAttention, SparseLinear, SparseMLP
 from cap.runtime.machine import has_avx512
 
 MARGIN = 1.03  # a compiled model is at most this much slower than the dense one, or is the dense one
@@ -155,10 +155,11 @@ class _Compilation:
         return CompiledModel(compiled, self.report)
 
     def _record_inputs(self) -> None:
-        """Finds the sizes of the inputs of all modules that are called with one tensor."""
+        """Finds the sizes of the inputs of all modules that are called with one tensor and no option."""
 
         def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
+            plain = all(value is None or value is False for value in kwargs.values())
+            if len(args) == 1 and plain and isinstance(args[0], Tensor):
                 self.inputs[module] = tuple(args[0].shape)
 
         hooks = [module.register_forward_pre_hook(record, with_kwargs=True) for module in self.copy.modules()]
@@ -186,6 +187,8 @@ class _Compilation:
             sparse: nn.Module = SparseLinear(module, self.machine_code)
         elif is_plain_mlp(module):
             sparse = SparseMLP(module.fc1, module.fc2, self.machine_code)  # type: ignore[arg-type]
+        elif is_plain_attention(module):
+            sparse = SparseAttention(module.qkv, module.proj, module.num_heads, self.machine_code)  # type: ignore[arg-type]
         else:
             return None
         weights = [p for p in module.parameters() if p.ndim > 1]
@@ -212,5 +215,24 @@ def is_plain_mlp(module: nn.Module) -> bool:
         and fc1.out_features == fc2.in_features
         and type(act).__name__ == "GELU"
         and getattr(act, "approximate", "none") == "none"
+        and all(isinstance(child, (nn.Identity, nn.Dropout)) for child in children.values())
+    )
+
+
+def is_plain_attention(module: nn.Module) -> bool:
+    """Returns whether a module is self-attention and nothing else, as `timm.layers.Attention` is by default."""
+    children = dict(module.named_children())
+    qkv, proj = (children.pop(name, None) for name in ("qkv", "proj"))
+    num_heads = getattr(module, "num_heads", 0)
+    return (
+        type(module).__name__ == "Attention"
+        and type(qkv) is nn.Linear
+        and type(proj) is nn.Linear
+        and not list(module.parameters(recurse=False))
+        and qkv.out_features == 3 * proj.in_features
+        and isinstance(num_heads, int)
+        and num_heads > 0
+        and proj.in_features % (16 * num_heads) == 0
+        and getattr(module, "scale", None) == (proj.in_features // num_heads) ** -0.5
         and all(isinstance(child, (nn.Identity, nn.Dropout)) for child in children.values())
     )

@@ -142,9 +142,10 @@ def attention_by_head(
     source: np.ndarray, target: np.ndarray, steps: np.ndarray, heads: np.ndarray, size: int, bands: np.ndarray,
     parts: int,
 ) -> None:  # fmt: skip
-    """Does what `attention_by_image` does, with all threads on the heads, and on `parts` runs of tiles, of one image."""
+    """Does what `attention_by_image` does, one image at a time: threads share its heads and `parts` runs of its tiles."""
     images, tokens, features = source.shape
     tiles = (tokens + TILE - 1) // TILE
+    parts = min(parts, tiles)  # a step must not be run over no tiles
     width = len(heads) * size
     inputs = _panels(tiles, features)
     mixed = _panels(tiles, width)
@@ -257,7 +258,7 @@ def _unpack(
 
 @numba.njit
 def _run(step: np.ndarray, inputs: np.ndarray, outputs: np.ndarray, tiles: int) -> None:
-    """Runs a step over consecutive tiles of panels."""
+    """Runs a step over consecutive tiles of panels, at least one."""
     source, target = inputs.ctypes.data, outputs.ctypes.data
     if step[CODE]:
         run_code(step[CODE], source, target, step[VALUES], tiles)  # type: ignore[call-arg]

@@ -18,14 +18,14 @@ class SparseLinear(nn.Module):
     """What an `nn.Linear` computes: (..., in_features) to (..., out_features).
 
     Args:
-        dense: The layer; its weights are copied.
+        dense: The layer, or a convolution of kernel size 1; its weights are copied.
         machine_code: Whether to run AVX-512 code, or the kernels for any processor.
     """
 
-    def __init__(self, dense: nn.Linear, machine_code: bool) -> None:
+    def __init__(self, dense: nn.Linear | nn.Conv2d, machine_code: bool) -> None:
         super().__init__()
-        self.in_features, self.out_features = dense.in_features, dense.out_features
         weight, bias = _arrays(dense)
+        self.out_features, self.in_features = weight.shape
         assembler = Assembler(machine_code)
         self._bands = _row_bands(assembler, weight, bias)
         self.program = assembler.finish()
@@ -33,6 +33,27 @@ class SparseLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the product; a half-precision input is multiplied in float32."""
         return _run(kernels.linear, self.program, self._bands, x, self.in_features, self.out_features)
+
+
+class SparseConv(nn.Module):
+    """What a pointwise `nn.Conv2d` computes: (images, channels, height, width), in the channels-last layout.
+
+    Args:
+        dense: The layer, of kernel size 1, without groups and padding; its weights are copied.
+        machine_code: Whether to run AVX-512 code, or the kernels for any processor.
+    """
+
+    def __init__(self, dense: nn.Conv2d, machine_code: bool) -> None:
+        super().__init__()
+        self._stride = dense.stride
+        self.linear = SparseLinear(dense, machine_code)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns (images, out_channels, ...), where the stride leaves only some rows and columns."""
+        if x.ndim != 4:
+            raise ValueError(f"the sparse convolution takes images, not an input of shape {tuple(x.shape)}")
+        x = x[:, :, :: self._stride[0], :: self._stride[1]]
+        return self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class SparseMLP(nn.Module):
@@ -117,9 +138,9 @@ def _row_bands(assembler: Assembler, weight: np.ndarray, bias: np.ndarray) -> np
     return np.array(bands, np.int64)
 
 
-def _arrays(layer: nn.Linear) -> tuple[np.ndarray, np.ndarray]:
-    """Returns weight and bias, zeros if there is none."""
-    weight = layer.weight.detach().numpy()
+def _arrays(layer: nn.Linear | nn.Conv2d) -> tuple[np.ndarray, np.ndarray]:
+    """Returns weight, (outputs, inputs), and bias, zeros if there is none."""
+    weight = layer.weight.detach().flatten(1).numpy()
     return weight, np.zeros(len(weight), np.float32) if layer.bias is None else layer.bias.detach().numpy()
 
 

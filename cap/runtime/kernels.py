@@ -142,7 +142,7 @@ def attention_by_head(
     source: np.ndarray, target: np.ndarray, steps: np.ndarray, heads: np.ndarray, size: int, bands: np.ndarray,
     parts: int,
 ) -> None:  # fmt: skip
-    """Does what `attention_by_image` does, one image at a time: threads share its heads and `parts` runs of its tiles."""
+    """Does what `attention_by_image` does, one image at a time: threads share its heads and its tiles in `parts`."""
     images, tokens, features = source.shape
     tiles = (tokens + TILE - 1) // TILE
     parts = min(parts, tiles)  # a step must not be run over no tiles

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -292,7 +293,9 @@ def _submit(
         raise UserError(f"--micro-batch {micro_batch} is not valid: give at least 1")
     device = device or ("cuda" if site.gpus_per_node else "cpu")
     submit.check_code(allow_dirty)
-    with submit.exclusive(store):
+    if not dry_run:
+        store.check_writable()
+    with nullcontext() if dry_run else submit.exclusive(store):
         todo = _missing(title, trials, store, submit.busy(store))
         jobs = jobs_of(todo, site, RATES["a100" if device.startswith("cuda") else "cpu"])
         if dry_run:
@@ -301,7 +304,6 @@ def _submit(
             return
         if not todo:
             return
-        store.check_writable()
         _check_models(tuple(todo))
         ids = submit.submit(jobs, store, site, cluster, device, memory_gb, micro_batch)
     print(f"submitted {len(ids)} jobs: {', '.join(dict.fromkeys(job.partition('_')[0] for job in ids))}")
@@ -691,7 +693,7 @@ def list_(what: Literal["pruners", "models", "sweeps"]) -> None:
 
         for profile, models in PROFILES.items():
             for name, spec in models.items():
-                print(f"{profile:10} {name:10} {spec.family:10} {spec.timm_name}")
+                print(f"{profile:10} {name:20} {spec.family:10} {spec.timm_name}")
     else:
         for name in sweep_modules():
             loaded = load_sweep(name)

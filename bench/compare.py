@@ -19,7 +19,7 @@ from bench import assets
 from bench.errors import UserError, first_mistake
 from bench.paired import labels
 from bench.paired_report import Entry
-from bench.settings import FINETUNE, pruner_options
+from bench.settings import CALIBRATION, FINETUNE, pruner_options
 from bench.spec import Trial, grid
 from bench.zoo import PROFILES, get_model
 
@@ -165,6 +165,7 @@ def plan(
             patterns=patterns,
             finetune_at=patterns if finetune else (),
             finetune=FINETUNE[profile] if finetune else None,
+            calibration=CALIBRATION[profile],
         )
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None

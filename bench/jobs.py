@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
@@ -220,6 +222,7 @@ class GroupJob(Checkpointable):
             What goes on when the job is requeued; None if nothing is left.
         """
         GroupJob.leaving = True
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM may send it twice
         folder = Folder(Path(self.folder))
         submission, job = folder.submission(), submitit.JobEnvironment().job_id
         store = Store(submission.results, submission.profile, submission.sweep)
@@ -239,13 +242,15 @@ class GroupJob(Checkpointable):
 
     @staticmethod
     def _idle_timeouts(folder: Folder, job: str, progress: str) -> int:
-        """Returns how many starts in a row ended at the time limit with the disk as it is now."""
-        count = 0
-        notes = [note for note in folder.notes(job) if note["event"] != "trial"]
-        while len(notes) >= 2 and notes[-1]["event"] == "timeout" and notes[-2].get("progress") == progress:
-            count += 1
-            notes = notes[:-2]
-        return count
+        """Returns how many starts in a row, up to now, reached the time limit with the disk as it is now."""
+        starts: list[tuple[str, bool]] = []  # progress at its beginning, whether it reached the limit
+        for note in folder.notes(job):
+            if note["event"] == "start":
+                starts.append((note["progress"], False))
+            elif note["event"] == "timeout":
+                starts[-1] = (starts[-1][0], True)
+        idle = itertools.takewhile(lambda start: start == (progress, True), reversed(starts))
+        return len(list(idle))
 
 
 def _check_code(submission: Submission) -> None:

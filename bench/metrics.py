@@ -54,7 +54,7 @@ def evaluate(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Accurac
     device = next(model.parameters()).device
     n, top1, top5, loss = len(inputs), 0, 0, 0.0
     classes = []
-    order = _own_images(n, batch_size)
+    order = own_images(n, batch_size)
     for images, labels in inputs.batches(batch_size, order, device) if order is None or len(order) else ():
         logits = model(images).float()
         highest = logits.topk(min(5, logits.shape[1])).indices
@@ -75,7 +75,7 @@ def evaluate(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Accurac
     return Accuracy(100 * top1 / n, 100 * top5 / n, loss / n, n, torch.cat(classes))
 
 
-def _own_images(count: int, batch_size: int) -> Tensor | None:
+def own_images(count: int, batch_size: int) -> Tensor | None:
     """Returns the images that this process evaluates, whole batches, or None if it is alone and evaluates all."""
     if parallel.world_size() == 1:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -192,13 +193,21 @@ def _check_site(site: Site, cluster: Cluster) -> None:
 
 @contextlib.contextmanager
 def _detached() -> Iterator[None]:
-    """Lets what is started here outlive the terminal: Ctrl-C and its closing are ignored, which children inherit."""
+    """Lets what is started here outlive the terminal: children inherit that its signals are ignored, and no streams."""
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    streams = {number: os.dup(number) for number in (0, 1, 2)}
+    nothing = os.open(os.devnull, os.O_RDWR)
     try:
+        for number in streams:
+            os.dup2(nothing, number)
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, copy in streams.items():
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nothing)
+        for signal_number, handler in handlers.items():
+            signal.signal(signal_number, handler)
 
 
 def _room(limits: Limits) -> tuple[int, int]:

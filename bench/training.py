@@ -47,7 +47,7 @@ def start_training(
     chosen = how.augmentation_set
     learner = run.spec.build(drop_path_rate=chosen.drop_path).to(run.device)
     learner.load_state_dict(model.state_dict())
-    optimizer = create_optimizer_v2(learner, opt=how.optimizer, lr=how.lr, weight_decay=chosen.weight_decay)
+    optimizer = create_optimizer_v2(learner, opt=how.optimizer, lr=how.lr, weight_decay=how.weight_decay)
     seed, share = run.trial.derived_seed("fine-tune"), (parallel.rank(), parallel.world_size())
 
     def batches(epoch: int, done: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -53,6 +53,12 @@ def load_dense(profile: str, name: str, device: str = "cpu") -> tuple[nn.Module,
     return model, accuracy
 
 
+@cache
+def dense_knn_top1(profile: str, name: str, device: str) -> float | None:
+    """Returns the nearest-neighbour accuracy of a dense model; once per process."""
+    return get_model(profile, name).knn_top1(load_dense(profile, name, device)[0], device)
+
+
 @dataclass
 class SharedCalibration:
     """The calibration images of a trial group.
@@ -233,7 +239,15 @@ def run_trial(
     )
     shared.calibration.share = share
     run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder, micro_batch)
-    rows.measure(model, dense, dense, cost, phase="dense", sparsity_target=0.0)
+    rows.measure(
+        model,
+        dense,
+        dense,
+        cost,
+        phase="dense",
+        sparsity_target=0.0,
+        knn_top1=dense_knn_top1(trial.profile, trial.model, device),
+    )
     if trial.training is None:
         prune_at_once(run)
     else:
@@ -294,6 +308,7 @@ class Run:
         accuracy = evaluate(model, self.spec.inputs("test"))
         violations = cap.count_violations({name: model.get_parameter(name) for name in self.cost.layers}, pattern)
         about |= {"pattern": str(pattern), "sparsity_target": pattern.sparsity, "violations": violations}
+        about["knn_top1"] = self.spec.knn_top1(model, self.device)
         self.rows.measure(model, accuracy, self.dense, self.cost, **about)
 
     def refuse(self, pattern: cap.Pattern, reason: str, **about: Any) -> None:

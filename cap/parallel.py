@@ -45,15 +45,15 @@ def add_up(*tensors: Tensor) -> None:
 
 def total(number: Number) -> Number:
     """Returns the sum of a number over the processes."""
-    return sum(_numbers(number))
+    return sum(numbers(number))
 
 
 def smallest(number: Number) -> Number:
     """Returns the smallest of the processes' numbers."""
-    return min(_numbers(number))
+    return min(numbers(number))
 
 
-def _numbers(number: Number) -> list[Number]:
+def numbers(number: Number) -> list[Number]:
     """Returns the number of every process, in order."""
     if world_size() == 1:
         return [number]
@@ -89,7 +89,7 @@ def check_same(digest: str, what: str) -> None:
     Raises:
         RuntimeError: In all processes, if it differs between any two; names the first that differs from process 0.
     """
-    values = _numbers(int(digest[:15], 16))
+    values = numbers(int(digest[:15], 16))
     if other := next((process for process, value in enumerate(values) if value != values[0]), None):
         raise RuntimeError(f"{what} of process {other} differ from those of process 0")
 

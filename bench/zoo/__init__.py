@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from bench.errors import UserError
 from bench.zoo.embedded import EMBEDDED
+from bench.zoo.imagenet import IMAGENET
 from bench.zoo.model import ModelSpec
 
-__all__ = ["EMBEDDED", "PROFILES", "ModelSpec", "get_model"]
+__all__ = ["EMBEDDED", "IMAGENET", "PROFILES", "ModelSpec", "get_model"]
 
-PROFILES: dict[str, Mapping[str, ModelSpec]] = {"embedded": EMBEDDED}
+PROFILES: dict[str, Mapping[str, ModelSpec]] = {"embedded": EMBEDDED, "imagenet": IMAGENET}
 
 
 def get_model(profile: str, name: str) -> ModelSpec:

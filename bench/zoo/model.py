@@ -92,6 +92,10 @@ class ModelSpec(Spec):
             UserError: If the data are missing or damaged.
         """
 
+    def knn_top1(self, model: nn.Module, device: str = "cpu") -> float | None:
+        """Returns the top-1 of a model's features by nearest neighbours, in percent; None where it is not measured."""
+        return None
+
     @abstractmethod
     def training_batches(
         self,

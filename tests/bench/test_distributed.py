@@ -125,16 +125,16 @@ def test_trials_end_as_they_do_alone(folders: tuple[Path, Path], outcomes: list[
     for folder in folders:
         files = sorted(path for path in folder.glob("results/embedded/s/*.parquet") if "layers" not in path.name)
         tables.append(pd.concat([pd.read_parquet(path) for path in files], ignore_index=True))
-    alone, together = (table[table["status"] == "done"] for table in tables)
+    alone, together = (table[table["pruner"] == "cap"] for table in tables)
     keys = ["regime", "pattern", "phase", "n_images", "sparsity_prunable", "violations", "finetune_images"]
     alone, together = (table.sort_values(keys[:3], ignore_index=True) for table in (alone, together))
     pd.testing.assert_frame_equal(alone[keys], together[keys])
     assert len(alone) == 4 + 3
     assert set(alone["processes"]) == {1}
     assert set(together["processes"]) == {2}
-    assert (alone["top1"] - together["top1"]).abs().max() < 0.3
+    assert (alone["top1"] - together["top1"]).abs().max() < 0.6  # of 600 images
     assert (alone["loss"] - together["loss"]).abs().max() < 2e-3
-    assert (alone["agreement"] - together["agreement"]).abs().max() < 0.5
+    assert (alone["agreement"] - together["agreement"]).abs().max() < 0.6
     dense = alone["phase"] == "dense"
     assert alone[dense]["top1"].tolist() == together[dense]["top1"].tolist()
     models = [sorted(folder.glob("results/embedded/s/*/*.safetensors")) for folder in folders]

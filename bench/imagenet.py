@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,13 +24,13 @@ from torch.utils.data import Dataset as TorchDataset
 
 from bench.errors import UserError
 from bench.recipes import TrainingSpec
-from cap import parallel
 
 logger = logging.getLogger(__name__)
 
 DATASET, NUM_CLASSES = "imagenet-1k", 1000
 HUB = "ILSVRC/imagenet-1k"
 VARIABLE = "CAPBENCH_IMAGENET"
+WORKERS = "CAPBENCH_WORKERS"
 WAYS = (
     f"set {VARIABLE} to a folder with the hub's parquet files (train-*.parquet and validation-*.parquet, there or in "
     "data/) or with the original images (train/<wnid>/*.JPEG, val/<wnid>/*.JPEG); or accept the terms at "
@@ -195,16 +197,14 @@ class _Decoded(TorchDataset[Tensor]):
         self.rows, self.transform, self.seeds = rows, transform, seeds
 
     def __getitem__(self, index: int) -> Tensor:
-        if self.seeds is not None:
-            from bench.augment import seed_everything
-
-            seed_everything(derived_seed(*self.seeds, index))
         stored = self.rows[index]["image"]
         try:
             with PIL.Image.open(stored["path"] if stored["bytes"] is None else io.BytesIO(stored["bytes"])) as image:
-                return self.transform(image.convert("RGB"))
+                pixels = image.convert("RGB")
         except OSError as error:
             raise ValueError(f"image {index} ({stored['path']}) cannot be decoded: {error}") from None
+        with nullcontext() if self.seeds is None else _drawing_from(derived_seed(*self.seeds, index)):
+            return self.transform(pixels)
 
 
 def derived_seed(*parts: int) -> int:
@@ -212,11 +212,33 @@ def derived_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
+@contextmanager
+def _drawing_from(seed: int) -> Iterator[None]:
+    """Lets timm and torchvision draw from this seed, on the CPU, and leaves the generators as they were."""
+    python, legacy, generator = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
+        torch.set_rng_state(generator)
+
+
 def workers() -> int:
-    """Returns how many processes decode images for this one: its share of the processor's cores."""
-    if "SLURM_CPUS_PER_TASK" in os.environ:
-        return int(os.environ["SLURM_CPUS_PER_TASK"])
-    return max(1, len(os.sched_getaffinity(0)) // parallel.local_size())
+    """Returns how many processes decode images for this one: as many as it has threads, or as the environment says.
+
+    Raises:
+        UserError: If the environment says no number.
+    """
+    text = os.environ.get(WORKERS)
+    if text is None:
+        return torch.get_num_threads()
+    if not text.isdecimal():
+        raise UserError(f"{WORKERS} is {text!r}: give a number of processes, 0 to decode without any")
+    return int(text)
 
 
 def _obey_parent_alone(_: int) -> None:
@@ -256,13 +278,15 @@ def _decode(
     """
     batches = list(batches)
     pieces = [[piece.tolist() for piece in batch.split(CHUNK) if len(piece)] for batch in batches]
+    every = [piece for several in pieces for piece in several]
+    count = min(workers(), len(every))
     loader = iter(
         DataLoader(
             _Decoded(photos.rows, transform, seeds),
-            batch_sampler=[piece for several in pieces for piece in several],
-            num_workers=workers(),
+            batch_sampler=every,
+            num_workers=count,
             worker_init_fn=_obey_parent_alone,
-            multiprocessing_context="fork",  # the rows are shared, and nothing need be pickled
+            multiprocessing_context="fork" if count else None,  # the rows are shared, and nothing need be pickled
             generator=torch.Generator(),  # not the one that the model draws from
             pin_memory=torch.device(device).type == "cuda",
         )
@@ -395,8 +419,8 @@ def training_batches(
     decoded = _decode(photos, training_transform(how, config), shares, device, (seed, epoch))
     for number, (batch, (inputs, labels)) in enumerate(zip(whole, decoded, strict=True), done):
         if mix is not None and len(batch) % 2 == 0:
-            np.random.seed(derived_seed(seed, epoch, number) % 2**32)
-            inputs, labels = mix(inputs, labels)
+            with _drawing_from(derived_seed(seed, epoch, number)):
+                inputs, labels = mix(inputs, labels)
         yield inputs.reshape(-1, *config["input_size"]), labels
 
 
@@ -409,3 +433,19 @@ def share(count: int, rank: int, world_size: int) -> Tensor:
     first = torch.arange(count // 2)[rank::world_size]
     middle = torch.tensor([count // 2] if count % 2 and rank == 0 else [], dtype=torch.int64)
     return torch.cat([first, middle, count - 1 - first.flip(0)])
+
+
+def main() -> None:
+    """Prepares both splits, so that no job has to: fetches them, or makes the copy of parquet files that is read."""
+    check_data()
+    for split, (hub_name, _) in SPLITS.items():
+        print(f"{hub_name}: {len(load_photos(split).labels):,} images")
+
+
+if __name__ == "__main__":
+    import sys
+
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))

@@ -78,8 +78,8 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
-    for name in ("CAPBENCH_IMAGENET", "CAPBENCH_WEIGHTS", "SLURM_CPUS_PER_TASK"):
+    monkeypatch.setenv("CAPBENCH_WORKERS", "2")
+    for name in ("CAPBENCH_IMAGENET", "CAPBENCH_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
     yield
     imagenet._load_photos.cache_clear()
@@ -162,7 +162,7 @@ def test_training_batches_depend_on_neither_workers_nor_processes(
     how = FinetuneSpec(epochs=1, images=24, batch_size=10, lr=1e-3, lr_end=1e-4, augmentation=augmentation)
     one = list(spec.training_batches(how, seed=5, epoch=1))
     assert [len(labels) for _, labels in one] == [10, 10, 4]
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
+    monkeypatch.setenv("CAPBENCH_WORKERS", "1")
     monkeypatch.setattr(imagenet, "CHUNK", 3)
     shares = [list(spec.training_batches(how, 5, 1, rank, 3)) for rank in range(3)]
     for number, (inputs, labels) in enumerate(one):
@@ -321,7 +321,7 @@ def test_a_damaged_photo_is_named(folders: Path) -> None:
 def test_workers_leave_signals_to_their_process(
     folders: Path, tiny: ImageNetModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
+    monkeypatch.setenv("CAPBENCH_WORKERS", "1")
     monkeypatch.setattr(imagenet, "CHUNK", 2)
 
     def with_worker() -> tuple[Iterator[tuple[torch.Tensor, torch.Tensor]], multiprocessing.Process]:

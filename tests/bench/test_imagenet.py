@@ -19,6 +19,7 @@ from timm.data import ImageNetInfo
 
 import cap
 from bench import imagenet, probe
+from bench.cli import main
 from bench.errors import UserError
 from bench.metrics import evaluate
 from bench.recipes import FinetuneSpec
@@ -313,3 +314,14 @@ def test_a_damaged_photo_is_named(folders: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:300])
     with pytest.raises(ValueError, match=rf"image 4 \({broken}\) cannot be decoded"):
         list(get_model("imagenet", "deit_tiny").inputs("test").batches(9))
+
+
+def test_a_run_without_data_ends_before_it_begins(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "table1", "--profile", "imagenet", "--only", "model=deit_tiny", "--results", str(tmp_path / "r")])
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("capbench: no imagenet-1k: CAPBENCH_IMAGENET is not set")
+    assert not list((tmp_path / "r").rglob("*.parquet"))
+    main(["run", "table1", "--profile", "imagenet", "--dry-run", "--results", str(tmp_path / "r")])
+    assert "45 to run" in capsys.readouterr().out

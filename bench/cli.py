@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -145,6 +146,7 @@ def run(
     jobs: int | None = None,
     device: str | None = None,
     memory_gb: float | None = None,
+    micro_batch: int | None = None,
     results: Results = Path("results"),
     allow_dirty: bool = False,
     dry_run: bool = False,
@@ -160,6 +162,7 @@ def run(
         device: The torch device of all trials: cpu, cuda, cuda:1, ...; by default cuda for jobs with GPUs, else cpu.
         memory_gb: GiB that the fits of all processes together may take on the device; by default what is free less a
             tenth. Results do not depend on it.
+        micro_batch: Training images in one forward pass of each process of a job; by default its share of the batch.
         allow_dirty: Submit though the checkout differs from its commit.
         dry_run: Show what would run, and stop.
     """
@@ -173,12 +176,14 @@ def run(
     if cluster != "inline":
         if jobs is not None:
             raise UserError("--jobs is for inline runs: give --max-parallel")
-        _submit(title, trials, store, cluster, (site or SiteOptions()).site(), device, memory_gb, allow_dirty, dry_run)
+        settings = (site or SiteOptions()).site()
+        _submit(title, trials, store, cluster, settings, device, memory_gb, micro_batch, allow_dirty, dry_run)
         if not dry_run:
             print(f"{_again('status', sweep, profile, results)} --watch shows how the jobs are; they need no terminal")
         return
-    if site is not None:
-        raise UserError(f"an inline run has no {_first_given(site)}: it needs --cluster slurm or --cluster local")
+    if site is not None or micro_batch is not None:
+        option = _first_given(site) if site is not None else "--micro-batch"
+        raise UserError(f"an inline run has no {option}: it needs --cluster slurm or --cluster local")
     failures = _run_missing(title, trials, store, results, jobs, device or "cpu", memory_gb, dry_run)
     if dry_run:
         return
@@ -192,6 +197,41 @@ def _again(command: str, sweep: str, profile: str, results: Path) -> str:
     options = {"profile": (profile, "embedded"), "results": (str(results), "results")}
     given = [f" --{name} {value}" for name, (value, default) in options.items() if value != default]
     return f"capbench {command} {sweep}{''.join(given)}"
+
+
+@app.command
+def plan(
+    sweep: str,
+    *,
+    profile: Profile = "embedded",
+    only: Only = (),
+    seeds: Seeds = (),
+    cluster: Literal["local", "slurm"] = "slurm",
+    hardware: str | None = None,
+    results: Results = Path("results"),
+    site: Annotated[SiteOptions | None, Parameter(name="*", group="Cluster")] = None,
+) -> None:
+    """Show what a sweep would take on a cluster: jobs, hours, memory, storage. Nothing is submitted.
+
+    Args:
+        cluster: Where it would run.
+        hardware: What one process computes on: cpu (two cores), a100, h100; by default a100 for jobs with GPUs.
+    """
+    loaded, trials = _select(sweep, profile, only, seeds)
+    from bench import submit
+    from bench.cost import RATES
+    from bench.planning import describe
+    from bench.store import Store
+
+    settings = (site or SiteOptions()).site()
+    hardware = hardware or ("a100" if settings.gpus_per_node or profile == "imagenet" else "cpu")
+    if hardware not in RATES:
+        raise UserError(f"--hardware {hardware} is not known: choose from {', '.join(RATES)}")
+    store = Store(results, profile, loaded.name)
+    done = {trial.id for trial in trials if store.is_finished(trial.id)} | submit.busy(store)
+    print(f"{loaded.name} ({profile}) on {cluster}")
+    for line in describe(trials, done, settings, RATES[hardware]):
+        print(line)
 
 
 def _first_given(site: SiteOptions) -> str:
@@ -240,26 +280,32 @@ def _submit(
     site: Site,
     device: str | None,
     memory_gb: float | None,
+    micro_batch: int | None,
     allow_dirty: bool,
     dry_run: bool,
 ) -> None:
     """Submits the trials that are neither done nor in a job already."""
     from bench import submit
+    from bench.cost import RATES
+    from bench.planning import jobs_of
 
+    if micro_batch is not None and micro_batch < 1:
+        raise UserError(f"--micro-batch {micro_batch} is not valid: give at least 1")
     device = device or ("cuda" if site.gpus_per_node else "cpu")
     submit.check_code(allow_dirty)
-    with submit.exclusive(store):
+    if not dry_run:
+        store.check_writable()
+    with nullcontext() if dry_run else submit.exclusive(store):
         todo = _missing(title, trials, store, submit.busy(store))
-        jobs = submit.jobs_of(todo, site, {})
+        jobs = jobs_of(todo, site, RATES["a100" if device.startswith("cuda") else "cpu"])
         if dry_run:
             for job in jobs:
                 console.print(f"  job of {len(job)}: {', '.join(trial.label for trial in job)}", soft_wrap=True)
             return
         if not todo:
             return
-        store.check_writable()
         _check_models(tuple(todo))
-        ids = submit.submit(jobs, store, site, cluster, device, memory_gb)
+        ids = submit.submit(jobs, store, site, cluster, device, memory_gb, micro_batch)
     print(f"submitted {len(ids)} jobs: {', '.join(dict.fromkeys(job.partition('_')[0] for job in ids))}")
     if len(ids) < len(jobs) and cluster == "slurm":
         print(f"the site takes no more at present: run again for the other {len(jobs) - len(ids)} jobs")

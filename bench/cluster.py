@@ -98,12 +98,19 @@ def _execute(trial: Trial, store: Store, resources: Resources, share: bool) -> t
     return distributed.from_main(write)
 
 
-def execute_group(group: Sequence[Trial], results: Path, resources: Resources, report: Report) -> None:
-    """Runs the trials of a group one after another, so that they share what they can."""
+def execute_group(
+    group: Sequence[Trial],
+    results: Path,
+    resources: Resources,
+    report: Report,
+    begin: Callable[[Trial], None] = lambda _: None,
+) -> None:
+    """Runs the trials of a group one after another, so that they share what they can; `begin` is called before each."""
     from bench.distributed import LostProcessError
     from bench.trial import load_calibration
 
     for trial in group:
+        begin(trial)
         try:
             status, error = execute(trial, results, resources, share=len(group) > 1)
         except LostProcessError:

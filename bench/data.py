@@ -93,7 +93,8 @@ class Split:
     def batches(self, batch_size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields (images, labels) of the whole split or of the indices `order`; the last batch may be smaller."""
         images, labels = (self.images, self.labels) if order is None else (self.images[order], self.labels[order])
-        yield from zip(images.split(batch_size), labels.split(batch_size), strict=True)
+        if len(labels):  # of nothing, split makes an empty batch
+            yield from zip(images.split(batch_size), labels.split(batch_size), strict=True)
 
 
 def split_file(split: str) -> str:

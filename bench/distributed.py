@@ -16,7 +16,7 @@ from cap.parallel import rank, world_size
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)  # for messages: process 0 may have to wait for a file that another job has locked
-LOST_AFTER = timedelta(minutes=10)  # a process that is so late at a trial's end will not come
+LOST_AFTER = timedelta(minutes=5)  # a process that is so late at a trial's end will not come: it waits for another
 
 
 class LostProcessError(Exception):
@@ -44,13 +44,14 @@ def join(device: str) -> None:
     if on_cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     dist.init_process_group("nccl" if on_cuda else "gloo")
-    _messages()
+    _messages(), _ends()
 
 
 def leave() -> None:
     """Leaves them."""
     if dist.is_initialized():
         _messages.cache_clear()
+        _ends.cache_clear()
         dist.destroy_process_group()
 
 
@@ -58,6 +59,12 @@ def leave() -> None:
 def _messages() -> Any:
     """Returns the group of all processes that messages go through; the first call is made by all of them together."""
     return dist.new_group(backend="gloo", timeout=PATIENCE)
+
+
+@cache
+def _ends() -> Any:
+    """Returns the group that the ends of trials are told in, apart from what a process may still wait for."""
+    return dist.new_group(backend="gloo", timeout=LOST_AFTER)
 
 
 def is_main() -> bool:
@@ -88,14 +95,17 @@ def from_main(compute: Callable[[], T]) -> T:
 
 def gathered(value: T) -> list[T]:
     """Returns every process's value, in order."""
-    values: list[Any] = [value] * world_size()
-    if world_size() > 1:
-        dist.all_gather_object(values, value, _messages())
+    return _gathered(value, _messages) if world_size() > 1 else [value]
+
+
+def _gathered(value: T, group: Callable[[], Any]) -> list[T]:
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value, group())
     return values
 
 
 def first_failure(failure: T | None) -> T | None:
-    """Returns, in all processes, the first one's failure that has one, or None if all are at this place without.
+    """Returns, in all processes, the failure of the first one that has one, or None if all came here without.
 
     Raises:
         LostProcessError: If a process does not come here.
@@ -103,7 +113,8 @@ def first_failure(failure: T | None) -> T | None:
     if world_size() == 1:
         return failure
     try:
-        dist.monitored_barrier(_messages(), LOST_AFTER)
+        found = _gathered(failure, _ends)
     except RuntimeError as error:
-        raise LostProcessError(f"{error}; here: {failure}" if failure else str(error)) from None
-    return next((found for found in gathered(failure) if found is not None), None)
+        here = f"; in this one: {failure}" if failure is not None else ""
+        raise LostProcessError(f"another process is gone or stuck ({error}){here}") from None
+    return next((one for one in found if one is not None), None)

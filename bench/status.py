@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.spec import Trial
 from bench.store import DAMAGED, FINISHED, Store
@@ -75,9 +76,7 @@ class Board:
             return self._recorded(trial, status)
         if self.store.is_locked(trial.id):
             return Standing(trial, "running")
-        if job is not None and self._at(job) == trial.id:
-            return self._cut_off(trial, job)
-        return Standing(trial, TO_RUN)
+        return self._cut_off(trial, job) if job is not None else Standing(trial, TO_RUN)
 
     def _status(self, trial_id: str) -> str | None:
         if trial_id not in self._statuses:
@@ -88,18 +87,13 @@ class Board:
         """Returns whether the trial failed in this very job, which will not try it again."""
         return self._status(trial_id) in ("failed", "timeout") and self.store.failure(trial_id)["job"] == job.id
 
-    def _at(self, job: Job) -> str | None:
-        """Returns the trial that a job is at, or was at when it ended."""
-        left = (t for t in job.trial_ids if self._status(t) not in FINISHED and not self._given_up(t, job))
-        return next(left, None)
-
     def _active(self, trial: Trial, job: Job) -> Standing:
-        events = [note["event"] for note in job.folder.notes(job.id)]
-        interrupted = sum(event != "start" for event in events)
+        notes = job.folder.notes(job.id)
+        interrupted = sum(note["event"] in ("timeout", "preempted") for note in notes)
         again = f", interrupted {interrupted} times" if interrupted else ""
         if job.state.is_running:
             where = f"job {job.id} on {job.state.nodes}{again}"
-            return Standing(trial, "running" if self._at(job) == trial.id else "pending", where)
+            return Standing(trial, "running" if _at(notes) == trial.id else "pending", where)
         reason = f" ({job.state.reason})" if job.state.reason not in ("", "None") else ""
         return Standing(trial, "preempted" if interrupted else "pending", f"job {job.id}{reason}{again}")
 
@@ -110,9 +104,16 @@ class Board:
 
     def _cut_off(self, trial: Trial, job: Job) -> Standing:
         """Returns the standing of a trial whose job ended without its rows."""
-        if job.state.state == "UNKNOWN" and not job.folder.notes(job.id):
-            return Standing(trial, TO_RUN, f"job {job.id} is gone and never began")
-        state = _ENDED.get(job.state.state, "failed")
+        notes, ended = job.folder.notes(job.id), job.state.state
         where = f" on {job.state.nodes}" if job.state.nodes not in ("", "None assigned") else ""
+        detail, state = f"job {job.id}: {ended}{where}", _ENDED.get(ended, "failed")
+        never_began = ended == "UNKNOWN" and not notes
+        if never_began or _at(notes) not in (None, trial.id):
+            return Standing(trial, "cancelled" if state == "cancelled" else TO_RUN, detail)
         log = job.folder.log(job.id)
-        return Standing(trial, state, f"job {job.id}: {job.state.state}{where}", log if log.exists() else None)
+        return Standing(trial, state, detail, log if log.exists() else None)
+
+
+def _at(notes: Sequence[dict[str, Any]]) -> str | None:
+    """Returns the trial that a job is at, or was at when it ended; None if it has not come to any."""
+    return next((note["trial_id"] for note in reversed(notes) if note["event"] == "trial"), None)

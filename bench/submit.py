@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,8 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from bench import provenance, slurm
-from bench.cluster import grouped
 from bench.errors import UserError
-from bench.jobs import Folder, GroupJob, Submission, constraints, folders, new_folder, split
+from bench.jobs import Folder, GroupJob, Submission, constraints, folders, new_folder
 from bench.site import Site
 from bench.slurm import JobState, Limits
 from bench.spec import Trial
@@ -25,7 +25,6 @@ from bench.store import Store
 Cluster = Literal["slurm", "local"]
 FOREVER = 10**6  # requeues that submitit may count; when to give up is for the job to say
 A_YEAR = 60 * 24 * 365  # minutes
-SHARE = 0.8  # of the time limit that a job is filled up to
 
 
 @dataclass(frozen=True)
@@ -119,21 +118,6 @@ def check_code(allow_dirty: bool) -> None:
         )
 
 
-def jobs_of(trials: Sequence[Trial], site: Site, seconds: dict[str, float]) -> list[list[Trial]]:
-    """Brings trials together into jobs: those that share what is computed, as far as the time limit lets them.
-
-    Args:
-        trials: What to run.
-        site: What a job asks for.
-        seconds: What each trial is expected to take, by its id.
-    """
-    groups = grouped(trials)
-    if site.time is None:
-        return groups
-    limit = 60 * site.time * SHARE
-    return split(groups, [[seconds.get(trial.id, 0.0) for trial in group] for group in groups], limit)
-
-
 def submit(
     jobs: Sequence[Sequence[Trial]],
     store: Store,
@@ -141,6 +125,7 @@ def submit(
     cluster: Cluster,
     device: str,
     memory_gb: float | None,
+    micro_batch: int | None,
 ) -> list[str]:
     """Submits jobs, as arrays as large as the site takes them.
 
@@ -151,6 +136,7 @@ def submit(
         cluster: Where to; `local` starts `max_parallel` (by default one) processes here.
         device: The torch device of all trials.
         memory_gb: GiB that a fit may take, None for what is free.
+        micro_batch: Training images that a process has in one forward pass, None for its share of a whole batch.
 
     Returns:
         The ids of the jobs, fewer than there are jobs if the site takes no more at present.
@@ -170,8 +156,8 @@ def submit(
     folder.create(
         Submission(
             cluster=cluster, profile=store.profile, sweep=store.sweep, results=store.folder.parents[1].absolute(),
-            device=device, threads=site.cpus_per_task, memory_gb=memory_gb, time_limit=site.time,
-            signal_delay=site.signal_delay, commit=provenance.commit(), dirty=provenance.dirty(),
+            device=device, threads=site.cpus_per_task, memory_gb=memory_gb, micro_batch=micro_batch,
+            time_limit=site.time, signal_delay=site.signal_delay, commit=provenance.commit(), dirty=provenance.dirty(),
             versions=provenance.versions(), constraints=constraints(), jobs=tuple(map(tuple, jobs)),
         )
     )  # fmt: skip
@@ -207,13 +193,21 @@ def _check_site(site: Site, cluster: Cluster) -> None:
 
 @contextlib.contextmanager
 def _detached() -> Iterator[None]:
-    """Lets what is started here outlive the terminal: Ctrl-C and its closing are ignored, which children inherit."""
+    """Lets what is started here outlive the terminal: children inherit that its signals are ignored, and no streams."""
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    streams = {number: os.dup(number) for number in (0, 1, 2)}
+    nothing = os.open(os.devnull, os.O_RDWR)
     try:
+        for number in streams:
+            os.dup2(nothing, number)
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, copy in streams.items():
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nothing)
+        for signal_number, handler in handlers.items():
+            signal.signal(signal_number, handler)
 
 
 def _room(limits: Limits) -> tuple[int, int]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
@@ -174,6 +177,29 @@ def test_training_batches_depend_on_neither_workers_nor_processes(
     torch.testing.assert_close(rest[0], one[2])
     other = next(iter(spec.training_batches(how, 5, 2)))
     assert not other[0].equal(one[0][0])
+
+
+def test_workers_take_no_notice_of_a_jobs_signals(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster sends them to every process of a job; the one that the workers work for answers them."""
+    monkeypatch.setattr(imagenet, "CHUNK", 1)
+    before = signal.signal(signal.SIGUSR2, lambda *_: os._exit(3))
+    try:
+        batches = get_model("imagenet", "deit_tiny").inputs("train").batches(1)
+        next(batches)
+        workers = multiprocessing.active_children()
+        assert len(workers) == 2
+        for worker in workers:
+            for name in ("USR2", "TERM", "INT"):
+                subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)  # by another process than this
+        assert len(list(batches)) == 23
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    some = get_model("imagenet", "deit_tiny").inputs("train").batches(1)
+    next(some)
+    [one, *_] = multiprocessing.active_children()
+    one.terminate()
+    one.join(20)
+    assert one.exitcode == 0
 
 
 def test_shares_make_up_the_batch() -> None:

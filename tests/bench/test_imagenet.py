@@ -22,6 +22,7 @@ from timm.data import ImageNetInfo
 
 import cap
 from bench import imagenet, probe
+from bench.cli import main
 from bench.errors import UserError
 from bench.metrics import evaluate
 from bench.recipes import FinetuneSpec
@@ -178,6 +179,29 @@ def test_training_batches_depend_on_neither_workers_nor_processes(
     assert not other[0].equal(one[0][0])
 
 
+def test_workers_take_no_notice_of_a_jobs_signals(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster sends them to every process of a job; the one that the workers work for answers them."""
+    monkeypatch.setattr(imagenet, "CHUNK", 1)
+    before = signal.signal(signal.SIGUSR2, lambda *_: os._exit(3))
+    try:
+        batches = get_model("imagenet", "deit_tiny").inputs("train").batches(1)
+        next(batches)
+        workers = multiprocessing.active_children()
+        assert len(workers) == 2
+        for worker in workers:
+            for name in ("USR2", "TERM", "INT"):
+                subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)  # by another process than this
+        assert len(list(batches)) == 23
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    some = get_model("imagenet", "deit_tiny").inputs("train").batches(1)
+    next(some)
+    [one, *_] = multiprocessing.active_children()
+    one.terminate()
+    one.join(20)
+    assert one.exitcode == 0
+
+
 def test_shares_make_up_the_batch() -> None:
     for count in (1, 2, 7, 10):
         shares = [imagenet.share(count, rank, 3).tolist() for rank in range(3)]
@@ -318,30 +342,12 @@ def test_a_damaged_photo_is_named(folders: Path) -> None:
         list(get_model("imagenet", "deit_tiny").inputs("test").batches(9))
 
 
-def test_workers_leave_signals_to_their_process(
-    folders: Path, tiny: ImageNetModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CAPBENCH_WORKERS", "1")
-    monkeypatch.setattr(imagenet, "CHUNK", 2)
-
-    def with_worker() -> tuple[Iterator[tuple[torch.Tensor, torch.Tensor]], multiprocessing.Process]:
-        others = set(multiprocessing.active_children())
-        batches = tiny.inputs("train").batches(2)
-        next(batches)
-        (worker,) = set(multiprocessing.active_children()) - others
-        return batches, worker
-
-    before = signal.signal(signal.SIGUSR2, lambda *_: (tmp_path / "requeued").touch())  # as submitit's
-    try:
-        batches, worker = with_worker()
-        for name in ("USR2", "TERM", "INT"):
-            subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
-        assert sum(len(labels) for _, labels in batches) == 22
-        assert not (tmp_path / "requeued").exists()
-        batches, worker = with_worker()
-        worker.terminate()  # as when this process ends
-        worker.join(10)
-        assert worker.exitcode == 0
-        batches.close()
-    finally:
-        signal.signal(signal.SIGUSR2, before)
+def test_a_run_without_data_ends_before_it_begins(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "table1", "--profile", "imagenet", "--only", "model=deit_tiny", "--results", str(tmp_path / "r")])
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("capbench: no imagenet-1k: CAPBENCH_IMAGENET is not set")
+    assert not list((tmp_path / "r").rglob("*.parquet"))
+    main(["run", "table1", "--profile", "imagenet", "--dry-run", "--results", str(tmp_path / "r")])
+    assert "45 to run" in capsys.readouterr().out

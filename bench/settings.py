@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import cap
-from bench.recipes import FinetuneSpec, GradualSpec
+from bench.recipes import FinetuneSpec, GradualSpec, QuantizationSpec
 
 FISHER: dict[str, dict[str, Any]] = {"embedded": {"block_size": 64, "num_gradients": 1024}}
 # M-FAC is for blocks too large for their matrices, and SparseGPT's block is no Fisher block: both keep their own size
@@ -30,6 +30,9 @@ GRADUAL = {
         knots=((0, 0.5), (2, 0.6), (4, 0.75), (6, 0.8), (8, 0.9)),
     )
 }  # fmt: skip
+# the paper's own rates
+INT8_FINETUNE = {"embedded": FINETUNE["embedded"].model_copy(update={"lr": 1e-4, "lr_end": 1e-5})}
+QUANTIZATION = {profile: QuantizationSpec(finetune=recipe) for profile, recipe in INT8_FINETUNE.items()}
 
 
 def pruner_options(profile: str, pruner: str) -> dict[str, Any]:

@@ -27,21 +27,31 @@ logger = logging.getLogger(__name__)
 RATES = {"linear": linear, "cosine": cosine, "sawtooth": sawtooth}
 
 
-def trained(how: TrainingSpec, epochs: int) -> dict[str, Any]:
+def trained(how: TrainingSpec, epochs: int, phase: str = "finetuned") -> dict[str, Any]:
     """Returns the columns that say how long a model was trained."""
     images = epochs * min(how.images, len(load_split("train")))
-    return {"phase": "finetuned", "epoch": epochs, "finetune_epochs": epochs, "finetune_images": images}
+    return {"phase": phase, "epoch": epochs, "finetune_epochs": epochs, "finetune_images": images}
 
 
-def start_training(run: Run, model: nn.Module, how: TrainingSpec) -> tuple[nn.Module, cap.Training]:
+def start_training(
+    run: Run, model: nn.Module, how: TrainingSpec, learner: nn.Module | None = None
+) -> tuple[nn.Module, cap.Training]:
     """Sets up the training of a model.
 
+    Args:
+        run: The trial's.
+        model: The model, left as it is.
+        how: The recipe.
+        learner: What learns in its place, with parameters of the same names: the model in another form.
+
     Returns:
-        A copy of the model, with stochastic depth where the augmentation set has some, and its training.
+        The learner, by default a copy of the model, with stochastic depth where the augmentation set has some; and its
+        training.
     """
     train_set, chosen = load_split("train"), how.augmentation_set
-    learner = run.spec.build(drop_path_rate=chosen.drop_path).to(run.device)
-    learner.load_state_dict(model.state_dict())
+    if learner is None:
+        learner = run.spec.build(drop_path_rate=chosen.drop_path).to(run.device)
+        learner.load_state_dict(model.state_dict())
     optimizer = create_optimizer_v2(learner, opt=how.optimizer, lr=how.lr, weight_decay=chosen.weight_decay)
     seed = run.trial.derived_seed("fine-tune")
 

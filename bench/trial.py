@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache, lru_cache
@@ -19,9 +20,12 @@ from bench import provenance
 from bench.data import DATASET, load_split, to_input
 from bench.memory import start_peak
 from bench.metrics import Accuracy, Cost, count_macs, evaluate, mean_loss, seconds_since
+from bench.quantize import measure_int8
+from bench.sparse_file import dense_bytes, sparse_bytes
 from bench.spec import CalibrationSpec, Trial
 from bench.training import prune_in_training, start_training, trained
 from bench.zoo import ModelSpec, get_model
+from cap.quantize import Int8Layer
 
 GATE = 0.1  # percentage points; ten of 10,000 images may change sides between processors
 
@@ -119,7 +123,7 @@ class Rows:
             "pruner": trial.pruner,
             "pruner_options": json.dumps(trial.pruner_options, sort_keys=True),
             "regime": trial.regime,
-            "recipe": trial.recipe.model_dump_json() if trial.recipe is not None else None,
+            "recipe": trial.recipe_text,
             "seed": trial.seed,
             "calibration_images": trial.calibration.images,
             "gradient": trial.calibration.gradient,
@@ -221,7 +225,8 @@ def run_trial(
     )
     shared.calibration.share = share
     run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder)
-    rows.measure(model, dense, dense, cost, phase="dense", sparsity_target=0.0)
+    size = {"file_bytes": dense_bytes(model)} if trial.quantization is not None else {}
+    rows.measure(model, dense, dense, cost, phase="dense", sparsity_target=0.0, **size)
     if trial.training is None:
         prune_at_once(run)
     else:
@@ -276,11 +281,22 @@ class Run:
             "num_gradients": _num_gradients(trial, len(calibration)),
         }
 
-    def measure(self, model: nn.Module, pattern: cap.Pattern, **about: Any) -> None:
-        """Evaluates a pruned model and adds its row."""
+    def measure(
+        self, model: nn.Module, pattern: cap.Pattern, int8: Mapping[str, Int8Layer] | None = None, /, **about: Any
+    ) -> None:
+        """Evaluates a pruned model and adds its row.
+
+        Args:
+            model: The model.
+            pattern: The pattern that it follows.
+            int8: The layers that are in INT8.
+            about: More columns.
+        """
         accuracy = evaluate(model, load_split("test"), self.spec.input_size)
         violations = cap.count_violations({name: model.get_parameter(name) for name in self.cost.layers}, pattern)
         about |= {"pattern": str(pattern), "sparsity_target": pattern.sparsity, "violations": violations}
+        if self.trial.quantization is not None:
+            about["file_bytes"] = sparse_bytes(model, int8)
         self.rows.measure(model, accuracy, self.dense, self.cost, **about)
 
     def refuse(self, pattern: cap.Pattern, reason: str, **about: Any) -> None:
@@ -310,6 +326,8 @@ def prune_at_once(run: Run) -> None:
             "observed_loss_increase": mean_loss(candidate, run.shared.calibration) - dense_loss,
         }
         run.measure(candidate, pattern, **about, **loss, phase="one_shot")
+        if trial.quantization is not None:
+            measure_int8(run, candidate, pattern, pruned.masks, about)
         if text in trial.finetune_at and trial.finetune is not None:
             start = time.perf_counter()
             candidate, training = start_training(run, candidate, trial.finetune)

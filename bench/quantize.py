@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
@@ -53,7 +54,9 @@ def observed(model: nn.Module, images: Tensor, training: bool = False) -> nn.Mod
     frozen = freeze_batch_norm_2d(copy.deepcopy(model).eval())
     program = torch.export.export(frozen, (images[:2],), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
     quantizer = x86.X86InductorQuantizer()
-    quantizer.set_global(x86.get_default_x86_inductor_quantization_config(is_qat=training))
+    config = x86.get_default_x86_inductor_quantization_config(is_qat=training)
+    for function in (F.linear, F.conv2d):
+        quantizer.set_function_type_qconfig(function, config)
     graph: Any = (prepare_qat_pt2e if training else prepare_pt2e)(program.module(check_guards=False), quantizer)
     # it has no mode; torchao's own switch gives every dropout the rate 0.5 in training, whatever it was
     graph.train, graph.eval = (lambda mode=True: graph), (lambda: graph)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache, lru_cache
@@ -27,6 +27,7 @@ from bench.training import prune_in_training, start_training, trained
 from bench.zoo import ModelSpec, get_model
 from cap.quantize import Int8Layer
 
+Keep = Callable[[nn.Module, "Mapping[str, Int8Layer] | None", dict[str, Any]], None]
 GATE = 0.1  # percentage points; ten of 10,000 images may change sides between processors
 
 
@@ -197,6 +198,7 @@ def run_trial(
     memory_budget: int | None = None,
     share: bool = False,
     folder: Path | None = None,
+    keep: Keep | None = None,
 ) -> None:
     """Runs a trial: dense gate, calibration, then pruning at once or during training.
 
@@ -207,6 +209,7 @@ def run_trial(
         memory_budget: Bytes that the fit may take; by default what the device has free less a margin.
         share: Keep what is computed on the calibration images for the next trial of the group.
         folder: Where training keeps its checkpoints; by default it keeps none.
+        keep: Receives every pruned model that was measured, its INT8 layers if it has some, and its row.
 
     Raises:
         GateError: If the dense model does not reach its recorded accuracy.
@@ -224,7 +227,7 @@ def run_trial(
         trial.group,
     )
     shared.calibration.share = share
-    run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder)
+    run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder, keep)
     size = {"file_bytes": dense_bytes(model)} if trial.quantization is not None else {}
     rows.measure(model, dense, dense, cost, phase="dense", sparsity_target=0.0, **size)
     if trial.training is None:
@@ -253,6 +256,7 @@ class Run:
     device: str
     memory_budget: int | None
     folder: Path | None
+    keep: Keep | None = None
 
     def fit(self, model: nn.Module) -> tuple[cap.Pruner, dict[str, Any]]:
         """Fits the trial's pruner to a model, which is left as it is.
@@ -298,6 +302,8 @@ class Run:
         if self.trial.quantization is not None:
             about["file_bytes"] = sparse_bytes(model, int8)
         self.rows.measure(model, accuracy, self.dense, self.cost, **about)
+        if self.keep is not None:
+            self.keep(model, int8, self.rows.rows[-1])
 
     def refuse(self, pattern: cap.Pattern, reason: str, **about: Any) -> None:
         """Adds the row of a pattern that is skipped."""

@@ -162,7 +162,7 @@ def load(path: Path, int8: bool) -> Pruned:
     Raises:
         UserError: If it is no such file, its trial's rows are missing, or its accuracy is not the one in them.
     """
-    trial = path.parent
+    trial = path.absolute().parent
     results = trial.with_name(f"{trial.name}.parquet")
     for needed in (path, results):
         if not needed.is_file():

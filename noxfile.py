@@ -30,7 +30,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments go to pytest."""
-    install(session, "tests")
+    install(session, "tests", "quantization", "engines")
     session.run("pytest", *session.posargs)
 
 
@@ -50,9 +50,9 @@ def slurm_tests(session: nox.Session) -> None:
     )  # fmt: skip
 
 
-def reproduce(session: nox.Session, sweep: str) -> None:
+def reproduce(session: nox.Session, sweep: str, *extras: str) -> None:
     """Runs what is missing of a sweep on the embedded profile, draws its figures, prints its table."""
-    install(session)
+    install(session, *extras)
     session.run("capbench", "run", sweep, "--profile", "embedded", *session.posargs)
     session.run("capbench", "plot", sweep)
     session.run("capbench", "table", sweep)
@@ -101,6 +101,12 @@ def recovery(session: nox.Session) -> None:
 def fastcap(session: nox.Session) -> None:
     """FastCAP against CAP: accuracy and time."""
     reproduce(session, "fastcap")
+
+
+@nox.session
+def quantization(session: nox.Session) -> None:
+    """INT8 of pruned models, without and with training in INT8: accuracy and size."""
+    reproduce(session, "quantization", "quantization")
 
 
 @nox.session

@@ -123,6 +123,10 @@ def _check_models(trials: tuple[Trial, ...]) -> None:
             cap.select_layers(spec.outline(), spec.prunable)
         except ValueError as error:
             raise UserError(f"model {name}: {error}") from None
+    if any(trial.quantization is not None for trial in trials):
+        from bench.quantize import check_installed
+
+        check_installed()
 
 
 def _check_device(device: str) -> None:
@@ -677,6 +681,64 @@ def check(pruner: str, *, option: Options = ()) -> None:
     print(f"{pruner}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
     if counts["failed"]:
         raise SystemExit(1)
+
+
+@app.command
+def export(
+    checkpoint: Path | None = None,
+    *,
+    model: str | None = None,
+    pruner: str = "cap",
+    option: Options = (),
+    sparsity: str = "0.75",
+    seed: int = 0,
+    finetune: bool = False,
+    int8: bool = False,
+    format: Annotated[tuple[Literal["safetensors", "sparse", "onnx"], ...], Several] = (),
+    output: Path = Path("export"),
+    profile: Profile = "embedded",
+    device: str = "cpu",
+) -> None:
+    """Write a pruned model as files that others read, each read back and compared; and a card about it.
+
+    Args:
+        checkpoint: A model that a gradual or AC/DC trial left: results/PROFILE/SWEEP/TRIAL/PATTERN.safetensors.
+        model: Without a checkpoint: the model to prune at once.
+        pruner: Its pruner (see `capbench list pruners`), or path/to/file.py:ClassName.
+        sparsity: A sparsity or another pattern: 0.75, 0.75@layer, 2:4.
+        seed: Of the calibration images and the training.
+        finetune: Train after pruning, in INT8 if the model is.
+        int8: Quantize weights and activations.
+        format: safetensors (loads in timm), sparse (bitmask and values), onnx; several may be given. By default
+            safetensors, with --int8 sparse.
+        output: Folder to write to.
+        device: The torch device.
+    """
+    if (checkpoint is None) == (model is None):
+        raise UserError("give either a checkpoint or --model")
+    if checkpoint is not None and finetune:
+        raise UserError("--finetune belongs to --model: a checkpoint is exported as it is")
+    from bench.export import check_formats, load, prune, sizes
+    from bench.export import export as write
+
+    formats = format or (("sparse",) if int8 else ("safetensors",))
+    check_formats(formats, int8)
+    _check_device(device)
+    if checkpoint is not None:
+        pruned = load(checkpoint, int8)
+    else:
+        assert model is not None
+        options = _options(option)
+        _check_pruner(pruner, options)
+        pruned = prune(profile, model, pruner, options, sparsity, seed, finetune, int8, device)
+    written = write(pruned, formats, output)
+    print(f"{pruned.row['top1']:.2f} % top-1, dense {pruned.row['top1_dense']:.2f} %")
+    for name, size in sizes(pruned).items():
+        print(f"{name:12} {size:>12,} bytes")
+    for file in written:
+        print(
+            f"written: {file.path}, {file.path.stat().st_size:,} bytes; read back, outputs differ by {file.error:.3g}"
+        )
 
 
 @app.command(name="list")

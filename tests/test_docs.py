@@ -26,7 +26,10 @@ def test_the_readme_starts_with_the_two_commands() -> None:
     assert any("nox -s tests" in line for line in first_screen)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/deviations.md", "docs/add_a_pruner.md", "docs/imagenet.md"])
+DOCUMENTS = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):

@@ -31,6 +31,7 @@ DISPENSABLE = (
     "rel. %",
     tables.FIT,
     tables.SIZE,
+    "drop",
 )  # first where room is short
 
 

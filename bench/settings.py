@@ -90,7 +90,7 @@ FASTCAP_GRADUAL = GradualSpec.model_validate(
 LIGHT = ("deit_tiny", "efficientformer_l1", "levit_192", "efficientnetv2_tiny")
 CNN = ("resnet50d", "efficientnetv2_tiny")
 # the paper's own rates
-INT8_FINETUNE = {"embedded": FINETUNE["embedded"].model_copy(update={"lr": 1e-4, "lr_end": 1e-5})}
+INT8_FINETUNE = {"embedded": FINETUNE["embedded"].model_copy(update={"images": 2048, "lr": 1e-4, "lr_end": 1e-5})}
 QUANTIZATION = {profile: QuantizationSpec(finetune=recipe) for profile, recipe in INT8_FINETUNE.items()}
 
 

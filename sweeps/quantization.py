@@ -6,7 +6,7 @@ The same training in single precision stands beside it.
 from bench.settings import INT8_FINETUNE, QUANTIZATION, pruner_options
 from bench.spec import Sweep, grid
 
-PATTERNS = ("0.5", "0.75", "0.9")
+PATTERNS = ("0.5", "0.75")
 
 SWEEP = Sweep(
     name="quantization",

@@ -22,6 +22,7 @@ from timm.data import ImageNetInfo
 
 import cap
 from bench import imagenet, probe
+from bench.cli import main
 from bench.errors import UserError
 from bench.metrics import evaluate
 from bench.recipes import FinetuneSpec
@@ -176,6 +177,29 @@ def test_training_batches_depend_on_neither_workers_nor_processes(
     torch.testing.assert_close(rest[0], one[2])
     other = next(iter(spec.training_batches(how, 5, 2)))
     assert not other[0].equal(one[0][0])
+
+
+def test_workers_take_no_notice_of_a_jobs_signals(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster sends them to every process of a job; the one that the workers work for answers them."""
+    monkeypatch.setattr(imagenet, "CHUNK", 1)
+    before = signal.signal(signal.SIGUSR2, lambda *_: os._exit(3))
+    try:
+        batches = get_model("imagenet", "deit_tiny").inputs("train").batches(1)
+        next(batches)
+        workers = multiprocessing.active_children()
+        assert len(workers) == 2
+        for worker in workers:
+            for name in ("USR2", "TERM", "INT"):
+                subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)  # by another process than this
+        assert len(list(batches)) == 23
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    some = get_model("imagenet", "deit_tiny").inputs("train").batches(1)
+    next(some)
+    [one, *_] = multiprocessing.active_children()
+    one.terminate()
+    one.join(20)
+    assert one.exitcode == 0
 
 
 def test_shares_make_up_the_batch() -> None:
@@ -345,3 +369,14 @@ def test_workers_leave_signals_to_their_process(
         batches.close()
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_run_without_data_ends_before_it_begins(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "table1", "--profile", "imagenet", "--only", "model=deit_tiny", "--results", str(tmp_path / "r")])
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("capbench: no imagenet-1k: CAPBENCH_IMAGENET is not set")
+    assert not list((tmp_path / "r").rglob("*.parquet"))
+    main(["run", "table1", "--profile", "imagenet", "--dry-run", "--results", str(tmp_path / "r")])
+    assert "45 to run" in capsys.readouterr().out

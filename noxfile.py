@@ -34,6 +34,22 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session
+def slurm_tests(session: nox.Session) -> None:
+    """Run the tests on a real SLURM, which this starts on this machine; arguments go to pytest.
+
+    Says which Debian packages it needs, and installs none of them.
+    """
+    if missing := session.run("python", "tests/slurm/cluster.py", silent=True).split():
+        session.error(f"SLURM is not installed: apt-get install {' '.join(missing)}")
+    install(session, "tests")
+    session.run(
+        "pytest", "tests/slurm", "--override-ini", "addopts=--import-mode=importlib -ra",
+        "--override-ini", "pythonpath=tests/slurm", *session.posargs,
+        env={"CAPBENCH_REQUIRE_SLURM": "1", "OMP_WAIT_POLICY": "PASSIVE"},
+    )  # fmt: skip
+
+
 def reproduce(session: nox.Session, sweep: str) -> None:
     """Runs what is missing of a sweep on the embedded profile, draws its figures, prints its table."""
     install(session)

@@ -11,7 +11,10 @@ import signal
 import sys
 import textwrap
 import threading
+import time
 from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,12 +24,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.errors import UserError, first_mistake
+from bench.site import SiteOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bench.cluster import Resources
+    from bench.site import Site
     from bench.spec import Sweep, Trial
+    from bench.status import Standing
     from bench.store import Store
 
 app = App(
@@ -136,32 +142,166 @@ def run(
     profile: Profile = "embedded",
     only: Only = (),
     seeds: Seeds = (),
+    retry: Literal["failed", "timeout"] | None = None,
+    cluster: Literal["inline", "local", "slurm"] = "inline",
     jobs: int | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     memory_gb: float | None = None,
     results: Results = Path("results"),
+    allow_dirty: bool = False,
     dry_run: bool = False,
+    site: Annotated[SiteOptions | None, Parameter(name="*", group="Cluster (local and slurm)")] = None,
 ) -> None:
-    """Run a sweep: only what is not done yet.
+    """Run a sweep: only what is neither done nor in a job already.
 
     Args:
         sweep: Name of a sweep (see `capbench list sweeps`), or a file path/to/sweep.py.
-        jobs: Parallel processes; by default one for each core, on a GPU one.
-        device: The torch device of all trials: cpu, cuda, cuda:1, ...
+        retry: Only the trials that failed, or that the time limit was too short for.
+        cluster: Where: in processes of this command, as local jobs that outlive it, or as jobs of SLURM.
+        jobs: Parallel processes of an inline run; by default one for each core, on a GPU one.
+        device: The torch device of all trials: cpu, cuda, cuda:1, ...; by default cuda for jobs with GPUs, else cpu.
         memory_gb: GiB that the fits of all processes together may take on the device; by default what is free less a
             tenth. Results do not depend on it.
+        allow_dirty: Submit though the checkout differs from its commit.
         dry_run: Show what would run, and stop.
     """
     loaded, trials = _select(sweep, profile, only, seeds)
     from bench.store import Store
 
     store = Store(results, profile, loaded.name)
-    failures = _run_missing(f"{loaded.name} ({profile})", trials, store, results, jobs, device, memory_gb, dry_run)
+    title = f"{loaded.name} ({profile})"
+    if retry is not None:
+        trials = _to_retry(trials, store, retry)
+    if cluster != "inline":
+        if jobs is not None:
+            raise UserError("--jobs is for inline runs: give --max-parallel")
+        _submit(title, trials, store, cluster, (site or SiteOptions()).site(), device, memory_gb, allow_dirty, dry_run)
+        if not dry_run:
+            print(f"{_again('status', sweep, profile, results)} --watch shows how the jobs are; they need no terminal")
+        return
+    if site is not None:
+        raise UserError(f"an inline run has no {_first_given(site)}: it needs --cluster slurm or --cluster local")
+    failures = _run_missing(title, trials, store, results, jobs, device or "cpu", memory_gb, dry_run)
     if dry_run:
         return
     _collect(loaded.trials(profile), store)
     if failures:
         raise SystemExit(1)
+
+
+def _again(command: str, sweep: str, profile: str, results: Path) -> str:
+    """Returns a command for the same sweep."""
+    options = {"profile": (profile, "embedded"), "results": (str(results), "results")}
+    given = [f" --{name} {value}" for name, (value, default) in options.items() if value != default]
+    return f"capbench {command} {sweep}{''.join(given)}"
+
+
+@app.command
+def plan(
+    sweep: str,
+    *,
+    profile: Profile = "embedded",
+    only: Only = (),
+    seeds: Seeds = (),
+    cluster: Literal["local", "slurm"] = "slurm",
+    hardware: str | None = None,
+    results: Results = Path("results"),
+    site: Annotated[SiteOptions | None, Parameter(name="*", group="Cluster")] = None,
+) -> None:
+    """Show what a sweep would take on a cluster: jobs, hours, memory, storage. Nothing is submitted.
+
+    Args:
+        cluster: Where it would run.
+        hardware: What one process computes on: cpu (two cores), a100, h100; by default a100 for jobs with GPUs.
+    """
+    loaded, trials = _select(sweep, profile, only, seeds)
+    from bench import submit
+    from bench.cost import RATES
+    from bench.planning import describe
+    from bench.store import Store
+
+    settings = (site or SiteOptions()).site()
+    hardware = hardware or ("a100" if settings.gpus_per_node or profile == "imagenet" else "cpu")
+    if hardware not in RATES:
+        raise UserError(f"--hardware {hardware} is not known: choose from {', '.join(RATES)}")
+    store = Store(results, profile, loaded.name)
+    done = {trial.id for trial in trials if store.is_finished(trial.id)} | submit.busy(store)
+    print(f"{loaded.name} ({profile}) on {cluster}")
+    for line in describe(trials, done, settings, RATES[hardware]):
+        print(line)
+
+
+def _first_given(site: SiteOptions) -> str:
+    name = next(key for key, value in asdict(site).items() if value not in (None, ()))
+    return f"--{name.replace('_', '-')}"
+
+
+def _to_retry(trials: tuple[Trial, ...], store: Store, retry: str) -> tuple[Trial, ...]:
+    """Returns the trials that failed, or timed out, and are in no job that waits or runs.
+
+    Raises:
+        UserError: If there is none.
+    """
+    from bench.status import RETRIED
+
+    chosen = tuple(found.trial for found in _standings(trials, store) if found.state in RETRIED[retry])
+    if not chosen:
+        raise UserError(f"no trial to retry: none of {len(trials)} is {' or '.join(RETRIED[retry])}")
+    return chosen
+
+
+def _standings(trials: Iterable[Trial], store: Store) -> list[Standing]:
+    from bench.status import Board
+    from bench.submit import all_jobs
+
+    board = Board(store, all_jobs(store))
+    return [board.standing(trial) for trial in trials]
+
+
+def _missing(title: str, trials: tuple[Trial, ...], store: Store, busy: Collection[str] = ()) -> list[Trial]:
+    """Says how many trials there are, and returns those that are neither done nor in a job."""
+    done = sum(store.is_finished(trial.id) for trial in trials)
+    todo = [trial for trial in trials if trial.id not in busy and not store.is_finished(trial.id)]
+    waiting = len(trials) - done - len(todo)
+    in_jobs = f"{waiting} in jobs already, " if waiting else ""
+    text = f"{title}: {len(trials)} trials, {done} done, {in_jobs}{len(todo)} to run"
+    console.print(text, highlight=False, soft_wrap=True)
+    return todo
+
+
+def _submit(
+    title: str,
+    trials: tuple[Trial, ...],
+    store: Store,
+    cluster: Literal["local", "slurm"],
+    site: Site,
+    device: str | None,
+    memory_gb: float | None,
+    allow_dirty: bool,
+    dry_run: bool,
+) -> None:
+    """Submits the trials that are neither done nor in a job already."""
+    from bench import submit
+    from bench.cost import RATES
+    from bench.planning import jobs_of
+
+    device = device or ("cuda" if site.gpus_per_node else "cpu")
+    submit.check_code(allow_dirty)
+    with submit.exclusive(store):
+        todo = _missing(title, trials, store, submit.busy(store))
+        jobs = jobs_of(todo, site, RATES["a100" if device.startswith("cuda") else "cpu"])
+        if dry_run:
+            for job in jobs:
+                console.print(f"  job of {len(job)}: {', '.join(trial.label for trial in job)}", soft_wrap=True)
+            return
+        if not todo:
+            return
+        store.check_writable()
+        _check_models(tuple(todo))
+        ids = submit.submit(jobs, store, site, cluster, device, memory_gb)
+    print(f"submitted {len(ids)} jobs: {', '.join(dict.fromkeys(job.partition('_')[0] for job in ids))}")
+    if len(ids) < len(jobs) and cluster == "slurm":
+        print(f"the site takes no more at present: run again for the other {len(jobs) - len(ids)} jobs")
 
 
 def _run_missing(
@@ -180,9 +320,7 @@ def _run_missing(
     if memory_gb is not None and not 0 < memory_gb < float("inf"):
         raise UserError(f"--memory-gb {memory_gb} is not valid: give a number larger than 0")
     _check_device(device)
-    todo = [trial for trial in trials if not store.is_finished(trial.id)]
-    done = len(trials) - len(todo)
-    console.print(f"{title}: {len(trials)} trials, {done} done, {len(todo)} to run", highlight=False, soft_wrap=True)
+    todo = _missing(title, trials, store)
     if dry_run:
         for trial in todo:
             console.print(f"  {trial.id}  {trial.label}", highlight=False, soft_wrap=True)
@@ -277,14 +415,20 @@ def _run_with_progress(todo: list[Trial], results: Path, resources: Resources) -
 
 
 def _collect(trials: tuple[Trial, ...], store: Store) -> pd.DataFrame:
-    """Joins the rows of trials, and says which of these have none."""
+    """Joins the rows of trials, and says which of these have none, or a file that cannot be read."""
+    from bench.store import DAMAGED
+
     rows = store.collect([trial.id for trial in trials])
-    missing = [trial for trial in trials if not store.path(trial.id).exists()]
+    present = set(rows["trial_id"])
+    missing = [trial for trial in trials if trial.id not in present]
     if missing:
         names = sorted({f"{trial.model}/{trial.pruner}" for trial in missing})
         console.print(
             f"{store.collected} lacks {len(missing)} of {len(trials)} trials: {', '.join(names)}", soft_wrap=True
         )
+    for trial in missing:
+        if store.status(trial.id) == DAMAGED:
+            print(f"{store.path(trial.id)} ({trial.label}) cannot be read: run the sweep again to make it anew")
     return rows
 
 
@@ -372,19 +516,50 @@ def status(
     only: Only = (),
     seeds: Seeds = (),
     results: Results = Path("results"),
+    watch: bool = False,
+    every: float = 10,
 ) -> None:
-    """Show for every trial whether it is done, failed or still to run."""
+    """Show where every trial stands: done, running, pending, preempted, failed, timeout, cancelled or to run.
+
+    Args:
+        watch: Go on until nothing runs or waits.
+        every: Seconds between two looks.
+    """
     loaded, trials = _select(sweep, profile, only, seeds)
+    from bench.status import summary
     from bench.store import Store
 
     store = Store(results, profile, loaded.name)
-    counts: Counter[str] = Counter()
-    for trial in trials:
-        state = store.status(trial.id) or "to run"
-        counts[state] += 1
-        error = f"  {store.error(trial.id)}" if state == "failed" else ""
-        print(f"{trial.id}  {state:8} {trial.label}{error}")
-    print(", ".join(f"{number} {state}" for state, number in counts.items()))
+    found = _standings(trials, store)
+    for standing in found:
+        print(standing.line())
+    print(summary(found), flush=True)
+    while watch and not all(standing.is_settled for standing in found):
+        time.sleep(every)
+        before, found = {standing.trial.id: standing.line() for standing in found}, _standings(trials, store)
+        changed = [standing.line() for standing in found if standing.line() != before[standing.trial.id]]
+        print("\n".join([*changed, summary(found)]) if changed else summary(found), flush=True)
+
+
+@app.command
+def cancel(sweep: str, *, profile: Profile = "embedded", results: Results = Path("results")) -> None:
+    """Cancel all jobs of a sweep; what is done stays, and `capbench run` goes on from there."""
+    loaded, _ = _select(sweep, profile, (), ())
+    from bench import submit
+    from bench.store import Store
+
+    print(f"cancelled {submit.cancel(Store(results, profile, loaded.name))} jobs of {loaded.name} ({profile})")
+
+
+@app.command
+def collect(sweep: str, *, profile: Profile = "embedded", results: Results = Path("results")) -> None:
+    """Join the results that are there into one table, and say what is missing; at any time, also while jobs run."""
+    loaded, _ = _select(sweep, profile, (), ())
+    from bench.store import Store
+
+    store = Store(results, profile, loaded.name)
+    rows = _collect(loaded.trials(profile), store)
+    print(f"written: {store.collected}, {len(rows)} rows of {rows['trial_id'].nunique()} trials")
 
 
 def _collected(sweep: str, profile: str, results: Path) -> Store:

@@ -14,7 +14,7 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 from bench.spec import Trial
-from bench.store import Store
+from bench.store import FINISHED, Store
 
 Report = Callable[[Trial, str, str | None], None]  # trial, status, error
 
@@ -27,11 +27,13 @@ class Resources:
         jobs: Parallel processes; each gets an equal share of the processor's cores.
         device: The torch device that all of them use.
         memory_budget: Bytes that a fit may take; None for what the device has free less a margin.
+        leaving: Says whether this process is about to be ended by its cluster; what is raised then is no failure.
     """
 
     jobs: int = 1
     device: str = "cpu"
     memory_budget: int | None = None
+    leaving: Callable[[], bool] | None = None
 
 
 def grouped(trials: Sequence[Trial]) -> list[list[Trial]]:
@@ -45,37 +47,58 @@ def grouped(trials: Sequence[Trial]) -> list[list[Trial]]:
 def execute(trial: Trial, results: Path, resources: Resources, share: bool) -> tuple[str, str | None]:
     """Runs a trial and stores its rows; a failure is stored too, and stops no other trial.
 
+    If another process is at it, that one is waited for, and what it has done is not done again.
+
     Returns:
         The trial's status and, if it failed, the error. The traceback is in `<trial id>.log` beside the rows.
     """
+    store = Store(results, trial.profile, trial.sweep)
+    with store.lock(trial.id):
+        if (status := store.status(trial.id)) in FINISHED:
+            return status, None
+        return _execute(trial, store, resources, share)
+
+
+def _execute(trial: Trial, store: Store, resources: Resources, share: bool) -> tuple[str, str | None]:
     from bench.checkpoint import Checkpoint
     from bench.trial import Rows, run_trial
 
-    store = Store(results, trial.profile, trial.sweep)
     rows = Rows(trial, resources.device)
     error = None
     try:
         folder = store.folder / trial.id
         run_trial(trial, rows, resources.device, resources.memory_budget, share, folder)
-    except Exception as raised:  # noqa: BLE001  whatever a third-party pruner raises
+    except Exception as raised:
+        if resources.leaving is not None and resources.leaving():
+            raise
         error = f"{type(raised).__name__}: {raised}"
         rows.add(status="failed", error=error)
         store.log(trial.id).parent.mkdir(parents=True, exist_ok=True)
         store.log(trial.id).write_text(traceback.format_exc())
     store.write(trial.id, rows.rows, rows.layer_rows)
     if error is None:
+        store.log(trial.id).unlink(missing_ok=True)
         Checkpoint(folder / "checkpoint").remove()
     return ("failed", error) if error else (store.status(trial.id) or "done", None)
 
 
-def execute_group(group: Sequence[Trial], results: Path, resources: Resources, report: Report) -> None:
-    """Runs the trials of a group one after another, so that they share what they can."""
+def execute_group(
+    group: Sequence[Trial],
+    results: Path,
+    resources: Resources,
+    report: Report,
+    begin: Callable[[Trial], None] = lambda _: None,
+) -> None:
+    """Runs the trials of a group one after another, so that they share what they can; `begin` is called before each."""
     from bench.trial import load_calibration
 
     for trial in group:
+        begin(trial)
         try:
             status, error = execute(trial, results, resources, share=len(group) > 1)
-        except Exception as raised:  # noqa: BLE001  a disk that is full, say
+        except Exception as raised:
+            if resources.leaving is not None and resources.leaving():
+                raise
             status, error = "failed", f"{type(raised).__name__}: {raised}"
         report(trial, status, error)
     load_calibration.cache_clear()

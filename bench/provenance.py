@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 from functools import cache
@@ -67,3 +68,12 @@ def hardware(device: str) -> str:
 def host() -> str:
     """Returns the name of this machine."""
     return platform.node()
+
+
+def job() -> str | None:
+    """Returns the id of the cluster's job that this process belongs to, as `capbench status` shows it, or None."""
+    if local := os.environ.get("SUBMITIT_LOCAL_JOB_ID"):
+        return local
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ.get("SLURM_JOB_ID")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-from collections.abc import Iterable, Mapping
+import platform
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import pyarrow.parquet as pq
 from bench.errors import UserError
 
 STATUSES = ("done", "skipped", "failed", "timeout", "preempted")
+FINISHED = ("done", "skipped")  # nothing is left to run
+DAMAGED = "damaged"  # status of a trial whose files cannot be read
 
 # one row per (trial, pattern, phase); accuracies and drops in percent, sparsities as fractions, times in seconds
 SCHEMA = pa.schema(
@@ -106,19 +110,28 @@ def _write(rows: Iterable[Row], schema: pa.Schema, path: Path) -> None:
 
 def _replace(table: pa.Table, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{_process(os.getpid())}")
     try:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _process(pid: int) -> str:
+    """Returns what tells a process of this machine from all others that write to the same folder."""
+    return f"{platform.node()}.{pid}"
+
+
+class DamagedError(UserError):
+    """A file is cut off or corrupted."""
+
+
 def _read(path: Path, schema: pa.Schema) -> pa.Table:
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{path} is no readable parquet file ({error}): delete it and run the sweep again") from None
+        raise DamagedError(f"{path} is no readable parquet file ({error}): run the sweep again") from None
     for name in ADDED_COLUMNS:
         if name in schema.names and name not in table.schema.names:
             table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
@@ -176,42 +189,89 @@ class Store:
         return self.folder / f"{trial_id}.log"
 
     def discard_unfinished(self, pid: int) -> None:
-        """Removes what a process that was ended had half written."""
-        for temporary in self.folder.glob(f".*.{pid}"):
+        """Removes what a process of this machine that was ended had half written."""
+        for temporary in self.folder.glob(f".*.{_process(pid)}"):
             temporary.unlink(missing_ok=True)
 
-    def status(self, trial_id: str) -> str | None:
-        """Returns the worst status of a trial's rows (the later of STATUSES), or None if it has none.
+    @contextlib.contextmanager
+    def lock(self, trial_id: str) -> Iterator[None]:
+        """Waits until no other process works on the trial; a process that ends, however it does, lets go of it.
+
+        On a file system without locks nothing is waited for.
+        """
+        path = self._lock(trial_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def is_locked(self, trial_id: str) -> bool:
+        """Returns whether a process works on the trial; one on another machine is seen if the file system tells."""
+        if not self._lock(trial_id).exists():
+            return False
+        with self._lock(trial_id).open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return False
+
+    def _lock(self, trial_id: str) -> Path:
+        return self.folder / f"{trial_id}.lock"
+
+    def _tables(self, trial_id: str) -> tuple[pa.Table, pa.Table]:
+        """Reads the rows of a trial and of its layers.
 
         Raises:
-            UserError: If the file is damaged or of another schema.
+            DamagedError: If one of the two files is.
+            UserError: If one is of another schema.
+        """
+        return _read(self.path(trial_id), SCHEMA), _read(self.folder / f"{trial_id}.layers.parquet", LAYER_SCHEMA)
+
+    def status(self, trial_id: str) -> str | None:
+        """Returns the worst status of a trial's rows (the later of STATUSES), DAMAGED, or None if it has none.
+
+        Raises:
+            UserError: If the file is of another schema.
         """
         if not self.path(trial_id).exists():
             return None
-        found = set(_read(self.path(trial_id), SCHEMA)["status"].to_pylist())
-        return max(found, key=STATUSES.index)
+        try:
+            rows, _ = self._tables(trial_id)
+        except DamagedError:
+            return DAMAGED
+        return max(set(rows["status"].to_pylist()), key=STATUSES.index)
 
-    def error(self, trial_id: str) -> str | None:
-        """Returns the error that a failed trial recorded."""
-        messages = _read(self.path(trial_id), SCHEMA)["error"].to_pylist()
-        return next((message for message in messages if message), None)
+    def failure(self, trial_id: str) -> dict[str, str | None]:
+        """Returns the `error`, `host` and `job` of the first row that has an error, of a trial that is not damaged."""
+        columns = ("error", "host", "job")
+        rows = _read(self.path(trial_id), SCHEMA).select(columns).to_pylist()
+        return next((row for row in rows if row["error"]), dict.fromkeys(columns))
 
     def is_finished(self, trial_id: str) -> bool:
         """Returns whether there is nothing left to run."""
-        return self.status(trial_id) in ("done", "skipped")
+        return self.status(trial_id) in FINISHED
 
     def collect(self, trial_ids: Iterable[str]) -> pd.DataFrame:
         """Joins the given trials' files, in this order, into one table on disk and returns it.
 
+        Those that have none, or a damaged one, are left out.
+
         Raises:
-            UserError: If none of the trials has run, or a file is damaged or of another schema.
+            UserError: If none of the trials has run, or a file is of another schema.
         """
-        present = [trial_id for trial_id in trial_ids if self.path(trial_id).exists()]
-        if not present:
+        tables = []
+        for trial_id in trial_ids:
+            if self.path(trial_id).exists():
+                with contextlib.suppress(DamagedError):
+                    tables.append(self._tables(trial_id))
+        if not tables:
             raise UserError(f"no trial of {self.sweep} ({self.profile}) has run yet: capbench run {self.sweep}")
-        rows = pa.concat_tables([_read(self.path(trial_id), SCHEMA) for trial_id in present])
-        layers = [_read(self.folder / f"{trial_id}.layers.parquet", LAYER_SCHEMA) for trial_id in present]
-        _replace(pa.concat_tables(layers), self.collected_layers)
+        rows, layers = (pa.concat_tables(parts) for parts in zip(*tables, strict=True))
+        _replace(layers, self.collected_layers)
         _replace(rows, self.collected)
         return rows.to_pandas()
 

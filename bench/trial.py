@@ -130,6 +130,7 @@ class Rows:
             "device": provenance.hardware(device),
             "threads": torch.get_num_threads(),
             "host": provenance.host(),
+            "job": provenance.job(),
             "started_at": datetime.now(timezone.utc),
         }
 

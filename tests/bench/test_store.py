@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import platform
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.errors import UserError
-from bench.store import SCHEMA, Store
+from bench.store import ADDED_COLUMNS, DAMAGED, SCHEMA, Store
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def test_round_trip(store: Store) -> None:
 def test_one_failed_row_makes_a_failed_trial(store: Store) -> None:
     store.write("a", [row(), row(status="failed", error="boom")], [])
     assert store.status("a") == "failed"
-    assert store.error("a") == "boom"
+    assert store.failure("a")["error"] == "boom"
     assert not store.is_finished("a")
     store.write("a", [row(), row(status="skipped")], [])
     assert store.is_finished("a")
@@ -66,18 +68,34 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(store: Store, monkeyp
 
 def test_what_an_ended_process_left_is_removed(store: Store) -> None:
     store.write("a", [row()], [])
-    for pid in (12, 123):
-        (store.folder / f".b.parquet.{pid}").write_bytes(b"half a fi")
+    here, elsewhere = f"{platform.node()}.12", "elsewhere.12"
+    for process in (here, f"{here}3", elsewhere):
+        (store.folder / f".b.parquet.{process}").write_bytes(b"half a fi")
     store.discard_unfinished(12)
-    assert sorted(p.name for p in store.folder.iterdir()) == [".b.parquet.123", "a.layers.parquet", "a.parquet"]
+    left = {f".b.parquet.{here}3", f".b.parquet.{elsewhere}", "a.layers.parquet", "a.parquet"}
+    assert {p.name for p in store.folder.iterdir()} == left
 
 
-def test_damaged_and_foreign_files_are_reported(store: Store) -> None:
-    store.write("a", [row()], [])
-    whole = store.path("a").read_bytes()
-    store.path("a").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="no readable parquet file"):
-        store.status("a")
+@pytest.mark.parametrize("name", ["a.parquet", "a.layers.parquet"])
+@pytest.mark.parametrize("damage", ["cut off", "a byte changed"])
+def test_a_damaged_file_is_to_be_run_again_and_the_others_are_collected(store: Store, name: str, damage: str) -> None:
+    store.write("a", [row(top1=1.0)], [{"layer": "fc1.weight", "zeros": 3}])
+    store.write("b", [row(trial_id="b", top1=2.0)], [])
+    path = store.folder / name
+    whole = bytearray(path.read_bytes())
+    if damage == "cut off":
+        path.write_bytes(whole[: len(whole) // 2])
+    else:
+        start = pq.read_metadata(path).row_group(0).column(0).data_page_offset
+        whole[start + 40] ^= 0xFF
+        path.write_bytes(whole)
+    assert store.status("a") == DAMAGED
+    assert not store.is_finished("a")
+    assert store.collect(["a", "b"])["trial_id"].tolist() == ["b"]
+
+
+def test_a_file_of_another_schema_is_reported(store: Store) -> None:
+    store.folder.mkdir(parents=True)
     pq.write_table(pa.table({"x": [1]}), store.path("a"))
     with pytest.raises(UserError, match="another schema"):
         store.collect(["a"])
@@ -94,3 +112,35 @@ def test_a_folder_that_cannot_be_written_is_found_before_work(tmp_path: Path) ->
     (tmp_path / "embedded").write_text("a file where a folder should be")
     with pytest.raises(UserError, match="cannot write results"):
         Store(tmp_path, "embedded", "sweep").check_writable()
+
+
+def test_columns_added_later_are_null_in_an_older_file(store: Store) -> None:
+    store.write("a", [row(top1=1.0, job="7")], [])
+    older = pq.read_table(store.path("a")).drop_columns(list(ADDED_COLUMNS))
+    pq.write_table(older, store.path("a"))
+    rows = store.collect(["a"])
+    assert rows["top1"].tolist() == [1.0]
+    assert rows[list(ADDED_COLUMNS)].isna().all(axis=None)
+    pq.write_table(older.drop_columns(["top1"]), store.path("a"))
+    with pytest.raises(UserError, match="another schema"):
+        store.status("a")
+
+
+def _hold(folder: Path, held, release) -> None:
+    with Store(folder, "embedded", "sweep").lock("a"):
+        held.set()
+        release.wait(30)
+
+
+def test_a_lock_keeps_others_out_until_its_process_ends(store: Store, tmp_path: Path) -> None:
+    assert not store.is_locked("a")
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, held, release))
+    process.start()
+    assert held.wait(60)
+    assert store.is_locked("a")
+    assert not store.is_locked("b")
+    process.kill()
+    process.join()
+    assert not store.is_locked("a")

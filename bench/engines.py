@@ -1,7 +1,4 @@
-"""Inference engines behind one interface: each runs a model's forward pass on one example.
-
-An engine is a class with a name, a reason where it cannot be used, and `build`. Dense engines take no account of zeros.
-"""
+"""Inference engines behind one interface: each runs a model's forward pass on one example."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ import shutil
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,18 +20,19 @@ import torch
 from torch import Tensor, nn
 
 Pass = Callable[[], Any]  # one forward pass on the example: a tensor or an array of the model's outputs
+CHOOSE_BATCH = 16  # images for which the sparse engine chooses its layers: with more, the choice only takes longer
 EXTRA = "pip install 'cap-bench[engines]'"
 
 
 class Subject:
-    """What every engine is given: a model, its input, the number of threads.
+    """What an engine is given: a model, its input, the number of threads.
 
     Args:
         model: In eval mode; engines leave it as it is.
         example: (batch, channels, height, width), the input of every pass.
-        threads: Of one pass; PyTorch's own number must have been set to the same.
+        threads: Of one pass; PyTorch's own number has been set to the same.
         folder: For files that an engine needs.
-        control: Whether the sparse engine must use its sparse kernels even where dense ones would be faster.
+        control: Whether the sparse engine must use its kernels even where dense ones are faster.
     """
 
     def __init__(self, model: nn.Module, example: Tensor, threads: int, folder: Path, control: bool = False) -> None:
@@ -50,7 +49,7 @@ class Subject:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the exporter's progress and advice off the terminal."""
+    """Keeps progress and advice of exporters and compilers off the terminal."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -59,6 +58,21 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An engine that is ready to run.
+
+    Attributes:
+        run: One forward pass.
+        layers_sparse: How many layers it runs sparse; None for a dense engine.
+        layers_dense: How many it could and does not.
+    """
+
+    run: Pass
+    layers_sparse: int | None = None
+    layers_dense: int | None = None
 
 
 class Engine(ABC):
@@ -79,9 +93,24 @@ class Engine(ABC):
         absent = [package for package in self.packages if importlib.util.find_spec(package) is None]
         return f"{self.name} needs {', '.join(absent)}: {EXTRA}" if absent else None
 
+    def prepare(self, subject: Subject) -> None:
+        """Makes the files that the engine reads."""
+        if "onnx" in self.packages:
+            subject.onnx()
+
+    def build(self, subject: Subject) -> Ready:
+        """Returns the engine ready to run the subject's model, whose weights it shares none of."""
+        ready = self.load(subject)
+
+        def run() -> Any:
+            with torch.inference_mode():
+                return ready.run()
+
+        return Ready(run, ready.layers_sparse, ready.layers_dense)
+
     @abstractmethod
-    def build(self, subject: Subject) -> Pass:
-        """Returns a forward pass on the subject's example, of a model that shares no weights with the subject's."""
+    def load(self, subject: Subject) -> Ready:
+        """Does the work of `build`; what it returns is run under inference mode."""
 
 
 class Eager(Engine):
@@ -89,30 +118,29 @@ class Eager(Engine):
 
     name = "eager"
 
-    def build(self, subject: Subject) -> Pass:
+    def load(self, subject: Subject) -> Ready:
+        """Copies the model."""
         model = copy.deepcopy(subject.model)
-        return lambda: model(subject.example)
+        return Ready(lambda: model(subject.example))
 
 
 class Compile(Engine):
-    """`torch.compile` with inductor; weights are frozen, so that it may fold and pack them."""
+    """`torch.compile` with inductor; the weights are frozen, so that it may fold and pack them."""
 
     name = "compile"
 
     def missing(self) -> str | None:
+        """Returns a reason where there is no C++ compiler."""
         if any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++")))):
             return None
         return "compile needs a C++ compiler, and neither g++ nor clang++ is installed"
 
-    def build(self, subject: Subject) -> Pass:
+    def load(self, subject: Subject) -> Ready:
+        """Compiles for this one input shape."""
         model = torch.compile(copy.deepcopy(subject.model), dynamic=False, options={"freezing": True})
-
-        def run() -> Tensor:
-            with _quiet():
-                return model(subject.example)
-
-        run()
-        return lambda: model(subject.example)
+        with torch.inference_mode(), _quiet():
+            model(subject.example)
+        return Ready(lambda: model(subject.example))
 
 
 class OnnxRuntime(Engine):
@@ -121,7 +149,8 @@ class OnnxRuntime(Engine):
     name = "onnxruntime"
     packages = ("onnxruntime", "onnx", "onnxscript")
 
-    def build(self, subject: Subject) -> Pass:
+    def load(self, subject: Subject) -> Ready:
+        """Opens a session."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -130,7 +159,7 @@ class OnnxRuntime(Engine):
         options.add_session_config_entry("session.force_spinning_stop", "1")
         session = onnxruntime.InferenceSession(subject.onnx(), options, providers=["CPUExecutionProvider"])
         inputs = {session.get_inputs()[0].name: subject.example.numpy()}
-        return lambda: session.run(None, inputs)[0]
+        return Ready(lambda: session.run(None, inputs)[0])
 
 
 class OpenVino(Engine):
@@ -139,7 +168,8 @@ class OpenVino(Engine):
     name = "openvino"
     packages = ("openvino", "onnx", "onnxscript")
 
-    def build(self, subject: Subject) -> Pass:
+    def load(self, subject: Subject) -> Ready:
+        """Compiles for the processor."""
         import openvino
 
         settings = {
@@ -149,8 +179,26 @@ class OpenVino(Engine):
         }
         compiled = openvino.Core().compile_model(subject.onnx(), "CPU", settings)
         inputs = [subject.example.numpy()]
-        return lambda: compiled(inputs)[0]
+        return Ready(lambda: compiled(inputs)[0])
 
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Eager(), Compile(), OnnxRuntime(), OpenVino())}
-BASELINE = Eager.name  # every output is checked against it, every ratio is to it
+class Sparse(Engine):
+    """The runtime of `cap.runtime`; the control runs unpruned weights through the same kernels."""
+
+    name = "sparse"
+    dense = False
+    packages = ("numba",)
+
+    def load(self, subject: Subject) -> Ready:
+        """Compiles the pruned layers."""
+        from cap import runtime
+
+        model = runtime.compile(subject.model, subject.example[:CHOOSE_BATCH], force=subject.control)
+        choices = [layer.choice for layer in model.report().layers]
+        return Ready(lambda: model(subject.example), choices.count("sparse"), choices.count("dense"))
+
+
+ENGINES: dict[str, Engine] = {
+    engine.name: engine for engine in (Eager(), Compile(), OnnxRuntime(), OpenVino(), Sparse())
+}
+BASELINE = Eager.name  # every output is checked against it

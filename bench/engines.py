@@ -191,11 +191,12 @@ class Sparse(Engine):
 
     def load(self, subject: Subject) -> Ready:
         """Compiles the pruned layers."""
-        from cap import runtime
+        from cap.runtime import compile
 
-        model = runtime.compile(subject.model, subject.example[:CHOOSE_BATCH], force=subject.control)
-        choices = [layer.choice for layer in model.report().layers]
-        return Ready(lambda: model(subject.example), choices.count("sparse"), choices.count("dense"))
+        model = compile(subject.model, subject.example[:CHOOSE_BATCH], force=subject.control)
+        report = model.report()
+        sparse = 0 if report.kept_dense else sum(layer.choice == "sparse" for layer in report.layers)
+        return Ready(lambda: model(subject.example), sparse, len(report.layers) - sparse)
 
 
 ENGINES: dict[str, Engine] = {

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib.metadata
+import itertools
 import json
 import os
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +21,12 @@ from typing import Any, TypeVar
 
 import psutil
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from bench import provenance
 from bench.engines import BASELINE, ENGINES, Engine, Pass, Subject
+from bench.errors import UserError, first_mistake
 from bench.masked import find_model, pruned_models
 from bench.memory import start_peak
 from bench.timings import FAILED, TIMED, WRONG, Cell
@@ -257,3 +261,68 @@ def _send(sender: Connection, function: Callable[..., Any], arguments: tuple[Any
     except Exception as error:  # noqa: BLE001  it is raised anew in the process that waits
         message = (f"{type(error).__name__}: {error}", None)
     sender.send(message)
+
+
+def plan(
+    profile: str,
+    models: Sequence[str],
+    sparsities: Sequence[float],
+    batches: Sequence[int],
+    threads: Sequence[int],
+    engines: Sequence[str],
+    seconds: float,
+    memory_batches: Sequence[int],
+) -> tuple[list[Cell], list[str]]:
+    """Returns the cells to measure, and why engines that were asked for are left out.
+
+    Args:
+        profile: Of the models.
+        models: Names of models in the profile.
+        sparsities: Of the sparse engine, above 0 and below 1.
+        batches: Images in a pass.
+        threads: Of a pass.
+        engines: Names of `bench.engines.ENGINES`; eager is always measured.
+        seconds: That the rounds of a cell should take.
+        memory_batches: Of the batches those at which memory is measured, too.
+
+    Raises:
+        UserError: If a value is unknown or not valid.
+    """
+    for name in models:
+        find_model(profile, name)
+    if unknown := [name for name in engines if name not in ENGINES]:
+        raise UserError(f"unknown engine {unknown[0]!r}: choose from {', '.join(ENGINES)}")
+    cores = len(os.sched_getaffinity(0))
+    if too_many := [number for number in threads if number > cores]:
+        raise UserError(f"--threads {too_many[0]} is more than the {cores} cores that this process may use")
+    if outside := [sparsity for sparsity in sparsities if not 0 < sparsity < 1]:
+        raise UserError(f"--sparsity {outside[0]} is not valid: give numbers above 0 and below 1; 0 is always measured")
+    if stray := sorted(set(memory_batches) - set(batches)):
+        raise UserError(f"--memory {stray[0]} is none of --batch {' '.join(map(str, batches))}")
+    reasons = {name: ENGINES[name].missing() for name in ENGINES if name in {BASELINE, *engines}}
+    usable = tuple(name for name, reason in reasons.items() if reason is None)
+    try:
+        cells = [
+            Cell(
+                profile=profile, model=model, batch=batch, threads=number, engines=usable,
+                sparsities=tuple(sorted(set(sparsities))), seconds=seconds, memory=batch in memory_batches,
+            )
+            for model, number, batch in itertools.product(*map(dict.fromkeys, (models, threads, batches)))
+        ]  # fmt: skip
+    except ValidationError as error:
+        raise UserError(first_mistake(error)) from None
+    return cells, [reason for reason in reasons.values() if reason is not None]
+
+
+def run(cell: Cell) -> list[Row]:
+    """Measures a cell in a fresh process, and the memory of each of its engines, if wanted, in one of its own.
+
+    Raises:
+        RuntimeError: If it cannot be measured at all.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        rows = alone(measure, cell, Path(folder))
+        for row in rows if cell.memory else ():
+            if row["status"] == TIMED:
+                row["memory_bytes"] = alone(memory, cell, (row["engine"], row["sparsity_target"]), Path(folder))
+    return rows

@@ -1,16 +1,15 @@
-"""Measured times of inference as a table, a figure and a verdict on claim C5. Reads parquet alone."""
+"""What measured times of inference say: ratios, tables, a verdict on claim C5. Reads parquet alone."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from bench.store import Store
-from bench.tables import MODEL_ORDER, insert_text, mebibytes, plain, seconds, summarise, to_markdown
-from bench.timings import TIMED, Timings
+from bench.tables import MODEL_ORDER, mebibytes, plain, seconds, summarise
+from bench.timings import TIMED
 from bench.variants import percent
 from bench.verdicts import CAP, how_far
 
@@ -18,18 +17,6 @@ BASELINE = "eager"
 CELL = ["model", "threads", "batch"]
 CLAIMED = (1.5, 2.4)  # times as fast, by claim C5
 ALLOWED = 1.0  # percent of relative top-1 that may be lost "without accuracy loss", as in claim C1
-SETTING = (
-    "Weights are random, with masks of the magnitude pruner over all prunable layers together: the time depends on the "
-    "masks and not on the values. All engines run in one process, each once a round in rotating order, and their "
-    "outputs were compared with eager's before any time was taken. At 0 % the sparse engine is forced to run unpruned "
-    "weights through its own kernels: the control, since fusion is not sparsity."
-)
-EXPLAINED = (
-    "p50 and p95: time of one pass. To eager, to best dense: ratio of the medians, how many times as fast as eager and "
-    "as the dense engine that is the fastest in the same cell; quartiles: of the ratios within each round. Memory: "
-    "what the engine and a pass take in a process of their own. Sparse layers: those that the sparse engine runs with "
-    "its own kernels, of those that it could."
-)
 
 
 def analyse(rows: pd.DataFrame) -> pd.DataFrame:
@@ -92,16 +79,6 @@ def accuracy(results: Path) -> pd.DataFrame:
     return cells[["family", "model", "sparsity", *columns.values()]].reset_index(drop=True)
 
 
-def origin(rows: pd.DataFrame) -> str:
-    """Returns one line that says where the measurements come from."""
-    commits = sorted({str(c)[:12] for c in rows["commit"].dropna()}) or ["unknown"]
-    modified = ", with uncommitted changes" if rows["dirty"].fillna(False).any() else ""
-    versions = {name: v for text in rows["versions"] for name, v in json.loads(text).items()}
-    shown = [f"{name} {versions[name]}" for name in ("torch", "onnxruntime", "openvino", "numba") if name in versions]
-    cores = ", ".join(sorted({f"{row.processor}, {row.cores} cores" for row in rows.itertuples()}))
-    return f"{cores}; {', '.join(shown)}; commit {', '.join(commits)}{modified}."
-
-
 def _ratio(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.2f}"
 
@@ -150,6 +127,19 @@ def detailed(compared: pd.DataFrame) -> pd.DataFrame:
     ]
     table = pd.DataFrame(lines)
     return table.loc[:, (table != "").any()]
+
+
+def in_short(compared: pd.DataFrame) -> str:
+    """Returns one line on a cell: eager's time, and how many times as fast as it the others are.
+
+    Args:
+        compared: As `analyse` returns it, of one cell.
+    """
+    words = [
+        f"{_engine(row)} {row['status'] if row['status'] != TIMED else _ratio(row['to_eager'])}"
+        for _, row in compared[compared["engine"] != BASELINE].iterrows()
+    ]
+    return f"{BASELINE} {seconds(compared.loc[compared['engine'] == BASELINE, 'p50'].iloc[0])}; {', '.join(words)}"
 
 
 def sparse_rows(compared: pd.DataFrame) -> pd.DataFrame:
@@ -247,53 +237,3 @@ def _pair(row: object) -> str:
 
 def _range(ratios: pd.Series) -> str:
     return f"{ratios.min():.2f} to {ratios.max():.2f}" if len(ratios) > 1 else _ratio(ratios.iloc[0])
-
-
-class Report:
-    """What a reader sees of measurements.
-
-    Args:
-        timings: Where they are.
-        results: Folder of all results: the accuracy comes from there.
-    """
-
-    def __init__(self, timings: Timings, results: Path) -> None:
-        self.timings = timings
-        self.rows = timings.read()
-        self.compared, self.drops = analyse(self.rows), accuracy(results)
-        self.verdict = c5(self.compared, self.drops)
-
-    def markdown(self) -> str:
-        """Returns the report in Markdown."""
-        lines = ["# Measured speed of inference", "", origin(self.rows), "", SETTING, ""]
-        lines += [f"* {self.verdict}", ""] if self.verdict else []
-        lines += [EXPLAINED, "", to_markdown(detailed(self.compared))]
-        return "\n".join(lines)
-
-    def compact(self) -> str:
-        """Returns the table of ratios, where it comes from, and the verdict, in Markdown."""
-        verdict = f"\n* {self.verdict}\n" if self.verdict else ""
-        return f"{to_markdown(compact(self.compared))}\n{origin(self.rows)}\n{verdict}"
-
-    def write(self, into: Path | None = None) -> list[Path]:
-        """Writes the report as Markdown, the numbers as CSV and the figure beside the measurements.
-
-        Args:
-            into: A Markdown document whose place marked `<!-- speedup -->` receives the compact table.
-
-        Returns:
-            The files written.
-
-        Raises:
-            UserError: If the document has no such place.
-        """
-        if into is not None:
-            insert_text(into, "speedup", self.compact())
-        stem = self.timings.collected.with_suffix("")
-        text, values = stem.with_suffix(".md"), stem.with_suffix(".csv")
-        text.write_text(self.markdown())
-        numbers = self.compared.drop(columns=["seconds", "cell", "versions", "started_at"])
-        numbers.to_csv(values, index=False, float_format="%.6g")
-        from bench.speedup_figure import draw
-
-        return [text, values, *draw(self.compared, self.drops, stem), *([into] if into else [])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterable
@@ -107,12 +106,22 @@ class Timings:
         """Returns whether the cell has been measured with this very code on such a processor."""
         if provenance.commit() is None or provenance.dirty() or not self.path(cell).exists():
             return False
-        with contextlib.suppress(DamagedError):
-            known = {"cell": cell.id, "commit": provenance.commit(), "dirty": False}
-            known["processor"] = provenance.processor()
-            rows = read_rows(self.path(cell), SCHEMA).select(list(known)).to_pylist()
-            return all(row == known for row in rows)
-        return False
+        now = (cell.id, provenance.commit(), False, provenance.processor())
+        try:
+            rows = self.rows([cell])
+        except DamagedError:
+            return False
+        then = rows[["cell", "commit", "dirty", "processor"]].itertuples(index=False, name=None)
+        return set(then) == {now}
+
+    def rows(self, cells: Iterable[Cell]) -> pd.DataFrame:
+        """Returns what was measured of cells; one that was not is left out.
+
+        Raises:
+            UserError: If a file is damaged or of another schema.
+        """
+        tables = [read_rows(self.path(cell), SCHEMA) for cell in cells if self.path(cell).exists()]
+        return pa.concat_tables([SCHEMA.empty_table(), *tables]).to_pandas()
 
     def write(self, cell: Cell, rows: Iterable[Row]) -> None:
         """Writes what was measured of a cell."""

@@ -14,8 +14,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +23,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from bench import provenance
+from bench.alone import alone
 from bench.engines import BASELINE, ENGINES, Engine, Pass, Subject
 from bench.errors import UserError, first_mistake
 from bench.masked import find_model, pruned_models
@@ -225,42 +224,6 @@ def _give_back() -> None:
     gc.collect()
     with suppress(OSError, AttributeError):  # there is no such call outside glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-Result = TypeVar("Result")
-
-
-def alone(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Calls a function in a fresh process.
-
-    Raises:
-        RuntimeError: If it raised, or its process died.
-    """
-    context = get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(sender, function, arguments), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        error, result = receiver.recv()
-        process.join()
-    except EOFError:
-        process.join()
-        error, result = f"its process ended with exit code {process.exitcode}", None
-    finally:
-        process.kill()
-    if error is not None:
-        raise RuntimeError(error)
-    return result
-
-
-def _send(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    message: tuple[str | None, Any]
-    try:
-        message = (None, function(*arguments))
-    except Exception as error:  # noqa: BLE001  it is raised anew in the process that waits
-        message = (f"{type(error).__name__}: {error}", None)
-    sender.send(message)
 
 
 def plan(

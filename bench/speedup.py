@@ -121,7 +121,7 @@ def detailed(compared: pd.DataFrame) -> pd.DataFrame:
             "rounds": "" if pd.isna(row["rounds"]) else f"{row['rounds']:.0f}",
             "memory": mebibytes(row["memory_bytes"]),
             "sparse layers": _layers(row),
-            "not timed since": row["error"] or "",
+            "not timed since": "" if pd.isna(row["error"]) else row["error"],
         }
         for _, row in rows.iterrows()
     ]

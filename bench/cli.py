@@ -631,7 +631,7 @@ def latency(
     batch: Annotated[tuple[int, ...], Several] = (1, 16, 64),
     threads: Annotated[tuple[int, ...], Several] = (),
     engines: Annotated[tuple[str, ...], Several] = ("eager", "compile", "onnxruntime", "openvino", "sparse"),
-    seconds: float = 30.0,
+    seconds: float = 20.0,
     memory: Annotated[tuple[int, ...], Several] = (),
     profile: Profile = "imagenet",
     name: str = "latency",
@@ -654,8 +654,8 @@ def latency(
         dry_run: Show what would be measured, and stop.
     """
     from bench import latency as bench
-    from bench.speedup import analyse, detailed, in_short
-    from bench.speedup_report import show
+    from bench.speedup import analyse, in_short
+    from bench.speedup_report import print_cells
     from bench.store import check_folder
     from bench.timings import Timings
 
@@ -687,7 +687,7 @@ def latency(
                 errors.print(f"failed: {cell.label}: {error}", highlight=False, markup=False, soft_wrap=True)
             bar.update(task, advance=1)
     timings.collect()
-    show(detailed(analyse(timings.rows(cells))), name, console)
+    print_cells(analyse(timings.rows(cells)), console)
     print("written:", timings.collected)
     if failures:
         raise SystemExit(1)

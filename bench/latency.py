@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -283,9 +284,12 @@ def run(cell: Cell) -> list[Row]:
     Raises:
         RuntimeError: If it cannot be measured at all.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         rows = alone(measure, cell, Path(folder))
-        for row in rows if cell.memory else ():
-            if row["status"] == TIMED:
-                row["memory_bytes"] = alone(memory, cell, (row["engine"], row["sparsity_target"]), Path(folder))
+        timed = [row for row in rows if cell.memory and row["status"] == TIMED]
+        waiting = [
+            pool.submit(alone, memory, cell, (row["engine"], row["sparsity_target"]), Path(folder)) for row in timed
+        ]
+        for row, one in zip(timed, waiting, strict=True):
+            row["memory_bytes"] = one.result()
     return rows

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.speedup import accuracy, analyse, c5, compact, detailed
+from bench.speedup import CELL, accuracy, analyse, c5, compact, detailed
 from bench.speedup_figure import draw
 from bench.tables import insert_text, to_markdown
 from bench.timings import Timings
@@ -47,6 +47,19 @@ def show(table: pd.DataFrame, title: str, console: Console) -> None:
     for line in table.itertuples(index=False, name=None):
         shown.add_row(*line)
     console.print(shown)
+
+
+def print_cells(compared: pd.DataFrame, console: Console) -> None:
+    """Prints a table for every cell.
+
+    Args:
+        compared: As `bench.speedup.analyse` returns it.
+        console: Where to.
+    """
+    for (model, threads, batch), cell in compared.groupby(CELL, sort=False):
+        table = detailed(cell)
+        wanted = [column for column in table if column not in (*CELL, "rounds") and "quartiles" not in column]
+        show(table[wanted], f"{model}, batch {batch}, threads {threads}", console)
 
 
 class Report:

@@ -70,7 +70,7 @@ class Cell(Spec):
     threads: int = Field(ge=1)
     engines: tuple[str, ...]
     sparsities: tuple[float, ...]
-    seconds: float = Field(30.0, gt=0)
+    seconds: float = Field(20.0, gt=0)
     memory: bool = False
     seed: int = Field(0, ge=0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from timm.data.auto_augment import RandAugment
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
+from bench.checkpoint import random_state, set_random_state
 from bench.data import MEAN, STD, Split, to_input
 from bench.recipes import TrainingSpec
 
@@ -45,15 +46,13 @@ def image_transform(how: TrainingSpec, size: int) -> Callable[[PIL.Image.Image],
         std=(STD,),
         separate=True,
     )
-    for step in colour.transforms:
-        if isinstance(step, RandAugment):
-            _posterise_to_one_bit(step)
+    keep_a_bit(colour.transforms)
     return lambda image: colour(geometry(image))
 
 
-def _posterise_to_one_bit(augment: RandAugment) -> None:
-    """Keeps at least one bit: timm asks for none at the highest magnitude, which Pillow refuses."""
-    for operation in augment.ops:
+def keep_a_bit(steps: Iterable[Any]) -> None:
+    """Lets posterisation keep at least one bit: timm asks for none at the highest magnitude, which Pillow refuses."""
+    for operation in (operation for step in steps if isinstance(step, RandAugment) for operation in step.ops):
         if operation.name.startswith("Posterize"):
             bits = operation.level_fn
             operation.level_fn = lambda level, hparams, bits=bits: (max(1, bits(level, hparams)[0]),)
@@ -68,6 +67,7 @@ def training_batches(
     epoch: int,
     rank: int = 0,
     world_size: int = 1,
+    done: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields the augmented batches of one epoch; the same for the same seed and epoch.
 
@@ -80,17 +80,22 @@ def training_batches(
         epoch: Its number.
         rank: Which of the processes that share each batch this is; the shares together are one process' batch.
         world_size: How many share it.
+        done: Batches to leave out at the beginning. The random generators then go on from the state that they are in,
+            which must be that after these batches.
 
     Yields:
         Inputs (n, channels, size, size), and labels (n,) or, with mixup, smoothed class probabilities (n, classes).
     """
+    state = random_state() if done else None
     seed_everything(seed + epoch)
     chosen = how.augmentation_set
     transform = image_transform(how, split.images.shape[-1])
     erase = RandomErasing(chosen.erasing, mode="pixel", device="cpu")
-    mix = _mixup(how, num_classes)
+    mix = mixup(how, num_classes)
     order = torch.randperm(len(split))[: how.images]
-    for images, labels in split.batches(how.batch_size, order):
+    if state is not None:
+        set_random_state(state)
+    for images, labels in split.batches(how.batch_size, order[done * how.batch_size :]):
         changed = np.stack([np.asarray(transform(PIL.Image.fromarray(image[0].numpy()))) for image in images])
         inputs = erase(to_input(torch.from_numpy(changed)[:, None], input_size))
         if mix is not None and len(labels) % 2 == 0:
@@ -98,7 +103,7 @@ def training_batches(
         yield inputs[rank::world_size], labels[rank::world_size]
 
 
-def _mixup(how: TrainingSpec, num_classes: int) -> Any:
+def mixup(how: TrainingSpec, num_classes: int) -> Any:
     """Returns timm's mixup and cutmix, or None where the set has neither."""
     chosen = how.augmentation_set
     if not (chosen.mixup or chosen.cutmix):

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -113,17 +114,15 @@ def _select(sweep: str, profile: str, only: tuple[str, ...], seeds: tuple[int, .
 def _check_models(trials: tuple[Trial, ...]) -> None:
     """Finds out about missing or damaged files and patterns that match no layer before any trial runs."""
     import cap
-    from bench.data import check_files
     from bench.zoo import get_model
 
-    check_files()
     for profile, name in dict.fromkeys((trial.profile, trial.model) for trial in trials):
         spec = get_model(profile, name)
+        spec.check()
         try:
-            cap.select_layers(spec.load(), spec.prunable)
+            cap.select_layers(spec.outline(), spec.prunable)
         except ValueError as error:
             raise UserError(f"model {name}: {error}") from None
-        spec.card()
 
 
 def _check_device(device: str) -> None:
@@ -147,6 +146,7 @@ def run(
     jobs: int | None = None,
     device: str | None = None,
     memory_gb: float | None = None,
+    micro_batch: int | None = None,
     results: Results = Path("results"),
     allow_dirty: bool = False,
     dry_run: bool = False,
@@ -162,6 +162,7 @@ def run(
         device: The torch device of all trials: cpu, cuda, cuda:1, ...; by default cuda for jobs with GPUs, else cpu.
         memory_gb: GiB that the fits of all processes together may take on the device; by default what is free less a
             tenth. Results do not depend on it.
+        micro_batch: Training images in one forward pass of each process of a job; by default its share of the batch.
         allow_dirty: Submit though the checkout differs from its commit.
         dry_run: Show what would run, and stop.
     """
@@ -175,12 +176,14 @@ def run(
     if cluster != "inline":
         if jobs is not None:
             raise UserError("--jobs is for inline runs: give --max-parallel")
-        _submit(title, trials, store, cluster, (site or SiteOptions()).site(), device, memory_gb, allow_dirty, dry_run)
+        settings = (site or SiteOptions()).site()
+        _submit(title, trials, store, cluster, settings, device, memory_gb, micro_batch, allow_dirty, dry_run)
         if not dry_run:
             print(f"{_again('status', sweep, profile, results)} --watch shows how the jobs are; they need no terminal")
         return
-    if site is not None:
-        raise UserError(f"an inline run has no {_first_given(site)}: it needs --cluster slurm or --cluster local")
+    if site is not None or micro_batch is not None:
+        option = _first_given(site) if site is not None else "--micro-batch"
+        raise UserError(f"an inline run has no {option}: it needs --cluster slurm or --cluster local")
     failures = _run_missing(title, trials, store, results, jobs, device or "cpu", memory_gb, dry_run)
     if dry_run:
         return
@@ -277,6 +280,7 @@ def _submit(
     site: Site,
     device: str | None,
     memory_gb: float | None,
+    micro_batch: int | None,
     allow_dirty: bool,
     dry_run: bool,
 ) -> None:
@@ -285,9 +289,13 @@ def _submit(
     from bench.cost import RATES
     from bench.planning import jobs_of
 
+    if micro_batch is not None and micro_batch < 1:
+        raise UserError(f"--micro-batch {micro_batch} is not valid: give at least 1")
     device = device or ("cuda" if site.gpus_per_node else "cpu")
     submit.check_code(allow_dirty)
-    with submit.exclusive(store):
+    if not dry_run:
+        store.check_writable()
+    with nullcontext() if dry_run else submit.exclusive(store):
         todo = _missing(title, trials, store, submit.busy(store))
         jobs = jobs_of(todo, site, RATES["a100" if device.startswith("cuda") else "cpu"])
         if dry_run:
@@ -296,9 +304,8 @@ def _submit(
             return
         if not todo:
             return
-        store.check_writable()
         _check_models(tuple(todo))
-        ids = submit.submit(jobs, store, site, cluster, device, memory_gb)
+        ids = submit.submit(jobs, store, site, cluster, device, memory_gb, micro_batch)
     print(f"submitted {len(ids)} jobs: {', '.join(dict.fromkeys(job.partition('_')[0] for job in ids))}")
     if len(ids) < len(jobs) and cluster == "slurm":
         print(f"the site takes no more at present: run again for the other {len(jobs) - len(ids)} jobs")
@@ -772,7 +779,7 @@ def list_(what: Literal["pruners", "models", "sweeps"]) -> None:
 
         for profile, models in PROFILES.items():
             for name, spec in models.items():
-                print(f"{profile:10} {name:10} {spec.family:10} {spec.timm_name}")
+                print(f"{profile:10} {name:20} {spec.family:10} {spec.timm_name}")
     else:
         for name in sweep_modules():
             loaded = load_sweep(name)

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
@@ -27,12 +28,14 @@ class Resources:
         jobs: Parallel processes; each gets an equal share of the processor's cores.
         device: The torch device that all of them use.
         memory_budget: Bytes that a fit may take; None for what the device has free less a margin.
+        micro_batch: Training images that each process has in one forward pass; None for its share of a whole batch.
         leaving: Says whether this process is about to be ended by its cluster; what is raised then is no failure.
     """
 
     jobs: int = 1
     device: str = "cpu"
     memory_budget: int | None = None
+    micro_batch: int | None = None
     leaving: Callable[[], bool] | None = None
 
 
@@ -47,39 +50,52 @@ def grouped(trials: Sequence[Trial]) -> list[list[Trial]]:
 def execute(trial: Trial, results: Path, resources: Resources, share: bool) -> tuple[str, str | None]:
     """Runs a trial and stores its rows; a failure is stored too, and stops no other trial.
 
-    If another process is at it, that one is waited for, and what it has done is not done again.
+    Processes that work together all call this; process 0 alone writes. If another job is at the trial, it is waited
+    for, and what it has done is not done again.
 
     Returns:
         The trial's status and, if it failed, the error. The traceback is in `<trial id>.log` beside the rows.
     """
+    from bench import distributed
+
     store = Store(results, trial.profile, trial.sweep)
-    with store.lock(trial.id):
-        if (status := store.status(trial.id)) in FINISHED:
+    with store.lock(trial.id) if distributed.is_main() else nullcontext():
+        if (status := distributed.from_main(lambda: store.status(trial.id))) in FINISHED:
             return status, None
         return _execute(trial, store, resources, share)
 
 
 def _execute(trial: Trial, store: Store, resources: Resources, share: bool) -> tuple[str, str | None]:
+    from bench import distributed
     from bench.checkpoint import Checkpoint
     from bench.trial import Rows, run_trial
 
     rows = Rows(trial, resources.device)
-    error = None
+    folder = store.folder / trial.id
+    failure: tuple[str, str] | None = None  # error, traceback
     try:
-        folder = store.folder / trial.id
-        run_trial(trial, rows, resources.device, resources.memory_budget, share, folder)
+        run_trial(trial, rows, resources.device, resources.memory_budget, share, folder, resources.micro_batch)
     except Exception as raised:
         if resources.leaving is not None and resources.leaving():
             raise
-        error = f"{type(raised).__name__}: {raised}"
-        rows.add(status="failed", error=error)
-        store.log(trial.id).parent.mkdir(parents=True, exist_ok=True)
-        store.log(trial.id).write_text(traceback.format_exc())
-    store.write(trial.id, rows.rows, rows.layer_rows)
-    if error is None:
-        store.log(trial.id).unlink(missing_ok=True)
+        failure = f"{type(raised).__name__}: {raised}", traceback.format_exc()
+    failure = distributed.first_failure(failure)
+
+    def write() -> tuple[str, str | None]:
+        log = store.log(trial.id)
+        if failure is not None:
+            error, trace = failure
+            rows.add(status="failed", error=error)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(trace)
+        store.write(trial.id, rows.rows, rows.layer_rows)
+        if failure is not None:
+            return "failed", error
+        log.unlink(missing_ok=True)
         Checkpoint(folder / "checkpoint").remove()
-    return ("failed", error) if error else (store.status(trial.id) or "done", None)
+        return store.status(trial.id) or "done", None
+
+    return distributed.from_main(write)
 
 
 def execute_group(
@@ -90,12 +106,15 @@ def execute_group(
     begin: Callable[[Trial], None] = lambda _: None,
 ) -> None:
     """Runs the trials of a group one after another, so that they share what they can; `begin` is called before each."""
+    from bench.distributed import LostProcessError
     from bench.trial import load_calibration
 
     for trial in group:
         begin(trial)
         try:
             status, error = execute(trial, results, resources, share=len(group) > 1)
+        except LostProcessError:
+            raise
         except Exception as raised:
             if resources.leaving is not None and resources.leaving():
                 raise

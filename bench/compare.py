@@ -19,7 +19,7 @@ from bench import assets
 from bench.errors import UserError, first_mistake
 from bench.paired import labels
 from bench.paired_report import Entry
-from bench.settings import FINETUNE, pruner_options
+from bench.settings import CALIBRATION, FINETUNE, pruner_options
 from bench.spec import Trial, grid
 from bench.zoo import PROFILES, get_model
 
@@ -165,6 +165,7 @@ def plan(
             patterns=patterns,
             finetune_at=patterns if finetune else (),
             finetune=FINETUNE[profile] if finetune else None,
+            calibration=CALIBRATION[profile],
         )
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None
@@ -237,7 +238,7 @@ def _check_shapes(profile: str, models: Sequence[str], patterns: Sequence[str]) 
     grouped = [pattern for pattern in map(cap.parse_pattern, patterns) if not isinstance(pattern, cap.Unstructured)]
     for model in models if grouped else ():
         spec = get_model(profile, model)
-        layers = cap.select_layers(spec.load(), spec.prunable)
+        layers = cap.select_layers(spec.outline(), spec.prunable)
         for pattern in grouped:
             if reason := cap.misfit(layers, pattern):
                 raise UserError(f"--sparsity {pattern} does not fit model {model}: {reason}")

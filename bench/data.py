@@ -1,4 +1,4 @@
-"""Data sets as tensors in memory, read through the `datasets` library."""
+"""What a model is given of a data set, and the embedded data set, in memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 import PIL.Image
@@ -31,6 +32,44 @@ CLASSES = (
 MEAN, STD = 0.2860, 0.3530  # of the 60,000 original training images, pixels scaled to [0, 1]
 
 
+class Inputs(Protocol):
+    """The images of a split as one model takes them, and their labels."""
+
+    def __len__(self) -> int: ...
+
+    def subset(self, count: int, seed: int) -> Inputs:
+        """Returns `count` images drawn without replacement (all of them if there are no more)."""
+        ...
+
+    def batches(
+        self, batch_size: int, order: Tensor | None = None, device: str | torch.device = "cpu"
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the whole split, or the indices `order`, batch by batch; the last one may be smaller.
+
+        Args:
+            batch_size: n.
+            order: Which images, in which order.
+            device: Where they are wanted.
+
+        Yields:
+            Inputs (n, channels, size, size), normalised, and labels (n,), int64.
+        """
+        ...
+
+
+def together(inputs: Inputs, batch_size: int = 256) -> tuple[Tensor, Tensor]:
+    """Returns all inputs (n, channels, size, size), float32, and labels (n,), on the CPU."""
+    images, labels = torch.empty(0), torch.empty(len(inputs), dtype=torch.int64)
+    start = 0
+    for some, their_labels in inputs.batches(batch_size):
+        if not start:
+            images = some.new_empty(len(inputs), *some.shape[1:])
+        stop = start + len(some)
+        images[start:stop], labels[start:stop] = some, their_labels
+        start = stop
+    return images, labels
+
+
 @dataclass(frozen=True)
 class Split:
     """Images and labels of one split, in memory.
@@ -54,7 +93,8 @@ class Split:
     def batches(self, batch_size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields (images, labels) of the whole split or of the indices `order`; the last batch may be smaller."""
         images, labels = (self.images, self.labels) if order is None else (self.images[order], self.labels[order])
-        yield from zip(images.split(batch_size), labels.split(batch_size), strict=True)
+        if len(labels):  # of nothing, split makes an empty batch
+            yield from zip(images.split(batch_size), labels.split(batch_size), strict=True)
 
 
 def split_file(split: str) -> str:
@@ -85,6 +125,33 @@ def to_input(images: Tensor, size: int) -> Tensor:
     before, after = (size - images.shape[-1]) // 2, (size - images.shape[-1] + 1) // 2
     scaled = F.pad(scaled, (before, after, before, after))
     return (scaled - MEAN) / STD
+
+
+@dataclass(frozen=True)
+class PaddedInputs:
+    """A split in memory as inputs: see `Inputs` and `to_input`.
+
+    Attributes:
+        split: The images.
+        size: Side of the input, pixels.
+    """
+
+    split: Split
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def subset(self, count: int, seed: int) -> PaddedInputs:
+        """Returns `count` images drawn without replacement (all of them if there are no more)."""
+        return PaddedInputs(self.split.subset(count, seed), self.size)
+
+    def batches(
+        self, batch_size: int, order: Tensor | None = None, device: str | torch.device = "cpu"
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields normalised inputs and labels: see `Inputs`."""
+        for images, labels in self.split.batches(batch_size, order):
+            yield to_input(images.to(device), self.size), labels.to(device)
 
 
 def check_files() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
@@ -43,6 +45,7 @@ class Submission(Spec):
         device: The torch device of all trials.
         threads: Cores of each process.
         memory_gb: GiB that a fit may take, None for what is free.
+        micro_batch: Training images that a process has in one forward pass, None for its share of a whole batch.
         time_limit: Minutes, None for none.
         signal_delay: Seconds before the limit at which a job is told.
         commit: Of the code that submitted; `dirty`, `versions` and `constraints` likewise.
@@ -56,6 +59,7 @@ class Submission(Spec):
     device: str
     threads: int = Field(ge=1)
     memory_gb: float | None
+    micro_batch: int | None
     time_limit: int | None
     signal_delay: int
     commit: str | None
@@ -161,6 +165,8 @@ class GroupJob(Checkpointable):
         Returns:
             {trial id: status} of what ran.
         """
+        import torch
+
         from bench import distributed
         from bench.cluster import Resources, execute_group, grouped
 
@@ -169,24 +175,25 @@ class GroupJob(Checkpointable):
         _check_code(submission)
         job = submitit.JobEnvironment().job_id
         store = Store(submission.results, submission.profile, submission.sweep)
-        store.check_writable()
         distributed.join(submission.device)
-        if distributed.is_main():
-            folder.note(job, "start", progress=self._progress(submission, store))
+        distributed.from_main(store.check_writable)
         statuses: dict[str, str] = {}
+
+        def note(event: str, **values: Any) -> None:
+            if distributed.is_main():
+                folder.note(job, event, **values)
 
         def report(trial: Trial, status: str, error: str | None) -> None:
             statuses[trial.id] = status
             print(f"{trial.id}  {status}  {trial.label}{f': {error}' if error else ''}", flush=True)
 
-        def begin(trial: Trial) -> None:
-            if distributed.is_main():
-                folder.note(job, "trial", trial_id=trial.id)
-
-        resources = Resources(1, submission.device, self._memory(submission), leaving=lambda: GroupJob.leaving)
-        _use_threads(submission.threads)
-        for group in grouped(list(self._left(submission, store, job))):
-            execute_group(group, submission.results, resources, report, begin)
+        note("start", progress=self._progress(submission, store))
+        budget = int(submission.memory_gb * 2**30) if submission.memory_gb is not None else None
+        resources = Resources(1, submission.device, budget, submission.micro_batch, lambda: GroupJob.leaving)
+        torch.set_num_threads(submission.threads)
+        left = distributed.from_main(lambda: list(self._left(submission, store, job)))
+        for group in grouped(left):
+            execute_group(group, submission.results, resources, report, lambda trial: note("trial", trial_id=trial.id))
         distributed.leave()
         return statuses
 
@@ -197,10 +204,6 @@ class GroupJob(Checkpointable):
             given_up = status in ("failed", "timeout") and store.failure(trial.id)["job"] == job
             if not (given_up or status in FINISHED):
                 yield trial
-
-    @staticmethod
-    def _memory(submission: Submission) -> int | None:
-        return int(submission.memory_gb * 2**30) if submission.memory_gb is not None else None
 
     def _progress(self, submission: Submission, store: Store) -> str:
         """Returns what changes whenever something new is on disk: rows, or a checkpoint."""
@@ -219,6 +222,7 @@ class GroupJob(Checkpointable):
             What goes on when the job is requeued; None if nothing is left.
         """
         GroupJob.leaving = True
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM may send it twice
         folder = Folder(Path(self.folder))
         submission, job = folder.submission(), submitit.JobEnvironment().job_id
         store = Store(submission.results, submission.profile, submission.sweep)
@@ -238,13 +242,15 @@ class GroupJob(Checkpointable):
 
     @staticmethod
     def _idle_timeouts(folder: Folder, job: str, progress: str) -> int:
-        """Returns how many starts in a row ended at the time limit with the disk as it is now."""
-        count = 0
-        notes = [note for note in folder.notes(job) if note["event"] != "trial"]
-        while len(notes) >= 2 and notes[-1]["event"] == "timeout" and notes[-2].get("progress") == progress:
-            count += 1
-            notes = notes[:-2]
-        return count
+        """Returns how many starts in a row, up to now, reached the time limit with the disk as it is now."""
+        starts: list[tuple[str, bool]] = []  # progress at its beginning, whether it reached the limit
+        for note in folder.notes(job):
+            if note["event"] == "start":
+                starts.append((note["progress"], False))
+            elif note["event"] == "timeout":
+                starts[-1] = (starts[-1][0], True)
+        idle = itertools.takewhile(lambda start: start == (progress, True), reversed(starts))
+        return len(list(idle))
 
 
 def _check_code(submission: Submission) -> None:
@@ -258,12 +264,6 @@ def _check_code(submission: Submission) -> None:
             f"submitted at commit {submission.commit}, but {ROOT} is now at {provenance.commit()}: check that one out "
             "again, or cancel the sweep and run it with the new code"
         )
-
-
-def _use_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _give_up(trial: Trial, store: Store, submission: Submission) -> None:

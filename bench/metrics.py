@@ -14,7 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import cap
-from bench.data import Split, to_input
+from bench.data import Inputs
+from cap import parallel
 
 
 @dataclass(frozen=True)
@@ -41,33 +42,45 @@ class Accuracy:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, split: Split, input_size: int, batch_size: int = 250) -> Accuracy:
-    """Evaluates a model: sums over samples, divided once at the end.
+def evaluate(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Accuracy:
+    """Evaluates a model: sums over samples, divided once at the end; processes that work together share the batches.
 
     Args:
         model: A classifier; it is put into eval mode.
-        split: The images.
-        input_size: Side of the model's input, pixels.
+        inputs: The images.
         batch_size: Images at a time; does not change the result.
     """
     model.eval()
     device = next(model.parameters()).device
-    top1 = top5 = 0
-    loss = 0.0
+    n, top1, top5, loss = len(inputs), 0, 0, 0.0
     classes = []
-    for images, labels in split.batches(batch_size):
-        labels = labels.to(device)
-        logits = model(to_input(images.to(device), input_size)).float()
+    order = own_images(n, batch_size)
+    for images, labels in inputs.batches(batch_size, order, device) if order is None or len(order) else ():
+        logits = model(images).float()
         highest = logits.topk(min(5, logits.shape[1])).indices
         ranked = highest == labels[:, None]
         classes.append(highest[:, 0].cpu())
         top1 += int(ranked[:, 0].sum())
         top5 += int(ranked.any(dim=1).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-    n = len(split)
+    top1, top5, loss = parallel.total(top1), parallel.total(top5), parallel.total(loss)
     if not math.isfinite(loss):
         raise ValueError("the model's outputs are not finite, so it has no accuracy")
+    if order is not None:
+        found = torch.zeros(n, dtype=torch.int64)
+        found[order] = torch.cat([order[:0], *classes])
+        found = found.to(device)  # where the group's backend wants it
+        parallel.add_up(found)
+        classes = [found.cpu()]
     return Accuracy(100 * top1 / n, 100 * top5 / n, loss / n, n, torch.cat(classes))
+
+
+def own_images(count: int, batch_size: int) -> Tensor | None:
+    """Returns the images that this process evaluates, whole batches, or None if it is alone and evaluates all."""
+    if parallel.world_size() == 1:
+        return None
+    batches = torch.arange(count).split(batch_size)
+    return torch.cat([torch.empty(0, dtype=torch.int64), *parallel.own(batches)])
 
 
 @torch.inference_mode()
@@ -77,9 +90,9 @@ def mean_loss(model: nn.Module, calibration: cap.Calibration, batch_size: int = 
     device = next(model.parameters()).device
     parts = (calibration.images.split(batch_size), calibration.labels.split(batch_size))
     total = 0.0
-    for images, labels in zip(*parts, strict=True):
+    for images, labels in parallel.own(zip(*parts, strict=True)):
         total += float(calibration.loss(model(images.to(device)), labels.to(device))) * len(labels)
-    return total / len(calibration)
+    return parallel.total(total) / len(calibration)
 
 
 @dataclass(frozen=True)

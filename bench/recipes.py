@@ -20,7 +20,7 @@ class AugmentationSet(Spec):
         mix_probability: Of mixing a batch at all.
         erasing: Probability of random erasing.
         drop_path: Stochastic depth of the last block.
-        weight_decay: Of the optimiser.
+        weight_decay: Of AdamW.
         grad_clip: Largest norm of the gradient, None for no limit.
     """
 
@@ -45,6 +45,9 @@ AUGMENTATION_SETS = {
         grad_clip=None,
     ),
 }  # fmt: skip
+
+
+SGD_WEIGHT_DECAY = 1e-4  # the decay of the sets is for AdamW, which takes it apart from the gradient
 
 
 class TrainingSpec(Spec):
@@ -83,6 +86,11 @@ class TrainingSpec(Spec):
     def augmentation_set(self) -> AugmentationSet:
         """What the name stands for."""
         return AUGMENTATION_SETS[self.augmentation]
+
+    @property
+    def weight_decay(self) -> float:
+        """Of the optimiser."""
+        return self.augmentation_set.weight_decay if self.optimizer == "adamw" else SGD_WEIGHT_DECAY
 
     def events(self) -> dict[int, float | None]:
         """Returns what happens before an epoch: pruning to a sparsity, or None for freeing all weights."""

@@ -118,12 +118,10 @@ class Trial(Spec):
         return json.dumps([self.profile, self.model, self.seed, self.calibration.model_dump(mode="json")])
 
     def _files(self) -> dict[str, str]:
-        """Returns the checksums of what the trial reads: data, weights, a pruner of the user's own."""
+        """Returns what tells the data and weights that the trial reads, and a pruner of the user's own, from others."""
         from bench.zoo import get_model
 
-        names = (*get_model(self.profile, self.model).files, *assets.DATA_FILES)
-        recorded = assets.checksums()
-        found = {name: recorded.get(name, "") for name in names}
+        found = get_model(self.profile, self.model).identity
         path = source_file(self.pruner)
         return {**found, "pruner": assets.sha256(path)} if path is not None else found
 

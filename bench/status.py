@@ -104,16 +104,16 @@ class Board:
 
     def _cut_off(self, trial: Trial, job: Job) -> Standing:
         """Returns the standing of a trial whose job ended without its rows."""
-        notes = job.folder.notes(job.id)
+        notes, ended = job.folder.notes(job.id), job.state.state
         where = f" on {job.state.nodes}" if job.state.nodes not in ("", "None assigned") else ""
-        detail = f"job {job.id}: {job.state.state}{where}"
-        state = _ENDED.get(job.state.state, "failed")
-        if _at(notes) != trial.id and (notes or state != "failed" or job.state.state == "UNKNOWN"):
+        detail, state = f"job {job.id}: {ended}{where}", _ENDED.get(ended, "failed")
+        never_began = ended == "UNKNOWN" and not notes
+        if never_began or _at(notes) not in (None, trial.id):
             return Standing(trial, "cancelled" if state == "cancelled" else TO_RUN, detail)
         log = job.folder.log(job.id)
         return Standing(trial, state, detail, log if log.exists() else None)
 
 
 def _at(notes: Sequence[dict[str, Any]]) -> str | None:
-    """Returns the trial that a job is at, or was at when it ended."""
+    """Returns the trial that a job is at, or was at when it ended; None if it has not come to any."""
     return next((note["trial_id"] for note in reversed(notes) if note["event"] == "trial"), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -124,6 +125,7 @@ def submit(
     cluster: Cluster,
     device: str,
     memory_gb: float | None,
+    micro_batch: int | None,
 ) -> list[str]:
     """Submits jobs, as arrays as large as the site takes them.
 
@@ -134,6 +136,7 @@ def submit(
         cluster: Where to; `local` starts `max_parallel` (by default one) processes here.
         device: The torch device of all trials.
         memory_gb: GiB that a fit may take, None for what is free.
+        micro_batch: Training images that a process has in one forward pass, None for its share of a whole batch.
 
     Returns:
         The ids of the jobs, fewer than there are jobs if the site takes no more at present.
@@ -153,8 +156,8 @@ def submit(
     folder.create(
         Submission(
             cluster=cluster, profile=store.profile, sweep=store.sweep, results=store.folder.parents[1].absolute(),
-            device=device, threads=site.cpus_per_task, memory_gb=memory_gb, time_limit=site.time,
-            signal_delay=site.signal_delay, commit=provenance.commit(), dirty=provenance.dirty(),
+            device=device, threads=site.cpus_per_task, memory_gb=memory_gb, micro_batch=micro_batch,
+            time_limit=site.time, signal_delay=site.signal_delay, commit=provenance.commit(), dirty=provenance.dirty(),
             versions=provenance.versions(), constraints=constraints(), jobs=tuple(map(tuple, jobs)),
         )
     )  # fmt: skip
@@ -190,13 +193,21 @@ def _check_site(site: Site, cluster: Cluster) -> None:
 
 @contextlib.contextmanager
 def _detached() -> Iterator[None]:
-    """Lets what is started here outlive the terminal: Ctrl-C and its closing are ignored, which children inherit."""
+    """Lets what is started here outlive the terminal: children inherit that its signals are ignored, and no streams."""
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    streams = {number: os.dup(number) for number in (0, 1, 2)}
+    nothing = os.open(os.devnull, os.O_RDWR)
     try:
+        for number in streams:
+            os.dup2(nothing, number)
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, copy in streams.items():
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nothing)
+        for signal_number, handler in handlers.items():
+            signal.signal(signal_number, handler)
 
 
 def _room(limits: Limits) -> tuple[int, int]:

@@ -2,71 +2,76 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 import cap
-from bench import provenance
-from bench.augment import training_batches
-from bench.checkpoint import Checkpoint, save_pruned
-from bench.data import CLASSES, load_split
+from bench import distributed
+from bench.checkpoint import Saved, save_pruned
 from bench.metrics import seconds_since
+from bench.progress import Progress, Stretch
 from bench.recipes import ACDCSpec, GradualSpec, TrainingSpec
+from cap import parallel
 from cap.schedules import cosine, linear, sawtooth
 
 if TYPE_CHECKING:
     from bench.trial import Run
-
-logger = logging.getLogger(__name__)
+    from bench.zoo import ModelSpec
 
 RATES = {"linear": linear, "cosine": cosine, "sawtooth": sawtooth}
 
 
-def trained(how: TrainingSpec, epochs: int) -> dict[str, Any]:
+def trained(spec: ModelSpec, how: TrainingSpec, epochs: int) -> dict[str, Any]:
     """Returns the columns that say how long a model was trained."""
-    images = epochs * min(how.images, len(load_split("train")))
+    images = epochs * min(how.images, len(spec.inputs("train")))
     return {"phase": "finetuned", "epoch": epochs, "finetune_epochs": epochs, "finetune_images": images}
 
 
-def start_training(run: Run, model: nn.Module, how: TrainingSpec) -> tuple[nn.Module, cap.Training]:
-    """Sets up the training of a model.
+def start_training(
+    run: Run, model: nn.Module, how: TrainingSpec, measured: dict[int, cap.Pattern], about: dict[str, Any]
+) -> Stretch:
+    """Sets up the training of a copy of a model, with stochastic depth where the augmentation set has some.
 
-    Returns:
-        A copy of the model, with stochastic depth where the augmentation set has some, and its training.
+    Args:
+        run: The trial.
+        model: The model, left as it is.
+        how: The recipe.
+        measured: After how many epochs the model is measured, and the pattern that it then has.
+        about: Columns of the rows to come.
     """
-    train_set, chosen = load_split("train"), how.augmentation_set
+    chosen = how.augmentation_set
     learner = run.spec.build(drop_path_rate=chosen.drop_path).to(run.device)
     learner.load_state_dict(model.state_dict())
-    optimizer = create_optimizer_v2(learner, opt=how.optimizer, lr=how.lr, weight_decay=chosen.weight_decay)
-    seed = run.trial.derived_seed("fine-tune")
+    optimizer = create_optimizer_v2(learner, opt=how.optimizer, lr=how.lr, weight_decay=how.weight_decay)
+    seed, share = run.trial.derived_seed("fine-tune"), (parallel.rank(), parallel.world_size())
 
-    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for inputs, labels in training_batches(train_set, how, run.spec.input_size, len(CLASSES), seed, epoch):
-            yield inputs.to(run.device), labels.to(run.device)
+    def batches(epoch: int, done: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return run.spec.training_batches(how, seed, epoch, *share, done, run.device)
 
-    steps = how.tooth() * -(-min(how.images, len(train_set)) // how.batch_size)
-    teacher = cap.Distillation(run.model, how.distillation, how.temperature) if how.distillation else None
-    return learner, cap.Training(
+    steps = how.tooth() * -(-min(how.images, len(run.spec.inputs("train"))) // how.batch_size)
+    training = cap.Training(
         learner,
         optimizer,
         batches,
         lambda step: RATES[how.schedule](step, steps, how.lr, how.lr_end),
         how.label_smoothing,
         chosen.grad_clip,
-        teacher,
+        cap.Distillation(run.model, how.distillation, how.temperature) if how.distillation else None,
+        how.precision,
+        run.micro_batch,
     )
+    return Stretch(how, learner, training, measured, about)
 
 
 def prune_in_training(run: Run, how: GradualSpec | ACDCSpec) -> None:
     """Trains, and at the beginning of some epochs prunes with a fresh fit; goes on from the last checkpoint.
 
-    The state is saved after every epoch; one that other code saved is not gone on from. Beside the row, each measured
-    state is kept as `<pattern>.safetensors`.
+    Beside the row, each measured state is kept as `<pattern>.safetensors`.
 
     Raises:
         RuntimeError: If a weight comes back that an earlier step of gradual pruning had removed.
@@ -76,45 +81,57 @@ def prune_in_training(run: Run, how: GradualSpec | ACDCSpec) -> None:
             run.refuse(cap.parse_pattern(text), reason, phase="finetuned")
         return
     run.shared.calibration.share = False  # no two models are the same
-    model, training = start_training(run, run.model, how)
-    checkpoint = Checkpoint(run.folder / "checkpoint") if run.folder is not None else None
-    first, about = 0, {"fit_seconds": 0.0, "prune_seconds": 0.0, "finetune_seconds": 0.0}
-    code = {"commit": provenance.commit(), "dirty": provenance.dirty(), "versions": provenance.versions()}
-    if checkpoint is not None:
-        checkpoint.discard_unfinished()
-        if found := checkpoint.load(model):
-            state, masks = found
-            if state["code"] == code:
-                training.load_state_dict({**state["training"], "masks": masks})
-                first, about = state["epoch"], state["about"]
-                run.rows.restore(state["rows"], state["layer_rows"])
-            else:
-                logger.warning("%s starts again: its checkpoint is of other code or versions", run.trial.label)
-                checkpoint.remove()
-                model, training = start_training(run, run.model, how)
-    events, measured = how.events(), how.measured()
-    for epoch in range(first, how.epochs):
-        if epoch in events:
-            sparsity = events[epoch]
-            if sparsity is None:
-                training.hold(None)
-            else:
-                _prune_step(run, model, training, cap.Unstructured(sparsity, how.scope), about)
+    progress = Progress(run)
+    saved = progress.take_up()
+    measured: dict[int, cap.Pattern] = {
+        epoch: pattern
+        for epoch, sparsity in how.measured().items()
+        if str(pattern := cap.Unstructured(sparsity, how.scope)) in run.trial.patterns
+    }
+    about = {"fit_seconds": 0.0, "prune_seconds": 0.0}
+    train(run, progress, start_training(run, run.model, how, measured, about), saved)
+
+
+def train(run: Run, progress: Progress, stretch: Stretch, saved: Saved | None = None) -> None:
+    """Trains a model from start to end, saves the state after every epoch and in long ones on the way, and measures.
+
+    Args:
+        run: The trial.
+        progress: Keeps the state.
+        stretch: The training.
+        saved: A state of the same training to go on from.
+    """
+    if saved is not None:
+        stretch.load(saved)
+    how, about, training = stretch.how, stretch.about, stretch.training
+    about.setdefault("finetune_seconds", 0.0)
+    start = 0.0
+
+    def after_step() -> None:
+        nonlocal start
+        if progress.is_due():
+            about["finetune_seconds"] += seconds_since(start, run.device)
+            progress.save(stretch)
+            start = time.perf_counter()
+
+    events = how.events()
+    for epoch in range(stretch.epoch, how.epochs):
+        if epoch in events and not stretch.begun:
+            _begin_phase(run, stretch, events[epoch])
+        if not stretch.begun and (epoch in events or epoch == 0):
+            stretch.begun = True
+            progress.save(stretch)
         start = time.perf_counter()
-        training.run_epoch(epoch)
+        training.run_epoch(epoch, after_step)
         about["finetune_seconds"] += seconds_since(start, run.device)
-        done = epoch + 1
-        masks = training.masks.state_dict() if training.masks is not None else None
-        if done in measured:
-            pattern = cap.Unstructured(measured[done], how.scope)
-            if str(pattern) in run.trial.patterns:
-                run.measure(model, pattern, **about, **trained(how, done))
-                if run.folder is not None:
-                    save_pruned(run.folder / f"{pattern}.safetensors", model, masks or {})
-        if checkpoint is not None:
-            state = {key: value for key, value in training.state_dict().items() if key != "masks"}
-            kept = {"code": code, "rows": run.rows.plain(), "layer_rows": run.rows.layer_rows}
-            checkpoint.save(model, {"training": state, "epoch": done, "about": about, **kept}, masks)
+        stretch.epoch, stretch.begun = epoch + 1, False
+        if pattern := stretch.measured.get(stretch.epoch):
+            run.measure(stretch.model, pattern, **about, **trained(run.spec, how, stretch.epoch))
+            if run.folder is not None and run.trial.training is not None:
+                masks = training.masks.state_dict() if training.masks is not None else {}
+                path = run.folder / f"{pattern}.safetensors"
+                distributed.from_main(partial(save_pruned, path, stretch.model, masks))
+        progress.save(stretch)
 
 
 def _refusal(run: Run, how: GradualSpec | ACDCSpec) -> str | None:
@@ -124,11 +141,21 @@ def _refusal(run: Run, how: GradualSpec | ACDCSpec) -> str | None:
     return next((reason for pattern in patterns if (reason := pruner.supports(pattern))), None)
 
 
-def _prune_step(
-    run: Run, model: nn.Module, training: cap.Training, pattern: cap.Unstructured, about: dict[str, Any]
-) -> None:
-    """Prunes a model in training with a pruner fitted to its present weights, and adds up what it took."""
-    pruner, fitted = run.fit(model)
+def _begin_phase(run: Run, stretch: Stretch, sparsity: float | None) -> None:
+    """Prunes a model in training with a pruner fitted to its present weights, and adds up what it took; or frees it.
+
+    Args:
+        run: The trial.
+        stretch: The training.
+        sparsity: Where to; None frees all weights.
+    """
+    training, about = stretch.training, stretch.about
+    if sparsity is None:
+        training.hold(None)
+        return
+    assert isinstance(stretch.how, GradualSpec | ACDCSpec)
+    pattern = cap.Unstructured(sparsity, stretch.how.scope)
+    pruner, fitted = run.fit(stretch.model)
     start = time.perf_counter()
     pruned = pruner.prune(pattern)
     for name, mask in training.masks.state_dict().items() if training.masks is not None else ():
@@ -141,5 +168,5 @@ def _prune_step(
         about[column] = about.get(column, 0.0) + fitted[column]
     peaks = [value for value in (about.get("peak_memory_bytes"), fitted["peak_memory_bytes"]) if value is not None]
     about |= {"peak_memory_bytes": max(peaks, default=None), "num_gradients": fitted["num_gradients"]}
-    pruned.apply_to(model)
+    pruned.apply_to(stretch.model)
     training.hold(pruned.masks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -15,15 +16,16 @@ import torch
 from torch import nn
 
 import cap
-from bench import provenance
-from bench.data import DATASET, load_split, to_input
+from bench import distributed, provenance
+from bench.data import together
 from bench.memory import start_peak
 from bench.metrics import Accuracy, Cost, count_macs, evaluate, mean_loss, seconds_since
+from bench.progress import Progress
 from bench.spec import CalibrationSpec, Trial
-from bench.training import prune_in_training, start_training, trained
+from bench.training import prune_in_training, start_training, train
 from bench.zoo import ModelSpec, get_model
 
-GATE = 0.1  # percentage points; ten of 10,000 images may change sides between processors
+logger = logging.getLogger(__name__)
 
 
 class GateError(Exception):
@@ -38,15 +40,23 @@ def load_dense(profile: str, name: str, device: str = "cpu") -> tuple[nn.Module,
         GateError: If its top-1 differs from the recorded one.
     """
     spec = get_model(profile, name)
-    model = spec.load().to(device)
-    accuracy = evaluate(model, load_split("test"), spec.input_size)
-    recorded = spec.card()["top1"]
-    if abs(accuracy.top1 - recorded) > GATE:
+    model = spec.load(device)
+    accuracy = evaluate(model, spec.inputs("test"))
+    recorded = spec.recorded_top1()
+    if recorded is None:
+        logger.warning("%s reaches %.2f %% top-1; none is on record to hold it against", name, accuracy.top1)
+    elif abs(accuracy.top1 - recorded) > spec.gate:
         raise GateError(
             f"{name} reaches {accuracy.top1:.2f} % top-1, but {recorded:.2f} % is recorded for its weights: "
             "the data, the weights or the libraries are not those it was trained with"
         )
     return model, accuracy
+
+
+@cache
+def dense_knn_top1(profile: str, name: str, device: str) -> float | None:
+    """Returns the nearest-neighbour accuracy of a dense model; once per process."""
+    return get_model(profile, name).knn_top1(load_dense(profile, name, device)[0], device)
 
 
 @dataclass
@@ -64,19 +74,24 @@ class SharedCalibration:
 
 @lru_cache(maxsize=1)
 def load_calibration(
-    input_size: int, how: CalibrationSpec, image_seed: int, order_seed: int, group: str
+    profile: str, model: str, how: CalibrationSpec, image_seed: int, order_seed: int
 ) -> SharedCalibration:
     """Draws calibration images from the training set; once for the trials of a group that run one after another."""
-    chosen = load_split("train").subset(how.images, image_seed)
+    images, labels = together(get_model(profile, model).inputs("train").subset(how.images, image_seed))
     return SharedCalibration(
         cap.Calibration(
-            to_input(chosen.images, input_size),
-            chosen.labels,
+            images,
+            labels,
             batch_size=how.batch_size,
             gradient=how.gradient,
             seed=order_seed,
         )
     )
+
+
+@lru_cache(maxsize=1)
+def _architecture(profile: str, name: str) -> nn.Module:
+    return get_model(profile, name).build()
 
 
 def plan(trial: Trial, memory_budget: int, share: bool) -> cap.Plan | None:
@@ -86,11 +101,10 @@ def plan(trial: Trial, memory_budget: int, share: bool) -> cap.Plan | None:
         ValueError: If the budget is too small.
     """
     spec = get_model(trial.profile, trial.model)
-    model = spec.load()
+    model = _architecture(trial.profile, trial.model)
     how = trial.calibration
-    image = to_input(load_split("test").images[:1], spec.input_size)
     calibration = cap.Calibration(
-        image.expand(how.images, *image.shape[1:]),
+        torch.zeros(1, *spec.input_shape).expand(how.images, *spec.input_shape),
         torch.zeros(how.images, dtype=torch.int64),
         batch_size=how.batch_size,
         gradient=how.gradient,
@@ -115,7 +129,7 @@ class Rows:
             "model": trial.model,
             "family": spec.family,
             "timm_name": spec.timm_name,
-            "dataset": DATASET,
+            "dataset": spec.dataset,
             "pruner": trial.pruner,
             "pruner_options": json.dumps(trial.pruner_options, sort_keys=True),
             "regime": trial.regime,
@@ -131,6 +145,7 @@ class Rows:
             "threads": torch.get_num_threads(),
             "host": provenance.host(),
             "job": provenance.job(),
+            "processes": distributed.world_size(),
             "started_at": datetime.now(timezone.utc),
         }
 
@@ -194,6 +209,7 @@ def run_trial(
     memory_budget: int | None = None,
     share: bool = False,
     folder: Path | None = None,
+    micro_batch: int | None = None,
 ) -> None:
     """Runs a trial: dense gate, calibration, then pruning at once or during training.
 
@@ -203,7 +219,8 @@ def run_trial(
         device: The torch device.
         memory_budget: Bytes that the fit may take; by default what the device has free less a margin.
         share: Keep what is computed on the calibration images for the next trial of the group.
-        folder: Where training keeps its checkpoints; by default it keeps none.
+        folder: Where the trial keeps its checkpoints; by default it keeps none.
+        micro_batch: Training images of this process in one forward pass; by default its share of a whole batch.
 
     Raises:
         GateError: If the dense model does not reach its recorded accuracy.
@@ -212,17 +229,25 @@ def run_trial(
     spec = get_model(trial.profile, trial.model)
     model, dense = load_dense(trial.profile, trial.model, device)
     layers = cap.select_layers(model, spec.prunable)
-    cost = count_macs(model, layers, to_input(load_split("test").images[:1], spec.input_size).to(device))
+    cost = count_macs(model, layers, torch.zeros(1, *spec.input_shape, device=device))
     shared = load_calibration(
-        spec.input_size,
+        trial.profile,
+        trial.model,
         trial.calibration,
         trial.derived_seed("calibration"),
         trial.derived_seed("calibration order"),
-        trial.group,
     )
     shared.calibration.share = share
-    run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder)
-    rows.measure(model, dense, dense, cost, phase="dense", sparsity_target=0.0)
+    run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder, micro_batch)
+    rows.measure(
+        model,
+        dense,
+        dense,
+        cost,
+        phase="dense",
+        sparsity_target=0.0,
+        knn_top1=dense_knn_top1(trial.profile, trial.model, device),
+    )
     if trial.training is None:
         prune_at_once(run)
     else:
@@ -249,6 +274,7 @@ class Run:
     device: str
     memory_budget: int | None
     folder: Path | None
+    micro_batch: int | None = None
 
     def fit(self, model: nn.Module) -> tuple[cap.Pruner, dict[str, Any]]:
         """Fits the trial's pruner to a model, which is left as it is.
@@ -279,9 +305,10 @@ class Run:
 
     def measure(self, model: nn.Module, pattern: cap.Pattern, **about: Any) -> None:
         """Evaluates a pruned model and adds its row."""
-        accuracy = evaluate(model, load_split("test"), self.spec.input_size)
+        accuracy = evaluate(model, self.spec.inputs("test"))
         violations = cap.count_violations({name: model.get_parameter(name) for name in self.cost.layers}, pattern)
         about |= {"pattern": str(pattern), "sparsity_target": pattern.sparsity, "violations": violations}
+        about["knn_top1"] = self.spec.knn_top1(model, self.device)
         self.rows.measure(model, accuracy, self.dense, self.cost, **about)
 
     def refuse(self, pattern: cap.Pattern, reason: str, **about: Any) -> None:
@@ -291,15 +318,27 @@ class Run:
 
 
 def prune_at_once(run: Run) -> None:
-    """Fits once, then for each pattern prunes, evaluates, and where asked for fine-tunes and evaluates again."""
-    trial = run.trial
+    """Fits once, then for each pattern prunes, evaluates, and where asked for fine-tunes and evaluates again.
+
+    A run that was cut off goes on from the last checkpoint, and fits again only if there are patterns left to prune.
+    """
+    trial, how = run.trial, run.trial.finetune
+    progress = Progress(run)
+    saved = progress.take_up()
+    if saved is not None and saved.state["stretch"] is not None and how is not None:
+        train(run, progress, start_training(run, run.model, how, {}, {}), saved)
+    measured = {row.get("pattern") for row in run.rows.rows}
+    left = [text for text in trial.patterns if text not in measured]
+    if not left:
+        return
     pruner, fitted = run.fit(run.model)
     dense_loss = mean_loss(run.model, run.shared.calibration)
-    for text in trial.patterns:
+    for text in left:
         pattern = cap.parse_pattern(text)
         if reason := pruner.supports(pattern) or cap.misfit(pruner.weights, pattern):
             run.refuse(pattern, reason, **fitted, phase="one_shot")
             continue
+        torch.manual_seed(trial.derived_seed(f"prune {text}"))  # the same whatever was trained before
         start = time.perf_counter()
         pruned = pruner.prune(pattern)
         about = {**fitted, "prune_seconds": seconds_since(start, run.device) - pruner.refit_seconds}
@@ -311,14 +350,12 @@ def prune_at_once(run: Run) -> None:
             "observed_loss_increase": mean_loss(candidate, run.shared.calibration) - dense_loss,
         }
         run.measure(candidate, pattern, **about, **loss, phase="one_shot")
-        if text in trial.finetune_at and trial.finetune is not None:
-            start = time.perf_counter()
-            candidate, training = start_training(run, candidate, trial.finetune)
-            training.hold(pruned.masks)
-            for epoch in range(trial.finetune.epochs):
-                training.run_epoch(epoch)
-            about["finetune_seconds"] = seconds_since(start, run.device)
-            run.measure(candidate, pattern, **about, **trained(trial.finetune, trial.finetune.epochs))
+        if text in trial.finetune_at and how is not None:
+            stretch = start_training(run, candidate, how, {how.epochs: pattern}, about)
+            stretch.training.hold(pruned.masks)
+            train(run, progress, stretch)
+        else:
+            progress.save()
 
 
 def _num_gradients(trial: Trial, images: int) -> int | None:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from cap import parallel
 from cap.layers import owner
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -87,7 +88,7 @@ class Calibration:
             compute: Computes it.
             size: Bytes that it takes.
         """
-        full_key = (key, self.gradient, self.batch_size, _fingerprint(model))
+        full_key = (key, self.gradient, self.batch_size, fingerprint(model))
         if self._shared is not None and self._shared[0] == full_key:
             self.seconds_saved += self._shared[2]
             return self._shared[1]
@@ -144,6 +145,7 @@ class Calibration:
         layers: Mapping[str, Tensor],
         num_gradients: int | None = None,
         forward_images: int | None = None,
+        divided: bool = False,
     ) -> Iterator[GradientBatch]:
         """Yields the same gradients, each layer's to be computed when it is asked for.
 
@@ -152,29 +154,30 @@ class Calibration:
             layers: Parameter names to weights.
             num_gradients: How many in all.
             forward_images: With per-sample gradients the images in one forward pass, if not `batch_size`.
+            divided: In a torch.distributed group leave out the batches that the other processes compute, so that sums
+                over the processes (`cap.parallel.add_up`) are those over all gradients.
 
         Raises:
             ValueError: If more per-sample gradients are asked for than there are images.
         """
         device = next(iter(layers.values())).device
         total = self.count(num_gradients)
-        if self.gradient == "sample":
-            size = forward_images or self.batch_size
-            parts = (self.images[:total].split(size), self.labels[:total].split(size))
-            for images, labels in zip(*parts, strict=True):
-                yield per_sample_gradients(model, layers, images.to(device), labels.to(device), self.loss)
-        else:
-            for chosen in self._batch_indices(total):
-                images, labels = self.images[chosen].to(device), self.labels[chosen].to(device)
-                yield batch_gradient(model, layers, images, labels, self.loss)
+        compute = per_sample_gradients if self.gradient == "sample" else batch_gradient
+        batches = self._batches(total, forward_images or self.batch_size)
+        for first, chosen in parallel.own(batches) if divided else batches:
+            images, labels = self.images[chosen].to(device), self.labels[chosen].to(device)
+            yield compute(model, layers, images, labels, self.loss).at(first)
 
     @torch.no_grad()
-    def layer_inputs(self, model: nn.Module, layers: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    def layer_inputs(
+        self, model: nn.Module, layers: Mapping[str, Tensor], divided: bool = False
+    ) -> Iterator[dict[str, Tensor]]:
         """Yields what each layer's weights are multiplied with, model in eval mode.
 
         Args:
             model: The model.
             layers: Names to weights of Linear and Conv2d layers.
+            divided: Leave out what other processes compute, as in `gradient_batches`.
 
         Yields:
             For every layer (groups, positions, columns): positions are those of all images of a batch, columns the
@@ -190,7 +193,8 @@ class Calibration:
                     f"{name} belongs to a {type(module).__name__}: only Linear and Conv2d inputs are known"
                 )
         device = next(iter(layers.values())).device
-        for images in self.images.split(self.batch_size):
+        batches = self.images.split(self.batch_size)
+        for images in parallel.own(batches) if divided else batches:
             seen: dict[str, list[Tensor]] = {name: [] for name in layers}
             handles = [
                 module.register_forward_pre_hook(
@@ -208,6 +212,14 @@ class Calibration:
                 raise ValueError(f"{unused[0]} is not called in the model's forward pass: leave it out")
             yield {name: torch.cat(parts, dim=1) for name, parts in seen.items()}
 
+    def _batches(self, total: int, size: int) -> Iterator[tuple[int, slice | Tensor]]:
+        """Yields the number of each batch's first gradient, and the batch's images."""
+        if self.gradient == "batch":
+            yield from enumerate(self._batch_indices(total))
+        else:
+            for start in range(0, total, size):
+                yield start, slice(start, min(start + size, total))
+
     def _batch_indices(self, count: int) -> Iterator[Tensor]:
         """Yields `count` batches of indices; each pass over the images is in a new order."""
         generator = torch.Generator().manual_seed(self.seed)
@@ -218,7 +230,7 @@ class Calibration:
                 yield chosen
 
 
-def _fingerprint(model: nn.Module) -> str:
+def fingerprint(model: nn.Module) -> str:
     """Returns a hash of a model's architecture and values."""
     digest = hashlib.sha256(repr(model).encode())
     for name, value in model.state_dict().items():
@@ -237,12 +249,21 @@ class GradientBatch:
         count: n, the number of gradients.
         calls: For every layer read off its inputs and output gradients its module and a pair of these for every call.
         ready: The other layers' gradients: {name: (n, num_weights)}.
+
+    Attributes:
+        first: Number of the first of them among all gradients.
     """
 
     def __init__(
         self, count: int, calls: dict[str, tuple[nn.Module, list[tuple[Tensor, Tensor]]]], ready: dict[str, Tensor]
     ) -> None:
         self.count, self._calls, self._ready = count, calls, ready
+        self.first = 0
+
+    def at(self, first: int) -> GradientBatch:
+        """Returns this batch, which stands at a place among all gradients."""
+        self.first = first
+        return self
 
     def of(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
         """Returns a layer's gradients (n, num_weights), or a range of their columns.

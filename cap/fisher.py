@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cap import parallel
 from cap.calibration import Calibration
 from cap.elimination import check_positive
 from cap.kernels import batched, for_device
@@ -86,6 +87,7 @@ class Gram:
         self.num_blocks = -(-num_weights // block_size)
         self.count = 0  # gradients so far
         self.capacity = buffered_gradients(block_size, expected)
+        self._keeps_all = expected is not None and expected <= self.capacity
         self._like = torch.empty(0, dtype=dtype, device=device)
         self._gathered: Tensor | None = None  # (capacity, num_blocks * B)
         self._num_gathered = 0
@@ -107,6 +109,24 @@ class Gram:
         start, self._num_gathered = self._num_gathered, self._num_gathered + n
         self.count += n
         return self._gathered[start : start + n, : self.num_weights]
+
+    def skip(self, n: int) -> None:
+        """Counts n gradients that another process has: see `join`."""
+        if self._keeps_all:
+            self.slots(n)  # zeros until then
+        else:
+            self.count += n
+
+    def join(self) -> None:
+        """Adds up what the processes have, each of which has skipped the gradients of the others."""
+        if self._keeps_all:
+            assert self._gathered is not None
+            parallel.add_up(self._gathered)
+            return
+        self._add_up()
+        if self._sum is None:
+            self._sum = self._like.new_zeros(self.num_blocks, self.block_size, self.block_size)
+        parallel.add_up(self._sum)
 
     def finish(self) -> None:
         """Frees what is needed for adding gradients alone."""
@@ -406,7 +426,10 @@ def fisher_blocks(
 def _accumulate(
     model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration, plan: Plan, parts: tuple[Part, ...]
 ) -> dict[Part, Gram]:
-    """Goes through the calibration gradients once and returns the Gram matrices of some parts."""
+    """Goes through the calibration gradients once and returns the Gram matrices of some parts.
+
+    The processes of a torch.distributed group share the gradients among them; all get the same matrices.
+    """
     wanted = {part.name: layers[part.name] for part in parts}
     device = next(iter(wanted.values())).device
     zero = {name: (weight == 0).flatten() for name, weight in wanted.items() if (weight == 0).any()}
@@ -420,13 +443,18 @@ def _accumulate(
         )
         for part in parts
     }
-    for batch in calibration.gradient_batches(model, wanted, plan.num_gradients, plan.forward_images):
+    for batch in calibration.gradient_batches(model, wanted, plan.num_gradients, plan.forward_images, divided=True):
         for part, gram in grams.items():
+            if batch.first > gram.count:
+                gram.skip(batch.first - gram.count)
             room = gram.slots(batch.count)
             batch.write(part.name, part.start, part.stop, room)
             if part.name in zero:
                 room.masked_fill_(zero[part.name][part.start : part.stop], 0)
         del batch  # before the next one is computed
     for gram in grams.values():
+        if parallel.world_size() > 1:
+            gram.skip(plan.num_gradients - gram.count)
+            gram.join()
         gram.finish()
     return grams

@@ -11,6 +11,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from cap import parallel
 from cap.calibration import Calibration, differentiable, evaluating, hooked_layers
 
 PART_BYTES = 2**28  # Gram matrices that are accumulated and turned into factors at a time
@@ -59,6 +60,17 @@ def default_budget(device: torch.device | str = "cpu", shares: int = 1) -> int:
         shares: Number of processes among which the memory is shared.
     """
     return int(free_memory(device) * (1 - MARGIN)) // shares
+
+
+def fit_budget(device: torch.device, kept: int = 0) -> int:
+    """Returns what a fit may take if nothing else is said, the same in all processes of a torch.distributed group.
+
+    Args:
+        device: The device of the model.
+        kept: Bytes in use that the fit can free.
+    """
+    shares = parallel.local_size() if device.type == "cpu" else 1
+    return parallel.smallest(default_budget(device, shares) + kept)
 
 
 @dataclass(frozen=True)
@@ -167,7 +179,7 @@ def plan_fit(
         ValueError: If the budget is too small, with what is needed and what to change.
     """
     if budget is None:  # what is kept from the last pruner is put to use again, or freed
-        budget = default_budget(next(iter(layers.values())).device) + calibration.shared_bytes
+        budget = fit_budget(next(iter(layers.values())).device, calibration.shared_bytes)
     m = calibration.count(num_gradients)
     per_image = activation_bytes(model, layers, calibration)
     itemsize = max(weight.itemsize for weight in layers.values())

@@ -1,48 +1,53 @@
 """Hyper-parameters of CAP and WoodFisher, one at a time: gradients m, block size B, dampening, recomputations N_r.
 
-The paper's grids, with m up to 1,024 (of 4,096) and B up to 64 (of 192); one model, as in the paper (DeiT).
+The paper's grids, which the profile imagenet has in full; the embedded one has m up to 1,024 (of 4,096) and B up to 64
+(of 192). One model, as in the paper (DeiT).
 """
 
 from typing import Any
 
-from bench.settings import pruner_options
-from bench.spec import Sweep, grid
+from bench.settings import CALIBRATION, pruner_options
+from bench.spec import Sweep, Trial, grid
 
-GRADIENTS, RECOMPUTATIONS = (16, 64, 256, 1024), (1, 2, 5, 8)
-GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "cap": {
-        "num_gradients": GRADIENTS,
-        "block_size": (8, 16, 32, 64),
-        "damp": (1e-9, 1e-8, 1e-7),
-        "num_recomputations": RECOMPUTATIONS,
+RECOMPUTATIONS = (1, 2, 5, 8)
+SIZES: dict[str, dict[str, dict[str, tuple[Any, ...]]]] = {
+    "embedded": {
+        "cap": {"num_gradients": (16, 64, 256, 1024), "block_size": (8, 16, 32, 64)},
+        "woodfisher": {"num_gradients": (16, 64, 256, 1024), "block_size": (1, 16, 32, 64)},
     },
-    "woodfisher": {
-        "num_gradients": GRADIENTS,
-        "block_size": (1, 16, 32, 64),
-        "damp": (1e-7, 1e-6, 1e-5),
-        "num_recomputations": RECOMPUTATIONS,
+    "imagenet": {
+        "cap": {"num_gradients": (16, 64, 256, 1024, 4096), "block_size": (8, 16, 32, 48, 96, 192)},
+        "woodfisher": {"num_gradients": (16, 64, 256, 1024, 4096), "block_size": (1, 48, 96, 192)},
     },
 }
+DAMPENINGS = {"cap": (1e-9, 1e-8, 1e-7), "woodfisher": (1e-7, 1e-6, 1e-5)}
 
 
-def variants(pruner: str) -> list[dict[str, Any]]:
+def variants(profile: str, pruner: str) -> list[dict[str, Any]]:
     """Returns the options of the pruner's base, and those that differ from it in one value."""
-    base = {**pruner_options("embedded", pruner), "num_recomputations": 1}
-    changed = [{**base, option: value} for option, values in GRIDS[pruner].items() for value in values]
+    base = {**pruner_options(profile, pruner), "num_recomputations": 1}
+    grids = {**SIZES[profile][pruner], "damp": DAMPENINGS[pruner], "num_recomputations": RECOMPUTATIONS}
+    changed = [{**base, option: value} for option, values in grids.items() for value in values]
     return [base, *(options for options in changed if options != base)]
+
+
+def trials(profile: str, model: str) -> tuple[Trial, ...]:
+    """Returns the trials of a profile."""
+    return grid(
+        sweep="ablation",
+        profile=profile,
+        model=model,
+        seed=[0, 1, 2],
+        pruner=[
+            {"pruner": name, "pruner_options": options} for name in DAMPENINGS for options in variants(profile, name)
+        ],
+        patterns=("0.75", "0.9"),
+        calibration=CALIBRATION[profile],
+    )
 
 
 SWEEP = Sweep(
     name="ablation",
     title="Gradients, block size, dampening and recomputations of CAP and WoodFisher",
-    profiles={
-        "embedded": grid(
-            sweep="ablation",
-            profile="embedded",
-            model="vit",
-            seed=[0, 1, 2],
-            pruner=[{"pruner": name, "pruner_options": options} for name in GRIDS for options in variants(name)],
-            patterns=("0.75", "0.9"),
-        )
-    },
+    profiles={"embedded": trials("embedded", "vit"), "imagenet": trials("imagenet", "deit_small")},
 )

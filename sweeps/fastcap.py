@@ -1,7 +1,13 @@
-"""FastCAP against CAP: accuracy and time, every layer at the same sparsity."""
+"""FastCAP against CAP: accuracy and time, every layer at the same sparsity.
 
-from bench.settings import pruner_options
+On the profile imagenet FastCAP also prunes gradually, in 10 epochs.
+"""
+
+from bench.settings import CALIBRATION, FASTCAP_GRADUAL, cases, pruner_options
 from bench.spec import Sweep, grid
+
+PATTERNS = ("0.5@layer", "0.6@layer", "0.75@layer", "0.9@layer")
+MODELS = ("deit_tiny", "deit_small", "deit_base", "convnext_tiny", "xcit_small")
 
 SWEEP = Sweep(
     name="fastcap",
@@ -15,7 +21,22 @@ SWEEP = Sweep(
             pruner=[
                 {"pruner": name, "pruner_options": pruner_options("embedded", name)} for name in ("cap", "fastcap")
             ],
-            patterns=("0.5@layer", "0.6@layer", "0.75@layer", "0.9@layer"),
-        )
+            patterns=PATTERNS,
+        ),
+        "imagenet": grid(
+            sweep="fastcap",
+            profile="imagenet",
+            case=[
+                *cases(MODELS, ("cap", "fastcap"), patterns=PATTERNS),
+                *cases(
+                    ("deit_tiny", "deit_small"),
+                    ["fastcap"],
+                    "gradual",
+                    patterns=tuple(f"{sparsity}@layer" for sparsity in FASTCAP_GRADUAL.steps().values()),
+                    training=FASTCAP_GRADUAL,
+                ),
+            ],
+            calibration=CALIBRATION["imagenet"],
+        ),
     },
 )

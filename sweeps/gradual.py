@@ -1,11 +1,18 @@
 """Gradual pruning: one run gives a model at each of 50, 60, 75, 80 and 90 %.
 
 The paper's schedule in small: steps at the sparsities of its ramp that its tables report, the rate falling from 5e-4 to
-1e-5 between two steps, light1 augmentation, two epochs of 4,096 images a step (of 20 epochs of ImageNet).
+1e-5 between two steps, light1 augmentation, two epochs of 4,096 images a step (of 20 epochs of ImageNet). The profile
+imagenet has the paper's 300 epochs, with one seed.
 """
 
-from bench.settings import GRADUAL, pruner_options
+from bench.settings import CALIBRATION, CNN, CNN_GRADUAL, GRADUAL, augmented, cases, pruner_options
 from bench.spec import Sweep, grid
+
+PRUNERS = ("magnitude", "woodfisher", "cap")
+MODELS = (
+    "deit_tiny", "deit_small", "deit_base", "convnext_tiny", "convnext_small", "xcit_small", "swin_tiny", "resnet50d",
+    "efficientnetv2_tiny",
+)  # fmt: skip
 
 SWEEP = Sweep(
     name="gradual",
@@ -16,12 +23,25 @@ SWEEP = Sweep(
             profile="embedded",
             model=["vit", "convnext"],
             seed=[0, 1, 2],
-            pruner=[
-                {"pruner": name, "pruner_options": pruner_options("embedded", name)}
-                for name in ("magnitude", "woodfisher", "cap")
-            ],
+            pruner=[{"pruner": name, "pruner_options": pruner_options("embedded", name)} for name in PRUNERS],
             patterns=("0.5", "0.6", "0.75", "0.8", "0.9"),
             training=GRADUAL["embedded"],
-        )
+        ),
+        "imagenet": grid(
+            sweep="gradual",
+            profile="imagenet",
+            case=[
+                case
+                for model in MODELS
+                for case in cases(
+                    [model],
+                    PRUNERS,
+                    "gradual",
+                    training=augmented(CNN_GRADUAL if model in CNN else GRADUAL["imagenet"], model),
+                )
+            ],
+            patterns=("0.5", "0.6", "0.75", "0.8", "0.9"),
+            calibration=CALIBRATION["imagenet"],
+        ),
     },
 )

@@ -4,13 +4,28 @@ The layer-wise pruners give every layer the same sparsity, as uniform magnitude 
 together. WoodFisher also runs with block size 1 (WF-1).
 """
 
-from bench.settings import pruner_options
+from typing import Any
+
+from bench.settings import CALIBRATION, cases, pruner_options
 from bench.spec import Sweep, grid
 
 SPARSITIES = ("0.3", "0.5", "0.7", "0.8", "0.9", "0.98")
 UNIFORM = tuple(f"{sparsity}@layer" for sparsity in SPARSITIES)
 TOGETHER = ("magnitude", "gradient_weight", "woodfisher", "mfac", "cap")
 LAYER_BY_LAYER = ("magnitude", "fastcap", "wanda", "sparsegpt", "obc")
+
+MODELS = (
+    "deit_tiny", "deit_small", "deit_base", "convnext_tiny", "convnext_small", "xcit_small", "efficientformer_l1",
+    "levit_192", "swin_tiny", "resnet50d", "efficientnetv2_tiny",
+)  # fmt: skip
+POINTS = ("0.3", "0.4", "0.5", "0.6", "0.7", "0.75", "0.8", "0.9", "0.95", "0.98")  # of the profile imagenet
+
+
+def wf1(model: str) -> dict[str, Any]:
+    """Returns WoodFisher with the diagonal of the Fisher alone."""
+    (case,) = cases([model], ["woodfisher"])
+    return {**case, "pruner_options": {**case["pruner_options"], "block_size": 1}, "patterns": POINTS}
+
 
 SWEEP = Sweep(
     name="one_shot_curves",
@@ -33,6 +48,17 @@ SWEEP = Sweep(
                     "patterns": SPARSITIES,
                 },
             ],
-        )
+        ),
+        "imagenet": grid(
+            sweep="one_shot_curves",
+            profile="imagenet",
+            seed=[0, 1, 2],
+            case=[
+                *cases(MODELS, TOGETHER, patterns=POINTS),
+                *cases(MODELS, LAYER_BY_LAYER, patterns=tuple(f"{sparsity}@layer" for sparsity in POINTS)),
+                *map(wf1, MODELS),
+            ],
+            calibration=CALIBRATION["imagenet"],
+        ),
     },
 )

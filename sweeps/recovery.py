@@ -1,6 +1,9 @@
-"""The recovery ablation: a sawtooth rate against one cosine, light1 against deit augmentation, in gradual pruning."""
+"""The recovery ablation: a sawtooth rate against one cosine, light1 against deit augmentation, in gradual pruning.
 
-from bench.settings import GRADUAL, pruner_options
+The profile imagenet has the paper's 100 epochs, 40 to 90 %, with one seed.
+"""
+
+from bench.settings import CALIBRATION, GRADUAL, RECOVERY, cases, pruner_options
 from bench.spec import Sweep, grid
 
 SWEEP = Sweep(
@@ -20,6 +23,18 @@ SWEEP = Sweep(
                 for schedule in ("sawtooth", "cosine")
                 for augmentation in ("light1", "deit")
             ],
-        )
+        ),
+        "imagenet": grid(
+            sweep="recovery",
+            profile="imagenet",
+            case=cases(["deit_tiny", "deit_small"], ["cap"], "gradual"),
+            patterns=tuple(str(sparsity) for sparsity in RECOVERY.steps().values()),
+            training=[
+                RECOVERY.model_copy(update={"schedule": schedule, "augmentation": augmentation})
+                for schedule in ("sawtooth", "cosine")
+                for augmentation in ("light1", "deit")
+            ],
+            calibration=CALIBRATION["imagenet"],
+        ),
     },
 )

@@ -26,7 +26,7 @@ def test_the_readme_starts_with_the_two_commands() -> None:
     assert any("nox -s tests" in line for line in first_screen)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/deviations.md", "docs/add_a_pruner.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/deviations.md", "docs/add_a_pruner.md", "docs/imagenet.md"])
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
@@ -48,7 +48,10 @@ def committed() -> pd.DataFrame:
     return committed_rows("table1")
 
 
-@pytest.mark.parametrize("sweep", sweep_modules())
+EMBEDDED = [name for name in sweep_modules() if "embedded" in load_sweep(name).profiles]
+
+
+@pytest.mark.parametrize("sweep", EMBEDDED)
 def test_every_sweep_has_its_committed_results(sweep: str) -> None:
     """They are those of the sweep as it is defined, all of it, from committed code; the report is made from them."""
     rows = committed_rows(sweep)

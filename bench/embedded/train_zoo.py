@@ -32,6 +32,7 @@ from bench.base import Spec
 from bench.data import MEAN, STD, Split, load_split, to_input
 from bench.embedded.augment import Augmentation, augment, warp
 from bench.metrics import evaluate
+from bench.probe import features, fit_linear_head, knn_top1
 from bench.zoo import EMBEDDED, ModelSpec
 
 STRONG = Augmentation(shift=2, rotation=10, scale=0.1, flip=0.5, jitter=0.2, erasing=0.25)
@@ -212,42 +213,10 @@ def pretrain_dino(spec: ModelSpec, train_set: Split, recipe: DinoRecipe, seed: i
     return teacher.eval()
 
 
-@torch.inference_mode()
-def features(backbone: nn.Module, split: Split, size: int) -> Tensor:
-    """Returns the backbone's pooled output for every image: (n, width)."""
-    return torch.cat([backbone(to_input(images, size)) for images, _ in split.batches(500)])
-
-
-def knn_top1(train_features: Tensor, train_labels: Tensor, queries: Tensor, labels: Tensor, k: int = 20) -> float:
-    """Top-1 in percent of DINO's weighted k-nearest-neighbour classifier (cosine similarity, temperature 0.07)."""
-    bank = F.normalize(train_features, dim=1)
-    correct = 0
-    for query, label in zip(F.normalize(queries, dim=1).split(500), labels.split(500), strict=True):
-        similarity, nearest = (query @ bank.T).topk(k)
-        votes = torch.zeros(len(query), 10).scatter_add_(1, train_labels[nearest], (similarity / 0.07).exp())
-        correct += int((votes.argmax(1) == label).sum())
-    return 100 * correct / len(labels)
-
-
-def fit_linear_head(inputs: Tensor, labels: Tensor, seed: int, epochs: int = 30) -> nn.Linear:
-    """Fits a linear classifier on frozen features."""
-    torch.manual_seed(seed)
-    head = nn.Linear(inputs.shape[1], 10)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=5e-3, weight_decay=1e-4)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(labels)).split(256):
-            optimizer.zero_grad()
-            F.cross_entropy(head(inputs[chosen]), labels[chosen]).backward()
-            optimizer.step()
-        scheduler.step()
-    return head
-
-
 def make(name: str, seed: int) -> None:
     """Trains one model and writes its weights and its card."""
     spec, recipe = EMBEDDED[name], RECIPES[name]
-    train_set, test_set = load_split("train"), load_split("test")
+    train_set = load_split("train")
     start = time.perf_counter()
     torch.manual_seed(seed)
     card: dict[str, Any] = {"model": name, "timm_name": spec.timm_name, "timm_options": spec.timm_options}
@@ -256,13 +225,15 @@ def make(name: str, seed: int) -> None:
     if spec.family == "dino":
         dino = DinoRecipe()
         backbone = pretrain_dino(spec, train_set, dino, seed)
-        train_features = features(backbone, train_set, spec.input_size)
-        head = fit_linear_head(train_features, train_set.labels, seed)
+        train_features, train_labels = features(backbone, spec.inputs("train"), batch_size=500)
+        head = fit_linear_head(train_features, train_labels, spec.num_classes, seed)
         model.load_state_dict({**backbone.state_dict(), **{f"head.{k}": v for k, v in head.state_dict().items()}})
-        test_features = features(backbone, test_set, spec.input_size)
+        test_features, test_labels = features(backbone, spec.inputs("test"), batch_size=500)
         card["pretraining"] = dino.model_dump()
-        card["pretraining_knn_top1"] = knn_top1(train_features, train_set.labels, test_features, test_set.labels)
-        card["linear_head_top1"] = evaluate(model.eval(), test_set, spec.input_size).top1
+        card["pretraining_knn_top1"] = knn_top1(
+            train_features, train_labels, test_features, test_labels, spec.num_classes
+        )
+        card["linear_head_top1"] = evaluate(model.eval(), spec.inputs("test")).top1
         print(json.dumps(card), flush=True)
     model = train(model, spec, train_set, recipe, seed)
     card["recipe"] = recipe.model_dump()
@@ -270,8 +241,8 @@ def make(name: str, seed: int) -> None:
     card["threads"] = torch.get_num_threads()
     card["torch"] = torch.__version__
     card["parameters"] = sum(p.numel() for p in model.parameters())
-    metrics = evaluate(model, test_set, spec.input_size)
-    card |= {"top1": metrics.top1, "top5": metrics.top5, "loss": metrics.loss, "test_images": len(test_set)}
+    metrics = evaluate(model, spec.inputs("test"))
+    card |= {"top1": metrics.top1, "top5": metrics.top5, "loss": metrics.loss, "test_images": metrics.n_images}
     save_file(model.state_dict(), ASSETS / f"zoo/{name}.safetensors")
     (ASSETS / f"zoo/{name}.json").write_text(json.dumps(card, indent=2) + "\n")
     write_checksums()

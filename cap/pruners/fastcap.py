@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cap import parallel
 from cap.calibration import Calibration
 from cap.fisher import as_blocks, from_blocks
 from cap.pruner import register
@@ -46,12 +47,14 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
         fishers = {n: torch.zeros(size, size, dtype=torch.float64, device=w.device) for n, w in layers.items()}
         present = {name: (weight != 0).flatten() for name, weight in layers.items()}
         count = 0
-        for batch in calibration.gradient_batches(model, layers, self.num_gradients):
+        for batch in calibration.gradient_batches(model, layers, self.num_gradients, divided=True):
             for name, fisher in fishers.items():
                 rows = batch.of(name) * present[name]
                 blocks = F.pad(rows, (0, -rows.shape[1] % size)).view(-1, size).double()
                 fisher.addmm_(blocks.T, blocks, alpha=2)
             count += batch.count
+        parallel.add_up(*fishers.values())
+        count = parallel.total(count)
         scores, self.factors = {}, {}
         for name, weight in layers.items():
             fisher = fishers[name] / count

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from cap import parallel
 from cap.calibration import Calibration
 from cap.pruner import Pruner, register
 from cap.pruners.options import check_count
@@ -32,7 +33,8 @@ class GradientWeight(Pruner):
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns `|w_j| sum_i |g_ij|`."""
         total = {name: torch.zeros(w.numel(), dtype=torch.float64, device=w.device) for name, w in layers.items()}
-        for batch in calibration.gradient_batches(model, layers, self.num_gradients):
+        for batch in calibration.gradient_batches(model, layers, self.num_gradients, divided=True):
             for name, rows in total.items():
                 rows += batch.of(name).abs_().sum(0)
+        parallel.add_up(*total.values())
         return {name: weight.abs() * total[name].view_as(weight) for name, weight in layers.items()}

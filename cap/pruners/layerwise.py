@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from cap import parallel
 from cap.calibration import Calibration
+from cap.layers import owner
 from cap.patterns import Blocks, Pattern, Unstructured
 from cap.pruner import Pruner
 from cap.selection import count_removed
@@ -43,11 +45,18 @@ def second_moments(
         columns are the weights of one output; groups are 1 but for grouped convolutions.
     """
     sums: dict[str, Tensor] = {}
-    for batch in calibration.layer_inputs(model, layers):
+    for batch in calibration.layer_inputs(model, layers, divided=True):
         for name, inputs in batch.items():  # (groups, positions, columns)
             x = inputs.double()
             moment = torch.bmm(x.transpose(1, 2), x) if full else x.square().sum(1)
             sums[name] = sums[name] + moment if name in sums else moment
+    if parallel.world_size() > 1:
+        for name, weight in layers.items():
+            if name not in sums:  # there was no batch for this process
+                columns = weight[0].numel()
+                shape = (getattr(owner(model, name), "groups", 1), *([columns, columns] if full else [columns]))
+                sums[name] = weight.new_zeros(shape, dtype=torch.float64)
+        parallel.add_up(*(sums[name] for name in layers))
     return {name: total / len(calibration) for name, total in sums.items()}
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from cap import parallel
 from cap.calibration import Calibration
 from cap.kernels.batched import not_positive
-from cap.memory import default_budget, gib
+from cap.memory import fit_budget, gib
 from cap.patterns import Blocks, Pattern
 from cap.pruner import register
 from cap.pruners.recomputing import RecomputingPruner
@@ -58,7 +59,7 @@ class MFAC(RecomputingPruner):
             ValueError: If they do not, with what is needed and what to change.
         """
         device = next(iter(layers.values())).device
-        budget = default_budget(device) if memory_budget is None else memory_budget
+        budget = fit_budget(device) if memory_budget is None else memory_budget
         m, weights = calibration.count(self.num_gradients), [weight.numel() for weight in layers.values()]
         needed = 4 * m * (sum(weights) + max(weights)) + 24 * m * self.block_size + 16 * m**2
         if needed > budget:
@@ -71,12 +72,11 @@ class MFAC(RecomputingPruner):
         """Returns `w^2 / (2 diag(F^-1))`."""
         self.plan(model, layers, calibration, self.memory_budget)
         m = calibration.count(self.num_gradients)
-        rows = {n: torch.empty(m, w.numel(), device=w.device) for n, w in layers.items()}
-        done = 0
-        for batch in calibration.gradient_batches(model, layers, m):
+        rows = {n: torch.zeros(m, w.numel(), device=w.device) for n, w in layers.items()}
+        for batch in calibration.gradient_batches(model, layers, m, divided=True):
             for name, room in rows.items():
-                batch.write(name, 0, room.shape[1], room[done : done + batch.count])
-            done += batch.count
+                batch.write(name, 0, room.shape[1], room[batch.first : batch.first + batch.count])
+        parallel.add_up(*rows.values())
         scores = {}
         self.factors: dict[str, list[Tensor]] = {}
         self.diagonals = {}

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench.data import Split, to_input
+from bench.data import PaddedInputs, Split, to_input
 from bench.memory import start_peak
 from bench.metrics import evaluate
 
@@ -15,7 +15,7 @@ def test_sums_over_samples_whatever_the_batch(batch_size: int) -> None:
     torch.manual_seed(0)
     split = Split(torch.randint(0, 256, (23, 1, 8, 8), dtype=torch.uint8), torch.randint(0, 9, (23,)))
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Dropout(0.9)).train()
-    accuracy = evaluate(model, split, 8, batch_size)
+    accuracy = evaluate(model, PaddedInputs(split, 8), batch_size)
     logits = model.eval()(to_input(split.images, 8)).detach()
     ranks = (logits > logits.gather(1, split.labels[:, None])).sum(1)  # how many classes beat the label
     assert accuracy.top1 == pytest.approx(100 * (ranks == 0).float().mean().item())

@@ -93,7 +93,7 @@ def run(folder: Path, kill_at_epoch: int | None = None) -> None:
         while kill_at_epoch is not None and process.poll() is None:
             for state in folder.glob("results/embedded/regimes/*/checkpoint/state.pt"):
                 try:
-                    epoch = torch.load(state, weights_only=True)["epoch"]
+                    epoch = torch.load(state, weights_only=True)["stretch"]["epoch"]
                 except (OSError, RuntimeError):  # replaced while it was read
                     continue
                 if epoch >= kill_at_epoch:
@@ -159,7 +159,7 @@ def test_checkpoints_hold_the_pruned_model_and_its_masks(runs: tuple[Path, Path]
 
 def test_there_is_a_whole_checkpoint_at_any_moment(tmp_path: Path, model) -> None:
     checkpoint = Checkpoint(tmp_path / "run" / "checkpoint")
-    assert checkpoint.load(model) is None
+    assert checkpoint.load() is None
     checkpoint.save(model, {"epoch": 1}, None)
     drawn = torch.rand(3)
     os.replace(tmp_path / "run/checkpoint", tmp_path / "run/checkpoint.previous")  # killed between two renames
@@ -168,23 +168,30 @@ def test_there_is_a_whole_checkpoint_at_any_moment(tmp_path: Path, model) -> Non
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         model.fc1.weight.zero_()
-    found = checkpoint.load(model)
-    assert found == ({"epoch": 1}, None)
+    found = checkpoint.load()
+    assert found is not None
+    assert (found.state, found.masks) == ({"epoch": 1}, None)
+    found.put_into(model)
     assert torch.rand(3).equal(drawn)
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
     mask = {"fc1.weight": torch.rand(16, 8) < 0.5}
     with pytest.raises(AttributeError):  # a save that fails loses nothing, though the previous one is all there is
         checkpoint.save(model, {"epoch": lambda: 2}, mask)
-    assert checkpoint.load(model) == ({"epoch": 1}, None)
+    assert getattr(checkpoint.load(), "state", None) == {"epoch": 1}
     checkpoint.save(model, {"epoch": 2}, mask)
     shutil.copytree(tmp_path / "run/checkpoint", tmp_path / "run/checkpoint.previous")
     (tmp_path / "run/checkpoint/state.pt").unlink()  # half removed
-    state, masks = checkpoint.load(model) or ({}, None)
-    assert state == {"epoch": 2}
-    assert masks is not None
-    assert masks["fc1.weight"].equal(mask["fc1.weight"])
+    found = checkpoint.load()
+    assert found is not None
+    assert found.state == {"epoch": 2}
+    assert found.masks is not None
+    assert found.masks["fc1.weight"].equal(mask["fc1.weight"])
+    checkpoint.save(None, {"epoch": 3}, None)  # rows alone, no model
+    found = checkpoint.load()
+    assert found is not None
+    assert (found.state, found.weights, found.masks) == ({"epoch": 3}, {}, None)
     checkpoint.remove()
-    assert not list((tmp_path / "run").iterdir())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_pruner_that_brings_weights_back_is_stopped(tmp_path: Path) -> None:

@@ -11,24 +11,25 @@ from bench.data import load_split, to_input
 from bench.embedded.train_zoo import RECIPES
 from bench.errors import UserError
 from bench.metrics import count_macs, evaluate
-from bench.trial import GATE, GateError, load_dense
-from bench.zoo import EMBEDDED, ModelSpec, get_model
+from bench.trial import GateError, load_dense
+from bench.zoo import EMBEDDED, get_model
+from bench.zoo.embedded import EmbeddedModel
 
 FLOOR = {"vit": 88, "convnext": 90, "hybrid": 90, "dino": 88}  # dense top-1 that the suite's models must reach
 
 
 @pytest.fixture(params=list(EMBEDDED.values()), ids=list(EMBEDDED))
-def spec(request: pytest.FixtureRequest) -> ModelSpec:
+def spec(request: pytest.FixtureRequest) -> EmbeddedModel:
     return request.param
 
 
-def test_weights_reach_the_recorded_accuracy(spec: ModelSpec) -> None:
-    accuracy = evaluate(spec.load(), load_split("test"), spec.input_size)
-    assert accuracy.top1 == pytest.approx(spec.card()["top1"], abs=GATE)
+def test_weights_reach_the_recorded_accuracy(spec: EmbeddedModel) -> None:
+    accuracy = evaluate(spec.load(), spec.inputs("test"))
+    assert accuracy.top1 == pytest.approx(spec.card()["top1"], abs=spec.gate)
     assert accuracy.top1 >= FLOOR[spec.family]
 
 
-def test_size_and_record(spec: ModelSpec) -> None:
+def test_size_and_record(spec: EmbeddedModel) -> None:
     parameters = sum(p.numel() for p in spec.load().parameters())
     assert 0.2e6 <= parameters <= 1.5e6
     assert (assets.ASSETS / f"zoo/{spec.name}.safetensors").stat().st_size <= 3e6
@@ -42,7 +43,7 @@ def test_size_and_record(spec: ModelSpec) -> None:
     assert ("pretraining" in card) == (spec.family == "dino")
 
 
-def test_prunable_layers(spec: ModelSpec) -> None:
+def test_prunable_layers(spec: EmbeddedModel) -> None:
     model = spec.load()
     layers = cap.select_layers(model, spec.prunable)
     modules = {name: model.get_submodule(name.rpartition(".")[0]) for name in layers}
@@ -95,7 +96,7 @@ def test_unknown_model_lists_the_known() -> None:
 
 def test_the_gate_closes_on_other_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     load_dense.cache_clear()
-    monkeypatch.setattr(ModelSpec, "card", lambda self: {"top1": 95.0})
+    monkeypatch.setattr(EmbeddedModel, "card", lambda self: {"top1": 95.0})
     with pytest.raises(GateError, match=r"95\.00 % is recorded"):
         load_dense("embedded", "vit")
     load_dense.cache_clear()

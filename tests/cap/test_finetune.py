@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import cap
 from cap.schedules import linear
@@ -12,7 +14,7 @@ from cap.schedules import linear
 def test_finetuning_learns_holds_the_masks_and_repeats(model, layers, calibration) -> None:
     masks = cap.create("magnitude").fit(model, layers, calibration).prune(cap.Unstructured(0.5)).masks
 
-    def batches(epoch: int):
+    def batches(epoch: int, done: int):
         generator = torch.Generator().manual_seed(epoch)
         order = torch.randperm(48, generator=generator)
         return [(calibration.images[part], calibration.labels[part]) for part in order.split(16)]
@@ -41,7 +43,7 @@ def test_finetuning_learns_holds_the_masks_and_repeats(model, layers, calibratio
 def training_of(net, calibration, **options) -> cap.Training:
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
     batches = [(calibration.images, calibration.labels)] * 2
-    return cap.Training(net, optimizer, lambda _: batches, lambda _: 1e-2, **options)
+    return cap.Training(net, optimizer, lambda *_: batches, lambda _: 1e-2, **options)
 
 
 def test_training_goes_on_from_its_state_as_if_it_had_not_stopped(model, layers, calibration) -> None:
@@ -114,9 +116,80 @@ def test_class_probabilities_are_not_smoothed_again(model, calibration) -> None:
     for net, labels in ((hard, calibration.labels), (soft, smoothed)):
         batches = [(calibration.images, labels)]
         optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
-        cap.Training(net, optimizer, lambda _, batches=batches: batches, lambda _: 1.0, label_smoothing=0.2).run_epoch(
+        cap.Training(net, optimizer, lambda *_, batches=batches: batches, lambda _: 1.0, label_smoothing=0.2).run_epoch(
             0
         )
     for one, other, before in zip(hard.parameters(), soft.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(one, other)
         assert not one.equal(before)
+
+
+def small_net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.GELU(), nn.Linear(16, 5))
+
+
+def trained(calibration, **options) -> nn.Sequential:
+    """Returns a small net after four steps, each on all 48 images."""
+    net = small_net()
+    training = training_of(net, calibration, label_smoothing=0.1, grad_clip=1.0, **options)
+    training.optimizer = torch.optim.SGD(net.parameters())
+    training.run_epoch(0)
+    training.run_epoch(1)
+    return net
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_gradients_of_micro_batches_add_up_to_that_of_the_batch(calibration, distilled: bool) -> None:
+    options = {"distillation": cap.Distillation(small_net(), 0.5)} if distilled else {}
+    whole, start = trained(calibration, **options), small_net()
+    for micro_batch in (1, 13, 48, 100):  # 13: three of them and a rest of 9
+        parts = trained(calibration, micro_batch=micro_batch, **options)
+        for one, other, before in zip(whole.parameters(), parts.parameters(), start.parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+            assert (one - before).norm() > 1000 * (one - other).norm()
+    with pytest.raises(ValueError, match="micro-batch of 0"):
+        trained(calibration, micro_batch=0)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_comes_near_single(calibration, precision: str) -> None:
+    single, half, start = trained(calibration), trained(calibration, precision=precision), small_net()
+    for one, other, before in zip(single.parameters(), half.parameters(), start.parameters(), strict=True):
+        assert other.dtype == torch.float32
+        assert not one.equal(other)
+        assert (one - other).norm() < 0.1 * (one - before).norm()
+
+
+def test_a_loss_scale_that_overflows_is_lowered_and_saved(calibration) -> None:
+    net = small_net()
+    training = training_of(net, calibration, precision="float16", grad_clip=1.0)
+    training._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    before = [weight.detach().clone() for weight in net.parameters()]
+    training.run_epoch(0)
+    assert all(one.equal(other) for one, other in zip(net.parameters(), before, strict=True)), "infinite steps taken"
+    state = training.state_dict()
+    assert state["scaler"]["scale"] == 2.0**38
+    again = training_of(net, calibration, precision="float16", grad_clip=1.0)
+    again.load_state_dict(state)
+    assert again.state_dict()["scaler"] == state["scaler"]
+
+
+def test_training_goes_on_in_mid_epoch(calibration) -> None:
+    def batches(epoch: int, done: int):
+        return [(calibration.images[part], calibration.labels[part]) for part in torch.arange(48).split(16)[done:]]
+
+    def training_from(net) -> cap.Training:
+        return cap.Training(net, torch.optim.AdamW(net.parameters()), batches, lambda step: 1e-2 / (step + 1))
+
+    through, saved = training_from(small_net()), []
+    weights = through.model.state_dict()
+    through.run_epoch(0, lambda: saved.append(copy.deepcopy((through.state_dict(), weights))))
+    assert [state["batch"] for state, _ in saved] == [1, 2, 3]
+    for state, values in saved:
+        resumed = training_from(small_net())
+        resumed.model.load_state_dict(values)
+        resumed.load_state_dict(state)
+        resumed.run_epoch(0)
+        assert (resumed.step, resumed.batch) == (3, 0)
+        assert all(one.equal(weights[name]) for name, one in resumed.model.state_dict().items())

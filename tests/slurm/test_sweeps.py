@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -55,7 +56,7 @@ def _all_completed(cluster: Cluster, array: str) -> list[dict[str, str]]:
 
 
 def test_a_preempted_job_goes_on_where_it_was(suite: Suite) -> None:
-    sweep = suite.sweep("gradual", epochs=10)
+    sweep = suite.sweep("gradual", epochs=6)
     suite.submit(sweep, "--partition", "low", "--gpus-per-node", "2", "--device", "cpu", "--tasks-per-node", "1")
     wait_for_checkpoint(suite)
     command = ("--partition=high", "--nodes=2", "--gpus-per-node=2", "--output=/dev/null", "--wrap=srun sleep 8")
@@ -68,14 +69,14 @@ def test_a_preempted_job_goes_on_where_it_was(suite: Suite) -> None:
 
 
 def test_a_job_that_reaches_its_time_limit_is_requeued_and_finishes(suite: Suite) -> None:
-    sweep = suite.sweep("gradual", epochs=36)
+    sweep = suite.sweep("gradual", epochs=60)
     suite.submit(sweep, "--time", "2", "--signal-delay", "20")
-    suite.wait(sweep, 400)
+    suite.wait(sweep, 600)
     assert notes(suite, "timeout")
     assert len(notes(suite, "start")) == 1 + len(notes(suite, "timeout"))
     rows = suite.rows(sweep)
     assert rows["phase"].tolist() == ["dense", "finetuned", "finetuned"]
-    assert rows["epoch"].dropna().tolist() == [18, 36]
+    assert rows["epoch"].dropna().tolist() == [30, 60]
 
 
 def test_a_time_limit_without_progress_is_given_up_and_retried_alone(suite: Suite) -> None:
@@ -95,7 +96,7 @@ def test_a_time_limit_without_progress_is_given_up_and_retried_alone(suite: Suit
 def test_a_killed_job_fails_with_its_log_and_a_retry_finishes(suite: Suite) -> None:
     sweep = suite.sweep("pair")
     (job,) = suite.submit(sweep)
-    suite.cluster.wait_until(lambda: notes(suite, "start"), 60)
+    suite.cluster.wait_until(lambda: notes(suite, "trial"), 60)
     (process,) = suite.processes(job)
     os.kill(process, signal.SIGKILL)
 
@@ -123,7 +124,7 @@ def test_cancelled_trials_run_again(suite: Suite) -> None:
     (array,) = suite.submit(sweep, "--max-parallel", "1")
     suite.cluster.wait_until(lambda: notes(suite, "start"), 60)
     suite.cluster.run("scancel", f"{array}_0")
-    assert "cancelled 1 jobs" in suite.call("cancel", sweep)
+    assert re.search("cancelled [12] jobs", suite.call("cancel", sweep)), "the first may not have ended yet"
     suite.cluster.wait_until(lambda: not suite.cluster.jobs(), 60)
     suite.cluster.wait_until(lambda: _counts(suite, sweep)["cancelled"] == 2, 30)
     suite.submit(sweep)
@@ -140,19 +141,10 @@ def test_the_controller_restarts_in_mid_sweep(suite: Suite) -> None:
     refused = suite.call("run", sweep, "--cluster", "slurm", "--time", "30", "--allow-dirty", code=2)
     assert refused.count("\n") == 1, "one line"
     assert "SLURM does not answer" in refused
+    assert len(list(suite.results.rglob("submission.json"))) == 1
     suite.cluster.start_controller()
     suite.wait(sweep, 180)
     assert suite.rows(sweep)["trial_id"].nunique() == 4
-
-
-def test_nothing_is_lost_when_the_controller_is_down_at_submission(suite: Suite) -> None:
-    sweep = suite.sweep("quick", seeds=1)
-    suite.cluster.stop_controller()
-    refused = suite.call("run", sweep, "--cluster", "slurm", "--time", "30", "--allow-dirty", code=2)
-    assert "SLURM does not answer" in refused
-    suite.cluster.start_controller()
-    suite.submit(sweep)
-    suite.wait(sweep, 120)
 
 
 def test_the_job_of_a_dead_node_goes_on_elsewhere(suite: Suite) -> None:
@@ -204,22 +196,30 @@ def test_two_processes_train_one_model_together(suite: Suite) -> None:
 
 
 def test_soak_every_row_is_there_exactly_once(suite: Suite) -> None:
-    """200 trials in 20 jobs, 8 at once; the site's arrays hold 9."""
+    """200 trials in 10 jobs, 8 at once, where arrays hold 9."""
     sweep = suite.sweep("soak")
-    arrays = suite.submit(sweep, "--max-parallel", "8")
-    assert len(arrays) == 3, "20 jobs in arrays of 9"
+    first, second = suite.submit(sweep, "--max-parallel", "8")
     most = 0
     watch = suite.start("status", sweep, "--watch", "--every", "5")
     while watch.poll() is None:
-        most = max(most, sum(state == "RUNNING" for state in suite.cluster.jobs().values()))
+        running = [job for job, state in suite.cluster.jobs().items() if state == "RUNNING"]
+        assert len({job.partition("_")[0] for job in running}) <= 1, "the second array waits for the first"
+        most = max(most, len(running))
         time.sleep(0.5)
-    assert 4 <= most <= 8
-    assert suite.wait(sweep, 30)
+    assert most == 8
     rows = suite.rows(sweep)
-    counts = rows[rows["phase"] == "one_shot"].groupby("trial_id").size()
-    assert len(counts) == 200
-    assert set(counts) == {1}
-    assert len(rows) == 400
+    assert {job.partition("_")[0] for job in rows_with_jobs(suite, "soak")} == {first, second}
+    shot = rows[rows["phase"] == "one_shot"]
+    assert shot.groupby("trial_id").size().tolist() == [1] * 200
+    assert shot.groupby(["pruner", "status"]).size().to_dict() == {
+        ("magnitude", "done"): 100,
+        ("wanda", "skipped"): 100,
+    }
+    assert (rows["phase"] == "dense").sum() == 200
+
+
+def rows_with_jobs(suite: Suite, name: str) -> set[str]:
+    return set(pd.read_parquet(suite.results / "embedded" / f"{name}.parquet")["job"])
 
 
 def test_a_closed_terminal_and_ctrl_c_do_not_end_local_jobs(suite: Suite) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cap.runtime import cost
-from cap.runtime.layers import SparseLinear, SparseMLP
-from cap.runtime.machine import has_avx512
+from cap.runtime import candidates, cost, machine
 
 MARGIN = 1.03  # a compiled model is at most this much slower than the dense one, or is the dense one
-LAYER_SECONDS = 0.2  # of timing one layer
+LAYER_SECONDS = 0.4  # of timing one layer
+HOPELESS = 3.0  # a sparse layer that is expected to take so many times as long as the dense one is not tried
+ALIKE = 0.02  # layers of the same shape are measured once if their sparsities differ by less
+TOLERANCE = 1e-4  # largest difference of a sparse layer's outputs, relative to the largest of them
 MODEL_SECONDS = 3.0
 _OPAQUE = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # these read their layers' weights themselves
 
@@ -27,14 +28,16 @@ class LayerReport:
         name: The module's name.
         kind: Its sparse counterpart.
         sparsity: Fraction of zeros in its weights.
+        expected_ms: Milliseconds that the sparse layer should take on the example.
         choice: "sparse" or "dense".
-        dense_ms: Measured milliseconds of the dense layer on the example.
+        dense_ms: Measured milliseconds of the dense layer, or of one like it.
         sparse_ms: Of the sparse one.
     """
 
     name: str
     kind: str
     sparsity: float
+    expected_ms: float
     choice: str = "dense"
     dense_ms: float | None = None
     sparse_ms: float | None = None
@@ -57,6 +60,26 @@ class Report:
     dense_ms: float | None = None
     compiled_ms: float | None = None
     kept_dense: bool = False
+
+    def __str__(self) -> str:
+        lines = [f"engine: {self.engine}" + ("" if self.engine == "avx512" else " (this processor has no AVX-512)")]
+        form = "{:40} {:16} {:>8} {:>11} {:>9} {:>9}  {}"
+        lines.append(form.format("layer", "kind", "sparsity", "expected ms", "sparse ms", "dense ms", "choice"))
+        lines += [
+            form.format(
+                layer.name, layer.kind, f"{layer.sparsity:.1%}",
+                *map(_milliseconds, (layer.expected_ms, layer.sparse_ms, layer.dense_ms)), layer.choice,
+            )
+            for layer in self.layers
+        ]  # fmt: skip
+        if self.dense_ms is not None:
+            kept = "; the dense model is kept" if self.kept_dense else ""
+            lines.append(f"model: {_milliseconds(self.compiled_ms)} ms, dense {_milliseconds(self.dense_ms)} ms{kept}")
+        return "\n".join(lines)
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 class CompiledModel(nn.Module):
@@ -137,13 +160,17 @@ class _Compilation:
     def __init__(self, model: nn.Module, example: Tensor, force: bool) -> None:
         self.model, self.example, self.force = model, example, force
         self.copy = copy.deepcopy(model)
-        self.machine_code = has_avx512()
-        self.report = Report("avx512" if self.machine_code else "portable")
+        self.report = Report(machine.engine())
+        self.calibration = cost.calibration()
         self.inputs: dict[nn.Module, tuple[int, ...]] = {}
+        self.measured: dict[tuple[Any, ...], tuple[float, float]] = {}
 
     def run(self) -> CompiledModel:
         self._record_inputs()
-        self._visit("", self.copy)
+        if (sparse_model := self._replacement("", self.copy)) is not None:
+            self.copy = sparse_model
+        else:
+            self._visit("", self.copy)
         compiled = self.copy
         if any(layer.choice == "sparse" for layer in self.report.layers) and not self.force:
             calls = [lambda: self.model(self.example), lambda: self.copy(self.example)]
@@ -155,10 +182,11 @@ class _Compilation:
         return CompiledModel(compiled, self.report)
 
     def _record_inputs(self) -> None:
-        """Finds the sizes of the inputs of all modules that are called with one tensor."""
+        """Finds the sizes of the inputs of all modules that are called with one tensor and no option."""
 
         def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
+            plain = all(value is None or value is False for value in kwargs.values())
+            if len(args) == 1 and plain and isinstance(args[0], Tensor):
                 self.inputs[module] = tuple(args[0].shape)
 
         hooks = [module.register_forward_pre_hook(record, with_kwargs=True) for module in self.copy.modules()]
@@ -180,37 +208,39 @@ class _Compilation:
 
     def _replacement(self, name: str, module: nn.Module) -> nn.Module | None:
         """Returns the sparse counterpart of a module, or None if there is none or it does not pay."""
-        if module not in self.inputs:
-            return None
-        if type(module) is nn.Linear:
-            sparse: nn.Module = SparseLinear(module, self.machine_code)
-        elif is_plain_mlp(module):
-            sparse = SparseMLP(module.fc1, module.fc2, self.machine_code)  # type: ignore[arg-type]
-        else:
+        shape = self.inputs.get(module)
+        candidate = None if shape is None else candidates.find(module, shape)
+        if candidate is None:
             return None
         weights = [p for p in module.parameters() if p.ndim > 1]
-        zeros = sum(int((weight == 0).sum()) for weight in weights)
-        layer = LayerReport(name, type(sparse).__name__, zeros / sum(weight.numel() for weight in weights))
+        sparsity = 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(w.numel() for w in weights)
+        layer = LayerReport(name, candidate.kind, sparsity, 1000 * self.calibration.seconds(candidate.work))
         self.report.layers.append(layer)
-        x = torch.randn(self.inputs[module])
-        dense_seconds, sparse_seconds = cost.interleaved([lambda: module(x), lambda: sparse(x)], LAYER_SECONDS)
-        layer.dense_ms, layer.sparse_ms = 1000 * dense_seconds, 1000 * sparse_seconds
-        if sparse_seconds < dense_seconds or self.force:
-            layer.choice = "sparse"
-            return sparse
-        return None
+        if not self.force and not sparsity:
+            return None
+        x = torch.randn(candidate.shape, generator=torch.Generator().manual_seed(0))
+        alike = (candidate.kind, candidate.shape, *(weight.shape for weight in weights), round(sparsity / ALIKE))
+        if alike not in self.measured and not self.force:
+            (dense,) = cost.interleaved([lambda: module(x)], LAYER_SECONDS / 4)
+            if layer.expected_ms > HOPELESS * 1000 * dense:
+                layer.dense_ms = 1000 * dense
+                return None
+        sparse = candidate.build(machine.has_avx512())
+        if not _same(module(x[:1]), sparse(x[:1])):
+            layer.choice = "dense, as its outputs are not those of its parts"
+            return None
+        if not self.force:
+            if alike not in self.measured:
+                dense, ours = cost.interleaved([lambda: module(x), lambda: sparse(x)], LAYER_SECONDS)
+                self.measured[alike] = dense, ours
+            layer.dense_ms, layer.sparse_ms = (1000 * seconds for seconds in self.measured[alike])
+            if layer.sparse_ms >= layer.dense_ms:
+                return None
+        layer.choice = "sparse"
+        return sparse
 
 
-def is_plain_mlp(module: nn.Module) -> bool:
-    """Returns whether a module is nothing but linear, exact GELU, linear, as `timm.layers.Mlp` is by default."""
-    children = dict(module.named_children())
-    fc1, act, fc2 = (children.pop(name, None) for name in ("fc1", "act", "fc2"))
-    return (
-        type(module).__name__ == "Mlp"
-        and type(fc1) is nn.Linear
-        and type(fc2) is nn.Linear
-        and fc1.out_features == fc2.in_features
-        and type(act).__name__ == "GELU"
-        and getattr(act, "approximate", "none") == "none"
-        and all(isinstance(child, (nn.Identity, nn.Dropout)) for child in children.values())
-    )
+def _same(result: Tensor, expected: Tensor) -> bool:
+    """Returns whether two results differ by no more than rounding."""
+    scale = float(expected.abs().amax()) if expected.numel() else 0.0
+    return result.shape == expected.shape and torch.allclose(result, expected, rtol=0, atol=TOLERANCE * scale)

@@ -15,9 +15,12 @@ import torch
 from cap.runtime.codegen import TILE, VECTOR, Step
 from cap.runtime.vectors import (
     gelu,
+    mix,
     run_code,
     run_rows_fourfold,
     run_rows_once,
+    scores,
+    softmax,
     transpose_in,
     transpose_out,
     transpose_streaming,
@@ -67,18 +70,11 @@ def linear(
     """
     tokens, features = source.shape
     tiles = (tokens + TILE - 1) // TILE
-    widest = 0
-    for band in range(len(bands)):
-        widest = max(widest, bands[band, 3] - bands[band, 2])
     for part in numba.prange(parts):
         first, last = tiles * part // parts, tiles * (part + 1) // parts
         inputs = _panels(last - first, features)
-        outputs = _panels(last - first, widest)
         _pack(source, first, last, inputs)
-        for band in range(len(bands)):
-            for step in range(bands[band, 0], bands[band, 1]):
-                _run(steps[step], inputs, outputs, last - first)
-            _unpack(outputs, target, first, last, bands[band, 2], bands[band, 3], streaming)
+        _project(inputs, target, steps, bands, first, last, streaming)
 
 
 @numba.njit(parallel=True, cache=True)
@@ -113,6 +109,92 @@ def mlp(
             for step in range(bands[band, 2], bands[band, 3]):
                 _run(steps[step], hidden, sums, last - first)
         _unpack(sums, target, first, last, 0, outputs, streaming)
+
+
+@numba.njit(parallel=True, cache=True)
+def attention_by_image(
+    source: np.ndarray, target: np.ndarray, steps: np.ndarray, heads: np.ndarray, size: int, bands: np.ndarray
+) -> None:
+    """Writes the self-attention of each image; a thread works on one image at a time.
+
+    Args:
+        source: (images, tokens, features) float32.
+        target: (images, tokens, outputs) float32.
+        steps: As `cap.runtime.codegen.Program` has them.
+        heads: (num_heads, 2), the first step that computes a head's queries, keys and values, in this order and with
+            the scale of the scores in the queries, and the step after the last.
+        size: Features of a head, a multiple of 16.
+        bands: Of the output projection, as for `linear`; its inputs are the heads' outputs one after another.
+    """
+    images, tokens, features = source.shape
+    tiles = (tokens + TILE - 1) // TILE
+    for image in numba.prange(images):
+        inputs = _panels(tiles, features)
+        mixed = _panels(tiles, len(heads) * size)
+        _pack(source[image], 0, tiles, inputs)
+        for head in range(len(heads)):
+            _attend(inputs, mixed, steps, heads, head, size, tokens)
+        _project(mixed, target[image], steps, bands, 0, tiles, False)
+
+
+@numba.njit(parallel=True, cache=True)
+def attention_by_head(
+    source: np.ndarray, target: np.ndarray, steps: np.ndarray, heads: np.ndarray, size: int, bands: np.ndarray,
+    parts: int,
+) -> None:  # fmt: skip
+    """Does what `attention_by_image` does, one image at a time: threads share its heads and its tiles in `parts`."""
+    images, tokens, features = source.shape
+    tiles = (tokens + TILE - 1) // TILE
+    parts = min(parts, tiles)  # a step must not be run over no tiles
+    width = len(heads) * size
+    inputs = _panels(tiles, features)
+    mixed = _panels(tiles, width)
+    for image in range(images):
+        for part in numba.prange(parts):
+            first, last = tiles * part // parts, tiles * (part + 1) // parts
+            _pack(source[image], first, last, inputs[first * features * TILE :])
+        for head in numba.prange(len(heads)):
+            _attend(inputs, mixed, steps, heads, head, size, tokens)
+        for part in numba.prange(parts):
+            first, last = tiles * part // parts, tiles * (part + 1) // parts
+            _project(mixed[first * width * TILE :], target[image], steps, bands, first, last, False)
+
+
+@numba.njit
+def _attend(
+    inputs: np.ndarray, mixed: np.ndarray, steps: np.ndarray, heads: np.ndarray, head: int, size: int, tokens: int
+) -> None:
+    """Writes the output of one head to its place in the panels (tiles, heads * size, 16)."""
+    tiles = (tokens + TILE - 1) // TILE
+    panel = size * VECTOR
+    projected = _panels(tiles, 3 * size)
+    weights = _panels(tiles + 1, TILE)
+    for step in range(heads[head, 0], heads[head, 1]):
+        _run(steps[step], inputs, projected, tiles)
+    values = projected.ctypes.data + 2 * panel
+    scale = weights.ctypes.data + tiles * TILE * VECTOR
+    for tile in range(tiles):
+        queries = projected.ctypes.data + 3 * panel * tile
+        for other in range(tiles):
+            keys = projected.ctypes.data + 3 * panel * other + panel
+            scores(keys, queries, weights.ctypes.data + other * TILE * VECTOR, size)  # type: ignore[call-arg]
+        softmax(weights.ctypes.data, tokens, scale)  # type: ignore[call-arg]
+        out = mixed.ctypes.data + (tile * len(heads) + head) * panel
+        for feature in range(0, panel, TILE * VECTOR):
+            mix(values + feature, 3 * panel, weights.ctypes.data, tokens, scale, out + feature)
+
+
+@numba.njit
+def _project(
+    inputs: np.ndarray, target: np.ndarray, steps: np.ndarray, bands: np.ndarray, first: int, last: int,
+    streaming: bool,
+) -> None:  # fmt: skip
+    """Multiplies the panels of the tiles from `first` to before `last`, and unpacks the products."""
+    outputs = _panels(last - first, (bands[:, 3] - bands[:, 2]).max())
+    for band in range(len(bands)):
+        for step in range(bands[band, 0], bands[band, 1]):
+            _run(steps[step], inputs, outputs, last - first)
+        _unpack(outputs, target, first, last, bands[band, 2], bands[band, 3], streaming)
 
 
 @numba.njit
@@ -176,7 +258,7 @@ def _unpack(
 
 @numba.njit
 def _run(step: np.ndarray, inputs: np.ndarray, outputs: np.ndarray, tiles: int) -> None:
-    """Runs a step over consecutive tiles of panels."""
+    """Runs a step over consecutive tiles of panels, at least one."""
     source, target = inputs.ctypes.data, outputs.ctypes.data
     if step[CODE]:
         run_code(step[CODE], source, target, step[VALUES], tiles)  # type: ignore[call-arg]

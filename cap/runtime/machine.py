@@ -13,3 +13,13 @@ def has_avx512() -> bool:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
     return bool(binding.get_host_cpu_features().get("avx512f"))
+
+
+def engine() -> str:
+    """Returns which kernels run here: "avx512" or "portable"."""
+    return "avx512" if has_avx512() else "portable"
+
+
+def processor() -> str:
+    """Returns the processor's name as LLVM has it, such as "znver4"."""
+    return str(binding.get_host_cpu_name())

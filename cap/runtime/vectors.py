@@ -236,3 +236,83 @@ def gelu(context: Any, address: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def scores(context: Any, keys: Any, queries: Any, target: Any, size: Any) -> Any:
+    """Products of a tile of keys with a tile of queries, both (size, 16): (16 keys, 16 queries)."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        keys, queries, target, size = arguments
+
+        def body(builder: Any, index: Any, sums: list[Any]) -> list[Any]:
+            offset = builder.mul(index, _number(_ALIGNED))
+            query = _load(builder, builder.add(queries, offset))
+            return _add_multiples(builder, sums, builder.add(keys, offset), 4, query)
+
+        _store_rows(builder, _for(builder, size, [_constant(0.0)] * LANES, body), target)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), generate
+
+
+@intrinsic
+def softmax(context: Any, scores: Any, count: Any, scale: Any) -> Any:
+    """Replaces scores (count, 16 queries) by e^(score - largest), and writes one over their sums to `scale`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        scores, count, scale = arguments
+
+        def place(builder: Any, index: Any) -> Any:
+            return builder.add(scores, builder.mul(index, _number(_ALIGNED)))
+
+        def largest(builder: Any, index: Any, values: list[Any]) -> list[Any]:
+            return [_call(builder, "maxnum", values[0], _load(builder, place(builder, index)))]
+
+        def exponentials(builder: Any, index: Any, values: list[Any]) -> list[Any]:
+            power = _exp(builder, builder.fsub(_load(builder, place(builder, index)), most))
+            _store(builder, power, place(builder, index))
+            return [builder.fadd(values[0], power)]
+
+        (most,) = _for(builder, count, [_constant(-np.inf)], largest)
+        (total,) = _for(builder, count, [_constant(0.0)], exponentials)
+        _store(builder, builder.fdiv(_constant(1.0), total), scale)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), generate
+
+
+@intrinsic
+def mix(
+    context: Any, values: Any, values_tile: Any, weights: Any, count: Any, scale: Any, target: Any
+) -> Any:  # fmt: skip
+    """Sums of 16 features of the values, (tiles, features, 16), by weights (count, 16 queries), times `scale`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values, values_tile, weights, count, scale, target = arguments
+
+        def body(builder: Any, index: Any, sums: list[Any]) -> list[Any]:
+            weight = _load(builder, builder.add(weights, builder.mul(index, _number(_ALIGNED))))
+            tile = builder.mul(builder.lshr(index, _number(4)), values_tile)
+            lane = builder.mul(builder.and_(index, _number(LANES - 1)), _number(4))
+            return _add_multiples(builder, sums, builder.add(values, builder.add(tile, lane)), _ALIGNED, weight)
+
+        sums = _for(builder, count, [_constant(0.0)] * LANES, body)
+        factor = _load(builder, scale)
+        _store_rows(builder, [builder.fmul(total, factor) for total in sums], target)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), generate
+
+
+def _add_multiples(builder: Any, sums: list[Any], factors: Any, stride: int, vector: Any) -> list[Any]:
+    """Adds to each sum the vector times a float: the floats are `stride` bytes apart."""
+    return [
+        _call(builder, "fma", _load_to_all(builder, builder.add(factors, _number(stride * i))), vector, total)
+        for i, total in enumerate(sums)
+    ]
+
+
+def _store_rows(builder: Any, rows: list[Any], target: Any) -> None:
+    for i, row in enumerate(rows):
+        _store(builder, row, builder.add(target, _number(_ALIGNED * i)))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cap.runtime.layers import SparseLinear, SparseMLP
+from cap.runtime.layers import SparseAttention, SparseLinear, SparseMLP
 from cap.runtime.machine import has_avx512
 
 ENGINES = [pytest.param(True, marks=pytest.mark.skipif(not has_avx512(), reason="needs AVX-512")), False]
@@ -98,6 +98,37 @@ def test_mlp_of_any_shape(
     x = torch.randn(tokens, features, generator=torch.Generator().manual_seed(2))
     expected = in_float64(nn.Sequential(first, nn.GELU(), second), x)
     assert_same(SparseMLP(first, second, machine_code)(x), expected)
+
+
+@pytest.mark.parametrize("machine_code", ENGINES)
+@pytest.mark.parametrize(
+    ("images", "tokens", "features", "num_heads", "size", "outputs", "density"),
+    [
+        (2, 50, 64, 2, 32, 64, 0.3),
+        (1, 16, 48, 3, 16, 48, 0.5),
+        (3, 1, 20, 1, 48, 33, 0.5),  # one token, nothing a multiple of anything
+        (5, 37, 30, 1, 64, 30, 1.0),
+        (4, 20, 64, 4, 16, 64, 0.0),
+    ],
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_attention(
+    images: int, tokens: int, features: int, num_heads: int, size: int, outputs: int, density: float, bias: bool,
+    machine_code: bool,
+) -> None:  # fmt: skip
+    qkv = linear(features, 3 * num_heads * size, density, bias)
+    proj = linear(num_heads * size, outputs, density, bias, seed=1)
+    x = torch.randn(images, tokens, features, generator=torch.Generator().manual_seed(2)) / 4
+    split = in_float64(qkv, x).view(images, tokens, 3, num_heads, size).permute(2, 0, 3, 1, 4)
+    mixed = nn.functional.scaled_dot_product_attention(*split).transpose(1, 2).reshape(images, tokens, -1)
+    sparse = SparseAttention(qkv, proj, num_heads, machine_code)
+    assert_same(sparse(x, attn_mask=None, is_causal=False), in_float64(proj, mixed))
+
+
+def test_attention_refuses_a_mask() -> None:
+    sparse = SparseAttention(linear(16, 48), linear(16, 16), 1, has_avx512())
+    with pytest.raises(ValueError, match="knows no attn_mask"):
+        sparse(torch.zeros(1, 2, 16), attn_mask=torch.ones(2, 2))
 
 
 @pytest.mark.parametrize("machine_code", ENGINES)

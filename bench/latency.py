@@ -27,9 +27,10 @@ from bench import provenance
 from bench.alone import alone
 from bench.engines import BASELINE, ENGINES, Engine, Pass, Subject
 from bench.errors import UserError, first_mistake
-from bench.masked import find_model, pruned_models
+from bench.masked import pruned_models
 from bench.memory import start_peak
 from bench.timings import FAILED, TIMED, WRONG, Cell
+from bench.zoo import get_model
 
 Key = TypeVar("Key")
 Row = dict[str, Any]
@@ -117,10 +118,10 @@ class Bench:
     def __init__(self, cell: Cell, sparsities: Sequence[float], folder: Path) -> None:
         torch.set_num_threads(cell.threads)
         self.cell, self.folder = cell, folder
-        self.spec = find_model(cell.profile, cell.model)
+        self.spec = get_model(cell.profile, cell.model)
         self.models = pruned_models(self.spec, sparsities, cell.seed)
-        shape = (self.spec.timm_options.get("in_chans", 3), self.spec.input_size, self.spec.input_size)
-        self.example = torch.randn(cell.batch, *shape, generator=torch.Generator().manual_seed(cell.seed))
+        generator = torch.Generator().manual_seed(cell.seed)
+        self.example = torch.randn(cell.batch, *self.spec.input_shape, generator=generator)
 
     def subject(self, contender: Contender) -> Subject:
         """Returns what the engine of a contender is given."""
@@ -253,7 +254,7 @@ def plan(
         UserError: If a value is unknown or not valid.
     """
     for name in models:
-        find_model(profile, name)
+        get_model(profile, name)
     if unknown := [name for name in engines if name not in ENGINES]:
         raise UserError(f"unknown engine {unknown[0]!r}: choose from {', '.join(ENGINES)}")
     cores = len(os.sched_getaffinity(0))

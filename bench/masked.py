@@ -9,38 +9,10 @@ import torch
 from torch import nn
 
 import cap
-from bench.errors import UserError
-from bench.zoo import ModelSpec, get_model
+from bench.zoo import ModelSpec
 
 SPREAD = 0.02  # standard deviation of the weights
 ATTENTION_SPREAD = 0.03  # so that attention stays denser than the MLPs, about as in trained ViTs pruned by CAP
-
-_ATTENTION = r".*(attn.(qkv|q|k|v|proj)|mlp.fc\d+).weight"
-MODELS = {
-    spec.name: spec
-    for spec in (
-        ModelSpec(name=name, family=family, timm_name=timm_name, timm_options={}, prunable=(pattern,), input_size=224)
-        for name, family, timm_name, pattern in (
-            ("deit_tiny", "vit", "deit_tiny_patch16_224", _ATTENTION),
-            ("deit_small", "vit", "deit_small_patch16_224", _ATTENTION),
-            ("convnext_tiny", "convnext", "convnext_tiny", r".*(downsample.1|fc\d).weight"),
-            ("xcit_small", "hybrid", "xcit_small_12_p16_224", _ATTENTION),
-        )
-    )
-}
-
-
-def find_model(profile: str, name: str) -> ModelSpec:
-    """Looks a model up.
-
-    Raises:
-        UserError: If the profile has no such model; the message lists those it has.
-    """
-    if profile != "imagenet":
-        return get_model(profile, name)
-    if name not in MODELS:
-        raise UserError(f"unknown model {name!r}: choose from {', '.join(MODELS)}")
-    return MODELS[name]
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -90,10 +91,22 @@ class Report:
         lines += [EXPLAINED, "", to_markdown(detailed(self.compared))]
         return "\n".join(lines)
 
-    def compact(self) -> str:
-        """Returns the table of ratios, where it comes from, and the verdict, in Markdown."""
-        verdict = f"\n* {self.verdict}\n" if self.verdict else ""
-        return f"{to_markdown(compact(self.compared))}\n{origin(self.rows)}\n{verdict}"
+    def compact(self, folder: Path) -> str:
+        """Returns the table of ratios, where it comes from, the verdict and the figure, in Markdown.
+
+        Args:
+            folder: Of the document, for the links.
+        """
+        stem = Path(os.path.relpath(self.timings.collected.with_suffix(""), folder))
+        lines = [to_markdown(compact(self.compared)), origin(self.rows), ""]
+        lines += [f"* {self.verdict}", ""] if self.verdict else []
+        lines += [
+            f"![Speed-up against sparsity, and the accuracy kept]({stem.with_suffix('.png').as_posix()})",
+            "",
+            f"All engines, with quartiles and memory: [{stem.name}.md]({stem.with_suffix('.md').as_posix()}).",
+            "",
+        ]
+        return "\n".join(lines)
 
     def write(self, into: Path | None = None) -> list[Path]:
         """Writes the report as Markdown, the numbers as CSV and the figure beside the measurements.
@@ -108,7 +121,7 @@ class Report:
             UserError: If the document has no such place.
         """
         if into is not None:
-            insert_text(into, "speedup", self.compact())
+            insert_text(into, "speedup", self.compact(into.parent))
         stem = self.timings.collected.with_suffix("")
         text, values = stem.with_suffix(".md"), stem.with_suffix(".csv")
         text.write_text(self.markdown())

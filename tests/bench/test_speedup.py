@@ -132,6 +132,7 @@ def test_the_report_is_written_beside_the_measurements(tmp_path: Path) -> None:
     report = Report(timings, tmp_path)
     written = report.write(document)
     assert [path.name for path in written] == ["speedup.md", "speedup.csv", "speedup.png", "speedup.svg", "doc.md"]
+    assert "](speedup/speedup.png)" in document.read_text()
     assert "| deit | 1 | openvino, 0.2 s (2.00) | 0.40 (0.80) | 1.00 (2.00) | 2.00 (4.00) |" in document.read_text()
     text = timings.collected.with_suffix(".md").read_text()
     assert "a processor, 4 cores; torch 2.0, numba 0.6; commit c0ffeec0ffee." in text

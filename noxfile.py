@@ -127,6 +127,18 @@ def benchmark(session: nox.Session) -> None:
 
 
 @nox.session
+def reproduce_speedup(session: nox.Session) -> None:
+    """Measure sparse against dense inference, print it with the verdict on claim C5, draw the figure: 25 minutes.
+
+    Arguments go to `capbench latency`, such as `--model deit_small --batch 1`; what is measured at this commit is not
+    measured again. The machine should have nothing else to do.
+    """
+    install(session, "engines")
+    session.run("capbench", "latency", "--name", "speedup", "--memory", "16", *session.posargs)
+    session.run("capbench", "speedup")
+
+
+@nox.session
 def train_zoo(session: nox.Session) -> None:
     """Train the embedded models from the embedded training images (`-- --model vit` for one of them)."""
     install(session, "training")

@@ -56,7 +56,7 @@ def c1(summary: pd.DataFrame) -> str | None:
         for row in cells.itertuples()
     )
     return (
-        f"C1 (CAP at 75 % loses at most 1 % relative top-1): {_extent(holds)}, on {holds.sum()} of {len(holds)} {what} "
+        f"C1 (CAP at 75 % loses at most 1 % relative top-1): {how_far(holds)}, on {holds.sum()} of {len(holds)} {what} "
         f"after the short fine-tune and on {without.sum()} before it. Relative drop: {numbers}."
     )
 
@@ -89,7 +89,7 @@ def c2(done: pd.DataFrame) -> str | None:
         else " It is largest at the lowest sparsity."
     )
     return (
-        f"C2 (CAP beats {_and(rivals)} one-shot): {_extent(lead > 0)}, CAP's mean is the highest in "
+        f"C2 (CAP beats {_and(rivals)} one-shot): {how_far(lead > 0)}, CAP's mean is the highest in "
         f"{(lead > 0).sum()} of {len(lead)} cells, and in {table['every_seed'].sum()} it beats the best other pruner "
         f"with every seed. Lead over the best other pruner in points of top-1, mean over models: {_by(by_sparsity)}; "
         f"smallest {lead.min():+.2f}, largest {lead.max():+.2f}.{grows}"
@@ -135,7 +135,7 @@ def nm(rows: pd.DataFrame, summary: pd.DataFrame) -> str | None:
     violations = pd.to_numeric(own.get("violations", pd.Series(dtype=float)))
     if violations.notna().any():
         follows = (own["status"] == "done") & (violations == 0)
-        extent = f"{_extent(follows)}, {follows.sum()} of {len(follows)} pruned models follow their pattern"
+        extent = f"{how_far(follows)}, {follows.sum()} of {len(follows)} pruned models follow their pattern"
         extent += f"; violations over all pruners: {cells['violations'].sum():,.0f}"
     else:
         extent = "not tested, violations were not counted"
@@ -205,7 +205,7 @@ def c7(rows: pd.DataFrame, done: pd.DataFrame) -> str | None:
     )
     text = (
         f"C7 (one gradual run gives the models at {_and(percent(sparsity) for sparsity in sparsities)}): "
-        f"{_extent(whole)}, {whole.sum()} of {len(whole)} runs of CAP gave all {len(sparsities)}. Relative drop of "
+        f"{how_far(whole)}, {whole.sum()} of {len(whole)} runs of CAP gave all {len(sparsities)}. Relative drop of "
         f"CAP, mean over models (and how many lose at most 1 %): {numbers}."
     )
     pairs = tuned.assign(series=series(tuned).where(tuned["method"] != CAP, CAP)).pivot_table(
@@ -314,5 +314,6 @@ def _and(items: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _extent(holds: pd.Series) -> str:
+def how_far(holds: pd.Series) -> str:
+    """Returns whether a claim holds in all, some or none of its cases, in words."""
     return "holds" if holds.all() else "holds in part" if holds.any() else "does not hold"

@@ -156,7 +156,7 @@ def int8(done: pd.DataFrame) -> str | None:
     own = cells.loc[CAP]
     holds = own["int8"] >= 0.99 * own["one_shot"]
     text = (
-        f"C4 (in its INT8 part: INT8 costs a model that CAP pruned at most 1 % relative top-1): {_extent(holds)}, in "
+        f"C4 (in its INT8 part: INT8 costs a model that CAP pruned at most 1 % relative top-1): {how_far(holds)}, in "
         f"{holds.sum()} of {len(holds)} cells (model and sparsity) without any training"
     )
     if tuned_too := "int8_finetuned" in own and own["int8_finetuned"].notna().all():

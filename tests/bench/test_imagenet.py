@@ -362,6 +362,35 @@ def test_a_damaged_photo_is_named(folders: Path) -> None:
         list(get_model("imagenet", "deit_tiny").inputs("test").batches(9))
 
 
+def test_workers_leave_signals_to_their_process(
+    folders: Path, tiny: ImageNetModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
+    monkeypatch.setattr(imagenet, "CHUNK", 2)
+
+    def with_worker() -> tuple[Iterator[tuple[torch.Tensor, torch.Tensor]], multiprocessing.Process]:
+        others = set(multiprocessing.active_children())
+        batches = tiny.inputs("train").batches(2)
+        next(batches)
+        (worker,) = set(multiprocessing.active_children()) - others
+        return batches, worker
+
+    before = signal.signal(signal.SIGUSR2, lambda *_: (tmp_path / "requeued").touch())  # as submitit's
+    try:
+        batches, worker = with_worker()
+        for name in ("USR2", "TERM", "INT"):
+            subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+        assert sum(len(labels) for _, labels in batches) == 22
+        assert not (tmp_path / "requeued").exists()
+        batches, worker = with_worker()
+        worker.terminate()  # as when this process ends
+        worker.join(10)
+        assert worker.exitcode == 0
+        batches.close()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
 def test_a_run_without_data_ends_before_it_begins(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["run", "table1", "--profile", "imagenet", "--only", "model=deit_tiny", "--results", str(tmp_path / "r")])

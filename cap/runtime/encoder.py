@@ -1,0 +1,89 @@
+"""The few x86-64 instructions that sparse kernels consist of, as bytes.
+
+Every function writes one instruction into `code` at offset `at` and returns the offset after it. Vector registers are
+zmm0 to zmm31, sixteen floats each; a displacement is a multiple of what the instruction reads (64 bytes for a whole
+vector, 4 for a single float) from -128 to 127, which EVEX packs into one byte. Source: Intel 64 and IA-32 Architectures
+Software Developer's Manual, volume 2, sections 2.7 (EVEX) and the instructions' pages.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+RDX, RSI, RDI = 2, 6, 7  # numbers of the registers that hold addresses
+REACH = 128  # displacements go from -REACH to REACH - 1
+LENGTH = 7  # bytes of `load`, `store`, `broadcast`, `multiply_add` and `add`
+
+_NO_PREFIX, _PREFIX_66 = 0, 1
+_MAP_0F, _MAP_0F38 = 1, 2
+
+
+@numba.njit(cache=True)
+def _evex(
+    code: np.ndarray, at: int, opcode: int, opcode_map: int, prefix: int,
+    register: int, source: int, base: int, displacement: int, broadcast: int,
+) -> int:  # fmt: skip
+    """An instruction of 512-bit vectors with operands `register`, `source` and memory at `base + displacement`."""
+    code[at] = 0x62
+    code[at + 1] = (~register >> 3 & 1) << 7 | 0x60 | (~register >> 4 & 1) << 4 | opcode_map
+    code[at + 2] = (~source & 15) << 3 | 4 | prefix
+    code[at + 3] = 0x40 | broadcast << 4 | (~source >> 4 & 1) << 3
+    code[at + 4] = opcode
+    code[at + 5] = 0x40 | (register & 7) << 3 | base
+    code[at + 6] = displacement & 0xFF
+    return at + LENGTH
+
+
+@numba.njit(cache=True)
+def load(code: np.ndarray, at: int, register: int, base: int, displacement: int) -> int:
+    """`vmovups zmm, [base + 64 * displacement]`."""
+    return _evex(code, at, 0x10, _MAP_0F, _NO_PREFIX, register, 0, base, displacement, 0)
+
+
+@numba.njit(cache=True)
+def store(code: np.ndarray, at: int, register: int, base: int, displacement: int) -> int:
+    """`vmovups [base + 64 * displacement], zmm`."""
+    return _evex(code, at, 0x11, _MAP_0F, _NO_PREFIX, register, 0, base, displacement, 0)
+
+
+@numba.njit(cache=True)
+def broadcast(code: np.ndarray, at: int, register: int, base: int, displacement: int) -> int:
+    """`vbroadcastss zmm, dword [base + 4 * displacement]`."""
+    return _evex(code, at, 0x18, _MAP_0F38, _PREFIX_66, register, 0, base, displacement, 0)
+
+
+@numba.njit(cache=True)
+def multiply_add(code: np.ndarray, at: int, register: int, source: int, base: int, displacement: int) -> int:
+    """`vfmadd231ps zmm, zmm_source, dword [base + 4 * displacement]{1to16}`: register += source * float."""
+    return _evex(code, at, 0xB8, _MAP_0F38, _PREFIX_66, register, source, base, displacement, 1)
+
+
+@numba.njit(cache=True)
+def add(code: np.ndarray, at: int, register: int, value: int) -> int:
+    """`add r64, imm32`."""
+    code[at] = 0x48
+    code[at + 1] = 0x81
+    code[at + 2] = 0xC0 | register
+    for i in range(4):
+        code[at + 3 + i] = value >> 8 * i & 0xFF
+    return at + LENGTH
+
+
+@numba.njit(cache=True)
+def loop(code: np.ndarray, at: int, target: int) -> int:
+    """`dec rcx; jnz target`."""
+    for i, byte in enumerate((0x48, 0xFF, 0xC9, 0x0F, 0x85)):
+        code[at + i] = byte
+    distance = target - (at + 9)
+    for i in range(4):
+        code[at + 5 + i] = distance >> 8 * i & 0xFF
+    return at + 9
+
+
+@numba.njit(cache=True)
+def leave(code: np.ndarray, at: int) -> int:
+    """`vzeroupper; ret`."""
+    for i, byte in enumerate((0xC5, 0xF8, 0x77, 0xC3)):
+        code[at + i] = byte
+    return at + 4

@@ -1,0 +1,25 @@
+"""What the processor can do."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+from llvmlite import binding
+
+
+def has_avx512() -> bool:
+    """Returns whether the machine code of `cap.runtime.codegen` runs here: AVX-512 on 64-bit Linux."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    return bool(binding.get_host_cpu_features().get("avx512f"))
+
+
+def engine() -> str:
+    """Returns which kernels run here: "avx512" or "portable"."""
+    return "avx512" if has_avx512() else "portable"
+
+
+def processor() -> str:
+    """Returns the processor's name as LLVM has it, such as "znver4"."""
+    return str(binding.get_host_cpu_name())

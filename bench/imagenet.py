@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -92,8 +94,6 @@ def _load_photos(split: str, folder: str | None) -> Photos:
             raise UserError(f"{DATASET} cannot be read from the hub ({_first_line(error)}): {WAYS}") from None
     elif files := _parquet_files(Path(folder), split):
         rows = load_dataset("parquet", data_files={hub_name: [str(file) for file in files]}, split=hub_name)
-        if missing := {"image", "label"} - set(rows.column_names):
-            raise UserError(f"{files[0]} has no column {min(missing)}: it needs image and label, like the hub's files")
     else:
         rows = _from_folders(_class_folders(Path(folder), split))
     rows = rows.cast_column("image", Image(decode=False))
@@ -144,7 +144,7 @@ def _parquet_files(folder: Path, split: str) -> list[Path]:
     """Returns a split's parquet files, in order; none if the folder holds none of any split.
 
     Raises:
-        UserError: If the folder is missing, or holds those of the other split alone.
+        UserError: If the folder is missing, or holds those of the other split alone, or files of another schema.
     """
     if not folder.is_dir():
         raise UserError(f"no {DATASET}: {VARIABLE} is {folder}, which is no folder; {WAYS}")
@@ -153,8 +153,18 @@ def _parquet_files(folder: Path, split: str) -> list[Path]:
         if any(found.values()):
             if not found[split]:
                 raise UserError(f"no {DATASET}: {place} has no {SPLITS[split][0]}-*.parquet; {WAYS}")
+            _check_columns(found[split][0])
             return found[split]
     return []
+
+
+def _check_columns(file: Path) -> None:
+    try:
+        columns = pq.read_schema(file).names
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{file} is no readable parquet file ({error}): fetch it again") from None
+    if missing := {"image", "label"} - set(columns):
+        raise UserError(f"{file} has no column {min(missing)}: it needs image and label, like the hub's files")
 
 
 def _class_folders(folder: Path, split: str) -> dict[int, Path]:

@@ -27,7 +27,7 @@ from bench.errors import UserError
 from bench.metrics import evaluate
 from bench.recipes import FinetuneSpec
 from bench.spec import CalibrationSpec, Trial
-from bench.trial import Rows, load_calibration, load_dense, run_trial
+from bench.trial import GateError, Rows, dense_knn_top1, load_calibration, load_dense, run_trial
 from bench.zoo import IMAGENET, get_model
 from bench.zoo.imagenet import FeatureModel, ImageNetModel
 
@@ -85,6 +85,7 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     imagenet._load_photos.cache_clear()
     load_dense.cache_clear()
+    dense_knn_top1.cache_clear()
     load_calibration.cache_clear()
 
 
@@ -259,15 +260,30 @@ def test_a_self_supervised_model_gets_a_head_once_and_its_neighbours_accuracy(
     )
     [head] = (tmp_path / "cache" / "heads").iterdir()
     assert head == spec.head_file()
-    monkeypatch.setattr(probe, "features", lambda *_: pytest.fail("the head is there already"))
-    assert torch.equal(spec.load().get_classifier().weight, model.get_classifier().weight)
-    monkeypatch.undo()
-    monkeypatch.setenv("CAPBENCH_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setenv("CAPBENCH_IMAGENET", str(folders))
+    with monkeypatch.context() as patch:
+        patch.setattr(probe, "features", lambda *_: pytest.fail("the head is there already"))
+        assert torch.equal(spec.load().get_classifier().weight, model.get_classifier().weight)
     (folders / "train" / WNIDS[CLASSES[0]]).rename(folders / "train" / WNIDS[0])
     imagenet._load_photos.cache_clear()
     assert spec.head_file().name != head.name, "other data, another head"
-    assert 0 <= spec.knn_top1(model) <= 100
+    trial = Trial(sweep="s", profile="imagenet", model="tiny_dino", pruner="magnitude", patterns=("0.5",))
+    rows = Rows(trial, "cpu")
+    run_trial(trial, rows)
+    assert [row["phase"] for row in rows.rows] == ["dense", "one_shot"]
+    assert all(0 <= row["knn_top1"] <= 100 for row in rows.rows)
+    assert rows.rows[0]["knn_top1"] == spec.knn_top1(spec.load())
+
+
+def test_the_gate_closes_on_weights_of_another_accuracy(
+    folders: Path, tiny: ImageNetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top1 = evaluate(tiny.load(), tiny.inputs("test")).top1
+    monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 0.29}))
+    load_dense("imagenet", "tiny")
+    load_dense.cache_clear()
+    monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 0.31}))
+    with pytest.raises(GateError, match="is recorded for its weights"):
+        load_dense("imagenet", "tiny")
 
 
 def test_calibration_images_are_drawn_from_the_training_set(folders: Path) -> None:
@@ -304,6 +320,10 @@ def test_missing_data_are_named_with_the_ways_to_provide_them(tmp_path: Path, mo
     for file in (folder / "data").glob("validation-*"):
         os.remove(file)
     with pytest.raises(UserError, match=r"data has no validation-\*\.parquet"):
+        imagenet.check_data()
+    other = Dataset.from_dict({"image": [1], "target": [0]})
+    other.to_parquet(folder / "data" / "validation-00000-of-00001.parquet")
+    with pytest.raises(UserError, match=r"validation-00000-of-00001\.parquet has no column label"):
         imagenet.check_data()
 
 

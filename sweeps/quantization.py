@@ -17,9 +17,8 @@ SWEEP = Sweep(
             profile="embedded",
             model=["vit", "convnext", "xcit", "dino"],
             seed=[0, 1, 2],
-            pruner=[
-                {"pruner": name, "pruner_options": pruner_options("embedded", name)} for name in ("magnitude", "cap")
-            ],
+            pruner="cap",
+            pruner_options=pruner_options("embedded", "cap"),
             patterns=PATTERNS,
             finetune_at=PATTERNS,
             finetune=INT8_FINETUNE["embedded"],

@@ -22,6 +22,7 @@ from timm.data import ImageNetInfo
 
 import cap
 from bench import imagenet, probe
+from bench.cli import main
 from bench.errors import UserError
 from bench.metrics import evaluate
 from bench.recipes import FinetuneSpec
@@ -345,3 +346,14 @@ def test_workers_leave_signals_to_their_process(
         batches.close()
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_run_without_data_ends_before_it_begins(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "table1", "--profile", "imagenet", "--only", "model=deit_tiny", "--results", str(tmp_path / "r")])
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("capbench: no imagenet-1k: CAPBENCH_IMAGENET is not set")
+    assert not list((tmp_path / "r").rglob("*.parquet"))
+    main(["run", "table1", "--profile", "imagenet", "--dry-run", "--results", str(tmp_path / "r")])
+    assert "45 to run" in capsys.readouterr().out

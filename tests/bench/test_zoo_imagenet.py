@@ -6,12 +6,15 @@ import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 from timm.models import get_pretrained_cfg
+from torch import nn
 
 import cap
 from bench import imagenet
 from bench.zoo import IMAGENET
 from bench.zoo.imagenet import ImageNetModel
+from cap.calibration import hooked_layers, per_sample_gradients
 
 PLAIN_VIT = {"cls_token", "pos_embed", "patch_embed.proj.weight", "head.weight"}
 CONVNEXT = {"stem.#.weight", "stages.#.blocks.#.conv_dw.weight", "head.fc.weight"}
@@ -34,7 +37,7 @@ DENSE = {
         *(f"stem.conv{n}.linear.weight" for n in (1, 2, 3, 4)), "stages.#.blocks.#.attn.attention_biases",
         "stages.#.downsample.attn_downsample.attention_biases", "head.linear.weight", "head_dist.linear.weight",
     },
-    "resnet50d": {"conv1.#.weight", "fc.weight"},
+    "resnet50d": {"conv1.0.weight", "fc.weight"},
     "efficientnetv2_tiny": {"conv_stem.weight", "blocks.#.#.conv_dw.weight", "classifier.weight"},
 }  # fmt: skip
 
@@ -86,7 +89,11 @@ def test_prunable_layers(spec: ImageNetModel) -> None:
     assert all(parameter.is_meta for parameter in model.parameters())
     layers = cap.select_layers(model, spec.prunable)
     weights = {name: p for name, p in model.named_parameters() if p.ndim >= 2}
-    dense = {re.sub(r"(?<=\.)\d+(?=\.)", "#", name) for name in set(weights) - set(layers)}
+    assert set(hooked_layers(model, layers)) == set(layers), "per-sample gradients of all of them come in one pass"
+    dense = {
+        name if name.startswith("conv1.") else re.sub(r"(?<=\.)\d+(?=\.)", "#", name)
+        for name in set(weights) - set(layers)
+    }
     assert dense == DENSE.get(spec.name, DENSE.get(spec.family))
     for pattern in spec.prunable:
         assert any(re.fullmatch(pattern, name) for name in layers)
@@ -128,3 +135,20 @@ def test_the_heads_give_the_classes_and_stochastic_depth_can_be_switched_on(name
     model = IMAGENET[name].build(drop_path_rate=0.1).eval()
     with torch.inference_mode():
         assert model(torch.zeros(1, *IMAGENET[name].input_shape)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize("name", ["levit_192", "xcit_small"])
+def test_gradients_of_single_images_add_up(name: str) -> None:
+    """Also for layers within other modules, depthwise convolutions and tokens that are taken apart."""
+    torch.manual_seed(0)
+    model = IMAGENET[name].build().eval()
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # scales of residual branches begin at or near zero
+            nn.init.uniform_(parameter, 0.5, 1.5)
+    layers = cap.select_layers(model, IMAGENET[name].prunable)
+    images, labels = torch.randn(2, *IMAGENET[name].input_shape), torch.tensor([3, 5])
+    found = per_sample_gradients(model, layers, images, labels, F.cross_entropy)
+    whole = torch.autograd.grad(F.cross_entropy(model(images), labels, reduction="sum"), list(layers.values()))
+    for layer, gradient in zip(layers, whole, strict=True):
+        error = (found.of(layer).sum(0) - gradient.flatten()).abs().max()
+        assert error < 1e-4 * gradient.abs().max(), layer

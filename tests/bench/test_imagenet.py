@@ -356,4 +356,4 @@ def test_a_run_without_data_ends_before_it_begins(capsys: pytest.CaptureFixture[
     assert line.startswith("capbench: no imagenet-1k: CAPBENCH_IMAGENET is not set")
     assert not list((tmp_path / "r").rglob("*.parquet"))
     main(["run", "table1", "--profile", "imagenet", "--dry-run", "--results", str(tmp_path / "r")])
-    assert "45 to run" in capsys.readouterr().out
+    assert "135 to run" in capsys.readouterr().out

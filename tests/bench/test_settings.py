@@ -48,6 +48,7 @@ def trials(sweep: str) -> tuple[Trial, ...]:
 def test_every_sweep_has_the_profile(sweep: str) -> None:
     found = trials(sweep)
     assert len({trial.id for trial in found}) == len(found)
+    assert {trial.seed for trial in found} == {0, 1, 2}
     for trial in found:
         assert (trial.calibration.images, trial.calibration.gradient) == (4096, "sample")
         if how := trial.recipe:

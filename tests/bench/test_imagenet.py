@@ -307,9 +307,17 @@ def test_missing_and_wrong_weights_are_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("CAPBENCH_WEIGHTS", str(tmp_path))
     with pytest.raises(UserError, match=f"{tmp_path} has no {name}, and the hub gave none"):
         spec.load()
-    save_file({"x": torch.zeros(1)}, tmp_path / name)
+    save_file({"x": torch.zeros(100)}, tmp_path / name)
     with pytest.raises(UserError, match=f"{tmp_path / name} does not hold the weights of deit_tiny_patch16_224"):
         spec.load()
+
+
+def test_weights_that_were_cut_off_are_found_before_the_first_trial(tiny: ImageNetModel, folders: Path) -> None:
+    tiny.check()
+    path = tiny.weights_file()
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=f"{path} is damaged"):
+        tiny.check()
 
 
 def test_a_damaged_photo_is_named(folders: Path) -> None:
@@ -346,6 +354,16 @@ def test_workers_leave_signals_to_their_process(
         batches.close()
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_run_names_all_models_without_weights(
+    folders: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "recovery", "--profile", "imagenet", "--results", str(tmp_path / "results")])
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("capbench: no weights of deit_tiny: CAPBENCH_WEIGHTS is not set")
+    assert line.endswith("; nor can deit_small be loaded")
 
 
 def test_a_run_without_data_ends_before_it_begins(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

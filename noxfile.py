@@ -30,7 +30,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments go to pytest."""
-    install(session, "tests")
+    install(session, "tests", "quantization", "engines")
     session.run("pytest", *session.posargs)
 
 
@@ -50,9 +50,9 @@ def slurm_tests(session: nox.Session) -> None:
     )  # fmt: skip
 
 
-def reproduce(session: nox.Session, sweep: str) -> None:
+def reproduce(session: nox.Session, sweep: str, *extras: str) -> None:
     """Runs what is missing of a sweep on the embedded profile, draws its figures, prints its table."""
-    install(session)
+    install(session, *extras)
     session.run("capbench", "run", sweep, "--profile", "embedded", *session.posargs)
     session.run("capbench", "plot", sweep)
     session.run("capbench", "table", sweep)
@@ -104,6 +104,12 @@ def fastcap(session: nox.Session) -> None:
 
 
 @nox.session
+def quantization(session: nox.Session) -> None:
+    """INT8 of pruned models, without and with training in INT8: accuracy and size."""
+    reproduce(session, "quantization", "quantization")
+
+
+@nox.session
 def benchmark(session: nox.Session) -> None:
     """Measure the pruning core against its plain versions, in about half an hour; arguments go to pytest.
 
@@ -118,6 +124,18 @@ def benchmark(session: nox.Session) -> None:
         "--benchmark-json", str(output), *session.posargs, env={"OMP_WAIT_POLICY": "PASSIVE"},
     )  # fmt: skip
     session.run("capbench", "benchmarks", str(output))
+
+
+@nox.session
+def reproduce_speedup(session: nox.Session) -> None:
+    """Measure sparse against dense inference, print it with the verdict on claim C5, draw the figure: 25 minutes.
+
+    Arguments go to `capbench latency`, such as `--model deit_small --batch 1`; what is measured at this commit is not
+    measured again. The machine should have nothing else to do.
+    """
+    install(session, "engines")
+    session.run("capbench", "latency", "--name", "speedup", "--memory", "16", *session.posargs)
+    session.run("capbench", "speedup")
 
 
 @nox.session

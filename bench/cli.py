@@ -130,6 +130,10 @@ def _check_models(trials: tuple[Trial, ...]) -> None:
         first = next(iter(problems.values()))
         others = [name for name, problem in problems.items() if problem != first]
         raise UserError(first + (f"; nor can {', '.join(others)} be loaded" if others else ""))
+    if any(trial.quantization is not None for trial in trials):
+        from bench.quantize import check_installed
+
+        check_installed()
 
 
 def _check_device(device: str) -> None:
@@ -637,6 +641,92 @@ def benchmarks(measurements: Path = Path("results/benchmarks/core.json"), *, int
     print("written:", ", ".join(map(str, report(measurements, into))))
 
 
+@app.command
+def latency(
+    *,
+    model: Annotated[tuple[str, ...], Several] = ("deit_tiny", "deit_small", "convnext_tiny", "xcit_small"),
+    sparsity: Annotated[tuple[float, ...], Several] = (0.5, 0.75, 0.9),
+    batch: Annotated[tuple[int, ...], Several] = (1, 16, 64),
+    threads: Annotated[tuple[int, ...], Several] = (),
+    engines: Annotated[tuple[str, ...], Several] = ("eager", "compile", "onnxruntime", "openvino", "sparse"),
+    seconds: float = 20.0,
+    memory: Annotated[tuple[int, ...], Several] = (),
+    profile: Profile = "imagenet",
+    name: str = "latency",
+    results: Results = Path("results"),
+    dry_run: bool = False,
+) -> None:
+    """Measure how fast engines run a model, dense and pruned: only what is not measured at this commit yet.
+
+    Weights are random, with real masks: the time depends on these alone. Leave the machine to it.
+
+    Args:
+        model: Models of the profile.
+        sparsity: Of the sparse engine; its control with unpruned weights is always measured, too.
+        batch: Images in a pass.
+        threads: Of a pass; by default one for each core.
+        engines: Those that are not installed are left out; eager is always measured.
+        seconds: How long to measure each model, batch and number of threads, after its engines are built.
+        memory: Of the batch sizes those at which each engine's memory is measured, too, in a process of its own.
+        name: The measurements go to RESULTS/NAME.
+        dry_run: Show what would be measured, and stop.
+    """
+    from bench import latency as bench
+    from bench.speedup import analyse, in_short
+    from bench.speedup_report import print_cells
+    from bench.store import check_folder
+    from bench.timings import Timings
+
+    threads = threads or (len(os.sched_getaffinity(0)),)
+    cells, left_out = bench.plan(profile, model, sparsity, batch, threads, engines, seconds, memory)
+    timings = Timings(results, name)
+    todo = [cell for cell in cells if not timings.is_measured(cell)]
+    for line in left_out:
+        console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
+    print(f"{name}: {len(cells)} cells, {len(cells) - len(todo)} measured, {len(todo)} to measure")
+    if dry_run:
+        print("\n".join(f"  {cell.label}" for cell in todo))
+        return
+    check_folder(timings.folder)
+    failures = 0
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=console, disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("", total=len(todo))
+        for cell in todo:
+            bar.update(task, description=cell.label)
+            try:
+                timings.write(cell, bench.run(cell))
+                line = f"{cell.label}: {in_short(analyse(timings.rows([cell])))}"
+                bar.console.print(line, highlight=False, soft_wrap=True)
+            except RuntimeError as error:
+                failures += 1
+                errors.print(f"failed: {cell.label}: {error}", highlight=False, markup=False, soft_wrap=True)
+            bar.update(task, advance=1)
+    timings.collect()
+    print_cells(analyse(timings.rows(cells)), console)
+    print("written:", timings.collected)
+    if failures:
+        raise SystemExit(1)
+
+
+@app.command
+def speedup(*, name: str = "speedup", results: Results = Path("results"), into: Path | None = None) -> None:
+    """Print what `capbench latency` measured with the verdict on claim C5; write table and figure.
+
+    Args:
+        name: The measurements are in RESULTS/NAME.
+        into: A Markdown document whose place marked `<!-- speedup -->` receives the compact table.
+    """
+    from bench.speedup_report import Report
+    from bench.timings import Timings
+
+    report = Report(Timings(results, name), results)
+    report.print(console)
+    print("written:", ", ".join(map(str, report.write(into))))
+
+
 def _check_pruner(name: str, options: dict[str, Any]) -> None:
     """Refuses a file, class, option or value that is not valid.
 
@@ -684,6 +774,64 @@ def check(pruner: str, *, option: Options = ()) -> None:
     print(f"{pruner}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
     if counts["failed"]:
         raise SystemExit(1)
+
+
+@app.command
+def export(
+    checkpoint: Path | None = None,
+    *,
+    model: str | None = None,
+    pruner: str = "cap",
+    option: Options = (),
+    sparsity: str = "0.75",
+    seed: int = 0,
+    finetune: bool = False,
+    int8: bool = False,
+    format: Annotated[tuple[Literal["safetensors", "sparse", "onnx"], ...], Several] = (),
+    output: Path = Path("export"),
+    profile: Profile = "embedded",
+    device: str = "cpu",
+) -> None:
+    """Write a pruned model as files that others read, each read back and compared; and a card about it.
+
+    Args:
+        checkpoint: A model that a gradual or AC/DC trial left: results/PROFILE/SWEEP/TRIAL/PATTERN.safetensors.
+        model: Without a checkpoint: the model to prune at once.
+        pruner: Its pruner (see `capbench list pruners`), or path/to/file.py:ClassName.
+        sparsity: A sparsity or another pattern: 0.75, 0.75@layer, 2:4.
+        seed: Of the calibration images and the training.
+        finetune: Train after pruning, in INT8 if the model is.
+        int8: Quantize weights and activations.
+        format: safetensors (loads in timm), sparse (bitmask and values), onnx; several may be given. By default
+            safetensors, with --int8 sparse.
+        output: Folder to write to.
+        device: The torch device.
+    """
+    if (checkpoint is None) == (model is None):
+        raise UserError("give either a checkpoint or --model")
+    if checkpoint is not None and finetune:
+        raise UserError("--finetune belongs to --model: a checkpoint is exported as it is")
+    from bench.export import check_formats, load, prune, sizes
+    from bench.export import export as write
+
+    formats = format or (("sparse",) if int8 else ("safetensors",))
+    check_formats(formats, int8)
+    _check_device(device)
+    if checkpoint is not None:
+        pruned = load(checkpoint, int8)
+    else:
+        assert model is not None
+        options = _options(option)
+        _check_pruner(pruner, options)
+        pruned = prune(profile, model, pruner, options, sparsity, seed, finetune, int8, device)
+    written = write(pruned, formats, output)
+    print(f"{pruned.row['top1']:.2f} % top-1, dense {pruned.row['top1_dense']:.2f} %")
+    for name, size in sizes(pruned).items():
+        print(f"{name:12} {size:>12,} bytes")
+    for file in written:
+        print(
+            f"written: {file.path}, {file.path.stat().st_size:,} bytes; read back, outputs differ by {file.error:.3g}"
+        )
 
 
 @app.command(name="list")

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,8 @@ WAYS = (
     f"https://huggingface.co/datasets/{HUB} and log in with `hf auth login` or HF_TOKEN (docs/imagenet.md)"
 )
 SPLITS = {"train": ("train", 1_281_167), "test": ("validation", 50_000)}  # the hub's name, images
+# a cluster sends its signals to all processes of a job: workers must neither answer them nor die of them
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 CHUNK = 64  # images that a worker decodes at a time
 Transform = Callable[[PIL.Image.Image], Tensor]
 
@@ -219,21 +222,25 @@ def workers() -> int:
     return max(1, len(os.sched_getaffinity(0)) // parallel.local_size())
 
 
-def _obey_parent_alone(_: int) -> None:
-    """Keeps a worker out of what the cluster tells the job: that is for the process to handle that it works for.
+@contextmanager
+def _held_back(signals: tuple[signal.Signals, ...]) -> Iterator[None]:
+    """Holds signals back; a process that is started meanwhile never sees them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    A fork inherits submitit's handlers, so that each worker would requeue the job; one that ended would fail the trial.
-    """
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_wait_for_end, daemon=True).start()
 
+def _end_with_parent(worker: int) -> None:
+    """Lets a worker be ended by the process that it works for, and by nothing else that is meant for this one too."""
 
-def _wait_for_end() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _decode(
@@ -256,19 +263,19 @@ def _decode(
     """
     batches = list(batches)
     pieces = [[piece.tolist() for piece in batch.split(CHUNK) if len(piece)] for batch in batches]
-    loader = iter(
-        DataLoader(
-            _Decoded(photos.rows, transform, seeds),
-            batch_sampler=[piece for several in pieces for piece in several],
-            num_workers=workers(),
-            worker_init_fn=_obey_parent_alone,
-            multiprocessing_context="fork",  # the rows are shared, and nothing need be pickled
-            generator=torch.Generator(),  # not the one that the model draws from
-            pin_memory=torch.device(device).type == "cuda",
-        )
+    loader = DataLoader(
+        _Decoded(photos.rows, transform, seeds),
+        batch_sampler=[piece for several in pieces for piece in several],
+        num_workers=workers(),
+        multiprocessing_context="fork",  # the rows are shared, and nothing need be pickled
+        generator=torch.Generator(),  # not the one that the model draws from
+        pin_memory=torch.device(device).type == "cuda",
+        worker_init_fn=_end_with_parent,
     )
+    with _held_back(SIGNALS):  # so they are in the workers from their first moment
+        decoded = iter(loader)
     for batch, several in zip(batches, pieces, strict=True):
-        inputs = [next(loader).to(device, non_blocking=True) for _ in several]
+        inputs = [next(decoded).to(device, non_blocking=True) for _ in several]
         yield torch.cat(inputs or [torch.empty(0, device=device)]), photos.labels[batch].to(device)
 
 

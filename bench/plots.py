@@ -159,11 +159,11 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]
         _dense(axis, part)
         for name, curve in part.groupby(names, sort=False):
             for phase in phases:
-                points, second = curve[curve[f"{phase}_n"].notna()], phase != phases[0]
+                points, place = curve[curve[f"{phase}_n"].notna()], phases.index(phase)
                 text = f"{name} {PHASES[phase]}" if len(phases) > 1 else str(name)
                 if len(points):
                     x, style = 100 * points["sparsity"], styles[str(name)]
-                    _line(axis, x, points, phase, style, text, "--" if second else "-", hollow=second)
+                    _line(axis, x, points, phase, style, text, DASHES[place], hollow=place > 0)
         axis.set_title(_name(family, model))
         axis.set_xlabel("sparsity of the pruned layers, %")
     _name_heights(axes, "top-1, %" if len(phases) > 1 else f"{PHASES[phases[0]]} top-1, %")

@@ -206,4 +206,14 @@ class ACDCSpec(TrainingSpec):
         return {self.epochs: self.sparsity}
 
 
+class QuantizationSpec(Spec):
+    """INT8 weights and activations of one-shot pruned models; their ranges are those on the calibration images.
+
+    Attributes:
+        finetune: Training in INT8 that starts from the pruned model, masks held; None for none.
+    """
+
+    finetune: FinetuneSpec | None = None
+
+
 Regime = Annotated[GradualSpec | ACDCSpec, Field(discriminator="regime")]

@@ -18,11 +18,21 @@ EXPLAINED = {  # part of a column's name: what it says
     "paper": "the paper's own value for its model of the family where it is known, else empty",
     tables.AGREEMENT: f"{tables.AGREEMENT}: test images that get the dense model's class",
     tables.EPOCHS: f"{tables.EPOCHS}: trained until then",
+    tables.SIZE: f"{tables.SIZE}: size of the file, sparse but for the dense model's",
     tables.PREDICTED: "loss +: increase of the calibration loss, as the pruner predicts it and as observed",
     "violations": "violations: of the pattern, over all seeds",
     tables.FIT: f"{tables.FIT}: seconds that fitting took, where the model trains all of it so far, mean over seeds",
 }
-DISPENSABLE = (tables.AGREEMENT, "paper", "loss +", tables.EPOCHS, "rel. %", tables.FIT)  # first where room is short
+DISPENSABLE = (
+    tables.AGREEMENT,
+    "paper",
+    "loss +",
+    tables.EPOCHS,
+    "rel. %",
+    tables.FIT,
+    tables.SIZE,
+    "drop",
+)  # first where room is short
 
 
 def origin(rows: pd.DataFrame) -> str:
@@ -79,10 +89,8 @@ def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console
 def _terminal_table(cells: pd.DataFrame, title: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in cells.columns:
-        # "one-shot top-1", "one-shot drop" to "one-shot", "drop": the group's first column names it
-        short = column.removesuffix(" top-1").replace("one-shot ", "").replace("fine-tuned ", "")
         text = column in ("pruner", "variant", "sparsity", "pattern")
-        table.add_column(short, justify="left" if text else "right", no_wrap=column != "variant")
+        table.add_column(_short(column), justify="left" if text else "right", no_wrap=column != "variant")
     previous = cells["pruner"].iloc[0]
     for _, line in cells.iterrows():
         if line["pruner"] != previous:
@@ -92,12 +100,21 @@ def _terminal_table(cells: pd.DataFrame, title: str) -> Table:
     return table
 
 
+def _short(column: str) -> str:
+    """Returns `one-shot` for `one-shot top-1`, `drop` for `one-shot drop`: a phase's first column names it."""
+    phase = max((name for name in tables.PHASES.values() if column.startswith(f"{name} ")), key=len, default="")
+    rest = column.removeprefix(f"{phase} ")
+    return phase if rest == "top-1" else rest
+
+
 def write_tables(rows: pd.DataFrame, store: Store, results: Path, title: str) -> list[Path]:
     """Writes the Markdown report and the summary as CSV beside the collected parquet file."""
     text, values = store.collected.with_suffix(".md"), store.collected.with_suffix(".csv")
     text.write_text(markdown(rows, results, title))
     summary = tables.summarise(rows, tables.read_paper_values(results))
-    summary.drop(columns="rank").to_csv(values, index=False, float_format="%.6g")
+    int8 = [column for column in summary if column.startswith("int8") or column.endswith("_bytes")]
+    unused = [column for column in int8 if summary[column].isna().all()]
+    summary.drop(columns=["rank", *unused]).to_csv(values, index=False, float_format="%.6g")
     return [text, values]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
 import cap
-from bench.recipes import FinetuneSpec, GradualSpec, TrainingSpec
+from bench.recipes import FinetuneSpec, GradualSpec, QuantizationSpec, TrainingSpec
 from bench.spec import CalibrationSpec
 
 How = TypeVar("How", bound=TrainingSpec)
@@ -96,6 +96,9 @@ FASTCAP_GRADUAL = GradualSpec.model_validate(
 # DeiT-Tiny's set in the paper, here that of all models of its size; the others have DeiT-Small's
 LIGHT = ("deit_tiny", "efficientformer_l1", "levit_192", "efficientnetv2_tiny")
 CNN = ("resnet50d", "efficientnetv2_tiny")
+# the paper's own rates
+INT8_FINETUNE = {"embedded": FINETUNE["embedded"].model_copy(update={"images": 2048, "lr": 1e-4, "lr_end": 1e-5})}
+QUANTIZATION = {profile: QuantizationSpec(finetune=recipe) for profile, recipe in INT8_FINETUNE.items()}
 
 
 def pruner_options(profile: str, pruner: str, model: str | None = None, run: Run = "one_shot") -> dict[str, Any]:

@@ -14,7 +14,7 @@ import cap
 from bench import assets
 from bench.base import Spec
 from bench.errors import UserError
-from bench.recipes import ACDCSpec, FinetuneSpec, GradualSpec, Regime, TrainingSpec
+from bench.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
 from cap.pruner import source_file
 
 
@@ -40,6 +40,7 @@ class Trial(Spec):
         patterns: What `cap.parse_pattern` reads: `0.75`, `2:4`.
         finetune_at: The patterns after which the model is also fine-tuned, as `finetune` says.
         training: Pruning during training, in place of one-shot pruning; the patterns are those that are measured.
+        quantization: INT8 of the one-shot pruned models, None for none.
     """
 
     sweep: str
@@ -51,6 +52,7 @@ class Trial(Spec):
     finetune_at: tuple[str, ...] = ()
     finetune: FinetuneSpec | None = None
     training: Regime | None = None
+    quantization: QuantizationSpec | None = None
     calibration: CalibrationSpec = CalibrationSpec()
     seed: int = Field(0, ge=0)
 
@@ -86,6 +88,8 @@ class Trial(Spec):
     def _check_training(self, how: GradualSpec | ACDCSpec) -> None:
         if self.finetune_at:
             raise ValueError("finetune_at belongs to one-shot pruning, but training is given")
+        if self.quantization is not None:
+            raise ValueError("quantization belongs to one-shot pruning, but training is given")
         reached = [str(cap.Unstructured(sparsity, how.scope)) for sparsity in how.measured().values()]
         if stray := [pattern for pattern in self.patterns if pattern not in reached]:
             raise ValueError(f"{stray[0]} is not reached in training: choose from {', '.join(reached)}")
@@ -99,6 +103,14 @@ class Trial(Spec):
     def recipe(self) -> TrainingSpec | None:
         """All training of the trial."""
         return self.training or self.finetune
+
+    @property
+    def recipe_text(self) -> str | None:
+        """JSON of all training and quantization, None where there is neither."""
+        if self.quantization is None:
+            return self.recipe.model_dump_json() if self.recipe is not None else None
+        values = self.recipe.model_dump() if self.recipe is not None else {}
+        return json.dumps({**values, "quantization": self.quantization.model_dump()})
 
     @property
     def label(self) -> str:
@@ -132,7 +144,7 @@ class Trial(Spec):
 
 
 # fields added after results were committed, and the value that says what was done before they were there
-ADDED_FIELDS: dict[str, Any] = {"precision": "float32"}
+ADDED_FIELDS: dict[str, Any] = {"precision": "float32", "quantization": None}
 
 
 def _without_added(values: Any) -> Any:

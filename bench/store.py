@@ -100,8 +100,8 @@ LAYER_SCHEMA = pa.schema(
 Row = Mapping[str, Any]
 
 
-def _write(rows: Iterable[Row], schema: pa.Schema, path: Path) -> None:
-    """Writes a table under a temporary name and renames it, so that no reader ever sees half a file."""
+def write_rows(rows: Iterable[Row], schema: pa.Schema, path: Path) -> None:
+    """Writes rows under a temporary name and renames the file, so that no reader ever sees half of it."""
     rows = list(rows)
     if stray := {key for row in rows for key in row} - set(schema.names):
         raise KeyError(f"columns {sorted(stray)} are not in the schema")
@@ -127,7 +127,12 @@ class DamagedError(UserError):
     """A file is cut off or corrupted."""
 
 
-def _read(path: Path, schema: pa.Schema) -> pa.Table:
+def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
+    """Reads a table that `write_rows` wrote.
+
+    Raises:
+        UserError: If the file is damaged or of another schema.
+    """
     try:
         table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
@@ -139,6 +144,23 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
         different = sorted({f.name for f in schema} ^ set(table.schema.names)) or ["types"]
         raise UserError(f"{path} has another schema ({', '.join(different)} differ): delete it and run the sweep again")
     return table
+
+
+def check_folder(folder: Path) -> None:
+    """Makes sure that results can be written to a folder, before any work is done.
+
+    Raises:
+        UserError: If it cannot be made or written to.
+    """
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"\0" * 4096)
+    except OSError as error:
+        raise UserError(f"cannot write results to {folder}: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 class Store:
@@ -165,15 +187,7 @@ class Store:
         Raises:
             UserError: If the folder cannot be made or written to.
         """
-        probe = self.folder / f".probe.{os.getpid()}"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"\0" * 4096)
-        except OSError as error:
-            raise UserError(f"cannot write results to {self.folder}: {error.strerror}") from None
-        finally:
-            with contextlib.suppress(OSError):
-                probe.unlink(missing_ok=True)
+        check_folder(self.folder)
 
     def path(self, trial_id: str) -> Path:
         """Returns where a trial's rows are."""
@@ -181,8 +195,8 @@ class Store:
 
     def write(self, trial_id: str, rows: Iterable[Row], layer_rows: Iterable[Row]) -> None:
         """Writes a trial: its layers first, so that a trial whose rows are there is whole."""
-        _write(layer_rows, LAYER_SCHEMA, self.folder / f"{trial_id}.layers.parquet")
-        _write(rows, SCHEMA, self.path(trial_id))
+        write_rows(layer_rows, LAYER_SCHEMA, self.folder / f"{trial_id}.layers.parquet")
+        write_rows(rows, SCHEMA, self.path(trial_id))
 
     def log(self, trial_id: str) -> Path:
         """Returns where the traceback of a failed trial is."""
@@ -229,7 +243,9 @@ class Store:
             DamagedError: If one of the two files is.
             UserError: If one is of another schema.
         """
-        return _read(self.path(trial_id), SCHEMA), _read(self.folder / f"{trial_id}.layers.parquet", LAYER_SCHEMA)
+        return read_rows(self.path(trial_id), SCHEMA), read_rows(
+            self.folder / f"{trial_id}.layers.parquet", LAYER_SCHEMA
+        )
 
     def status(self, trial_id: str) -> str | None:
         """Returns the worst status of a trial's rows (the later of STATUSES), DAMAGED, or None if it has none.
@@ -248,7 +264,7 @@ class Store:
     def failure(self, trial_id: str) -> dict[str, str | None]:
         """Returns the `error`, `host` and `job` of the first row that has an error, of a trial that is not damaged."""
         columns = ("error", "host", "job")
-        rows = _read(self.path(trial_id), SCHEMA).select(columns).to_pylist()
+        rows = read_rows(self.path(trial_id), SCHEMA).select(columns).to_pylist()
         return next((row for row in rows if row["error"]), dict.fromkeys(columns))
 
     def is_finished(self, trial_id: str) -> bool:
@@ -283,7 +299,7 @@ class Store:
         """
         if not self.collected.exists():
             raise UserError(f"{self.collected} does not exist: run the sweep first with capbench run {self.sweep}")
-        rows = _read(self.collected, SCHEMA).to_pandas()
+        rows = read_rows(self.collected, SCHEMA).to_pandas()
         if not ((rows["status"] == "done") & (rows["phase"] != "dense")).any():
             raise UserError(f"{self.collected} has no finished trial: see capbench status {self.sweep}")
         return rows

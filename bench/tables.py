@@ -14,7 +14,7 @@ from bench.variants import GLOBAL, NM, describe, label, method_order, pattern_in
 
 MODEL_ORDER = ("vit", "convnext", "hybrid", "dino")  # by family, as in the paper
 PAPER_VALUES = Path("paper_values.csv")
-PHASES = {"one_shot": "one-shot", "finetuned": "fine-tuned"}
+PHASES = {"one_shot": "one-shot", "finetuned": "fine-tuned", "int8": "INT8", "int8_finetuned": "INT8 fine-tuned"}
 IDENTITY = ["family", "model", "pruner", "method", "name", "rank", "variant", "settings", "regime"]
 KEYS = [*IDENTITY, "sparsity", "pattern", "kind"]  # seeds alone are averaged
 
@@ -33,12 +33,15 @@ def finished(rows: pd.DataFrame) -> pd.DataFrame:
         rows: Result rows, as `bench.store` describes them; columns that are not there count as empty.
 
     Returns:
-        A copy with the columns of `bench.variants.describe`, and the target under the name `sparsity`.
+        A copy with the columns of `bench.variants.describe`, `dense_bytes`, the size of the trial's dense model as a
+        file, and the target under the name `sparsity`.
     """
     whole = rows.reindex(columns=SCHEMA.names)
     for field in SCHEMA:
         if pa.types.is_integer(field.type) or pa.types.is_floating(field.type):
             whole[field.name] = pd.to_numeric(whole[field.name])  # a column of nothing is of no type
+    dense = whole[whole["phase"] == "dense"].groupby("trial_id")["file_bytes"].first()
+    whole["dense_bytes"] = pd.to_numeric(whole["trial_id"].map(dense))
     done = whole[(whole["status"] == "done") & (whole["phase"] != "dense")]
     return describe(done).rename(columns={"sparsity_target": "sparsity"})
 
@@ -51,11 +54,11 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         paper: The paper's own values: family, paper_model, pruner, sparsity, phase, top1, source.
 
     Returns:
-        One row per model, pruner, variant and pattern with, for the phases one_shot and finetuned, the columns
-        `<phase>_mean`, `<phase>_std` (sample standard deviation, empty for n = 1), `<phase>_n`, `<phase>_drop`
-        (percentage points), `<phase>_rel_drop` (percent of dense), `<phase>_agreement` (percent), `<phase>_epoch`,
-        `<phase>_paper`; `dense`; the means `fit_seconds`, and of the one-shot models `predicted_loss_increase` and
-        `observed_loss_increase`; the sum `violations`; and `pruner_options`.
+        One row per model, pruner, variant and pattern with, for each of PHASES, the columns `<phase>_mean`,
+        `<phase>_std` (sample standard deviation, empty for n = 1), `<phase>_n`, `<phase>_drop` (percentage points),
+        `<phase>_rel_drop` (percent of dense), `<phase>_agreement` (percent), `<phase>_epoch`, `<phase>_bytes` (mean
+        size of the file), `<phase>_paper`; `dense` and `dense_bytes`; the means `fit_seconds`, and of the one-shot
+        models `predicted_loss_increase` and `observed_loss_increase`; the sum `violations`; and `pruner_options`.
     """
     done = finished(rows)
     parts = done.groupby([*KEYS, "phase"]).agg(
@@ -66,6 +69,7 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         rel_drop=("top1_rel_drop", "mean"),
         agreement=("agreement", "mean"),
         epoch=("epoch", "max"),
+        bytes=("file_bytes", "mean"),
     )
     wide = parts.unstack("phase")
     wide.columns = [f"{phase}_{statistic}" for statistic, phase in wide.columns]
@@ -76,6 +80,7 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         wide[f"{phase}_paper"] = float("nan")
     cells = done.groupby(KEYS)
     wide["dense"] = cells["top1_dense"].first()
+    wide["dense_bytes"] = cells["dense_bytes"].first()
     wide["fit_seconds"] = cells["fit_seconds"].mean()
     wide["violations"] = cells["violations"].sum(min_count=1)
     wide["pruner_options"] = cells["pruner_options"].first()
@@ -131,6 +136,11 @@ def mebibytes(value: float | None) -> str:
     return "" if value is None or pd.isna(value) else f"{value / 2**20:,.0f} MiB"
 
 
+def kibibytes(value: float) -> str:
+    """Formats a number of bytes in KiB; empty where there is none."""
+    return "" if pd.isna(value) else f"{value / 2**10:,.0f}"
+
+
 def _significant(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.3g}"
 
@@ -145,6 +155,7 @@ def _samples(row: pd.Series) -> str:
 
 
 AGREEMENT, EPOCHS, FIT, PREDICTED, OBSERVED = "agree %", "epochs", "fit s", "loss + predicted", "loss + observed"
+SIZE = "KiB"
 
 
 def detailed(summary: pd.DataFrame) -> pd.DataFrame:
@@ -162,6 +173,7 @@ def detailed(summary: pd.DataFrame) -> pd.DataFrame:
             "variant": row["variant"],
             target: pattern_in_words(row["pattern"]),
             "dense": _number(row["dense"]),
+            f"dense {SIZE}": kibibytes(row["dense_bytes"]),
         }
         for phase, name in PHASES.items():
             line |= {
@@ -171,6 +183,7 @@ def detailed(summary: pd.DataFrame) -> pd.DataFrame:
                 f"{name} paper": _number(row[f"{phase}_paper"]),
                 f"{name} {AGREEMENT}": _number(row[f"{phase}_agreement"]),
                 f"{name} {EPOCHS}": _whole(row[f"{phase}_epoch"]) if epochs else "",
+                f"{name} {SIZE}": kibibytes(row[f"{phase}_bytes"]),
             }
         line |= {
             PREDICTED: _significant(row["predicted_loss_increase"]),

@@ -26,14 +26,19 @@ if TYPE_CHECKING:
 RATES = {"linear": linear, "cosine": cosine, "sawtooth": sawtooth}
 
 
-def trained(spec: ModelSpec, how: TrainingSpec, epochs: int) -> dict[str, Any]:
+def trained(spec: ModelSpec, how: TrainingSpec, epochs: int, phase: str = "finetuned") -> dict[str, Any]:
     """Returns the columns that say how long a model was trained."""
     images = epochs * min(how.images, len(spec.inputs("train")))
-    return {"phase": "finetuned", "epoch": epochs, "finetune_epochs": epochs, "finetune_images": images}
+    return {"phase": phase, "epoch": epochs, "finetune_epochs": epochs, "finetune_images": images}
 
 
 def start_training(
-    run: Run, model: nn.Module, how: TrainingSpec, measured: dict[int, cap.Pattern], about: dict[str, Any]
+    run: Run,
+    model: nn.Module,
+    how: TrainingSpec,
+    measured: dict[int, cap.Pattern],
+    about: dict[str, Any],
+    learner: nn.Module | None = None,
 ) -> Stretch:
     """Sets up the training of a copy of a model, with stochastic depth where the augmentation set has some.
 
@@ -43,10 +48,12 @@ def start_training(
         how: The recipe.
         measured: After how many epochs the model is measured, and the pattern that it then has.
         about: Columns of the rows to come.
+        learner: What learns in place of the copy, with parameters of the same names: the model in another form.
     """
     chosen = how.augmentation_set
-    learner = run.spec.build(drop_path_rate=chosen.drop_path).to(run.device)
-    learner.load_state_dict(model.state_dict())
+    if learner is None:
+        learner = run.spec.build(drop_path_rate=chosen.drop_path).to(run.device)
+        learner.load_state_dict(model.state_dict())
     optimizer = create_optimizer_v2(learner, opt=how.optimizer, lr=how.lr, weight_decay=how.weight_decay)
     seed, share = run.trial.derived_seed("fine-tune"), (parallel.rank(), parallel.world_size())
 

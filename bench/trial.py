@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache, lru_cache
@@ -21,11 +22,16 @@ from bench.data import together
 from bench.memory import start_peak
 from bench.metrics import Accuracy, Cost, count_macs, evaluate, mean_loss, seconds_since
 from bench.progress import Progress
+from bench.quantize import measure_int8
+from bench.sparse_file import dense_bytes, sparse_bytes
 from bench.spec import CalibrationSpec, Trial
 from bench.training import prune_in_training, start_training, train
 from bench.zoo import ModelSpec, get_model
+from cap.quantize import Int8Layer
 
 logger = logging.getLogger(__name__)
+
+Keep = Callable[[nn.Module, "Mapping[str, Int8Layer] | None", dict[str, Any]], None]
 
 
 class GateError(Exception):
@@ -133,7 +139,7 @@ class Rows:
             "pruner": trial.pruner,
             "pruner_options": json.dumps(trial.pruner_options, sort_keys=True),
             "regime": trial.regime,
-            "recipe": trial.recipe.model_dump_json() if trial.recipe is not None else None,
+            "recipe": trial.recipe_text,
             "seed": trial.seed,
             "calibration_images": trial.calibration.images,
             "gradient": trial.calibration.gradient,
@@ -210,6 +216,7 @@ def run_trial(
     share: bool = False,
     folder: Path | None = None,
     micro_batch: int | None = None,
+    keep: Keep | None = None,
 ) -> None:
     """Runs a trial: dense gate, calibration, then pruning at once or during training.
 
@@ -221,6 +228,7 @@ def run_trial(
         share: Keep what is computed on the calibration images for the next trial of the group.
         folder: Where the trial keeps its checkpoints; by default it keeps none.
         micro_batch: Training images of this process in one forward pass; by default its share of a whole batch.
+        keep: Receives every pruned model that was measured, its INT8 layers if it has some, and its row.
 
     Raises:
         GateError: If the dense model does not reach its recorded accuracy.
@@ -238,7 +246,8 @@ def run_trial(
         trial.derived_seed("calibration order"),
     )
     shared.calibration.share = share
-    run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder, micro_batch)
+    run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder, micro_batch, keep)
+    size = {"file_bytes": dense_bytes(model)} if trial.quantization is not None else {}
     rows.measure(
         model,
         dense,
@@ -247,6 +256,7 @@ def run_trial(
         phase="dense",
         sparsity_target=0.0,
         knn_top1=dense_knn_top1(trial.profile, trial.model, device),
+        **size,
     )
     if trial.training is None:
         prune_at_once(run)
@@ -275,6 +285,7 @@ class Run:
     memory_budget: int | None
     folder: Path | None
     micro_batch: int | None = None
+    keep: Keep | None = None
 
     def fit(self, model: nn.Module) -> tuple[cap.Pruner, dict[str, Any]]:
         """Fits the trial's pruner to a model, which is left as it is.
@@ -303,13 +314,26 @@ class Run:
             "num_gradients": _num_gradients(trial, len(calibration)),
         }
 
-    def measure(self, model: nn.Module, pattern: cap.Pattern, **about: Any) -> None:
-        """Evaluates a pruned model and adds its row."""
+    def measure(
+        self, model: nn.Module, pattern: cap.Pattern, int8: Mapping[str, Int8Layer] | None = None, /, **about: Any
+    ) -> None:
+        """Evaluates a pruned model and adds its row.
+
+        Args:
+            model: The model.
+            pattern: The pattern that it follows.
+            int8: The layers that are in INT8.
+            about: More columns.
+        """
         accuracy = evaluate(model, self.spec.inputs("test"))
         violations = cap.count_violations({name: model.get_parameter(name) for name in self.cost.layers}, pattern)
         about |= {"pattern": str(pattern), "sparsity_target": pattern.sparsity, "violations": violations}
         about["knn_top1"] = self.spec.knn_top1(model, self.device)
+        if self.trial.quantization is not None:
+            about["file_bytes"] = sparse_bytes(model, int8)
         self.rows.measure(model, accuracy, self.dense, self.cost, **about)
+        if self.keep is not None:
+            self.keep(model, int8, self.rows.rows[-1])
 
     def refuse(self, pattern: cap.Pattern, reason: str, **about: Any) -> None:
         """Adds the row of a pattern that is skipped."""
@@ -350,6 +374,8 @@ def prune_at_once(run: Run) -> None:
             "observed_loss_increase": mean_loss(candidate, run.shared.calibration) - dense_loss,
         }
         run.measure(candidate, pattern, **about, **loss, phase="one_shot")
+        if trial.quantization is not None:
+            measure_int8(run, candidate, pattern, pruned.masks, about)
         if text in trial.finetune_at and how is not None:
             stretch = start_training(run, candidate, how, {how.epochs: pattern}, about)
             stretch.training.hold(pruned.masks)

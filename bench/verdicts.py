@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from bench.paired import interval
-from bench.tables import PHASES, finished, plain, representative, series, summarise
+from bench.tables import PHASES, finished, kibibytes, plain, representative, series, summarise
 from bench.variants import (
     GLOBAL,
     LABELS,
@@ -38,7 +38,7 @@ def verdicts(rows: pd.DataFrame) -> list[str]:
         rows: Result rows, as `bench.store` describes them.
     """
     done, summary = finished(rows), summarise(rows)
-    found = [c1(summary), c2(done), *c3(done), nm(rows, summary), c7(rows, done), *c8(summary)]
+    found = [c1(summary), c2(done), *c3(done), nm(rows, summary), int8(done), c7(rows, done), *c8(summary)]
     return [verdict for verdict in [*found, fastcap(done), per_layer(summary)] if verdict]
 
 
@@ -56,7 +56,7 @@ def c1(summary: pd.DataFrame) -> str | None:
         for row in cells.itertuples()
     )
     return (
-        f"C1 (CAP at 75 % loses at most 1 % relative top-1): {_extent(holds)}, on {holds.sum()} of {len(holds)} {what} "
+        f"C1 (CAP at 75 % loses at most 1 % relative top-1): {how_far(holds)}, on {holds.sum()} of {len(holds)} {what} "
         f"after the short fine-tune and on {without.sum()} before it. Relative drop: {numbers}."
     )
 
@@ -89,7 +89,7 @@ def c2(done: pd.DataFrame) -> str | None:
         else " It is largest at the lowest sparsity."
     )
     return (
-        f"C2 (CAP beats {_and(rivals)} one-shot): {_extent(lead > 0)}, CAP's mean is the highest in "
+        f"C2 (CAP beats {_and(rivals)} one-shot): {how_far(lead > 0)}, CAP's mean is the highest in "
         f"{(lead > 0).sum()} of {len(lead)} cells, and in {table['every_seed'].sum()} it beats the best other pruner "
         f"with every seed. Lead over the best other pruner in points of top-1, mean over models: {_by(by_sparsity)}; "
         f"smallest {lead.min():+.2f}, largest {lead.max():+.2f}.{grows}"
@@ -135,7 +135,7 @@ def nm(rows: pd.DataFrame, summary: pd.DataFrame) -> str | None:
     violations = pd.to_numeric(own.get("violations", pd.Series(dtype=float)))
     if violations.notna().any():
         follows = (own["status"] == "done") & (violations == 0)
-        extent = f"{_extent(follows)}, {follows.sum()} of {len(follows)} pruned models follow their pattern"
+        extent = f"{how_far(follows)}, {follows.sum()} of {len(follows)} pruned models follow their pattern"
         extent += f"; violations over all pruners: {cells['violations'].sum():,.0f}"
     else:
         extent = "not tested, violations were not counted"
@@ -145,6 +145,48 @@ def nm(rows: pd.DataFrame, summary: pd.DataFrame) -> str | None:
         listed = "; ".join(f"{pattern}: {order}" for pattern, order in orders.items() if order)
         text += f" Mean {name} top-1 over models, best first: {listed}." if listed else ""
     return text
+
+
+def int8(done: pd.DataFrame) -> str | None:
+    """The INT8 part of claim C4: what INT8 costs CAP's pruned models, and how small their files are."""
+    pairs = done.pivot_table(index=["method", "model", "sparsity", "pattern", "seed"], columns="phase", values="top1")
+    if not {"one_shot", "int8"} <= set(pairs) or CAP not in pairs.index or pairs.loc[[CAP], "int8"].isna().all():
+        return None
+    cells = pairs.dropna(subset=["one_shot", "int8"]).groupby(["method", "model", "sparsity", "pattern"]).mean()
+    own = cells.loc[CAP]
+    holds = own["int8"] >= 0.99 * own["one_shot"]
+    text = (
+        f"C4 (in its INT8 part: INT8 costs a model that CAP pruned at most 1 % relative top-1): {how_far(holds)}, in "
+        f"{holds.sum()} of {len(holds)} cells (model and sparsity) without any training"
+    )
+    if tuned_too := "int8_finetuned" in own and own["int8_finetuned"].notna().all():
+        kept = own["int8_finetuned"] >= 0.99 * own["one_shot"]
+        text += f" and in {kept.sum()} after the short training in INT8"
+    text += f". Change in points of top-1, mean over models: {_by(_change(own, 'one_shot', 'int8'))}"
+    if tuned_too:
+        text += f"; with training in INT8 {_by(_change(own, 'one_shot', 'int8_finetuned'))}"
+        if "finetuned" in own and own["finetuned"].notna().all():
+            by_int8 = _by(_change(own, "finetuned", "int8_finetuned"))
+            text += f", and against the same training in single precision {by_int8}"
+    return f"{text}.{_sizes(done[done['method'] == CAP])}"
+
+
+def _change(cells: pd.DataFrame, before: str, after: str) -> pd.Series:
+    return (cells[after] - cells[before]).groupby("sparsity").mean()
+
+
+def _sizes(own: pd.DataFrame) -> str:
+    """Says how large the files are, mean over models and seeds; nothing where they were not measured."""
+    sizes = own[own["dense_bytes"].notna()].pivot_table(index="sparsity", columns="phase", values="file_bytes")
+    if not {"one_shot", "int8"} <= set(sizes):
+        return ""
+    dense = own["dense_bytes"].mean()
+    listed = "; ".join(
+        f"{percent(sparsity)} sparse {kibibytes(row.one_shot)} ({dense / row.one_shot:.1f} times smaller), sparse INT8 "
+        f"{kibibytes(row.int8)} ({dense / row.int8:.1f})"
+        for sparsity, row in zip(sizes.index, sizes.itertuples(), strict=True)
+    )
+    return f" Files, KiB, mean over models: dense {kibibytes(dense)}; {listed}."
 
 
 def c7(rows: pd.DataFrame, done: pd.DataFrame) -> str | None:
@@ -163,7 +205,7 @@ def c7(rows: pd.DataFrame, done: pd.DataFrame) -> str | None:
     )
     text = (
         f"C7 (one gradual run gives the models at {_and(percent(sparsity) for sparsity in sparsities)}): "
-        f"{_extent(whole)}, {whole.sum()} of {len(whole)} runs of CAP gave all {len(sparsities)}. Relative drop of "
+        f"{how_far(whole)}, {whole.sum()} of {len(whole)} runs of CAP gave all {len(sparsities)}. Relative drop of "
         f"CAP, mean over models (and how many lose at most 1 %): {numbers}."
     )
     pairs = tuned.assign(series=series(tuned).where(tuned["method"] != CAP, CAP)).pivot_table(
@@ -272,5 +314,6 @@ def _and(items: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _extent(holds: pd.Series) -> str:
+def how_far(holds: pd.Series) -> str:
+    """Returns whether a claim holds in all, some or none of its cases, in words."""
     return "holds" if holds.all() else "holds in part" if holds.any() else "does not hold"

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import benchmarks, report, tables
+from bench import benchmarks, report, speedup_report, tables
 from bench.cli import load_sweep, sweep_modules
+from bench.timings import Timings
 from bench.verdicts import verdicts
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +27,10 @@ def test_the_readme_starts_with_the_two_commands() -> None:
     assert any("nox -s tests" in line for line in first_screen)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/deviations.md", "docs/add_a_pruner.md", "docs/imagenet.md"])
+DOCUMENTS = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
@@ -87,6 +91,23 @@ def test_the_readme_shows_the_committed_benchmarks(tmp_path: Path) -> None:
     assert tables.to_markdown(benchmarks.compact(rows)) in README
     assert benchmarks.origin(about) in README
     assert benchmarks.markdown(rows, about) == (ROOT / "results/benchmarks/core.md").read_text()
+
+
+def test_the_readme_shows_the_committed_speedup(tmp_path: Path) -> None:
+    """Its marked place holds what the committed measurements give, and nothing before there are any."""
+    names = subprocess.run(["git", "ls-files", "results/speedup"], cwd=ROOT, capture_output=True, text=True, check=True)
+    (shown,) = re.findall(r"<!-- speedup -->\n(.*?)<!-- /speedup -->", README, flags=re.DOTALL)
+    if not names.stdout:
+        assert shown == ""
+        return
+    for name in ("speedup/speedup.parquet", "embedded/table1.parquet"):
+        path = tmp_path / "results" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(committed_file(f"results/{name}"))
+    found = speedup_report.Report(Timings(tmp_path / "results", "speedup"), tmp_path / "results")
+    assert not found.rows["dirty"].any()
+    assert shown == found.compact(tmp_path)
+    assert committed_file("results/speedup/speedup.md").decode() == found.markdown()
 
 
 def test_the_readmes_pruner_keeps_the_contract(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import assets
-from bench.data import CLASSES, DATASET, PaddedInputs, check_files, load_split
+from bench.data import CLASSES, DATASET, MEAN, STD, PaddedInputs, check_files, load_split
 from bench.recipes import TrainingSpec
 from bench.zoo.model import ModelSpec
 
@@ -62,6 +62,10 @@ class EmbeddedModel(ModelSpec):
         model = self.build()
         model.load_state_dict(load_file(assets.verified(self.files[0])))
         return model.to(device).eval()
+
+    def preparation(self) -> dict[str, Any]:
+        """Returns what `bench.data.to_input` does, and the names of the classes."""
+        return {"size": self.input_size, "padding": 0, "mean": MEAN, "std": STD, "classes": [*CLASSES]}
 
     def inputs(self, split: str) -> PaddedInputs:
         """Returns the images of a split, `train` or `test`."""

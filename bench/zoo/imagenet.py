@@ -118,6 +118,10 @@ class ImageNetModel(ModelSpec):
         """Returns how the images are prepared: see `bench.imagenet.data_config`."""
         return imagenet.data_config(self.timm_name, self.input_size)
 
+    def preparation(self) -> dict[str, Any]:
+        """Returns the configuration of timm's transforms."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in self.data_config().items()}
+
     def inputs(self, split: str) -> imagenet.DecodedInputs:
         """Returns the images of a split, `train` or `test`, with timm's transforms for evaluation.
 

@@ -85,6 +85,10 @@ class ModelSpec(Spec):
         """Returns the dense top-1, in percent, that is on record for these weights; None if there is none."""
 
     @abstractmethod
+    def preparation(self) -> dict[str, Any]:
+        """Returns how images become inputs, for those who use the model elsewhere; plain values."""
+
+    @abstractmethod
     def inputs(self, split: str) -> Inputs:
         """Returns the images of a split, `train` or `test`, as this model takes them.
 

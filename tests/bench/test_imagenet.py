@@ -179,6 +179,29 @@ def test_training_batches_depend_on_neither_workers_nor_processes(
     assert not other[0].equal(one[0][0])
 
 
+def test_workers_take_no_notice_of_a_jobs_signals(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster sends them to every process of a job; the one that the workers work for answers them."""
+    monkeypatch.setattr(imagenet, "CHUNK", 1)
+    before = signal.signal(signal.SIGUSR2, lambda *_: os._exit(3))
+    try:
+        batches = get_model("imagenet", "deit_tiny").inputs("train").batches(1)
+        next(batches)
+        workers = multiprocessing.active_children()
+        assert len(workers) == 2
+        for worker in workers:
+            for name in ("USR2", "TERM", "INT"):
+                subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)  # by another process than this
+        assert len(list(batches)) == 23
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    some = get_model("imagenet", "deit_tiny").inputs("train").batches(1)
+    next(some)
+    [one, *_] = multiprocessing.active_children()
+    one.terminate()
+    one.join(20)
+    assert one.exitcode == 0
+
+
 def test_shares_make_up_the_batch() -> None:
     for count in (1, 2, 7, 10):
         shares = [imagenet.share(count, rank, 3).tolist() for rank in range(3)]

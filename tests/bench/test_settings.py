@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import cap
-from bench.cli import load_sweep, sweep_modules
+from bench.cli import load_sweep
 from bench.recipes import GradualSpec
 from bench.settings import pruner_options
 from bench.spec import Trial
@@ -44,8 +44,10 @@ def trials(sweep: str) -> tuple[Trial, ...]:
     return load_sweep(sweep).trials("imagenet")
 
 
-@pytest.mark.parametrize("sweep", sweep_modules())
-def test_every_sweep_has_the_profile(sweep: str) -> None:
+@pytest.mark.parametrize(
+    "sweep", ["table1", "one_shot_curves", "gradual", "nm", "ablation", "recovery", "fastcap", "large_ssl"]
+)
+def test_the_papers_sweeps_have_the_profile(sweep: str) -> None:
     found = trials(sweep)
     assert len({trial.id for trial in found}) == len(found)
     assert {trial.seed for trial in found} == {0, 1, 2}

@@ -50,6 +50,21 @@ def test_statistics_over_seeds() -> None:
     assert pd.isna(summary.loc[("cap", 0.95), "finetuned_mean"])
 
 
+def test_int8_and_sizes_have_columns_where_they_were_measured() -> None:
+    rows = make_rows({("cap", 0.5): ([80.0], [81.0])})
+    assert not any("INT8" in column or "KiB" in column for column in tables.detailed(tables.summarise(rows)))
+    one_shot, tuned = rows[rows["phase"] == "one_shot"], rows[rows["phase"] == "finetuned"]
+    rows = pd.concat([
+        one_shot.assign(phase="dense", file_bytes=10_240),
+        rows.assign(file_bytes=5_120),
+        one_shot.assign(phase="int8", file_bytes=2_048),
+        tuned.assign(phase="int8_finetuned"),
+    ], ignore_index=True)  # fmt: skip
+    (line,) = tables.detailed(tables.summarise(rows)).to_dict("records")
+    assert (line["dense KiB"], line["one-shot KiB"], line["INT8 KiB"]) == ("10", "5", "2")
+    assert (line["INT8 top-1"], line["INT8 fine-tuned top-1"]) == ("80.00", "81.00")
+
+
 def test_one_seed_has_no_deviation() -> None:
     summary = tables.summarise(make_rows({("cap", 0.5): ([80.0], None)}))
     assert pd.isna(summary["one_shot_std"][0])

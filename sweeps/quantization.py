@@ -1,0 +1,29 @@
+"""INT8 of pruned models: the one-shot pruned one, and after a short training in INT8 with masks held.
+
+The same training in single precision stands beside it.
+"""
+
+from bench.settings import INT8_FINETUNE, QUANTIZATION, pruner_options
+from bench.spec import Sweep, grid
+
+PATTERNS = ("0.5", "0.75")
+
+SWEEP = Sweep(
+    name="quantization",
+    title="INT8 of pruned models, without and with training in INT8",
+    profiles={
+        "embedded": grid(
+            sweep="quantization",
+            profile="embedded",
+            model=["vit", "convnext", "xcit", "dino"],
+            seed=[0, 1, 2],
+            pruner=[
+                {"pruner": name, "pruner_options": pruner_options("embedded", name)} for name in ("magnitude", "cap")
+            ],
+            patterns=PATTERNS,
+            finetune_at=PATTERNS,
+            finetune=INT8_FINETUNE["embedded"],
+            quantization=QUANTIZATION["embedded"],
+        )
+    },
+)

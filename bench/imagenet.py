@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -23,13 +26,13 @@ from torch.utils.data import Dataset as TorchDataset
 
 from bench.errors import UserError
 from bench.recipes import TrainingSpec
-from cap import parallel
 
 logger = logging.getLogger(__name__)
 
 DATASET, NUM_CLASSES = "imagenet-1k", 1000
 HUB = "ILSVRC/imagenet-1k"
 VARIABLE = "CAPBENCH_IMAGENET"
+WORKERS = "CAPBENCH_WORKERS"
 WAYS = (
     f"set {VARIABLE} to a folder with the hub's parquet files (train-*.parquet and validation-*.parquet, there or in "
     "data/) or with the original images (train/<wnid>/*.JPEG, val/<wnid>/*.JPEG); or accept the terms at "
@@ -91,8 +94,6 @@ def _load_photos(split: str, folder: str | None) -> Photos:
             raise UserError(f"{DATASET} cannot be read from the hub ({_first_line(error)}): {WAYS}") from None
     elif files := _parquet_files(Path(folder), split):
         rows = load_dataset("parquet", data_files={hub_name: [str(file) for file in files]}, split=hub_name)
-        if missing := {"image", "label"} - set(rows.column_names):
-            raise UserError(f"{files[0]} has no column {min(missing)}: it needs image and label, like the hub's files")
     else:
         rows = _from_folders(_class_folders(Path(folder), split))
     rows = rows.cast_column("image", Image(decode=False))
@@ -143,7 +144,7 @@ def _parquet_files(folder: Path, split: str) -> list[Path]:
     """Returns a split's parquet files, in order; none if the folder holds none of any split.
 
     Raises:
-        UserError: If the folder is missing, or holds those of the other split alone.
+        UserError: If the folder is missing, or holds those of the other split alone, or files of another schema.
     """
     if not folder.is_dir():
         raise UserError(f"no {DATASET}: {VARIABLE} is {folder}, which is no folder; {WAYS}")
@@ -152,8 +153,18 @@ def _parquet_files(folder: Path, split: str) -> list[Path]:
         if any(found.values()):
             if not found[split]:
                 raise UserError(f"no {DATASET}: {place} has no {SPLITS[split][0]}-*.parquet; {WAYS}")
+            _check_columns(found[split][0])
             return found[split]
     return []
+
+
+def _check_columns(file: Path) -> None:
+    try:
+        columns = pq.read_schema(file).names
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{file} is no readable parquet file ({error}): fetch it again") from None
+    if missing := {"image", "label"} - set(columns):
+        raise UserError(f"{file} has no column {min(missing)}: it needs image and label, like the hub's files")
 
 
 def _class_folders(folder: Path, split: str) -> dict[int, Path]:
@@ -198,16 +209,14 @@ class _Decoded(TorchDataset[Tensor]):
         self.rows, self.transform, self.seeds = rows, transform, seeds
 
     def __getitem__(self, index: int) -> Tensor:
-        if self.seeds is not None:
-            from bench.augment import seed_everything
-
-            seed_everything(derived_seed(*self.seeds, index))
         stored = self.rows[index]["image"]
         try:
             with PIL.Image.open(stored["path"] if stored["bytes"] is None else io.BytesIO(stored["bytes"])) as image:
-                return self.transform(image.convert("RGB"))
+                pixels = image.convert("RGB")
         except OSError as error:
             raise ValueError(f"image {index} ({stored['path']}) cannot be decoded: {error}") from None
+        with nullcontext() if self.seeds is None else _drawing_from(derived_seed(*self.seeds, index)):
+            return self.transform(pixels)
 
 
 def derived_seed(*parts: int) -> int:
@@ -215,11 +224,33 @@ def derived_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
+@contextmanager
+def _drawing_from(seed: int) -> Iterator[None]:
+    """Lets timm and torchvision draw from this seed, on the CPU, and leaves the generators as they were."""
+    python, legacy, generator = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
+        torch.set_rng_state(generator)
+
+
 def workers() -> int:
-    """Returns how many processes decode images for this one: its share of the processor's cores."""
-    if "SLURM_CPUS_PER_TASK" in os.environ:
-        return int(os.environ["SLURM_CPUS_PER_TASK"])
-    return max(1, len(os.sched_getaffinity(0)) // parallel.local_size())
+    """Returns how many processes decode images for this one: as many as it has threads, or as the environment says.
+
+    Raises:
+        UserError: If the environment says no number.
+    """
+    text = os.environ.get(WORKERS)
+    if text is None:
+        return torch.get_num_threads()
+    if not text.isdecimal():
+        raise UserError(f"{WORKERS} is {text!r}: give a number of processes, 0 to decode without any")
+    return int(text)
 
 
 @contextmanager
@@ -263,11 +294,13 @@ def _decode(
     """
     batches = list(batches)
     pieces = [[piece.tolist() for piece in batch.split(CHUNK) if len(piece)] for batch in batches]
+    every = [piece for several in pieces for piece in several]
+    count = min(workers(), len(every))
     loader = DataLoader(
         _Decoded(photos.rows, transform, seeds),
-        batch_sampler=[piece for several in pieces for piece in several],
-        num_workers=workers(),
-        multiprocessing_context="fork",  # the rows are shared, and nothing need be pickled
+        batch_sampler=every,
+        num_workers=count,
+        multiprocessing_context="fork" if count else None,  # the rows are shared, and nothing need be pickled
         generator=torch.Generator(),  # not the one that the model draws from
         pin_memory=torch.device(device).type == "cuda",
         worker_init_fn=_end_with_parent,
@@ -402,8 +435,8 @@ def training_batches(
     decoded = _decode(photos, training_transform(how, config), shares, device, (seed, epoch))
     for number, (batch, (inputs, labels)) in enumerate(zip(whole, decoded, strict=True), done):
         if mix is not None and len(batch) % 2 == 0:
-            np.random.seed(derived_seed(seed, epoch, number) % 2**32)
-            inputs, labels = mix(inputs, labels)
+            with _drawing_from(derived_seed(seed, epoch, number)):
+                inputs, labels = mix(inputs, labels)
         yield inputs.reshape(-1, *config["input_size"]), labels
 
 
@@ -416,3 +449,19 @@ def share(count: int, rank: int, world_size: int) -> Tensor:
     first = torch.arange(count // 2)[rank::world_size]
     middle = torch.tensor([count // 2] if count % 2 and rank == 0 else [], dtype=torch.int64)
     return torch.cat([first, middle, count - 1 - first.flip(0)])
+
+
+def main() -> None:
+    """Prepares both splits, so that no job has to: fetches them, or makes the copy of parquet files that is read."""
+    check_data()
+    for split, (hub_name, _) in SPLITS.items():
+        print(f"{hub_name}: {len(load_photos(split).labels):,} images")
+
+
+if __name__ == "__main__":
+    import sys
+
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))

@@ -186,7 +186,7 @@ class Rows:
             agreement=accuracy.agreement(dense),
             top1_dense=dense.top1,
             top1_drop=drop,
-            top1_rel_drop=100 * drop / dense.top1,
+            top1_rel_drop=100 * drop / dense.top1 if dense.top1 else None,
             params_dense=total,
             params_nonzero=nonzero,
             macs_dense=cost.total,

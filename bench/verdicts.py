@@ -38,7 +38,8 @@ def verdicts(rows: pd.DataFrame) -> list[str]:
         rows: Result rows, as `bench.store` describes them.
     """
     done, summary = finished(rows), summarise(rows)
-    found = [c1(summary), c2(done), *c3(done), nm(rows, summary), int8(done), c7(rows, done), *c8(summary)]
+    found = [c1(summary), c2(done), *c3(done), nm(rows, summary), int8(done), c6(rows, summary), c7(rows, done)]
+    found += c8(summary)
     return [verdict for verdict in [*found, fastcap(done), per_layer(summary)] if verdict]
 
 
@@ -122,6 +123,19 @@ def c3(done: pd.DataFrame) -> list[str]:
             f"mean is higher in {(cells > 0).sum()} of {len(cells)} cells (model, sparsity and what else differs)."
         )
     return found
+
+
+def c6(rows: pd.DataFrame, summary: pd.DataFrame) -> str | None:
+    """Claim C6: large models keep their accuracy at moderate sparsity, one-shot: within 1 % relative at 50 %."""
+    cells = summary[plain(summary) & (summary["method"] == CAP) & (summary["sparsity"] == 0.5)]
+    if cells.empty or not (rows["sweep"] == "large_ssl").any():
+        return None
+    holds = cells["one_shot_rel_drop"] <= 1
+    numbers = ", ".join(f"{row.model} {row.one_shot_rel_drop:.2f} %" for row in cells.itertuples())
+    return (
+        f"C6 (large models pruned to 50 % one-shot lose at most 1 % relative top-1): {how_far(holds)}, with CAP on "
+        f"{holds.sum()} of {len(holds)} models. Relative drop: {numbers}."
+    )
 
 
 def nm(rows: pd.DataFrame, summary: pd.DataFrame) -> str | None:

@@ -27,7 +27,7 @@ from bench.errors import UserError
 from bench.metrics import evaluate
 from bench.recipes import FinetuneSpec
 from bench.spec import CalibrationSpec, Trial
-from bench.trial import Rows, load_calibration, load_dense, run_trial
+from bench.trial import GateError, Rows, dense_knn_top1, load_calibration, load_dense, run_trial
 from bench.zoo import IMAGENET, get_model
 from bench.zoo.imagenet import FeatureModel, ImageNetModel
 
@@ -79,12 +79,13 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
-    for name in ("CAPBENCH_IMAGENET", "CAPBENCH_WEIGHTS", "SLURM_CPUS_PER_TASK"):
+    monkeypatch.setenv("CAPBENCH_WORKERS", "2")
+    for name in ("CAPBENCH_IMAGENET", "CAPBENCH_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
     yield
     imagenet._load_photos.cache_clear()
     load_dense.cache_clear()
+    dense_knn_top1.cache_clear()
     load_calibration.cache_clear()
 
 
@@ -163,7 +164,7 @@ def test_training_batches_depend_on_neither_workers_nor_processes(
     how = FinetuneSpec(epochs=1, images=24, batch_size=10, lr=1e-3, lr_end=1e-4, augmentation=augmentation)
     one = list(spec.training_batches(how, seed=5, epoch=1))
     assert [len(labels) for _, labels in one] == [10, 10, 4]
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
+    monkeypatch.setenv("CAPBENCH_WORKERS", "1")
     monkeypatch.setattr(imagenet, "CHUNK", 3)
     shares = [list(spec.training_batches(how, 5, 1, rank, 3)) for rank in range(3)]
     for number, (inputs, labels) in enumerate(one):
@@ -259,15 +260,30 @@ def test_a_self_supervised_model_gets_a_head_once_and_its_neighbours_accuracy(
     )
     [head] = (tmp_path / "cache" / "heads").iterdir()
     assert head == spec.head_file()
-    monkeypatch.setattr(probe, "features", lambda *_: pytest.fail("the head is there already"))
-    assert torch.equal(spec.load().get_classifier().weight, model.get_classifier().weight)
-    monkeypatch.undo()
-    monkeypatch.setenv("CAPBENCH_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setenv("CAPBENCH_IMAGENET", str(folders))
+    with monkeypatch.context() as patch:
+        patch.setattr(probe, "features", lambda *_: pytest.fail("the head is there already"))
+        assert torch.equal(spec.load().get_classifier().weight, model.get_classifier().weight)
     (folders / "train" / WNIDS[CLASSES[0]]).rename(folders / "train" / WNIDS[0])
     imagenet._load_photos.cache_clear()
     assert spec.head_file().name != head.name, "other data, another head"
-    assert 0 <= spec.knn_top1(model) <= 100
+    trial = Trial(sweep="s", profile="imagenet", model="tiny_dino", pruner="magnitude", patterns=("0.5",))
+    rows = Rows(trial, "cpu")
+    run_trial(trial, rows)
+    assert [row["phase"] for row in rows.rows] == ["dense", "one_shot"]
+    assert all(0 <= row["knn_top1"] <= 100 for row in rows.rows)
+    assert rows.rows[0]["knn_top1"] == spec.knn_top1(spec.load())
+
+
+def test_the_gate_closes_on_weights_of_another_accuracy(
+    folders: Path, tiny: ImageNetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top1 = evaluate(tiny.load(), tiny.inputs("test")).top1
+    monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 0.29}))
+    load_dense("imagenet", "tiny")
+    load_dense.cache_clear()
+    monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 0.31}))
+    with pytest.raises(GateError, match="is recorded for its weights"):
+        load_dense("imagenet", "tiny")
 
 
 def test_calibration_images_are_drawn_from_the_training_set(folders: Path) -> None:
@@ -304,6 +320,10 @@ def test_missing_data_are_named_with_the_ways_to_provide_them(tmp_path: Path, mo
     for file in (folder / "data").glob("validation-*"):
         os.remove(file)
     with pytest.raises(UserError, match=r"data has no validation-\*\.parquet"):
+        imagenet.check_data()
+    other = Dataset.from_dict({"image": [1], "target": [0]})
+    other.to_parquet(folder / "data" / "validation-00000-of-00001.parquet")
+    with pytest.raises(UserError, match=r"validation-00000-of-00001\.parquet has no column label"):
         imagenet.check_data()
 
 
@@ -348,35 +368,6 @@ def test_a_damaged_photo_is_named(folders: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:300])
     with pytest.raises(ValueError, match=rf"image 4 \({broken}\) cannot be decoded"):
         list(get_model("imagenet", "deit_tiny").inputs("test").batches(9))
-
-
-def test_workers_leave_signals_to_their_process(
-    folders: Path, tiny: ImageNetModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
-    monkeypatch.setattr(imagenet, "CHUNK", 2)
-
-    def with_worker() -> tuple[Iterator[tuple[torch.Tensor, torch.Tensor]], multiprocessing.Process]:
-        others = set(multiprocessing.active_children())
-        batches = tiny.inputs("train").batches(2)
-        next(batches)
-        (worker,) = set(multiprocessing.active_children()) - others
-        return batches, worker
-
-    before = signal.signal(signal.SIGUSR2, lambda *_: (tmp_path / "requeued").touch())  # as submitit's
-    try:
-        batches, worker = with_worker()
-        for name in ("USR2", "TERM", "INT"):
-            subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
-        assert sum(len(labels) for _, labels in batches) == 22
-        assert not (tmp_path / "requeued").exists()
-        batches, worker = with_worker()
-        worker.terminate()  # as when this process ends
-        worker.join(10)
-        assert worker.exitcode == 0
-        batches.close()
-    finally:
-        signal.signal(signal.SIGUSR2, before)
 
 
 def test_a_run_names_all_models_without_weights(

@@ -47,7 +47,7 @@ def trials(sweep: str) -> tuple[Trial, ...]:
 @pytest.mark.parametrize(
     "sweep", ["table1", "one_shot_curves", "gradual", "nm", "ablation", "recovery", "fastcap", "large_ssl"]
 )
-def test_the_papers_sweeps_have_the_profile(sweep: str) -> None:
+def test_sweeps_have_the_profile(sweep: str) -> None:
     found = trials(sweep)
     assert len({trial.id for trial in found}) == len(found)
     assert {trial.seed for trial in found} == {0, 1, 2}

@@ -37,6 +37,17 @@ def test_c1_is_on_cap_pruned_at_once_over_all_layers(make, frame) -> None:
         assert none(frame(tuned(make, pruner, pattern, [80.0], [89.9], **more)), "C1"), (pruner, pattern, more)
 
 
+def test_c6_is_on_the_large_models_at_half_of_their_weights(make, frame) -> None:
+    large = {"sweep": "large_ssl", "family": "dino"}
+    good = make("cap", "0.5", [89.5, 89.7], model="dinov2_large", **large)
+    worse = make("cap", "0.5", [80.0, 82.0], model="dino_base", **large)
+    verdict = one(frame(good, worse, make("magnitude", "0.5", [10.0], model="dino_base", **large)), "C6")
+    assert "holds in part, with CAP on 1 of 2 models" in verdict
+    assert "dinov2_large 0.44 %" in verdict
+    assert "dino_base 10.00 %" in verdict
+    assert none(frame(make("cap", "0.5", [89.5], sweep="table1")), "C6")
+
+
 def test_int8(make, frame) -> None:
     def phases(pruner: str, pattern: str, **top1: float) -> list:
         sizes = {"one_shot": 400_000, "int8": 100_000}

@@ -116,13 +116,20 @@ def _check_models(trials: tuple[Trial, ...]) -> None:
     import cap
     from bench.zoo import get_model
 
+    problems: dict[str, str] = {}
     for profile, name in dict.fromkeys((trial.profile, trial.model) for trial in trials):
         spec = get_model(profile, name)
-        spec.check()
         try:
+            spec.check()
             cap.select_layers(spec.outline(), spec.prunable)
+        except UserError as error:
+            problems[name] = str(error)
         except ValueError as error:
             raise UserError(f"model {name}: {error}") from None
+    if problems:
+        first = next(iter(problems.values()))
+        others = [name for name, problem in problems.items() if problem != first]
+        raise UserError(first + (f"; nor can {', '.join(others)} be loaded" if others else ""))
     if any(trial.quantization is not None for trial in trials):
         from bench.quantize import check_installed
 

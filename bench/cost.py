@@ -18,6 +18,7 @@ from bench.metrics import count_macs
 from bench.recipes import TrainingSpec
 from bench.spec import Trial
 from bench.zoo import get_model
+from bench.zoo.imagenet import FeatureModel
 from cap.fisher import InverseFactor
 from cap.memory import gram_bytes
 
@@ -156,7 +157,10 @@ def work(trial: Trial, shared: bool = False) -> Work:
     if shared:
         fit = Work(inference=fit.inference, solve=fit.solve)
     states = len(trial.patterns) + len(trial.finetune_at)
-    total = Work(inference=size(trial.profile, trial.model).macs * TEST_IMAGES[trial.profile] * states)
+    images = TEST_IMAGES[trial.profile]
+    if isinstance(spec := get_model(trial.profile, trial.model), FeatureModel):
+        images += spec.bank + images  # features of both, for the neighbours
+    total = Work(inference=size(trial.profile, trial.model).macs * images * states)
     if trial.training is None:
         total += fit
         if trial.finetune is not None:

@@ -34,7 +34,7 @@ OWN: dict[str, dict[str, dict[str, Any]]] = {
     "imagenet": {
         "cap": {"damp": 1e-8},
         "woodfisher": {"damp": 1e-6},
-        "mfac": {"block_size": 2048, "damp": 1e-6},
+        "mfac": {"block_size": 2048, "damp": 1e-6, "num_gradients": 512},
         "fastcap": {"num_gradients": 256, "damp": 1e-2},
         "sparsegpt": {"block_size": 128},
     },
@@ -46,6 +46,13 @@ MODEL: dict[tuple[str, str], dict[str, Any]] = {
     ("cap", "efficientnetv2_tiny"): {"block_size": 16},
     ("woodfisher", "resnet50d"): {"block_size": 256},
     ("mfac", "resnet50d"): {"damp": 1e-5},
+    # it keeps all gradients: 4 bytes a pruned weight each, of which at most 64 GiB
+    ("mfac", "deit_tiny"): {"num_gradients": 2048},
+    ("mfac", "efficientformer_l1"): {"num_gradients": 1024},
+    ("mfac", "levit_192"): {"num_gradients": 1024},
+    ("mfac", "efficientnetv2_tiny"): {"num_gradients": 1024},
+    ("mfac", "convnext_small"): {"num_gradients": 256},
+    ("mfac", "deit_base"): {"num_gradients": 128},
 }
 RUN: dict[tuple[str, str | None, Run], dict[str, Any]] = {
     ("cap", "resnet50d", "finetuned"): {"damp": 1e-7},

@@ -26,6 +26,7 @@ SWEEP = Sweep(
         "imagenet": grid(
             sweep="fastcap",
             profile="imagenet",
+            seed=[0, 1, 2],
             case=[
                 *cases(MODELS, ("cap", "fastcap"), patterns=PATTERNS),
                 *cases(

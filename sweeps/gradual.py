@@ -2,7 +2,7 @@
 
 The paper's schedule in small: steps at the sparsities of its ramp that its tables report, the rate falling from 5e-4 to
 1e-5 between two steps, light1 augmentation, two epochs of 4,096 images a step (of 20 epochs of ImageNet). The profile
-imagenet has the paper's 300 epochs, with one seed.
+imagenet has the paper's 300 epochs.
 """
 
 from bench.settings import CALIBRATION, CNN, CNN_GRADUAL, GRADUAL, augmented, cases, pruner_options
@@ -30,6 +30,7 @@ SWEEP = Sweep(
         "imagenet": grid(
             sweep="gradual",
             profile="imagenet",
+            seed=[0, 1, 2],
             case=[
                 case
                 for model in MODELS

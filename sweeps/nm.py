@@ -26,6 +26,7 @@ SWEEP = Sweep(
         "imagenet": grid(
             sweep="nm",
             profile="imagenet",
+            seed=[0, 1, 2],
             case=[
                 case
                 for model in MODELS

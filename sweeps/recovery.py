@@ -1,6 +1,6 @@
 """The recovery ablation: a sawtooth rate against one cosine, light1 against deit augmentation, in gradual pruning.
 
-The profile imagenet has the paper's 100 epochs, 40 to 90 %, with one seed.
+The profile imagenet has the paper's 100 epochs, 40 to 90 %.
 """
 
 from bench.settings import CALIBRATION, GRADUAL, RECOVERY, cases, pruner_options
@@ -27,6 +27,7 @@ SWEEP = Sweep(
         "imagenet": grid(
             sweep="recovery",
             profile="imagenet",
+            seed=[0, 1, 2],
             case=cases(["deit_tiny", "deit_small"], ["cap"], "gradual"),
             patterns=tuple(str(sparsity) for sparsity in RECOVERY.steps().values()),
             training=[

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -55,10 +56,15 @@ class ImageNetModel(ModelSpec):
         """Makes sure that the data can be read, and fetches weights that are not there yet.
 
         Raises:
-            UserError: If either is missing, with the ways to provide it.
+            UserError: If either is missing, with the ways to provide it; or if the file of the weights was cut off.
         """
         imagenet.check_data()
-        self.weights_file()
+        path = self.weights_file()
+        try:
+            with safe_open(path, framework="pt"):  # reads names and sizes alone
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path} is damaged ({error}): fetch it again") from None
 
     def weights_file(self) -> Path:
         """Returns the file of the weights: in the folder that the environment names, or from the hub or its cache.
@@ -95,7 +101,6 @@ class ImageNetModel(ModelSpec):
 
     def _load(self, num_classes: int) -> nn.Module:
         import timm
-        from safetensors import SafetensorError
 
         path = self.weights_file()
         try:

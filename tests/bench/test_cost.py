@@ -53,6 +53,14 @@ def test_a_model_is_measured_without_memory_for_it() -> None:
     assert found.weights == 4 * 12 * 64**2
 
 
+def test_nearest_neighbours_are_paid_for() -> None:
+    """A trial of DINO's also computes the features of 100,000 training images and of the test images."""
+    trials = load_sweep("large_ssl").trials("imagenet")
+    dino = next(t for t in trials if (t.model, t.pruner) == ("dino_small", "magnitude"))
+    plain = cost.work(dino.model_copy(update={"model": "deit_small"}))
+    assert cost.work(dino).inference == pytest.approx(4 * plain.inference, rel=1e-3)
+
+
 def test_trials_that_share_gradients_pay_for_them_once() -> None:
     group = [t for t in load_sweep("table1").trials("embedded") if (t.model, t.seed) == ("vit", 0)]
     magnitude, woodfisher, cap = cost.group_seconds(group, CPU)

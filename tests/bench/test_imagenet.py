@@ -350,9 +350,17 @@ def test_missing_and_wrong_weights_are_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("CAPBENCH_WEIGHTS", str(tmp_path))
     with pytest.raises(UserError, match=f"{tmp_path} has no {name}, and the hub gave none"):
         spec.load()
-    save_file({"x": torch.zeros(1)}, tmp_path / name)
+    save_file({"x": torch.zeros(100)}, tmp_path / name)
     with pytest.raises(UserError, match=f"{tmp_path / name} does not hold the weights of deit_tiny_patch16_224"):
         spec.load()
+
+
+def test_weights_that_were_cut_off_are_found_before_the_first_trial(tiny: ImageNetModel, folders: Path) -> None:
+    tiny.check()
+    path = tiny.weights_file()
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=f"{path} is damaged"):
+        tiny.check()
 
 
 def test_a_damaged_photo_is_named(folders: Path) -> None:
@@ -360,6 +368,16 @@ def test_a_damaged_photo_is_named(folders: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:300])
     with pytest.raises(ValueError, match=rf"image 4 \({broken}\) cannot be decoded"):
         list(get_model("imagenet", "deit_tiny").inputs("test").batches(9))
+
+
+def test_a_run_names_all_models_without_weights(
+    folders: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "recovery", "--profile", "imagenet", "--results", str(tmp_path / "results")])
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("capbench: no weights of deit_tiny: CAPBENCH_WEIGHTS is not set")
+    assert line.endswith("; nor can deit_small be loaded")
 
 
 def test_a_run_without_data_ends_before_it_begins(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -370,4 +388,4 @@ def test_a_run_without_data_ends_before_it_begins(capsys: pytest.CaptureFixture[
     assert line.startswith("capbench: no imagenet-1k: CAPBENCH_IMAGENET is not set")
     assert not list((tmp_path / "r").rglob("*.parquet"))
     main(["run", "table1", "--profile", "imagenet", "--dry-run", "--results", str(tmp_path / "r")])
-    assert "45 to run" in capsys.readouterr().out
+    assert "135 to run" in capsys.readouterr().out

@@ -15,7 +15,6 @@ from bench.data import load_split, to_input
 from bench.zoo import get_model
 from cap.runtime import cost, machine
 
-
 CONVNEXT = {"depths": (1, 1, 1, 1), "dims": (16, 24, 32, 48)}
 
 

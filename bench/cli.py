@@ -698,8 +698,11 @@ def latency(
             bar.update(task, description=cell.label)
             try:
                 timings.write(cell, bench.run(cell))
-                line = f"{cell.label}: {in_short(analyse(timings.rows([cell])))}"
+                rows = analyse(timings.rows([cell]))
+                line = f"{cell.label}: {in_short(rows)}"
                 bar.console.print(line, highlight=False, soft_wrap=True)
+                if (others := rows["others"].max()) > bench.DISTURBED:
+                    bar.console.print(f"  not reliable: other processes took {others:.1f} cores", highlight=False)
             except RuntimeError as error:
                 failures += 1
                 errors.print(f"failed: {cell.label}: {error}", highlight=False, markup=False, soft_wrap=True)

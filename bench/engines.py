@@ -155,8 +155,8 @@ class OnnxRuntime(Engine):
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = subject.threads
-        # its threads may spin within a pass, but not on into the next engine's
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        # threads that spin while they wait, as its do by default, take the cores from what runs beside and after them
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         session = onnxruntime.InferenceSession(subject.onnx(), options, providers=["CPUExecutionProvider"])
         inputs = {session.get_inputs()[0].name: subject.example.numpy()}
         return Ready(lambda: session.run(None, inputs)[0])

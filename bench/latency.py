@@ -37,6 +37,7 @@ Row = dict[str, Any]
 Contender = tuple[str, float]  # engine and sparsity; the sparse engine at 0 is the control
 FEWEST, MOST = 5, 200  # rounds
 SHORT = 0.5  # seconds: a pass up to here is timed right after another one
+DISTURBED = 0.2  # cores taken by others from which on times are not to be relied on
 TOLERANCE = 1e-3  # of the largest output; single precision in another order differs by about 1e-6
 
 
@@ -84,6 +85,24 @@ def interleave(
     finally:
         gc.enable()
     return dict(times)
+
+
+class OtherWork:
+    """Watches what other processes take of the machine's cores, from its creation on."""
+
+    def __init__(self) -> None:
+        self.began, self.before = time.perf_counter(), self._seconds()
+
+    @staticmethod
+    def _seconds() -> float:
+        """Returns the seconds that all cores have worked, or were taken from this machine, but for this process."""
+        machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        kinds = ("user", "nice", "system", "irq", "softirq", "steal")  # user has guests in it
+        return sum(getattr(machine, kind, 0.0) for kind in kinds) - own.user - own.system
+
+    def cores(self) -> float:
+        """Returns how many cores others kept busy on average."""
+        return max(0.0, (self._seconds() - self.before) / (time.perf_counter() - self.began))
 
 
 def deviation(outputs: Any, expected: Tensor) -> float:
@@ -182,8 +201,11 @@ def measure(cell: Cell, folder: Path) -> list[Row]:
         }  # fmt: skip
         if run := _check(row, engine, bench.subject(contender), expected[sparsity]):
             passes[contender] = run
-    for contender, seconds in interleave(passes, cell.seconds).items():
-        rows[contender]["seconds"] = seconds
+    watch = OtherWork()
+    times = interleave(passes, cell.seconds)
+    others = watch.cores()
+    for contender, seconds in times.items():
+        rows[contender] |= {"seconds": seconds, "others": others}
     return list(rows.values())
 
 

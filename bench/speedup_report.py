@@ -37,7 +37,8 @@ def origin(rows: pd.DataFrame) -> str:
     versions = {name: v for text in rows["versions"] for name, v in json.loads(text).items()}
     shown = [f"{name} {versions[name]}" for name in ("torch", "onnxruntime", "openvino", "numba") if name in versions]
     cores = ", ".join(sorted({f"{row.processor}, {row.cores} cores" for row in rows.itertuples()}))
-    return f"{cores}; {', '.join(shown)}; commit {', '.join(commits)}{modified}."
+    others = f"other processes took {rows['others'].max():.2f} cores or less meanwhile"
+    return f"{cores}; {', '.join(shown)}; commit {', '.join(commits)}{modified}; {others}."
 
 
 def show(table: pd.DataFrame, title: str, console: Console) -> None:

@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("error", pa.string()),
         ("deviation", pa.float64()),  # largest difference to eager's outputs, relative to the largest of these
         ("seconds", pa.list_(pa.float64())),  # of one pass, by round: those of a cell's rows go together
+        ("others", pa.float64()),  # cores that other processes took while the cell's rounds ran, mean
         ("build_seconds", pa.float64()),  # export or compilation, once per model
         ("memory_bytes", pa.int64()),  # that the engine and a pass take, in a process of its own
         ("layers_sparse", pa.int64()),  # that the sparse engine runs with its own kernels

@@ -24,6 +24,7 @@ class SparseLinear(nn.Module):
 
     def __init__(self, dense: nn.Linear | nn.Conv2d, machine_code: bool) -> None:
         super().__init__()
+        self.weight, self.bias = dense.weight, dense.bias  # for models that look at them, as XCiT does at the type
         weight, bias = _arrays(dense)
         self.out_features, self.in_features = weight.shape
         assembler = Assembler(machine_code)
@@ -35,7 +36,7 @@ class SparseLinear(nn.Module):
         return _run(kernels.linear, self.program, self._bands, x, self.in_features, self.out_features)
 
 
-class SparseConv(nn.Module):
+class SparseConv(SparseLinear):
     """What a pointwise `nn.Conv2d` computes: (images, channels, height, width), in the channels-last layout.
 
     Args:
@@ -44,16 +45,15 @@ class SparseConv(nn.Module):
     """
 
     def __init__(self, dense: nn.Conv2d, machine_code: bool) -> None:
-        super().__init__()
+        super().__init__(dense, machine_code)
         self._stride = dense.stride
-        self.linear = SparseLinear(dense, machine_code)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (images, out_channels, ...), where the stride leaves only some rows and columns."""
         if x.ndim != 4:
             raise ValueError(f"the sparse convolution takes images, not an input of shape {tuple(x.shape)}")
         x = x[:, :, :: self._stride[0], :: self._stride[1]]
-        return self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class SparseMLP(nn.Module):

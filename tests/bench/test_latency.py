@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -164,6 +166,19 @@ def test_memory_is_what_the_weights_take_or_more(tmp_path: Path) -> None:
         pytest.skip("the peak of resident memory cannot be measured here")
     weights = sum(p.numel() * p.element_size() for p in get_model("embedded", "convnext").build().parameters())
     assert weights < found < 2**29
+
+
+def test_the_work_of_others_is_seen() -> None:
+    watch = latency.OtherWork()
+    busy = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    taken = time.perf_counter() - began
+    assert 0.25 < watch.cores() * taken < 1.1 * taken * (os.cpu_count() or 1)
+    watch, began = latency.OtherWork(), time.process_time()
+    while time.process_time() < began + 0.3:
+        pass
+    assert watch._seconds() - watch.before < psutil.cpu_count() * (time.perf_counter() - watch.began) - 0.25, "own"
 
 
 def test_a_process_that_dies_or_raises_is_told() -> None:

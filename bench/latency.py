@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timezone
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -308,11 +309,17 @@ def run(cell: Cell) -> list[Row]:
         RuntimeError: If it cannot be measured at all.
     """
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        rows = alone(measure, cell, Path(folder))
-        timed = [row for row in rows if cell.memory and row["status"] == TIMED]
-        waiting = [
-            pool.submit(alone, memory, cell, (row["engine"], row["sparsity_target"]), Path(folder)) for row in timed
-        ]
-        for row, one in zip(timed, waiting, strict=True):
-            row["memory_bytes"] = one.result()
+        try:
+            rows = alone(measure, cell, Path(folder))
+            timed = [row for row in rows if cell.memory and row["status"] == TIMED]
+            waiting = [
+                pool.submit(alone, memory, cell, (row["engine"], row["sparsity_target"]), Path(folder)) for row in timed
+            ]
+            for row, one in zip(timed, waiting, strict=True):
+                row["memory_bytes"] = one.result()
+        except BaseException:  # an interruption too must not wait for what is no longer wanted
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.kill()
+            raise
     return rows

@@ -45,7 +45,7 @@ def show(table: pd.DataFrame, title: str, console: Console) -> None:
     """Prints a table of text cells."""
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in table.columns:
-        shown.add_column(column, justify="left" if column in ("model", "engine") else "right")
+        shown.add_column(column, justify="left" if column in ("model", "engine", "best dense") else "right")
     for line in table.itertuples(index=False, name=None):
         shown.add_row(*line)
     console.print(shown)

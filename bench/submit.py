@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -247,8 +249,9 @@ def _local_executor(folder: Folder, store: Store, site: Site, lane: int) -> subm
 
 def _slurm_executor(folder: Folder, store: Store, site: Site, after: str | None) -> submitit.AutoExecutor:
     """Returns what submits one array, which begins once the array `after` has ended."""
-    python = {"slurm_python": site.python} if site.python else {}
-    executor = submitit.AutoExecutor(folder.logs, cluster="slurm", slurm_max_num_timeout=FOREVER, **python)
+    # a signal that comes before submitit handles it would end the job, and a preempted one that ends is not requeued
+    python = f'sh -c \'trap "" USR2; exec "$0" "$@"\' {site.python or shlex.quote(sys.executable)}'
+    executor = submitit.AutoExecutor(folder.logs, cluster="slurm", slurm_max_num_timeout=FOREVER, slurm_python=python)
     optional: dict[str, Any] = {
         "mem_gb": site.mem_gb,
         "slurm_partition": site.partition,

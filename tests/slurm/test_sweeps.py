@@ -81,7 +81,9 @@ def test_a_job_that_reaches_its_time_limit_is_requeued_and_finishes(suite: Suite
 
 def test_a_time_limit_without_progress_is_given_up_and_retried_alone(suite: Suite) -> None:
     sweep = suite.sweep("gradual", epochs=6)
-    (job,) = suite.submit(sweep, "--time", "1", "--signal-delay", "30")
+    (job,) = suite.submit(sweep, "--time", "10", "--signal-delay", "30")
+    (path,) = suite.results.rglob("submission.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "time_limit": 1}))  # SLURM itself shall not signal
     for starts in (1, 2):  # before its first checkpoint
         suite.cluster.wait_until(lambda starts=starts: len(notes(suite, "start")) == starts, 60)
         (process,) = suite.cluster.wait_until(lambda: suite.processes(job), 10)

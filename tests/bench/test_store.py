@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -126,21 +127,22 @@ def test_columns_added_later_are_null_in_an_older_file(store: Store) -> None:
         store.status("a")
 
 
-def _hold(folder: Path, held, release) -> None:
-    with Store(folder, "embedded", "sweep").lock("a"):
-        held.set()
-        release.wait(30)
+HOLD = """
+import pathlib, sys
+from bench.store import Store
+with Store(pathlib.Path(sys.argv[1]), "embedded", "sweep").lock("a"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_a_lock_keeps_others_out_until_its_process_ends(store: Store, tmp_path: Path) -> None:
     assert not store.is_locked("a")
-    context = multiprocessing.get_context("spawn")
-    held, release = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(tmp_path, held, release))
-    process.start()
-    assert held.wait(60)
-    assert store.is_locked("a")
-    assert not store.is_locked("b")
-    process.kill()
-    process.join()
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        assert store.is_locked("a")
+        assert not store.is_locked("b")
+        process.kill()
     assert not store.is_locked("a")

@@ -1,8 +1,9 @@
-"""Replaces the layers of a pruned model by sparse ones, each where it is measured to pay."""
+"""Replaces the layers of a pruned model by sparse ones, each where it is measured to pay within the model."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +13,9 @@ from torch import Tensor, nn
 from cap.runtime import candidates, cost, machine
 
 MARGIN = 1.03  # a compiled model is at most this much slower than the dense one, or is the dense one
-LAYER_SECONDS = 0.4  # of timing one layer
 HOPELESS = 3.0  # a sparse layer that is expected to take so many times as long as the dense one is not tried
-ALIKE = 0.02  # layers of the same shape are measured once if their sparsities differ by less
 TOLERANCE = 1e-4  # largest difference of a sparse layer's outputs, relative to the largest of them
-MODEL_SECONDS = 3.0
+SECONDS = 3.0  # of each comparison of the dense model with a sparse one
 _OPAQUE = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # these read their layers' weights themselves
 
 
@@ -30,8 +29,8 @@ class LayerReport:
         sparsity: Fraction of zeros in its weights.
         expected_ms: Milliseconds that the sparse layer should take on the example.
         choice: "sparse" or "dense".
-        dense_ms: Measured milliseconds of the dense layer, or of one like it.
-        sparse_ms: Of the sparse one.
+        dense_ms: Measured milliseconds of the dense layer within a pass of the dense model.
+        sparse_ms: Of the sparse layer within a pass of the model with sparse layers.
     """
 
     name: str
@@ -154,90 +153,130 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
         )
 
 
+@dataclass(eq=False)
+class _Place:
+    """Where the compiled model can have a dense module or its sparse counterpart.
+
+    Attributes:
+        parent: The module of the compiled model that has it.
+        child: Its name there.
+        dense: The dense module.
+        candidate: Its counterpart.
+        layer: What is reported.
+        sparse: The counterpart, once it is built.
+    """
+
+    parent: nn.Module
+    child: str
+    dense: nn.Module
+    candidate: candidates.Candidate
+    layer: LayerReport
+    sparse: nn.Module | None = None
+
+    def put(self, module: nn.Module) -> None:
+        setattr(self.parent, self.child, module)
+
+
 class _Compilation:
     """The work of one call of `compile`."""
 
     def __init__(self, model: nn.Module, example: Tensor, force: bool) -> None:
         self.model, self.example, self.force = model, example, force
-        self.copy = copy.deepcopy(model)
+        self.root = nn.Sequential(copy.deepcopy(model))  # its only child may be replaced too
         self.report = Report(machine.engine())
         self.calibration = cost.calibration()
-        self.inputs: dict[nn.Module, tuple[int, ...]] = {}
-        self.measured: dict[tuple[Any, ...], tuple[float, float]] = {}
+        self.inputs = self._input_shapes()
 
     def run(self) -> CompiledModel:
-        self._record_inputs()
-        if (sparse_model := self._replacement("", self.copy)) is not None:
-            self.copy = sparse_model
-        else:
-            self._visit("", self.copy)
-        compiled = self.copy
+        """Takes the largest modules that can be sparse, and of those that do not pay the parts."""
+        places = list(self._places("", self.root))
+        while places:
+            self.report.layers += [place.layer for place in places]
+            tried = self._build(places)
+            if not self.force:
+                self._choose(tried)
+            refused = [place for place in places if place.layer.choice != "sparse" and place.layer.sparsity]
+            places = [part for place in refused for part in self._places(place.layer.name, place.dense)]
+        compiled = self.root[0]
         if any(layer.choice == "sparse" for layer in self.report.layers) and not self.force:
-            calls = [lambda: self.model(self.example), lambda: self.copy(self.example)]
-            dense, sparse = cost.interleaved(calls, MODEL_SECONDS)
+            calls = [lambda: self.model(self.example), lambda: self.root(self.example)]
+            dense, sparse = cost.interleaved(calls, SECONDS)
             self.report.dense_ms, self.report.compiled_ms = 1000 * dense, 1000 * sparse
             if sparse > MARGIN * dense:
                 self.report.kept_dense = True
                 compiled = copy.deepcopy(self.model)
         return CompiledModel(compiled, self.report)
 
-    def _record_inputs(self) -> None:
-        """Finds the sizes of the inputs of all modules that are called with one tensor and no option."""
+    def _input_shapes(self) -> dict[nn.Module, tuple[int, ...]]:
+        """Returns the shapes of the inputs of all modules that are called with one tensor and no option."""
+        shapes: dict[nn.Module, tuple[int, ...]] = {}
 
         def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             plain = all(value is None or value is False for value in kwargs.values())
             if len(args) == 1 and plain and isinstance(args[0], Tensor):
-                self.inputs[module] = tuple(args[0].shape)
+                shapes[module] = tuple(args[0].shape)
 
-        hooks = [module.register_forward_pre_hook(record, with_kwargs=True) for module in self.copy.modules()]
+        hooks = [module.register_forward_pre_hook(record, with_kwargs=True) for module in self.root[0].modules()]
         try:
-            self.copy(self.example)
+            self.root(self.example)
         finally:
             for hook in hooks:
                 hook.remove()
+        return shapes
 
-    def _visit(self, prefix: str, parent: nn.Module) -> None:
-        for child_name, child in list(parent.named_children()):
-            name = f"{prefix}{child_name}"
-            if isinstance(child, _OPAQUE):
+    def _places(self, prefix: str, parent: nn.Module) -> Iterator[_Place]:
+        """Yields the outermost modules below another one that have a sparse counterpart."""
+        for child, module in parent.named_children():
+            name = "" if parent is self.root else f"{prefix}.{child}".removeprefix(".")
+            if isinstance(module, _OPAQUE):
                 continue
-            if (sparse := self._replacement(name, child)) is not None:
-                setattr(parent, child_name, sparse)
-            else:
-                self._visit(f"{name}.", child)
+            shape = self.inputs.get(module)
+            candidate = None if shape is None else candidates.find(module, shape)
+            if candidate is None:
+                yield from self._places(name, module)
+                continue
+            weights = [p for p in module.parameters() if p.ndim > 1]
+            sparsity = 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(w.numel() for w in weights)
+            expected = 1000 * self.calibration.seconds(candidate.work)
+            yield _Place(parent, child, module, candidate, LayerReport(name, candidate.kind, sparsity, expected))
 
-    def _replacement(self, name: str, module: nn.Module) -> nn.Module | None:
-        """Returns the sparse counterpart of a module, or None if there is none or it does not pay."""
-        shape = self.inputs.get(module)
-        candidate = None if shape is None else candidates.find(module, shape)
-        if candidate is None:
-            return None
-        weights = [p for p in module.parameters() if p.ndim > 1]
-        sparsity = 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(w.numel() for w in weights)
-        layer = LayerReport(name, candidate.kind, sparsity, 1000 * self.calibration.seconds(candidate.work))
-        self.report.layers.append(layer)
-        if not self.force and not sparsity:
-            return None
-        x = torch.randn(candidate.shape, generator=torch.Generator().manual_seed(0))
-        alike = (candidate.kind, candidate.shape, *(weight.shape for weight in weights), round(sparsity / ALIKE))
-        if alike not in self.measured and not self.force:
-            (dense,) = cost.interleaved([lambda: module(x)], LAYER_SECONDS / 4)
-            if layer.expected_ms > HOPELESS * 1000 * dense:
-                layer.dense_ms = 1000 * dense
-                return None
-        sparse = candidate.build(machine.has_avx512())
-        if not _same(module(x[:1]), sparse(x[:1])):
-            layer.choice = "dense, as its outputs are not those of its parts"
-            return None
+    def _build(self, places: list[_Place]) -> list[_Place]:
+        """Puts the sparse counterparts into the model that may pay; returns the places."""
         if not self.force:
-            if alike not in self.measured:
-                dense, ours = cost.interleaved([lambda: module(x), lambda: sparse(x)], LAYER_SECONDS)
-                self.measured[alike] = dense, ours
-            layer.dense_ms, layer.sparse_ms = (1000 * seconds for seconds in self.measured[alike])
-            if layer.sparse_ms >= layer.dense_ms:
-                return None
-        layer.choice = "sparse"
-        return sparse
+            places = [place for place in places if place.layer.sparsity]
+            (times,) = cost.in_turn([self._dense_pass(places)], SECONDS / 4)
+            for place, seconds in zip(places, times, strict=True):
+                place.layer.dense_ms = 1000 * seconds
+            places = [place for place in places if place.layer.expected_ms <= HOPELESS * (place.layer.dense_ms or 0)]
+        built: dict[nn.Module, nn.Module] = {}  # one module may be in two places
+        tried = []
+        for place in places:
+            if place.dense not in built:
+                built[place.dense] = place.candidate.build(machine.has_avx512())
+            place.sparse = built[place.dense]
+            x = torch.randn(1, *place.candidate.shape[1:], generator=torch.Generator().manual_seed(0))
+            if _same(place.dense(x), place.sparse(x)):
+                place.layer.choice = "sparse"
+                place.put(place.sparse)
+                tried.append(place)
+            else:
+                place.layer.choice = "dense, as its outputs are not those of its parts"
+        return tried
+
+    def _choose(self, places: list[_Place]) -> None:
+        """Times the sparse layers where they are, and puts the dense ones back that are faster."""
+        modules = [place.sparse for place in places if place.sparse]
+        passes = [self._dense_pass(places), lambda: cost.seconds_within(self.root, self.example, modules)]
+        for place, dense, sparse in zip(places, *cost.in_turn(passes, SECONDS), strict=True):
+            place.layer.dense_ms, place.layer.sparse_ms = 1000 * dense, 1000 * sparse
+            if sparse >= dense:
+                place.layer.choice = "dense"
+                place.put(place.dense)
+
+    def _dense_pass(self, places: list[_Place]) -> Callable[[], list[float]]:
+        """Returns a call that runs the model as it was and returns the seconds of the modules at the places."""
+        modules = [self.model.get_submodule(place.layer.name) for place in places]
+        return lambda: cost.seconds_within(self.model, self.example, modules)
 
 
 def _same(result: Tensor, expected: Tensor) -> bool:

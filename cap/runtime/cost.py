@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numba
@@ -18,7 +19,7 @@ from cap.runtime import machine
 from cap.runtime.codegen import TILE
 from cap.runtime.layers import SparseLinear
 
-FORMAT = 1  # of the cached calibration: raised when the kernels change
+FORMAT = 2  # of the cached calibration: raised when the kernels or the way to measure change
 
 
 @dataclass(frozen=True)
@@ -91,35 +92,68 @@ def calibration() -> Calibration:
     return measured
 
 
-def interleaved(calls: Sequence[Callable[[], object]], seconds: float, least: int = 3, most: int = 50) -> list[float]:
-    """Times calls in turn, so that what else goes on in the machine hits all of them alike.
-
-    Args:
-        calls: What to time; each is called once before, to warm up.
-        seconds: How long all of it may take, but for the least rounds.
-        least: Rounds at least.
-        most: Rounds at most.
+def interleaved(calls: Sequence[Callable[[], object]], seconds: float) -> list[float]:
+    """Times calls in turn: see `in_turn`.
 
     Returns:
         The median seconds of each.
     """
-    for call in calls:
-        call()
-    taken: list[list[float]] = [[] for _ in calls]
+    return [median for (median,) in in_turn([_timed(call) for call in calls], seconds)]
+
+
+def in_turn(
+    measures: Sequence[Callable[[], list[float]]], seconds: float, most: int = 50,
+    of: Callable[[Sequence[float]], float] = statistics.median,
+) -> list[list[float]]:  # fmt: skip
+    """Measures in turn, so that what else goes on in the machine hits all alike.
+
+    Args:
+        measures: Each returns the seconds of some things; it is called once before, to warm up.
+        seconds: How long all of it may take, but for the first three rounds.
+        most: Rounds at most.
+        of: What is taken of the rounds.
+
+    Returns:
+        The medians of what each returned, or what `of` makes of its rounds.
+    """
+    for measure in measures:
+        measure()
+    taken: list[list[list[float]]] = [[] for _ in measures]
     end = time.perf_counter() + seconds
     for done in range(most):
-        if done >= least and time.perf_counter() > end:
+        if done >= 3 and time.perf_counter() > end:
             break
-        for call, times in zip(calls, taken, strict=True):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-    return [statistics.median(times) for times in taken]
+        for measure, rounds in zip(measures, taken, strict=True):
+            rounds.append(measure())
+    return [[of(times) for times in zip(*rounds, strict=True)] for rounds in taken]
+
+
+def seconds_within(model: nn.Module, x: Tensor, modules: Sequence[nn.Module]) -> list[float]:
+    """Runs a model on an input, and returns the seconds that each of some of its modules takes in that pass."""
+    taken = dict.fromkeys(modules, 0.0)
+
+    def start(module: nn.Module, _: object) -> None:
+        taken[module] -= time.perf_counter()
+
+    def stop(module: nn.Module, _: object, __: object) -> None:
+        taken[module] += time.perf_counter()
+
+    hooks = [hook for module in taken for hook in (module.register_forward_pre_hook(start),
+                                                   module.register_forward_hook(stop))]  # fmt: skip
+    try:
+        model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [taken[module] for module in modules]
 
 
 @torch.inference_mode()
 def _calibrate() -> Calibration:
-    """Solves for the two costs from a layer with few weights and one with many."""
+    """Solves for the two costs from a layer with few weights and one with many.
+
+    The least times are taken: the result is kept, and should not tell how busy the machine was.
+    """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(512, 384, generator=generator)
     calls, works = [], []
@@ -127,15 +161,20 @@ def _calibrate() -> Calibration:
         dense = nn.utils.skip_init(nn.Linear, 384, 384)
         weight = torch.randn(dense.weight.shape, generator=generator)
         dense.weight.copy_(weight * (torch.rand(weight.shape, generator=generator) < density))
-        calls.append(_call(SparseLinear(dense, machine.has_avx512()), x))
+        calls.append(_timed(partial(SparseLinear(dense, machine.has_avx512()), x)))
         works.append(linear_work(len(x), dense))
-    few, many = interleaved(calls, seconds=0.3, most=100)
+    (few,), (many,) = in_turn(calls, seconds=0.5, most=200, of=min)
     multiply = max(many - few, 0.1 * many) / (works[1].multiplies - works[0].multiplies)
     return Calibration(multiply, max(few - multiply * works[0].multiplies, 0.0) / works[0].moves)
 
 
-def _call(module: nn.Module, x: Tensor) -> Callable[[], object]:
-    return lambda: module(x)
+def _timed(call: Callable[[], object]) -> Callable[[], list[float]]:
+    def measure() -> list[float]:
+        start = time.perf_counter()
+        call()
+        return [time.perf_counter() - start]
+
+    return measure
 
 
 def _cache_path() -> Path:

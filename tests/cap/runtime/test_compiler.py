@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +23,7 @@ CONVNEXT = {"depths": (1, 1, 1, 1), "dims": (16, 24, 32, 48)}
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No cached calibration, quick timing, two threads."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("cap.runtime.compiler.LAYER_SECONDS", 0.01)
-    monkeypatch.setattr("cap.runtime.compiler.MODEL_SECONDS", 0.1)
+    monkeypatch.setattr("cap.runtime.compiler.SECONDS", 0.1)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -129,6 +129,38 @@ def test_the_cheaper_layer_is_chosen() -> None:
     assert [layer.choice for layer in report.layers[1:]] == ["dense"]
     assert {layer.name for layer in cap.runtime.compile(model, x, force=True).report().layers} == {"empty", "full"}
     assert "empty" in str(report)
+
+
+def test_the_parts_of_what_does_not_pay_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pruned(nn.Sequential(timm.layers.Mlp(32, 64)), 0.9)
+    seconds = {"SparseMLP": 2.0, "SparseLinear": 0.5}
+
+    def within(model: nn.Module, x: Tensor, modules: list[nn.Module]) -> list[float]:
+        return [seconds.get(type(module).__name__, 1.0) for module in modules]
+
+    monkeypatch.setattr(cost, "seconds_within", within)
+    monkeypatch.setattr("cap.runtime.compiler.MARGIN", math.inf)
+    monkeypatch.setattr("cap.runtime.compiler.HOPELESS", math.inf)
+    x = torch.randn(7, 32)
+    compiled = cap.runtime.compile(model, x)
+    found = {layer.name: (layer.kind, layer.choice, layer.sparse_ms) for layer in compiled.report().layers}
+    assert found == {
+        "0": ("SparseMLP", "dense", 2000.0),
+        "0.fc1": ("SparseLinear", "sparse", 500.0),
+        "0.fc2": ("SparseLinear", "sparse", 500.0),
+    }
+    assert type(compiled.model[0].fc1).__name__ == "SparseLinear"
+    assert_same(compiled, model, x)
+
+
+def test_time_of_modules_within_a_pass() -> None:
+    model = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 512)).eval()
+    x = torch.randn(512, 512)
+    first, last, whole = cost.seconds_within(model, x, [model[0], model[2], model])
+    assert 0 < first < whole
+    assert 0 < last < whole
+    assert first + last < whole
+    assert not model[0]._forward_hooks
 
 
 def test_a_slower_model_stays_dense(monkeypatch: pytest.MonkeyPatch) -> None:

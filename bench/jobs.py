@@ -213,13 +213,16 @@ class GroupJob(Checkpointable):
                 found.append(path.stat().st_mtime_ns if path.exists() else None)
         return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
-    def checkpoint(self) -> DelayedSubmission | None:  # type: ignore[override]  # submitit takes None
+    def checkpoint(self) -> DelayedSubmission:
         """Is called when the job is preempted or its time is up: all that counts is on disk already.
 
         A trial that has reached the time limit twice with nothing new on disk is given up.
 
         Returns:
-            What goes on when the job is requeued; None if nothing is left.
+            What goes on when the job is requeued.
+
+        Raises:
+            SystemExit: If nothing is left. What submitit would raise, a library that the signal interrupts may catch.
         """
         GroupJob.leaving = True
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM may send it twice
@@ -230,7 +233,9 @@ class GroupJob(Checkpointable):
         if self._idle_timeouts(folder, job, self._progress(submission, store)) >= IDLE_TIMEOUTS:
             for trial in list(self._left(submission, store, job))[:1]:
                 _give_up(trial, store, submission)
-        return DelayedSubmission(self) if any(self._left(submission, store, job)) else None
+        if not any(self._left(submission, store, job)):
+            raise SystemExit("nothing is left to run after this signal")
+        return DelayedSubmission(self)
 
     @staticmethod
     def _timed_out(folder: Folder, submission: Submission, job: str) -> bool:

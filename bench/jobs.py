@@ -153,6 +153,7 @@ class GroupJob(Checkpointable):
         index: Which of its jobs this is.
     """
 
+    began: float | None = None  # when this process had noted its start, on the monotonic clock
     leaving = False  # the signal has come: an exception on the way out is no failure of the trial
 
     def __init__(self, folder: Path, index: int) -> None:
@@ -167,6 +168,7 @@ class GroupJob(Checkpointable):
         """
         import torch
 
+        import bench.trial  # noqa: F401  `checkpoint` needs it, and may come in the midst of an import
         from bench import distributed
         from bench.cluster import Resources, execute_group, grouped
 
@@ -188,6 +190,7 @@ class GroupJob(Checkpointable):
             print(f"{trial.id}  {status}  {trial.label}{f': {error}' if error else ''}", flush=True)
 
         note("start", progress=self._progress(submission, store))
+        GroupJob.began = time.monotonic()
         budget = int(submission.memory_gb * 2**30) if submission.memory_gb is not None else None
         resources = Resources(1, submission.device, budget, submission.micro_batch, lambda: GroupJob.leaving)
         torch.set_num_threads(submission.threads)
@@ -229,7 +232,7 @@ class GroupJob(Checkpointable):
         folder = Folder(Path(self.folder))
         submission, job = folder.submission(), submitit.JobEnvironment().job_id
         store = Store(submission.results, submission.profile, submission.sweep)
-        folder.note(job, "timeout" if self._timed_out(folder, submission, job) else "preempted")
+        folder.note(job, "timeout" if self._timed_out(submission) else "preempted")
         if self._idle_timeouts(folder, job, self._progress(submission, store)) >= IDLE_TIMEOUTS:
             for trial in list(self._left(submission, store, job))[:1]:
                 _give_up(trial, store, submission)
@@ -238,11 +241,10 @@ class GroupJob(Checkpointable):
         return DelayedSubmission(self)
 
     @staticmethod
-    def _timed_out(folder: Folder, submission: Submission, job: str) -> bool:
-        if submission.time_limit is None:
+    def _timed_out(submission: Submission) -> bool:
+        if submission.time_limit is None or GroupJob.began is None:
             return False
-        started = next(note["at"] for note in reversed(folder.notes(job)) if note["event"] == "start")
-        ran = time.time() - datetime.fromisoformat(started).timestamp()
+        ran = time.monotonic() - GroupJob.began
         return ran >= 60 * submission.time_limit - submission.signal_delay - EARLY
 
     @staticmethod

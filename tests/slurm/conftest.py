@@ -15,7 +15,7 @@ def cluster() -> Iterator[Cluster]:
         if os.environ.get("CAPBENCH_REQUIRE_SLURM") == "1":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
-    with Cluster(MaxArraySize=9) as running, pytest.MonkeyPatch.context() as patch:
+    with Cluster(MaxArraySize=8) as running, pytest.MonkeyPatch.context() as patch:
         for name, value in running.env.items():
             patch.setenv(name, value)
         yield running

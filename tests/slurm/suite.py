@@ -20,18 +20,20 @@ from bench.spec import Sweep, grid
 """
 FIELDS = {  # of a sweep's trials
     # a job for each seed, of a few seconds
-    "quick": 'pruner="magnitude", patterns=("0.5", "0.9"), seed=list(range({seeds}))',
+    "quick": 'model="convnext", pruner="magnitude", patterns=("0.5", "0.9"), seed=list(range({seeds}))',
     # one job of two trials
-    "pair": 'pruner=["magnitude", "woodfisher"], patterns=("0.5",), seed=0',
+    "pair": 'model="vit", pruner=["magnitude", "woodfisher"], patterns=("0.5",), seed=0',
     # one job of half a minute or more, which leaves a checkpoint every two seconds
-    "gradual": 'pruner="magnitude", patterns=("0.5", "0.75"), training=GradualSpec(epochs={epochs}, images=2048, '
-    'batch_size=32, lr=5e-4, lr_end=1e-5, period={epochs} // 2, knots=((0, 0.5), ({epochs} // 2, 0.75)), crop=0.75)',
-    # one job that a group of processes works on together
-    "together": 'pruner="woodfisher", pruner_options={{"num_gradients": 256, "block_size": 16}}, patterns=("0.75",), '
-    'finetune_at=("0.75",), finetune=FinetuneSpec(epochs=1, images=1024, batch_size=64, lr=1e-3, lr_end=1e-4, '
+    "gradual": 'model="vit", pruner="magnitude", patterns=("0.5", "0.75"), training=GradualSpec(epochs={epochs}, '
+    'images=2048, batch_size=32, lr=5e-4, lr_end=1e-5, period={epochs} // 2, knots=((0, 0.5), ({epochs} // 2, 0.75)), '
     'crop=0.75)',
+    # one job that a group of processes works on together
+    "together": 'model="vit", pruner="woodfisher", pruner_options={{"num_gradients": 256, "block_size": 16}}, '
+    'patterns=("0.75",), finetune_at=("0.75",), '
+    'finetune=FinetuneSpec(epochs=1, images=1024, batch_size=64, lr=1e-3, lr_end=1e-4, crop=0.75)',
     # 200 trials in a job for each of 10 seeds; wanda can do none of its 100
-    "soak": 'pruner=["magnitude", "wanda"], patterns=[(f"0.{{n}}",) for n in range(10, 20)], seed=list(range(10))',
+    "soak": 'model="convnext", pruner=["magnitude", "wanda"], patterns=[(f"0.{{n}}",) for n in range(10, 20)], '
+    'seed=list(range(10))',
 }  # fmt: skip
 DIFFERS = re.compile(r".*_seconds|peak_memory_bytes|host|job|started_at|processes|file_bytes")  # from run to run
 
@@ -55,7 +57,7 @@ class Suite:
         path = self.folder / f"{name}.py"
         path.write_text(
             f'{HEADER}\nSWEEP = Sweep(name="{name}", title="test", profiles={{"embedded": '
-            f'grid(sweep="{name}", profile="embedded", model="vit", {fields})}})\n'
+            f'grid(sweep="{name}", profile="embedded", {fields})}})\n'
         )
         return str(path)
 

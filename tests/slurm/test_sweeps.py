@@ -199,7 +199,7 @@ def test_two_processes_train_one_model_together(suite: Suite) -> None:
 
 
 def test_soak_every_row_is_there_exactly_once(suite: Suite) -> None:
-    """200 trials in 10 jobs, 8 at once, where arrays hold 9."""
+    """200 trials in 10 jobs, 8 at once, where arrays hold 8."""
     sweep = suite.sweep("soak")
     first, second = suite.submit(sweep, "--max-parallel", "8")
     most = 0

@@ -23,7 +23,7 @@ from bench.base import Spec
 from bench.checkpoint import STATE
 from bench.errors import UserError
 from bench.spec import Trial
-from bench.store import FINISHED, Store
+from bench.store import Store
 
 ROOT = Path(__file__).parents[1]
 EARLY = 60  # seconds that SLURM may send its signal before it is due
@@ -203,9 +203,7 @@ class GroupJob(Checkpointable):
     def _left(self, submission: Submission, store: Store, job: str) -> Iterator[Trial]:
         """Yields the trials that are neither done nor given up by an earlier start of this same job."""
         for trial in submission.jobs[self.index]:
-            status = store.status(trial.id)
-            given_up = status in ("failed", "timeout") and store.failure(trial.id)["job"] == job
-            if not (given_up or status in FINISHED):
+            if not (store.is_finished(trial.id) or store.given_up(trial.id, job)):
                 yield trial
 
     def _progress(self, submission: Submission, store: Store) -> str:

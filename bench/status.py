@@ -68,7 +68,7 @@ class Board:
         status, job = self._status(trial.id), self._newest.get(trial.id)
         if status in FINISHED:
             return Standing(trial, status)
-        if job is not None and job.state.active and not self._given_up(trial.id, job):
+        if job is not None and job.state.active and not self.store.given_up(trial.id, job.id):
             return self._active(trial, job)
         if status == DAMAGED:
             return Standing(trial, DAMAGED, f"{self.store.path(trial.id)} cannot be read and will be made again")
@@ -82,10 +82,6 @@ class Board:
         if trial_id not in self._statuses:
             self._statuses[trial_id] = self.store.status(trial_id)
         return self._statuses[trial_id]
-
-    def _given_up(self, trial_id: str, job: Job) -> bool:
-        """Returns whether the trial failed in this very job, which will not try it again."""
-        return self._status(trial_id) in ("failed", "timeout") and self.store.failure(trial_id)["job"] == job.id
 
     def _active(self, trial: Trial, job: Job) -> Standing:
         notes = job.folder.notes(job.id)

@@ -267,6 +267,10 @@ class Store:
         rows = read_rows(self.path(trial_id), SCHEMA).select(columns).to_pylist()
         return next((row for row in rows if row["error"]), dict.fromkeys(columns))
 
+    def given_up(self, trial_id: str, job: str) -> bool:
+        """Returns whether the trial ended without a result in this very job, which will not try it again."""
+        return self.status(trial_id) in ("failed", "timeout") and self.failure(trial_id)["job"] == job
+
     def is_finished(self, trial_id: str) -> bool:
         """Returns whether there is nothing left to run."""
         return self.status(trial_id) in FINISHED

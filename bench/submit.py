@@ -63,12 +63,13 @@ def all_jobs(store: Store) -> list[Job]:
 
 
 def busy(store: Store) -> set[str]:
-    """Returns the trials of a sweep that are in a job that waits or runs.
+    """Returns the trials of a sweep that are in a job that waits or runs, but for those that it has given up.
 
     Raises:
         SlurmError: If SLURM does not answer: without it nobody knows what waits there.
     """
-    return {trial_id for job in all_jobs(store) if job.state.active for trial_id in job.trial_ids}
+    active = [job for job in all_jobs(store) if job.state.active]
+    return {trial_id for job in active for trial_id in job.trial_ids if not store.given_up(trial_id, job.id)}
 
 
 def _local_process(folder: Folder, job: str) -> psutil.Process | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import submit
 from bench.cli import load_sweep
 from bench.jobs import GroupJob, Submission, folders, new_folder, split
 from bench.slurm import JobState
@@ -108,6 +109,14 @@ def test_a_retry_that_waits_goes_above_the_failure_before(store: Store) -> None:
     assert states(store, failed, job(store, WAITING, "9", TRIALS[:1]))[0] == "pending"
     running = job(store, RUNNING, "7_0")
     assert states(store, running)[0] == "failed", "this very job has given it up"
+
+
+def test_what_a_running_job_has_given_up_may_be_submitted_again(store: Store, monkeypatch) -> None:
+    running = job(store, RUNNING)
+    monkeypatch.setattr(submit, "all_jobs", lambda _: [running])
+    write(store, TRIALS[0], "timeout", error="too long", job="7_0")
+    write(store, TRIALS[1], "failed", error="boom", job="3")
+    assert submit.busy(store) == {trial.id for trial in TRIALS[1:]}
 
 
 def test_a_damaged_file_is_named(store: Store) -> None:

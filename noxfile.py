@@ -128,7 +128,7 @@ def benchmark(session: nox.Session) -> None:
 
 @nox.session
 def reproduce_speedup(session: nox.Session) -> None:
-    """Measure sparse against dense inference, print it with the verdict on claim C5, draw the figure: 25 minutes.
+    """Measure sparse against dense inference, print it with the verdict on claim C5, draw the figure: 45 minutes.
 
     Arguments go to `capbench latency`, such as `--model deit_small --batch 1`; what is measured at this commit is not
     measured again. The machine should have nothing else to do.

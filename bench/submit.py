@@ -85,6 +85,8 @@ def _local_process(folder: Folder, job: str) -> psutil.Process | None:
 def _local_state(folder: Folder, job: str) -> JobState:
     if _local_process(folder, job) is not None:
         return JobState("RUNNING", provenance.host(), active=True)
+    if any(note["event"] == "cancelled" for note in folder.notes(job)):
+        return JobState("CANCELLED", provenance.host())
     done = (folder.logs / f"{job}_0_result.pkl").exists()
     return JobState("COMPLETED" if done else "FAILED", provenance.host())
 
@@ -286,6 +288,7 @@ def cancel(store: Store) -> int:
     slurm.cancel(job.id for job in active if job.folder.cluster == "slurm")
     for job in active:
         if job.folder.cluster == "local" and (process := _local_process(job.folder, job.id)) is not None:
+            job.folder.note(job.id, "cancelled")
             _end(process)
     return len(active)
 

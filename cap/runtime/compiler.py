@@ -193,7 +193,7 @@ class _Compilation:
         while places:
             self.report.layers += [place.layer for place in places]
             tried = self._build(places)
-            if not self.force:
+            if tried and not self.force:
                 self._choose(tried)
             refused = [place for place in places if place.layer.choice != "sparse" and place.layer.sparsity]
             places = [part for place in refused for part in self._places(place.layer.name, place.dense)]
@@ -244,6 +244,8 @@ class _Compilation:
         """Puts the sparse counterparts into the model that may pay; returns the places."""
         if not self.force:
             places = [place for place in places if place.layer.sparsity]
+            if not places:
+                return []
             (times,) = cost.in_turn([self._dense_pass(places)], SECONDS / 4)
             for place, seconds in zip(places, times, strict=True):
                 place.layer.dense_ms = 1000 * seconds

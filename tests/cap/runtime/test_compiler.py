@@ -153,6 +153,13 @@ def test_the_parts_of_what_does_not_pay_are_tried(monkeypatch: pytest.MonkeyPatc
     assert_same(compiled, model, x)
 
 
+def test_an_unpruned_model_is_not_even_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost.calibration()
+    monkeypatch.setattr(cost, "in_turn", lambda *_, **__: pytest.fail("timed"))
+    compiled = cap.runtime.compile(Wide().eval(), torch.randn(4, 512))
+    assert [layer.choice for layer in compiled.report().layers] == ["dense", "dense"]
+
+
 def test_time_of_modules_within_a_pass() -> None:
     model = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 512)).eval()
     x = torch.randn(512, 512)

@@ -14,6 +14,7 @@ nox.options.sessions = ["lint", "tests"]
 
 def install(session: nox.Session, *extras: str) -> None:
     """Installs this project with the pinned versions."""
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""  # else every start of Python takes ten seconds where it is set
     target = f".[{','.join(extras)}]" if extras else "."
     session.install("--constraint", "constraints.txt", "--editable", target)
 

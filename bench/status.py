@@ -61,11 +61,10 @@ class Board:
     def __init__(self, store: Store, jobs: Sequence[Job]) -> None:
         self.store = store
         self._newest = {trial_id: job for job in jobs for trial_id in job.trial_ids}
-        self._statuses: dict[str, str | None] = {}
 
     def standing(self, trial: Trial) -> Standing:
         """Returns where a trial stands."""
-        status, job = self._status(trial.id), self._newest.get(trial.id)
+        status, job = self.store.status(trial.id), self._newest.get(trial.id)
         if status in FINISHED:
             return Standing(trial, status)
         if job is not None and job.state.active and not self.store.given_up(trial.id, job.id):
@@ -77,11 +76,6 @@ class Board:
         if self.store.is_locked(trial.id):
             return Standing(trial, "running")
         return self._cut_off(trial, job) if job is not None else Standing(trial, TO_RUN)
-
-    def _status(self, trial_id: str) -> str | None:
-        if trial_id not in self._statuses:
-            self._statuses[trial_id] = self.store.status(trial_id)
-        return self._statuses[trial_id]
 
     def _active(self, trial: Trial, job: Job) -> Standing:
         notes = job.folder.notes(job.id)

@@ -143,14 +143,14 @@ def reproduce_speedup(session: nox.Session) -> None:
 def train_zoo(session: nox.Session) -> None:
     """Train the embedded models from the embedded training images (`-- --model vit` for one of them)."""
     install(session, "training")
-    session.run("python", "-m", "bench.embedded.train_zoo", *session.posargs)
+    session.run("python", "-m", "bench.scripts.train_models", *session.posargs)
 
 
 @nox.session
 def embed_data(session: nox.Session) -> None:
     """Make the embedded data set from the four original Fashion-MNIST files (`-- --source DIR`)."""
     install(session)
-    session.run("python", "-m", "bench.embedded.make_data", *session.posargs)
+    session.run("python", "-m", "bench.scripts.make_data", *session.posargs)
 
 
 @nox.session

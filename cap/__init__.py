@@ -3,15 +3,15 @@
 from cap import pruners as pruners
 from cap.calibration import Calibration
 from cap.elimination import Elimination, compensate, eliminate
-from cap.finetune import Distillation, Training
-from cap.fisher import BlockFisher
+from cap.fisher.blocks import BlockFisher
+from cap.fisher.planning import Plan, default_budget
 from cap.layers import select_layers
-from cap.masks import Masks
-from cap.memory import Plan, default_budget
 from cap.patterns import NM, Blocks, Pattern, Unstructured, parse_pattern
 from cap.pruner import PrunedWeights, Pruner, available, create, default_options, register
-from cap.schedules import Ramp
 from cap.selection import count_violations, misfit
+from cap.training.masks import Masks
+from cap.training.schedules import Ramp
+from cap.training.trainer import Distillation, Training
 
 __all__ = [
     "NM",

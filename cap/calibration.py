@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from cap import parallel
+from cap import distributed as parallel
 from cap.layers import owner
 
 Loss = Callable[[Tensor, Tensor], Tensor]

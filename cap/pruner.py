@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.memory import Plan
+from cap.fisher.planning import Plan
 from cap.patterns import Blocks, Pattern
 from cap.selection import select
 

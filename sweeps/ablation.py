@@ -6,8 +6,8 @@ The paper's grids, which the profile imagenet has in full; the embedded one has 
 
 from typing import Any
 
-from bench.settings import CALIBRATION, pruner_options
-from bench.spec import Sweep, Trial, grid
+from bench.specs.profiles import CALIBRATION, pruner_options
+from bench.specs.trial import Sweep, Trial, grid
 
 RECOMPUTATIONS = (1, 2, 5, 8)
 SIZES: dict[str, dict[str, dict[str, tuple[Any, ...]]]] = {

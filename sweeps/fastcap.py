@@ -3,8 +3,8 @@
 On the profile imagenet FastCAP also prunes gradually, in 10 epochs.
 """
 
-from bench.settings import CALIBRATION, FASTCAP_GRADUAL, cases, pruner_options
-from bench.spec import Sweep, grid
+from bench.specs.profiles import CALIBRATION, FASTCAP_GRADUAL, cases, pruner_options
+from bench.specs.trial import Sweep, grid
 
 PATTERNS = ("0.5@layer", "0.6@layer", "0.75@layer", "0.9@layer")
 MODELS = ("deit_tiny", "deit_small", "deit_base", "convnext_tiny", "xcit_small")

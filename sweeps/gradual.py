@@ -5,8 +5,8 @@ The paper's schedule in small: steps at the sparsities of its ramp that its tabl
 imagenet has the paper's 300 epochs.
 """
 
-from bench.settings import CALIBRATION, CNN, CNN_GRADUAL, GRADUAL, augmented, cases, pruner_options
-from bench.spec import Sweep, grid
+from bench.specs.profiles import CALIBRATION, CNN, CNN_GRADUAL, GRADUAL, augmented, cases, pruner_options
+from bench.specs.trial import Sweep, grid
 
 PRUNERS = ("magnitude", "woodfisher", "cap")
 MODELS = (

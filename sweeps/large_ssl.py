@@ -3,8 +3,8 @@
 On the profile imagenet alone; DINO and DINOv2 have a linear head that the suite fits to their features.
 """
 
-from bench.settings import CALIBRATION, cases
-from bench.spec import Sweep, grid
+from bench.specs.profiles import CALIBRATION, cases
+from bench.specs.trial import Sweep, grid
 
 MODELS = (
     "convnext_large_clip", "vit_large", "dino_small", "dino_base", "dinov2_small", "dinov2_base", "dinov2_large",

@@ -3,8 +3,8 @@
 XCiT's depthwise convolutions, which that profile prunes, have one input each and no groups of four.
 """
 
-from bench.settings import CALIBRATION, FINETUNE, NM_FINETUNE, augmented, cases, pruner_options
-from bench.spec import Sweep, grid
+from bench.specs.profiles import CALIBRATION, FINETUNE, NM_FINETUNE, augmented, cases, pruner_options
+from bench.specs.trial import Sweep, grid
 
 PRUNERS = ("magnitude", "woodfisher", "cap", "wanda", "sparsegpt", "obc")
 MODELS = ("deit_tiny", "deit_small", "deit_base", "convnext_tiny", "convnext_small", "swin_tiny")

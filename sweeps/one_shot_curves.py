@@ -6,8 +6,8 @@ together. WoodFisher also runs with block size 1 (WF-1).
 
 from typing import Any
 
-from bench.settings import CALIBRATION, cases, pruner_options
-from bench.spec import Sweep, grid
+from bench.specs.profiles import CALIBRATION, cases, pruner_options
+from bench.specs.trial import Sweep, grid
 
 SPARSITIES = ("0.3", "0.5", "0.7", "0.8", "0.9", "0.98")
 UNIFORM = tuple(f"{sparsity}@layer" for sparsity in SPARSITIES)

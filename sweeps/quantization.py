@@ -3,8 +3,8 @@
 The same training in single precision stands beside it.
 """
 
-from bench.settings import INT8_FINETUNE, QUANTIZATION, pruner_options
-from bench.spec import Sweep, grid
+from bench.specs.profiles import INT8_FINETUNE, QUANTIZATION, pruner_options
+from bench.specs.trial import Sweep, grid
 
 PATTERNS = ("0.5", "0.75")
 

@@ -3,8 +3,8 @@
 The profile imagenet has the paper's 100 epochs, 40 to 90 %.
 """
 
-from bench.settings import CALIBRATION, GRADUAL, RECOVERY, cases, pruner_options
-from bench.spec import Sweep, grid
+from bench.specs.profiles import CALIBRATION, GRADUAL, RECOVERY, cases, pruner_options
+from bench.specs.trial import Sweep, grid
 
 SWEEP = Sweep(
     name="recovery",

@@ -1,10 +1,11 @@
 """Table 1: one-shot pruning, then a short fine-tune, at 50, 75 and 90 %; one-shot alone at 80, 95 and 98 %.
 
-How the embedded profile is scaled down is told in `bench.settings`. The profile imagenet fine-tunes for 20 epochs.
+How the embedded profile is scaled down is told in `bench.specs.profiles`. The profile imagenet fine-tunes for 20
+epochs.
 """
 
-from bench.settings import CALIBRATION, FINETUNE, augmented, cases, pruner_options
-from bench.spec import Sweep, grid
+from bench.specs.profiles import CALIBRATION, FINETUNE, augmented, cases, pruner_options
+from bench.specs.trial import Sweep, grid
 
 PRUNERS = ("magnitude", "woodfisher", "cap")
 MODELS = (

@@ -12,10 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import benchmarks, report, speedup_report, tables
 from bench.cli import load_sweep, sweep_modules
-from bench.timings import Timings
-from bench.verdicts import verdicts
+from bench.reports import kernels as benchmarks
+from bench.reports.latency import report as speedup_report
+from bench.reports.sweep import report, tables
+from bench.reports.sweep.claims import verdicts
+from bench.results.timings import Timings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -114,7 +116,7 @@ def test_the_readmes_pruner_keeps_the_contract(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n# my_pruner\.py\n(.*?)```", README, flags=re.DOTALL)
     (tmp_path / "my_pruner.py").write_text(code)
     check = next(line for line in README.splitlines() if line.startswith("capbench check"))
-    command = [sys.executable, "-m", "bench.cli", *check.split()[1:]]
+    command = [sys.executable, "-m", "bench", *check.split()[1:]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout
     assert "0 failed" in done.stdout

@@ -68,7 +68,7 @@ def test_a_command_of_the_page(folder: Path, words: list[str], shown: str | None
     assert program in ("capbench", "python")
     if arguments[0] == "compare" and "compare" not in cli.app:
         pytest.skip("this version has no capbench compare")
-    command = [sys.executable, *(["-m", "bench.cli"] if program == "capbench" else []), *arguments]
+    command = [sys.executable, *(["-m", "bench"] if program == "capbench" else []), *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     if shown is not None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.elimination import eliminate
-from cap.fisher import InverseFactor, as_blocks, block_chunks, check_fisher, from_blocks
+from cap.fisher.blocks import InverseFactor, as_blocks, block_chunks, check_fisher, from_blocks
 from cap.kernels import for_device
 from cap.patterns import NM, Blocks, Pattern, Unstructured
 from cap.pruner import register

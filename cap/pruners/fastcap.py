@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cap import parallel
+from cap import distributed as parallel
 from cap.calibration import Calibration
-from cap.fisher import as_blocks, from_blocks
+from cap.fisher.blocks import as_blocks, from_blocks
 from cap.pruner import register
 from cap.pruners.layerwise import LayerwisePruner, sweep, upper_factor
 from cap.pruners.recomputing import RecomputingPruner

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.elimination import NotPositiveError, compensate
-from cap.fisher import CHUNK_BYTES, InverseFactor, as_blocks, block_chunks, fisher_blocks, from_blocks
-from cap.memory import Plan, plan_fit
+from cap.fisher.blocks import CHUNK_BYTES, InverseFactor, as_blocks, block_chunks, fisher_blocks, from_blocks
+from cap.fisher.planning import Plan, plan_fit
 from cap.pruner import PrunedWeights
 from cap.pruners.recomputing import RecomputingPruner
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cap import parallel
+from cap import distributed as parallel
 from cap.calibration import Calibration
 from cap.pruner import Pruner, register
 from cap.pruners.options import check_count

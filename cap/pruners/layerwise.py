@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cap import parallel
+from cap import distributed as parallel
 from cap.calibration import Calibration
 from cap.layers import owner
 from cap.patterns import Blocks, Pattern, Unstructured

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cap import parallel
+from cap import distributed as parallel
 from cap.calibration import Calibration
+from cap.fisher.planning import fit_budget, gib
 from cap.kernels.batched import not_positive
-from cap.memory import fit_budget, gib
 from cap.patterns import Blocks, Pattern
 from cap.pruner import register
 from cap.pruners.recomputing import RecomputingPruner

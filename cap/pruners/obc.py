@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.elimination import compensate, eliminate
-from cap.fisher import block_chunks
+from cap.fisher.blocks import block_chunks
 from cap.patterns import NM, Pattern
 from cap.pruner import register
 from cap.pruners.layerwise import LayerwisePruner, as_columns, from_columns, second_moments, upper_factor

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cap.elimination import check_positive
-from cap.fisher import InverseFactor, as_blocks, block_chunks, check_fisher, from_blocks
+from cap.fisher.blocks import InverseFactor, as_blocks, block_chunks, check_fisher, from_blocks
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
 from cap.pruner import PrunedWeights, register

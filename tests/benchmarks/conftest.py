@@ -14,7 +14,7 @@ import pytest
 import torch
 from measuring import SMALL, Measure
 
-from bench.memory import start_peak
+from bench.core.peak_memory import start_peak
 
 
 @pytest.fixture

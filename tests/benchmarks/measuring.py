@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import cap
-from bench.data import load_split, to_input
-from bench.zoo import get_model
+from bench.data.fashion_mnist import load_split, to_input
+from bench.models import get_model
 
 # sizes that take a second, to test the benchmarks themselves; what they measure then means nothing
 SMALL = os.environ.get("CAPBENCH_BENCHMARK_SIZE") == "small"

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 import cap
-from cap.fisher import InverseFactor, as_blocks
+from cap.fisher.blocks import InverseFactor, as_blocks
 from cap.kernels import batched, cpu, reference
 
 DATA = Path(__file__).parents[1] / "data"

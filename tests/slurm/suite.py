@@ -15,8 +15,8 @@ from cluster import Cluster
 from bench.cli import main
 
 HEADER = """
-from bench.recipes import FinetuneSpec, GradualSpec
-from bench.spec import Sweep, grid
+from bench.specs.recipes import FinetuneSpec, GradualSpec
+from bench.specs.trial import Sweep, grid
 """
 FIELDS = {  # of a sweep's trials
     # a job for each seed, of a few seconds
@@ -64,7 +64,7 @@ class Suite:
     def start(self, command: str, sweep: str, *options: str) -> subprocess.Popen[str]:
         """Starts a command on a sweep in a process and a session of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "bench.cli", command, sweep, "--results", str(self.results), *options],
+            [sys.executable, "-m", "bench", command, sweep, "--results", str(self.results), *options],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
 

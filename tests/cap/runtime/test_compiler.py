@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import cap
 import cap.runtime
-from bench.data import load_split, to_input
-from bench.zoo import get_model
+from bench.data.fashion_mnist import load_split, to_input
+from bench.models import get_model
 from cap.runtime import cost, machine
 
 CONVNEXT = {"depths": (1, 1, 1, 1), "dims": (16, 24, 32, 48)}

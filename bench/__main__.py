@@ -1,0 +1,5 @@
+"""`python -m bench`: the `capbench` command."""
+
+from bench.cli import main
+
+main()

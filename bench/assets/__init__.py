@@ -1,0 +1,56 @@
+"""The data and weights that live in the repository, and their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from bench.core.errors import UserError
+
+ASSETS = Path(__file__).parent
+CHECKSUMS = ASSETS / "SHA256SUMS"
+DATA_FILES = tuple(f"fashion_mnist/{split}-00000-of-00001.parquet" for split in ("train", "test"))
+
+
+def sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file as a hexadecimal string."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_checksums() -> None:
+    """Writes the checksums of all data and weight files and of the models' cards, in the format of `sha256sum`."""
+    files = sorted(p for pattern in ("*/*.parquet", "*/*.safetensors", "zoo/*.json") for p in ASSETS.glob(pattern))
+    CHECKSUMS.write_text("".join(f"{sha256(p)}  {p.relative_to(ASSETS)}\n" for p in files))
+
+
+def checksums() -> dict[str, str]:
+    """Returns the recorded SHA-256 of every data and weight file, by its path below `bench/assets`.
+
+    Raises:
+        UserError: If the record is missing.
+    """
+    if not CHECKSUMS.is_file():
+        raise UserError(f"{CHECKSUMS} is missing: restore it with git")
+    return {line.split()[1]: line.split()[0] for line in CHECKSUMS.read_text().splitlines()}
+
+
+@cache
+def verified(name: str) -> Path:
+    """Returns the path of an embedded file after comparing its SHA-256 with the recorded one.
+
+    Args:
+        name: Path below `bench/assets`, such as `zoo/vit.safetensors`.
+
+    Raises:
+        UserError: If the file is missing, unknown or damaged.
+    """
+    path = ASSETS / name
+    recorded = checksums()
+    if not path.is_file():
+        raise UserError(f"{path} is missing: restore it with `git checkout -- {path.name}` in {path.parent}")
+    if name not in recorded:
+        raise UserError(f"{path} has no checksum in {CHECKSUMS}: known files are {', '.join(sorted(recorded))}")
+    if sha256(path) != recorded[name]:
+        raise UserError(f"{path} is damaged: its SHA-256 differs from the one in {CHECKSUMS}; restore it with git")
+    return path

@@ -1,0 +1,109 @@
+"""Where every trial of a sweep stands, from the results and the cluster together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.cluster.submit import Job
+from bench.results.store import DAMAGED, FINISHED, Store
+from bench.specs.trial import Trial
+
+TO_RUN = "to run"
+STATES = (*FINISHED, "running", "pending", "preempted", "failed", "timeout", "cancelled", DAMAGED, TO_RUN)
+RETRIED = {"failed": ("failed", DAMAGED), "timeout": ("timeout",)}  # what `--retry` runs again
+_ENDED = {"TIMEOUT": "timeout", "DEADLINE": "timeout", "CANCELLED": "cancelled", "PREEMPTED": "preempted"}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a trial stands.
+
+    Attributes:
+        state: One of STATES; `preempted` was interrupted and waits to go on.
+        detail: What there is to say of it: the error, the job, its node.
+        log: Where more is written.
+    """
+
+    trial: Trial
+    state: str
+    detail: str = ""
+    log: Path | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing that runs or waits will change it."""
+        return self.state not in ("running", "pending", "preempted")
+
+    def line(self) -> str:
+        """Returns it in a line."""
+        parts = [self.trial.label, self.detail, f"({self.log})" if self.log is not None else ""]
+        return f"{self.trial.id}  {self.state:9}  {'  '.join(part for part in parts if part)}"
+
+
+def summary(found: Iterable[Standing]) -> str:
+    """Returns how many trials are in which state."""
+    counts = Counter(standing.state for standing in found)
+    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+
+
+class Board:
+    """The standings of a sweep.
+
+    Args:
+        store: Its results.
+        jobs: All its jobs, the oldest first.
+    """
+
+    def __init__(self, store: Store, jobs: Sequence[Job]) -> None:
+        self.store = store
+        self._newest = {trial_id: job for job in jobs for trial_id in job.trial_ids}
+
+    def standing(self, trial: Trial) -> Standing:
+        """Returns where a trial stands."""
+        status, job = self.store.status(trial.id), self._newest.get(trial.id)
+        if status in FINISHED:
+            return Standing(trial, status)
+        if job is not None and job.state.active and not self.store.given_up(trial.id, job.id):
+            return self._active(trial, job)
+        if status == DAMAGED:
+            return Standing(trial, DAMAGED, f"{self.store.path(trial.id)} cannot be read and will be made again")
+        if status is not None:
+            return self._recorded(trial, status)
+        if self.store.is_locked(trial.id):
+            return Standing(trial, "running")
+        return self._cut_off(trial, job) if job is not None else Standing(trial, TO_RUN)
+
+    def _active(self, trial: Trial, job: Job) -> Standing:
+        notes = job.folder.notes(job.id)
+        interrupted = sum(note["event"] in ("timeout", "preempted") for note in notes)
+        again = f", interrupted {interrupted} times" if interrupted else ""
+        if job.state.is_running:
+            where = f"job {job.id} on {job.state.nodes}{again}"
+            return Standing(trial, "running" if _at(notes) == trial.id else "pending", where)
+        reason = f" ({job.state.reason})" if job.state.reason not in ("", "None") else ""
+        return Standing(trial, "preempted" if interrupted else "pending", f"job {job.id}{reason}{again}")
+
+    def _recorded(self, trial: Trial, status: str) -> Standing:
+        failure, log = self.store.failure(trial.id), self.store.log(trial.id)
+        where = f" on {failure['host']}" + (f", job {failure['job']}" if failure["job"] else "")
+        return Standing(trial, status, f"{failure['error']}{where}", log if log.exists() else None)
+
+    def _cut_off(self, trial: Trial, job: Job) -> Standing:
+        """Returns the standing of a trial whose job ended without its rows."""
+        notes, ended = job.folder.notes(job.id), job.state.state
+        where = f" on {job.state.nodes}" if job.state.nodes not in ("", "None assigned") else ""
+        detail, state = f"job {job.id}: {ended}{where}", _ENDED.get(ended, "failed")
+        never_began = ended == "UNKNOWN" and not notes
+        if never_began or _at(notes) not in (None, trial.id):
+            return Standing(trial, "cancelled" if state == "cancelled" else TO_RUN, detail)
+        log = job.folder.log(job.id)
+        return Standing(trial, state, detail, log if log.exists() else None)
+
+
+def _at(notes: Sequence[dict[str, Any]]) -> str | None:
+    """Returns the trial that a job is at, or was at when it ended; None if it has not come to any."""
+    return next((note["trial_id"] for note in reversed(notes) if note["event"] == "trial"), None)

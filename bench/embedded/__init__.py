@@ -1,1 +1,0 @@
-"""The embedded profile's own data and models, and the scripts that made them."""

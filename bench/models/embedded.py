@@ -1,0 +1,141 @@
+"""The small models whose weights and data are in the repository."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bench import assets
+from bench.data.fashion_mnist import CLASSES, DATASET, MEAN, STD, PaddedInputs, check_files, load_split
+from bench.models.model import ModelSpec
+from bench.specs.recipes import TrainingSpec
+
+
+class EmbeddedModel(ModelSpec):
+    """A model that the suite trained itself."""
+
+    dataset: ClassVar[str] = DATASET
+    num_classes: ClassVar[int] = len(CLASSES)
+    gate: ClassVar[float] = 0.1  # ten of 10,000 images may change sides between processors
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """The weights and their card, below the embedded assets."""
+        return f"zoo/{self.name}.safetensors", f"zoo/{self.name}.json"
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The checksums of weights, card and data."""
+        recorded = assets.checksums()
+        return {name: recorded.get(name, "") for name in (*self.files, *assets.DATA_FILES)}
+
+    def check(self) -> None:
+        """Makes sure that data, weights and card are there and whole.
+
+        Raises:
+            UserError: If one is missing or damaged.
+        """
+        check_files()
+        self.load()
+        self.card()
+
+    def card(self) -> dict[str, Any]:
+        """Returns the record of how the weights were made: recipe, seed, time, dense accuracy."""
+        return json.loads(assets.verified(self.files[1]).read_text())
+
+    def recorded_top1(self) -> float:
+        """Returns the dense top-1 on the model's card, in percent."""
+        return self.card()["top1"]
+
+    def load(self, device: str = "cpu") -> nn.Module:
+        """Returns the model with its trained weights on a device, in eval mode.
+
+        Raises:
+            UserError: If the weight file is missing or damaged.
+        """
+        from safetensors.torch import load_file
+
+        model = self.build()
+        model.load_state_dict(load_file(assets.verified(self.files[0])))
+        return model.to(device).eval()
+
+    def preparation(self) -> dict[str, Any]:
+        """Returns what `bench.data.fashion_mnist.to_input` does, and the names of the classes."""
+        return {"size": self.input_size, "padding": 0, "mean": MEAN, "std": STD, "classes": [*CLASSES]}
+
+    def inputs(self, split: str) -> PaddedInputs:
+        """Returns the images of a split, `train` or `test`."""
+        return PaddedInputs(load_split(split), self.input_size)
+
+    def training_batches(
+        self,
+        how: TrainingSpec,
+        seed: int,
+        epoch: int,
+        rank: int = 0,
+        world_size: int = 1,
+        done: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the augmented batches of one epoch: see `bench.data.augmentation.training_batches`."""
+        from bench.data.augmentation import training_batches
+
+        size, classes = self.input_size, len(CLASSES)
+        for inputs, labels in training_batches(
+            load_split("train"), how, size, classes, seed, epoch, rank, world_size, done
+        ):
+            yield inputs.to(device), labels.to(device)
+
+
+_SMALL: dict[str, Any] = {"in_chans": 1, "num_classes": 10}
+_VIT: dict[str, Any] = {**_SMALL, "img_size": 28, "patch_size": 7, "embed_dim": 64, "depth": 4, "num_heads": 4}
+_VIT_LAYERS = (r".*(attn.(qkv|proj)|mlp.fc\d+).weight",)
+
+EMBEDDED = {
+    spec.name: spec
+    for spec in (
+        EmbeddedModel(
+            name="vit",
+            family="vit",
+            timm_name="deit_tiny_patch16_224",
+            timm_options=_VIT,
+            prunable=_VIT_LAYERS,
+            input_size=28,
+        ),
+        EmbeddedModel(
+            name="convnext",
+            family="convnext",
+            timm_name="convnext_tiny",
+            timm_options={**_SMALL, "patch_size": 2, "depths": (1, 1, 3, 1), "dims": (24, 40, 64, 96)},
+            prunable=(r".*(downsample.1|fc\d).weight",),
+            input_size=32,
+        ),
+        EmbeddedModel(
+            name="xcit",
+            family="hybrid",
+            timm_name="xcit_small_12_p8_224",
+            timm_options={
+                **_SMALL,
+                "img_size": 32,
+                "embed_dim": 64,
+                "depth": 3,
+                "num_heads": 4,
+                "cls_attn_layers": 1,
+            },
+            prunable=(r".*(attn.(qkv|q|k|v|proj)|mlp.fc\d+).weight",),
+            input_size=32,
+        ),
+        EmbeddedModel(
+            name="dino",
+            family="dino",
+            timm_name="vit_small_patch16_224",
+            timm_options=_VIT,
+            prunable=_VIT_LAYERS,
+            input_size=28,
+        ),
+    )
+}

@@ -1,0 +1,288 @@
+"""The paper's models and others of their families, through timm, with ImageNet-1k."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bench import assets
+from bench.core import distributed
+from bench.core.errors import UserError
+from bench.data import imagenet
+from bench.models import probing as probe
+from bench.models.model import ModelSpec
+from bench.specs.recipes import TrainingSpec
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "CAPBENCH_WEIGHTS"
+CACHE = "CAPBENCH_CACHE"
+
+
+class ImageNetModel(ModelSpec):
+    """A model of timm with weights that others trained.
+
+    Attributes:
+        top1: Dense top-1 in percent of these weights at this input size by timm's own results; None if unknown to us.
+    """
+
+    dataset: ClassVar[str] = imagenet.DATASET
+    num_classes: ClassVar[int] = imagenet.NUM_CLASSES
+    gate: ClassVar[float] = 0.3  # decoders, resizing and precision differ between timm's record and any machine
+
+    top1: float | None = None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Names: the files themselves are too large to read them whenever an identity is asked for."""
+        return {"weights": self.timm_name, "data": self.dataset}
+
+    def build(self, **overrides: Any) -> nn.Module:
+        """Returns the architecture with random weights, and with a head for the data set's classes."""
+        return super().build(**{"num_classes": self.num_classes, **overrides})
+
+    def recorded_top1(self) -> float | None:
+        """Returns timm's own result, in percent."""
+        return self.top1
+
+    def check(self) -> None:
+        """Makes sure that the data can be read, and fetches weights that are not there yet.
+
+        Raises:
+            UserError: If either is missing, with the ways to provide it; or if the file of the weights was cut off.
+        """
+        imagenet.check_data()
+        path = self.weights_file()
+        try:
+            with safe_open(path, framework="pt"):  # reads names and sizes alone
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path} is damaged ({error}): fetch it again") from None
+
+    def weights_file(self) -> Path:
+        """Returns the file of the weights: in the folder that the environment names, or from the hub or its cache.
+
+        Raises:
+            UserError: If it is in neither.
+        """
+        from huggingface_hub import hf_hub_download
+        from timm.models import get_pretrained_cfg
+
+        name, folder = f"{self.timm_name}.safetensors", os.environ.get(VARIABLE)
+        if folder is not None and (path := Path(folder) / name).is_file():
+            return path
+        known = get_pretrained_cfg(self.timm_name)
+        repository = str(known.hf_hub_id if known is not None else None)
+        here = f"{folder} has no {name}" if folder is not None else f"{VARIABLE} is not set"
+        try:
+            return Path(hf_hub_download(repository, "model.safetensors"))
+        except Exception as error:  # noqa: BLE001  of many kinds: no network, no cache, a full disk
+            first, *_ = [*str(error).splitlines(), ""]
+            raise UserError(
+                f"no weights of {self.name}: {here}, and the hub gave none ({type(error).__name__}: {first}); put "
+                f"model.safetensors of https://huggingface.co/{repository} as {name} into a folder and set {VARIABLE} "
+                "to it, or run where the hub can be reached (docs/imagenet.md)"
+            ) from None
+
+    def load(self, device: str = "cpu") -> nn.Module:
+        """Returns the model with its trained weights on a device, in eval mode.
+
+        Raises:
+            UserError: If the weights are missing, or of another architecture.
+        """
+        return self._load(num_classes=self.num_classes).to(device).eval()
+
+    def _load(self, num_classes: int) -> nn.Module:
+        import timm
+
+        path = self.weights_file()
+        try:
+            return timm.create_model(
+                self.timm_name,
+                pretrained=True,
+                pretrained_cfg_overlay={"file": str(path)},
+                num_classes=num_classes,
+                **self.timm_options,
+            )
+        except (RuntimeError, SafetensorError) as error:  # names or shapes that differ; a damaged file
+            raise UserError(f"{path} does not hold the weights of {self.timm_name}: {error}") from None
+
+    def data_config(self) -> dict[str, Any]:
+        """Returns how the images are prepared: see `bench.data.imagenet.data_config`."""
+        return imagenet.data_config(self.timm_name, self.input_size)
+
+    def preparation(self) -> dict[str, Any]:
+        """Returns the configuration of timm's transforms."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in self.data_config().items()}
+
+    def inputs(self, split: str) -> imagenet.DecodedInputs:
+        """Returns the images of a split, `train` or `test`, with timm's transforms for evaluation.
+
+        Raises:
+            UserError: If the data are missing, with the ways to provide them.
+        """
+        return imagenet.DecodedInputs(imagenet.load_photos(split), imagenet.eval_transform(self.data_config()))
+
+    def training_batches(
+        self,
+        how: TrainingSpec,
+        seed: int,
+        epoch: int,
+        rank: int = 0,
+        world_size: int = 1,
+        done: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the augmented batches of one epoch: see `bench.data.imagenet.training_batches`."""
+        photos = imagenet.load_photos("train")
+        return imagenet.training_batches(photos, how, self.data_config(), seed, epoch, rank, world_size, done, device)
+
+
+class FeatureModel(ImageNetModel):
+    """A self-supervised model, whose head the suite fits to its features."""
+
+    bank: ClassVar[int] = 100_000  # training images among which neighbours are sought
+
+    def load(self, device: str = "cpu") -> nn.Module:
+        """Returns the model with its trained weights and a linear head on a device, in eval mode.
+
+        The head is fitted once, on the features of all training images, and kept in the cache folder.
+
+        Raises:
+            UserError: If the weights or the data are missing.
+        """
+        model: Any = self._load(num_classes=0)
+        model.reset_classifier(self.num_classes)
+        model.to(device).eval()
+        path = self.head_file()
+        if not distributed.from_main(path.is_file):
+            logger.warning("fitting the linear head of %s, once: %s", self.name, path)
+            found, labels = probe.features(probe.pooled(model), self.inputs("train"), device)
+
+            def fit() -> None:
+                head = probe.best_linear_head(found, labels, self.num_classes)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_name(f".{path.name}.{os.getpid()}")
+                save_file({name: value.cpu() for name, value in head.state_dict().items()}, temporary)
+                os.replace(temporary, path)
+
+            distributed.from_main(fit)
+        model.get_classifier().load_state_dict(distributed.from_main(lambda: load_file(path)))
+        return model
+
+    def head_file(self) -> Path:
+        """Returns where the linear head is kept: a name for these weights, these training images and the recipe."""
+        digest = hashlib.sha256(assets.sha256(self.weights_file()).encode())
+        digest.update(imagenet.load_photos("train").labels.numpy().tobytes())
+        digest.update(json.dumps([self.data_config(), probe.RECIPE], sort_keys=True, default=str).encode())
+        folder = Path(os.environ.get(CACHE, "~/.cache/capbench")).expanduser()
+        return folder / "heads" / f"{self.name}-{digest.hexdigest()[:16]}.safetensors"
+
+    def knn_top1(self, model: nn.Module, device: str = "cpu") -> float:
+        """Returns the top-1 in percent of 20 nearest neighbours among 100,000 training images, the same for all."""
+        backbone = probe.pooled(model)
+        known = probe.features(backbone, self.inputs("train").subset(self.bank, seed=0), device)
+        return probe.knn_top1(*known, *probe.features(backbone, self.inputs("test"), device), self.num_classes)
+
+
+_VIT = (r".*(attn.(qkv|proj)|mlp.fc\d+).weight",)
+_CONVNEXT = (r".*(downsample.1|fc\d).weight",)
+
+
+def _models(family: str, prunable: tuple[str, ...], *rows: tuple[str, str, float | None]) -> list[ImageNetModel]:
+    kind = FeatureModel if family == "dino" else ImageNetModel
+    return [
+        kind(name=name, family=family, timm_name=timm_name, prunable=prunable, input_size=224, top1=top1)
+        for name, timm_name, top1 in rows
+    ]
+
+
+IMAGENET = {
+    spec.name: spec
+    for spec in (
+        *_models(
+            "vit",
+            _VIT,
+            ("deit_tiny", "deit_tiny_patch16_224.fb_in1k", 72.19),
+            ("deit_small", "deit_small_patch16_224.fb_in1k", 79.86),
+            ("deit_base", "deit_base_patch16_224.fb_in1k", 81.98),
+            ("vit_large", "vit_large_patch16_224.augreg_in21k_ft_in1k", None),
+            ("deit3_small", "deit3_small_patch16_224.fb_in1k", None),
+            ("deit3_base", "deit3_base_patch16_224.fb_in1k", None),
+            ("deit3_large", "deit3_large_patch16_224.fb_in1k", None),
+        ),
+        *_models(
+            "convnext",
+            _CONVNEXT,
+            ("convnext_tiny", "convnext_tiny.fb_in1k", 82.07),
+            ("convnext_small", "convnext_small.fb_in1k", 83.14),
+            ("convnext_base", "convnext_base.fb_in1k", 83.84),
+            ("convnext_large", "convnext_large.fb_in1k", 84.30),
+        ),
+        ImageNetModel(
+            name="convnext_large_clip",
+            family="convnext",
+            timm_name="convnext_large_mlp.clip_laion2b_soup_ft_in12k_in1k_320",
+            prunable=(r".*(fc\d+|pre_logits.fc).weight",),
+            input_size=320,
+            top1=87.97,
+        ),
+        *_models(
+            "hybrid",
+            (r".*(attn.(qkv|q|k|v|proj)|mlp.fc\d+).weight", r".*local_mp.conv\d.weight"),
+            ("xcit_small", "xcit_small_12_p16_224.fb_in1k", 81.98),
+        ),
+        *_models(
+            "hybrid",
+            (r".*(token_mixer.(qkv|proj)|mlp.fc\d|downsample.conv).weight",),
+            ("efficientformer_l1", "efficientformer_l1.snap_dist_in1k", 80.50),
+        ),
+        *_models(
+            "hybrid",
+            (r".*(attn.qkv|attn_downsample.(kv|q.ln)|(attn|attn_downsample).proj.ln|mlp.ln\d).linear.weight",),
+            ("levit_192", "levit_192.fb_dist_in1k", 79.86),
+        ),
+        *_models(
+            "hybrid",
+            (r".*(attn.(qkv|proj)|mlp.fc\d+|downsample.reduction).weight",),
+            ("swin_tiny", "swin_tiny_patch4_window7_224.ms_in1k", 81.39),
+        ),
+        *_models(
+            "dino",
+            _VIT,
+            ("dino_small", "vit_small_patch16_224.dino", None),
+            ("dino_base", "vit_base_patch16_224.dino", None),
+        ),
+        *(
+            FeatureModel(
+                name=f"dinov2_{size}",
+                family="dino",
+                timm_name=f"vit_{size}_patch14_dinov2.lvd142m",
+                timm_options={"img_size": 224},  # 518 in timm: see docs/deviations.md
+                prunable=_VIT,
+                input_size=224,
+            )
+            for size in ("small", "base", "large")
+        ),
+        *_models(
+            "cnn",
+            (r".*(conv1.(3|6)|layer\d.\d.(conv\d|downsample.1)).weight",),
+            ("resnet50d", "resnet50d.ra2_in1k", 80.55),
+        ),
+        *_models(
+            "cnn",
+            (r".*(blocks.\d+.\d+.(conv|conv_(exp|pw|pwl)|se.conv_.*)|conv_head).weight",),
+            ("efficientnetv2_tiny", "efficientnetv2_rw_t.ra2_in1k", 81.37),
+        ),
+    )
+}

@@ -1,0 +1,128 @@
+"""What every model of the zoo is."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bench.core.config import Spec
+
+if TYPE_CHECKING:
+    from bench.data.fashion_mnist import Inputs
+    from bench.specs.recipes import TrainingSpec
+
+
+class ModelSpec(Spec):
+    """One model of the zoo, and the data that it was trained on.
+
+    Attributes:
+        name: The name that sweeps and the command line use.
+        family: vit, convnext, hybrid, dino or cnn.
+        timm_name: The timm architecture, with the tag of its weights where timm has them.
+        timm_options: They override the architecture's arguments.
+        prunable: Regular expressions on parameter names, for `cap.select_layers`.
+        input_size: Side of the square input, pixels.
+        dataset: Name of the data set.
+        num_classes: Of the data set.
+        gate: Percentage points by which the dense top-1 may differ from the recorded one.
+    """
+
+    dataset: ClassVar[str]
+    num_classes: ClassVar[int]
+    gate: ClassVar[float]
+
+    name: str
+    family: str
+    timm_name: str
+    timm_options: dict[str, Any] = Field(default_factory=dict)
+    prunable: tuple[str, ...]
+    input_size: int
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an input."""
+        return self.timm_options.get("in_chans", 3), self.input_size, self.input_size
+
+    def build(self, **overrides: Any) -> nn.Module:
+        """Returns the architecture with random weights; `overrides` take precedence over `timm_options`."""
+        import timm
+
+        return timm.create_model(self.timm_name, **{**self.timm_options, **overrides})
+
+    def outline(self) -> nn.Module:
+        """Returns the architecture with names and shapes alone, on the meta device: no values, next to no memory."""
+        with torch.device("meta"):
+            return self.build()
+
+    @property
+    @abstractmethod
+    def identity(self) -> dict[str, str]:
+        """What tells these weights and these data from others: part of a trial's identity."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Makes sure that weights and data are there.
+
+        Raises:
+            UserError: If they are not, with what is missing and how to provide it.
+        """
+
+    @abstractmethod
+    def load(self, device: str = "cpu") -> nn.Module:
+        """Returns the model with its trained weights on a device, in eval mode.
+
+        Raises:
+            UserError: If the weights are missing or damaged.
+        """
+
+    @abstractmethod
+    def recorded_top1(self) -> float | None:
+        """Returns the dense top-1, in percent, that is on record for these weights; None if there is none."""
+
+    @abstractmethod
+    def preparation(self) -> dict[str, Any]:
+        """Returns how images become inputs, for those who use the model elsewhere; plain values."""
+
+    @abstractmethod
+    def inputs(self, split: str) -> Inputs:
+        """Returns the images of a split, `train` or `test`, as this model takes them.
+
+        Raises:
+            UserError: If the data are missing or damaged.
+        """
+
+    def knn_top1(self, model: nn.Module, device: str = "cpu") -> float | None:
+        """Returns the top-1 of a model's features by nearest neighbours, in percent; None where it is not measured."""
+        return None
+
+    @abstractmethod
+    def training_batches(
+        self,
+        how: TrainingSpec,
+        seed: int,
+        epoch: int,
+        rank: int = 0,
+        world_size: int = 1,
+        done: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the augmented batches of one epoch; the same for the same seed and epoch.
+
+        Args:
+            how: The training.
+            seed: Seed of the run.
+            epoch: Its number.
+            rank: Which of the processes that share each batch this is.
+            world_size: How many share it.
+            done: Batches to leave out at the beginning.
+            device: Where they are wanted.
+
+        Yields:
+            This process's share of each batch: inputs (n, channels, size, size), and labels (n,) or, with mixup,
+            smoothed class probabilities (n, classes).
+        """

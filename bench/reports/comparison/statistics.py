@@ -1,0 +1,182 @@
+"""A pruner against others, paired by seed: differences and their confidence intervals. Reads parquet alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bench.reports.sweep.tables import MODEL_ORDER, PHASES
+from bench.results.labels import label
+
+CONFIDENCE = 0.95
+BETTER, WORSE, EVEN = "better", "worse", "no difference shown"
+ONE_SEED, ALIKE, NONE = "one seed: no interval", "the same for every seed: no interval", "not compared"
+ORDERS = {"family": MODEL_ORDER, "phase": tuple(PHASES)}
+CELL = ["family", "model", "pattern", "phase"]
+
+
+def labels(pruners: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Returns a short name for each pruner, no two the same.
+
+    Args:
+        pruners: Names, or `path/to/file.py:ClassName`, with all options; no two the same.
+
+    Returns:
+        A registered pruner's name in tables, a file's class name; where these are the same for several, with what tells
+        them apart: the file, or the options that differ.
+    """
+    short = [label(name) for name, _ in pruners]
+    result = []
+    for own, (name, options) in zip(short, pruners, strict=True):
+        alike = [other for other, text in zip(pruners, short, strict=True) if text == own and other != (name, options)]
+        file = [_file(name)] if _file(name) and any(other != name for other, _ in alike) else []
+        differing = [
+            f"{key}={value!r}"
+            for key, value in options.items()
+            if any(other == name and others.get(key) != value for other, others in alike)
+        ]
+        result.append(f"{own} ({', '.join(file + differing)})" if file or differing else own)
+    return result
+
+
+def _file(pruner: str) -> str:
+    path, colon, _ = pruner.rpartition(":")
+    return path if colon and Path(path).suffix == ".py" else ""
+
+
+def interval(differences: np.ndarray) -> tuple[float, float]:
+    """Returns the confidence interval of the mean of differences, by Student's t with n - 1 degrees of freedom.
+
+    Args:
+        differences: (n,), one for each seed.
+
+    Returns:
+        Its two ends; NaN for less than two differences, the same value twice where all are equal.
+    """
+    n = len(differences)
+    if n < 2:
+        return math.nan, math.nan
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * differences.std(ddof=1) / math.sqrt(n)
+    return float(differences.mean() - half), float(differences.mean() + half)
+
+
+def verdict(differences: np.ndarray) -> str:
+    """Returns what differences of top-1, one for each seed, say about the new pruner: whether the interval leaves 0."""
+    if len(differences) < 2:
+        return ONE_SEED if len(differences) else NONE
+    if (differences == differences[0]).all():  # neither depends on the seed
+        return ALIKE
+    low, high = interval(differences)
+    return BETTER if low > 0 else WORSE if high < 0 else EVEN
+
+
+def compare(rows: pd.DataFrame, new: str, against: Sequence[str]) -> pd.DataFrame:
+    """Compares a pruner with others in every cell: model, pattern and phase.
+
+    Args:
+        rows: Result rows, as `bench.results.store` describes them, with each pruner's name for the reader in `label`.
+        new: The label of the pruner to compare.
+        against: The labels of the others.
+
+    Returns:
+        One row per cell and pruner, the new one first: `family`, `model`, `pattern`, `sparsity`, `phase`, `label`;
+        `status` (done, skipped or failed) with a `reason`; `top1_mean`, `top1_std` (sample standard deviation, empty
+        for n = 1), `n`, `top1_dense`, in percent; `fit_seconds` (mean) and `peak_memory_bytes` (largest) of the fits;
+        and but for the new pruner, over the `pairs` seeds that both have, `difference` (the new pruner's top-1 less
+        this one's, mean), `difference_std`, the confidence interval's `low` and `high`, and the `verdict`.
+    """
+    pruned = rows[rows["pattern"].notna()]
+    cells = pruned[[*CELL, "sparsity_target"]].drop_duplicates().sort_values(
+        ["family", "model", "sparsity_target", "pattern", "phase"], key=_ordered
+    )  # fmt: skip
+    lines = []
+    for family, model, pattern, phase, sparsity in cells.itertuples(index=False):
+        part = pruned[(pruned["model"] == model) & (pruned["pattern"] == pattern)]
+        done = part[(part["status"] == "done") & (part["phase"] == phase)]
+        tops = {name: done[done["label"] == name].set_index("seed")["top1"] for name in (new, *against)}
+        for name, top1 in tops.items():
+            fits = done[done["label"] == name]
+            line = {
+                "family": family,
+                "model": model,
+                "pattern": pattern,
+                "sparsity": sparsity,
+                "phase": phase,
+                "label": name,
+                **_state(rows[(rows["model"] == model) & (rows["label"] == name)], pattern, len(fits)),
+                "top1_mean": top1.mean(),
+                "top1_std": top1.std(ddof=1),
+                "n": len(top1),
+                "top1_dense": done["top1_dense"].max(),
+                "fit_seconds": fits["fit_seconds"].mean(),
+                "peak_memory_bytes": fits["peak_memory_bytes"].max(),
+            }
+            if name != new:
+                difference = (tops[new] - top1).dropna()  # by seed
+                low, high = interval(difference.to_numpy())
+                line |= {
+                    "pairs": len(difference),
+                    "difference": difference.mean(),
+                    "difference_std": difference.std(ddof=1),
+                    "low": low,
+                    "high": high,
+                    "verdict": verdict(difference.to_numpy()),
+                }
+            lines.append(line)
+    return pd.DataFrame(lines).astype({"pairs": "Int64"})
+
+
+def _ordered(values: pd.Series) -> pd.Series:
+    """Sort keys: families and phases in their own order, anything else by value."""
+    if values.name not in ORDERS:
+        return values
+    order = ORDERS[values.name]
+    return values.map(lambda value: (order.index(value) if value in order else len(order), value))
+
+
+def _state(rows: pd.DataFrame, pattern: str, done: int) -> dict[str, str | None]:
+    """Returns a pruner's status in a cell, given its rows on the model, and why it has no result there."""
+    if done:
+        return {"status": "done", "reason": None}
+    skipped = rows[(rows["status"] == "skipped") & (rows["pattern"] == pattern)]
+    if len(skipped):
+        return {"status": "skipped", "reason": skipped["error"].iloc[0]}
+    errors = rows.loc[rows["status"] == "failed", "error"]
+    return {"status": "failed", "reason": errors.iloc[0] if len(errors) else "no result"}
+
+
+def overall(cells: pd.DataFrame, new: str, baseline: str) -> str:
+    """Returns one line on a pruner against one other.
+
+    Args:
+        cells: As `compare` returns them.
+        new: The label of the pruner to compare.
+        baseline: The label of the other.
+    """
+    part = cells[cells["label"] == baseline]
+    counts = part["verdict"].value_counts()
+    compared = part[part["pairs"] > 0]
+    start = f"{new} against {baseline}: "
+    if compared.empty:
+        return f"{start}not compared, {'; '.join(sorted(set(_reasons(cells, new, baseline))))}."
+    found = [f"better in {counts.get(BETTER, 0)} of {len(compared)} cells", f"worse in {counts.get(WORSE, 0)}",
+             f"{EVEN} in {counts.get(EVEN, 0)}"]  # fmt: skip
+    if counts.get(ONE_SEED):
+        found.append(f"one seed and so no interval in {counts[ONE_SEED]}")
+    if counts.get(ALIKE):
+        found.append(f"the same difference for every seed and so no interval in {counts[ALIKE]}")
+    if counts.get(NONE):
+        found.append(f"{counts[NONE]} more not compared")
+    return f"{start}{', '.join(found)}; mean difference {compared['difference'].mean():+.2f} points of top-1."
+
+
+def _reasons(cells: pd.DataFrame, new: str, baseline: str) -> list[str]:
+    """Returns why two pruners share no cell."""
+    part = cells[cells["label"].isin((new, baseline)) & cells["reason"].notna()]
+    return [f"{row.label} {row.status} {row.pattern}" for row in part.itertuples()] or ["they share no seed"]

@@ -1,0 +1,86 @@
+"""Measured speed-up as a figure. Reads parquet alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from bench.reports.latency.analysis import ALLOWED, CLAIMED, sparse_rows
+from bench.reports.sweep.figures import save
+
+COLORS = ("#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#ff7f0e")  # of batch sizes
+LOOKS: dict[str, tuple[str, str, str]] = {  # of a phase: its name, line and marker's filling
+    "one_shot": ("one-shot", "-", "black"),
+    "finetuned": ("fine-tuned", "--", "white"),
+}
+
+
+def draw(compared: pd.DataFrame, drops: pd.DataFrame, stem: Path) -> list[Path]:
+    """Draws speed-up against sparsity for each model, and below it the accuracy that its family keeps.
+
+    Args:
+        compared: As `analyse` returns it; of several numbers of threads the largest counts.
+        drops: As `accuracy` returns it.
+        stem: Path without suffix.
+
+    Returns:
+        The files written: PNG and SVG; none if the sparse engine was not timed.
+    """
+    sparse = sparse_rows(compared)
+    models = list(sparse.groupby(["model", "family"], sort=False))
+    if not models:
+        return []
+    colors = dict(zip(sorted(sparse["batch"].unique()), COLORS * len(sparse), strict=False))
+    drawn, axes = plt.subplots(
+        2, len(models), figsize=(max(5.5, 3.4 * len(models) + 0.4), 6.4), squeeze=False, sharex=True, sharey="row",
+        height_ratios=(1.5, 1),
+    )  # fmt: skip
+    for ((model, family), rows), above, below in zip(models, axes[0], axes[1], strict=True):
+        above.axhspan(*CLAIMED, color="black", alpha=0.07, linewidth=0, label="claimed")
+        above.axhline(1, color="black", linewidth=1)
+        for batch, points in rows.groupby("batch"):
+            points = points.sort_values("sparsity_target")
+            x = 100 * points["sparsity_target"]
+            errors = [points["to_dense"] - points["to_dense_low"], points["to_dense_high"] - points["to_dense"]]
+            above.errorbar(
+                x, points["to_dense"], yerr=np.clip(errors, 0, None), color=colors[batch], marker="o", markersize=4,
+                linewidth=1.3, capsize=2, label=f"batch {batch}, to the best dense engine",
+            )  # fmt: skip
+            above.plot(
+                x, points["to_eager"], color=colors[batch], marker="o", markersize=4, markerfacecolor="white",
+                linewidth=1.3, linestyle="--", label=f"batch {batch}, to eager",
+            )  # fmt: skip
+        above.set_title(str(model))
+        above.grid(alpha=0.3)
+        _accuracy(below, drops[drops["family"] == family], rows["sparsity_target"])
+        below.set_xlabel("sparsity of the pruned layers, %\n(0: control)")
+        below.set_xticks([100 * sparsity for sparsity in sorted(rows["sparsity_target"].unique())])
+    axes[0][0].set_ylabel("times as fast")
+    axes[1][0].set_ylabel("top-1 kept, % of dense")
+    entries = {text: h for axis in axes.flat for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
+    below_inches = 0.25 * -(-len(entries) // 4) + 0.15
+    drawn.legend(entries.values(), entries.keys(), loc="lower center", ncols=min(4, len(models) + 1), frameon=False,
+                 fontsize=9)  # fmt: skip
+    drawn.suptitle("Inference on the CPU: sparse engine against dense ones")
+    drawn.tight_layout(rect=(0, below_inches / drawn.get_size_inches()[1], 1, 1))
+    return save(drawn, stem)
+
+
+def _accuracy(axis: Axes, drops: pd.DataFrame, sparsities: pd.Series) -> None:
+    """Draws what top-1 the embedded model of a family keeps at these sparsities."""
+    axis.axhline(100 - ALLOWED, color="black", linewidth=1, linestyle=":", label=f"{ALLOWED:g} % relative drop")
+    axis.grid(alpha=0.3)
+    shown = drops[drops["sparsity"].isin(sparsities)].sort_values("sparsity")
+    for phase, (name, line, filling) in LOOKS.items():
+        points = shown[shown[phase].notna()]
+        if len(points):
+            axis.plot(
+                100 * points["sparsity"], 100 - points[phase], color="black", marker="s", markersize=4, linewidth=1.3,
+                linestyle=line, markerfacecolor=filling, label=f"embedded model, CAP {name}",
+            )  # fmt: skip
+    if len(shown):
+        axis.set_title(f"embedded {shown['model'].iloc[0]}", fontsize=9)

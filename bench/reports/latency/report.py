@@ -1,0 +1,131 @@
+"""Measured times of inference as a reader sees them: Markdown, CSV, figure, README. Reads parquet alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.reports.latency.analysis import CELL, accuracy, analyse, c5, compact, detailed
+from bench.reports.latency.figure import draw
+from bench.reports.sweep.tables import insert_text, to_markdown
+from bench.results.timings import Timings
+
+SETTING = (
+    "Weights are random, with masks of the magnitude pruner over all prunable layers together: the time depends on the "
+    "masks and not on the values. All engines run in one process, each once a round in rotating order, and their "
+    "outputs were compared with eager's before any time was taken. At 0 % the sparse engine is forced to run unpruned "
+    "weights through its own kernels: the control, since fusion is not sparsity."
+)
+EXPLAINED = (
+    "p50 and p95: time of one pass. To eager, to best dense: ratio of the medians, how many times as fast as eager and "
+    "as the dense engine that is the fastest in the same cell; quartiles: of the ratios within each round. Memory: "
+    "what the engine and a pass take in a process of their own. Sparse layers: those that the sparse engine runs with "
+    "its own kernels, of those that it could."
+)
+
+
+def origin(rows: pd.DataFrame) -> str:
+    """Returns one line that says where the measurements come from."""
+    commits = sorted({str(c)[:12] for c in rows["commit"].dropna()}) or ["unknown"]
+    modified = ", with uncommitted changes" if rows["dirty"].fillna(False).any() else ""
+    versions = {name: v for text in rows["versions"] for name, v in json.loads(text).items()}
+    shown = [f"{name} {versions[name]}" for name in ("torch", "onnxruntime", "openvino", "numba") if name in versions]
+    cores = ", ".join(sorted({f"{row.processor}, {row.cores} cores" for row in rows.itertuples()}))
+    others = f"other processes took {rows['others'].max():.2f} cores or less meanwhile"
+    return f"{cores}; {', '.join(shown)}; commit {', '.join(commits)}{modified}; {others}."
+
+
+def show(table: pd.DataFrame, title: str, console: Console) -> None:
+    """Prints a table of text cells."""
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in table.columns:
+        shown.add_column(column, justify="left" if column in ("model", "engine", "best dense") else "right")
+    for line in table.itertuples(index=False, name=None):
+        shown.add_row(*line)
+    console.print(shown)
+
+
+def print_cells(compared: pd.DataFrame, console: Console) -> None:
+    """Prints a table for every cell.
+
+    Args:
+        compared: As `bench.reports.latency.analysis.analyse` returns it.
+        console: Where to.
+    """
+    for (model, threads, batch), cell in compared.groupby(CELL, sort=False):
+        table = detailed(cell)
+        wanted = [column for column in table if column not in (*CELL, "rounds") and "quartiles" not in column]
+        show(table[wanted], f"{model}, batch {batch}, threads {threads}", console)
+
+
+class Report:
+    """What a reader sees of measurements.
+
+    Args:
+        timings: Where they are.
+        results: Folder of all results: the accuracy comes from there.
+    """
+
+    def __init__(self, timings: Timings, results: Path) -> None:
+        self.timings = timings
+        self.rows = timings.read()
+        self.compared, self.drops = analyse(self.rows), accuracy(results)
+        self.verdict = c5(self.compared, self.drops)
+
+    def print(self, console: Console) -> None:
+        """Prints the ratios and the verdict."""
+        console.print(origin(self.rows), highlight=False)
+        show(compact(self.compared), "Times as fast as the best dense engine (as eager)", console)
+        if self.verdict:
+            console.print(self.verdict, highlight=False)
+
+    def markdown(self) -> str:
+        """Returns the report in Markdown."""
+        lines = ["# Measured speed of inference", "", origin(self.rows), "", SETTING, ""]
+        lines += [f"* {self.verdict}", ""] if self.verdict else []
+        lines += [EXPLAINED, "", to_markdown(detailed(self.compared))]
+        return "\n".join(lines)
+
+    def compact(self, folder: Path) -> str:
+        """Returns the table of ratios, where it comes from, the verdict and the figure, in Markdown.
+
+        Args:
+            folder: Of the document, for the links.
+        """
+        stem = Path(os.path.relpath(self.timings.collected.with_suffix(""), folder))
+        lines = [to_markdown(compact(self.compared)), origin(self.rows), ""]
+        lines += [f"* {self.verdict}", ""] if self.verdict else []
+        lines += [
+            f"![Speed-up against sparsity, and the accuracy kept]({stem.with_suffix('.png').as_posix()})",
+            "",
+            f"All engines, with quartiles and memory: [{stem.name}.md]({stem.with_suffix('.md').as_posix()}).",
+            "",
+        ]
+        return "\n".join(lines)
+
+    def write(self, into: Path | None = None) -> list[Path]:
+        """Writes the report as Markdown, the numbers as CSV and the figure beside the measurements.
+
+        Args:
+            into: A Markdown document whose place marked `<!-- speedup -->` receives the compact table.
+
+        Returns:
+            The files written.
+
+        Raises:
+            UserError: If the document has no such place.
+        """
+        if into is not None:
+            insert_text(into, "speedup", self.compact(into.parent))
+        stem = self.timings.collected.with_suffix("")
+        text, values = stem.with_suffix(".md"), stem.with_suffix(".csv")
+        text.write_text(self.markdown())
+        numbers = self.compared.drop(columns=["seconds", "cell", "versions", "started_at"])
+        numbers.to_csv(values, index=False, float_format="%.6g")
+        return [text, values, *draw(self.compared, self.drops, stem), *([into] if into else [])]

@@ -1,0 +1,136 @@
+"""Turns a sweep's collected results into everything a reader sees: terminal, Markdown, CSV, figures, README."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.reports.sweep import tables
+from bench.reports.sweep.claims import verdicts
+from bench.results.store import Store
+
+EXPLAINED = {  # part of a column's name: what it says
+    "paper": "the paper's own value for its model of the family where it is known, else empty",
+    tables.AGREEMENT: f"{tables.AGREEMENT}: test images that get the dense model's class",
+    tables.EPOCHS: f"{tables.EPOCHS}: trained until then",
+    tables.SIZE: f"{tables.SIZE}: size of the file, sparse but for the dense model's",
+    tables.PREDICTED: "loss +: increase of the calibration loss, as the pruner predicts it and as observed",
+    "violations": "violations: of the pattern, over all seeds",
+    tables.FIT: f"{tables.FIT}: seconds that fitting took, where the model trains all of it so far, mean over seeds",
+}
+DISPENSABLE = (
+    tables.AGREEMENT,
+    "paper",
+    "loss +",
+    tables.EPOCHS,
+    "rel. %",
+    tables.FIT,
+    tables.SIZE,
+    "drop",
+)  # first where room is short
+
+
+def origin(rows: pd.DataFrame) -> str:
+    """Returns one line that says where the rows come from."""
+    commits = sorted({str(c)[:12] for c in rows["commit"].dropna()}) or ["unknown"]
+    modified = ", with uncommitted changes" if rows["dirty"].fillna(False).any() else ""
+    devices = ", ".join(sorted(rows["device"].dropna().unique()))
+    trials, seeds = rows["trial_id"].nunique(), rows["seed"].nunique()
+    images = int(rows["n_images"].max())
+    return (
+        f"{trials} trials, {seeds} seed{'s' if seeds > 1 else ''}, {images:,} test images; "
+        f"commit {', '.join(commits)}{modified}; {devices}."
+    )
+
+
+def markdown(rows: pd.DataFrame, results: Path, title: str) -> str:
+    """Returns the whole report of a sweep in Markdown."""
+    cells = tables.detailed(tables.summarise(rows, tables.read_paper_values(results)))
+    lines = [f"# {title}", "", origin(rows), "", *(f"* {verdict}" for verdict in verdicts(rows)), ""]
+    return "\n".join([*lines, *textwrap.wrap(_explanation(cells), 120), "", tables.to_markdown(cells)])
+
+
+def _explanation(cells: pd.DataFrame) -> str:
+    """Returns what the columns of the detailed table mean."""
+    means = [
+        "Top-1 in percent, mean ± sample standard deviation over n seeds; drop from dense in points and in percent of"
+    ]
+    means += ["dense"]
+    for word, text in EXPLAINED.items():
+        if any(word in column for column in cells.columns):
+            means.append(text)
+    return "; ".join([" ".join(means[:2]), *means[2:]]) + "."
+
+
+def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console) -> None:
+    """Prints a table for every model, with as many columns as the terminal has room for, and the verdicts."""
+    cells = tables.detailed(tables.summarise(rows, tables.read_paper_values(results)))
+    console.print(title, origin(rows), "Top-1 in percent.", highlight=False)
+    unbounded = console.options.update(max_width=10**4)
+    for (model, dense), part in cells.groupby(["model", "dense"], sort=False):
+        shown = part.drop(columns=["model", "dense"])
+        shown = shown.loc[:, (shown != "").any()]
+        for word in ("", *DISPENSABLE):
+            if word:
+                shown = shown[[column for column in shown if word not in column]]
+            table = _terminal_table(shown, f"{model}: dense {dense}")
+            if console.measure(table, options=unbounded).maximum <= console.width:
+                break
+        console.print(table)
+    for verdict in verdicts(rows):
+        console.print(verdict, highlight=False)
+
+
+def _terminal_table(cells: pd.DataFrame, title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in cells.columns:
+        text = column in ("pruner", "variant", "sparsity", "pattern")
+        table.add_column(_short(column), justify="left" if text else "right", no_wrap=column != "variant")
+    previous = cells["pruner"].iloc[0]
+    for _, line in cells.iterrows():
+        if line["pruner"] != previous:
+            table.add_section()
+        previous = line["pruner"]
+        table.add_row(*line)
+    return table
+
+
+def _short(column: str) -> str:
+    """Returns `one-shot` for `one-shot top-1`, `drop` for `one-shot drop`: a phase's first column names it."""
+    phase = max((name for name in tables.PHASES.values() if column.startswith(f"{name} ")), key=len, default="")
+    rest = column.removeprefix(f"{phase} ")
+    return phase if rest == "top-1" else rest
+
+
+def write_tables(rows: pd.DataFrame, store: Store, results: Path, title: str) -> list[Path]:
+    """Writes the Markdown report and the summary as CSV beside the collected parquet file."""
+    text, values = store.collected.with_suffix(".md"), store.collected.with_suffix(".csv")
+    text.write_text(markdown(rows, results, title))
+    summary = tables.summarise(rows, tables.read_paper_values(results))
+    int8 = [column for column in summary if column.startswith("int8") or column.endswith("_bytes")]
+    unused = [column for column in int8 if summary[column].isna().all()]
+    summary.drop(columns=["rank", *unused]).to_csv(values, index=False, float_format="%.6g")
+    return [text, values]
+
+
+def write_figures(rows: pd.DataFrame, store: Store, title: str) -> list[Path]:
+    """Draws the figures beside the collected parquet file."""
+    from bench.reports.sweep.figures import figures
+
+    return figures(rows, title, store.collected.with_suffix(""))
+
+
+def insert(document: Path, name: str, rows: pd.DataFrame) -> None:
+    """Puts the compact table and the verdicts between `<!-- name -->` and `<!-- /name -->` in a Markdown document.
+
+    Raises:
+        UserError: If there is no such document, or it lacks the two marks.
+    """
+    table = tables.to_markdown(tables.compact(tables.summarise(rows)))
+    lines = "".join(f"* {verdict}\n" for verdict in verdicts(rows))
+    tables.insert_text(document, name, f"{table}\n{origin(rows)}\n\n{lines}")

@@ -1,0 +1,309 @@
+"""Results on disk: one parquet file per trial, written atomically, and their collection into one table."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.core.errors import UserError
+
+STATUSES = ("done", "skipped", "failed", "timeout", "preempted")
+FINISHED = ("done", "skipped")  # nothing is left to run
+DAMAGED = "damaged"  # status of a trial whose files cannot be read
+
+# one row per (trial, pattern, phase); accuracies and drops in percent, sparsities as fractions, times in seconds
+SCHEMA = pa.schema(
+    [
+        ("sweep", pa.string()),
+        ("profile", pa.string()),
+        ("trial_id", pa.string()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("model", pa.string()),
+        ("family", pa.string()),
+        ("timm_name", pa.string()),
+        ("dataset", pa.string()),
+        ("pruner", pa.string()),
+        ("pruner_options", pa.string()),
+        ("pattern", pa.string()),
+        ("sparsity_target", pa.float64()),
+        ("sparsity_prunable", pa.float64()),
+        ("sparsity_model", pa.float64()),
+        ("regime", pa.string()),  # one_shot, gradual, acdc
+        ("recipe", pa.string()),  # JSON of the training, null where there is none
+        ("phase", pa.string()),
+        ("epoch", pa.int64()),  # epochs trained so far, null before any
+        ("seed", pa.int64()),
+        ("top1", pa.float64()),
+        ("top5", pa.float64()),
+        ("loss", pa.float64()),
+        ("n_images", pa.int64()),
+        ("agreement", pa.float64()),  # percent of the test images that get the dense model's class
+        ("violations", pa.int64()),  # of the pattern
+        ("predicted_loss_increase", pa.float64()),  # of the calibration loss, by the pruner's quadratic model
+        ("observed_loss_increase", pa.float64()),  # of the calibration loss
+        ("top1_dense", pa.float64()),
+        ("top1_drop", pa.float64()),
+        ("top1_rel_drop", pa.float64()),
+        ("params_dense", pa.int64()),
+        ("params_nonzero", pa.int64()),
+        ("macs_dense", pa.int64()),
+        ("macs_sparse", pa.int64()),
+        ("fit_seconds", pa.float64()),
+        ("shared_seconds", pa.float64()),  # part of fit_seconds that another trial of the group spent
+        ("prune_seconds", pa.float64()),
+        ("finetune_seconds", pa.float64()),
+        ("peak_memory_bytes", pa.int64()),
+        ("calibration_images", pa.int64()),
+        ("num_gradients", pa.int64()),
+        ("gradient", pa.string()),
+        ("calibration_batch_size", pa.int64()),  # with batch gradients the images in one gradient
+        ("finetune_epochs", pa.int64()),
+        ("finetune_images", pa.int64()),
+        ("commit", pa.string()),
+        ("dirty", pa.bool_()),
+        ("versions", pa.string()),
+        ("device", pa.string()),
+        ("threads", pa.int64()),
+        ("host", pa.string()),
+        ("started_at", pa.timestamp("us", tz="UTC")),
+        ("knn_top1", pa.float64()),  # k-nearest-neighbour accuracy of the features, self-supervised models
+        ("file_bytes", pa.int64()),  # of the model as written: dense, or sparse, or sparse INT8, by its phase
+        ("processes", pa.int64()),  # that worked on the trial together
+        ("job", pa.string()),  # SLURM's id of the job, with its array task
+    ]
+)
+# columns added after results were committed: null in a file that lacks them
+ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job")
+LAYER_SCHEMA = pa.schema(
+    [
+        ("sweep", pa.string()),
+        ("profile", pa.string()),
+        ("trial_id", pa.string()),
+        ("pattern", pa.string()),
+        ("phase", pa.string()),
+        ("layer", pa.string()),
+        ("weights", pa.int64()),
+        ("zeros", pa.int64()),
+        ("sparsity", pa.float64()),
+    ]
+)
+Row = Mapping[str, Any]
+
+
+def write_rows(rows: Iterable[Row], schema: pa.Schema, path: Path) -> None:
+    """Writes rows under a temporary name and renames the file, so that no reader ever sees half of it."""
+    rows = list(rows)
+    if stray := {key for row in rows for key in row} - set(schema.names):
+        raise KeyError(f"columns {sorted(stray)} are not in the schema")
+    _replace(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), path)
+
+
+def _replace(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{_process(os.getpid())}")
+    try:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _process(pid: int) -> str:
+    """Returns what tells a process of this machine from all others that write to the same folder."""
+    return f"{platform.node()}.{pid}"
+
+
+class DamagedError(UserError):
+    """A file is cut off or corrupted."""
+
+
+def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
+    """Reads a table that `write_rows` wrote.
+
+    Raises:
+        UserError: If the file is damaged or of another schema.
+    """
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DamagedError(f"{path} is no readable parquet file ({error}): run the sweep again") from None
+    for name in ADDED_COLUMNS:
+        if name in schema.names and name not in table.schema.names:
+            table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
+    if not table.schema.equals(schema):
+        different = sorted({f.name for f in schema} ^ set(table.schema.names)) or ["types"]
+        raise UserError(f"{path} has another schema ({', '.join(different)} differ): delete it and run the sweep again")
+    return table
+
+
+def check_folder(folder: Path) -> None:
+    """Makes sure that results can be written to a folder, before any work is done.
+
+    Raises:
+        UserError: If it cannot be made or written to.
+    """
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"\0" * 4096)
+    except OSError as error:
+        raise UserError(f"cannot write results to {folder}: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+class Store:
+    """The results of one sweep in one profile.
+
+    Args:
+        root: Folder of all results.
+        profile: Name of the profile.
+        sweep: Name of the sweep.
+        part: Name of the part of the sweep's trials that is collected by itself, in the folder of the trials; all of
+            them by default.
+    """
+
+    def __init__(self, root: Path, profile: str, sweep: str, part: str | None = None) -> None:
+        self.profile, self.sweep = profile, sweep
+        self.folder = root / profile / sweep  # a file per trial
+        stem = self.folder / part if part else self.folder
+        self.collected = stem.with_name(f"{stem.name}.parquet")
+        self.collected_layers = stem.with_name(f"{stem.name}.layers.parquet")
+
+    def check_writable(self) -> None:
+        """Makes sure that results can be written, before any work is done.
+
+        Raises:
+            UserError: If the folder cannot be made or written to.
+        """
+        check_folder(self.folder)
+
+    def path(self, trial_id: str) -> Path:
+        """Returns where a trial's rows are."""
+        return self.folder / f"{trial_id}.parquet"
+
+    def write(self, trial_id: str, rows: Iterable[Row], layer_rows: Iterable[Row]) -> None:
+        """Writes a trial: its layers first, so that a trial whose rows are there is whole."""
+        write_rows(layer_rows, LAYER_SCHEMA, self.folder / f"{trial_id}.layers.parquet")
+        write_rows(rows, SCHEMA, self.path(trial_id))
+
+    def log(self, trial_id: str) -> Path:
+        """Returns where the traceback of a failed trial is."""
+        return self.folder / f"{trial_id}.log"
+
+    def discard_unfinished(self, pid: int) -> None:
+        """Removes what a process of this machine that was ended had half written."""
+        for temporary in self.folder.glob(f".*.{_process(pid)}"):
+            temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def lock(self, trial_id: str) -> Iterator[None]:
+        """Waits until no other process works on the trial; a process that ends, however it does, lets go of it.
+
+        On a file system without locks nothing is waited for.
+        """
+        path = self._lock(trial_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def is_locked(self, trial_id: str) -> bool:
+        """Returns whether a process works on the trial; one on another machine is seen if the file system tells."""
+        if not self._lock(trial_id).exists():
+            return False
+        with self._lock(trial_id).open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return False
+
+    def _lock(self, trial_id: str) -> Path:
+        return self.folder / f"{trial_id}.lock"
+
+    def _tables(self, trial_id: str) -> tuple[pa.Table, pa.Table]:
+        """Reads the rows of a trial and of its layers.
+
+        Raises:
+            DamagedError: If one of the two files is.
+            UserError: If one is of another schema.
+        """
+        return read_rows(self.path(trial_id), SCHEMA), read_rows(
+            self.folder / f"{trial_id}.layers.parquet", LAYER_SCHEMA
+        )
+
+    def status(self, trial_id: str) -> str | None:
+        """Returns the worst status of a trial's rows (the later of STATUSES), DAMAGED, or None if it has none.
+
+        Raises:
+            UserError: If the file is of another schema.
+        """
+        if not self.path(trial_id).exists():
+            return None
+        try:
+            rows, _ = self._tables(trial_id)
+        except DamagedError:
+            return DAMAGED
+        return max(set(rows["status"].to_pylist()), key=STATUSES.index)
+
+    def failure(self, trial_id: str) -> dict[str, str | None]:
+        """Returns the `error`, `host` and `job` of the first row that has an error, of a trial that is not damaged."""
+        columns = ("error", "host", "job")
+        rows = read_rows(self.path(trial_id), SCHEMA).select(columns).to_pylist()
+        return next((row for row in rows if row["error"]), dict.fromkeys(columns))
+
+    def given_up(self, trial_id: str, job: str) -> bool:
+        """Returns whether the trial ended without a result in this very job, which will not try it again."""
+        return self.status(trial_id) in ("failed", "timeout") and self.failure(trial_id)["job"] == job
+
+    def is_finished(self, trial_id: str) -> bool:
+        """Returns whether there is nothing left to run."""
+        return self.status(trial_id) in FINISHED
+
+    def collect(self, trial_ids: Iterable[str]) -> pd.DataFrame:
+        """Joins the given trials' files, in this order, into one table on disk and returns it.
+
+        Those that have none, or a damaged one, are left out.
+
+        Raises:
+            UserError: If none of the trials has run, or a file is of another schema.
+        """
+        tables = []
+        for trial_id in trial_ids:
+            if self.path(trial_id).exists():
+                with contextlib.suppress(DamagedError):
+                    tables.append(self._tables(trial_id))
+        if not tables:
+            raise UserError(f"no trial of {self.sweep} ({self.profile}) has run yet: capbench run {self.sweep}")
+        rows, layers = (pa.concat_tables(parts) for parts in zip(*tables, strict=True))
+        _replace(layers, self.collected_layers)
+        _replace(rows, self.collected)
+        return rows.to_pandas()
+
+    def read(self) -> pd.DataFrame:
+        """Returns the collected table.
+
+        Raises:
+            UserError: If there is none, no trial in it finished, or it is damaged or of another schema.
+        """
+        if not self.collected.exists():
+            raise UserError(f"{self.collected} does not exist: run the sweep first with capbench run {self.sweep}")
+        rows = read_rows(self.collected, SCHEMA).to_pandas()
+        if not ((rows["status"] == "done") & (rows["phase"] != "dense")).any():
+            raise UserError(f"{self.collected} has no finished trial: see capbench status {self.sweep}")
+        return rows

@@ -1,0 +1,244 @@
+"""A new pruner against the others: what to run, so that all see the same data, seeds and budget."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+import cap
+from bench import assets
+from bench.core.errors import UserError, first_mistake
+from bench.models import PROFILES, get_model
+from bench.reports.comparison.report import Entry
+from bench.reports.comparison.statistics import labels
+from bench.specs.profiles import CALIBRATION, FINETUNE, pruner_options
+from bench.specs.trial import Trial, grid
+
+SWEEP = "compare"
+KINDS = ("0.5", "0.5@layer", "0.5@blocks4", "2:4")  # one pattern of each kind
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A pruner with all its options.
+
+    Attributes:
+        name: A name of `cap.available()`, or `path/to/file.py:ClassName`.
+        options: All options, defaults included.
+        label: What a reader sees of it, different from that of all others.
+    """
+
+    name: str
+    options: dict[str, Any]
+    label: str
+
+    @property
+    def source(self) -> str:
+        """The name of the file it is from, with its checksum; empty for a registered one."""
+        path = Path(self.name.rpartition(":")[0])
+        return f"{path.name} (SHA-256 {assets.sha256(path)[:12]})" if path.suffix == ".py" else ""
+
+    @cached_property
+    def pruner(self) -> cap.Pruner:
+        """The pruner, not fitted."""
+        return cap.create(self.name, **self.options)
+
+    def refusal(self, pattern: str) -> str | None:
+        """Returns why the pruner cannot produce a pattern, or None if it can.
+
+        Raises:
+            UserError: If the pruner cannot say so before it is fitted.
+        """
+        try:
+            return self.pruner.supports(cap.parse_pattern(pattern))
+        except Exception as error:  # noqa: BLE001  whatever the file does
+            raise UserError(
+                f"{self.name}: supports() raised {type(error).__name__}: {error}; it must answer before fit"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A new pruner against others on the same models, patterns and seeds.
+
+    Attributes:
+        new: The pruner to compare.
+        against: The others.
+        trials: All trials, those of one model and seed side by side.
+        name: A file name that no other comparison has.
+    """
+
+    new: Contender
+    against: tuple[Contender, ...]
+    trials: tuple[Trial, ...]
+    name: str
+
+    @property
+    def contenders(self) -> tuple[Contender, ...]:
+        """All pruners, the new one first."""
+        return (self.new, *self.against)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns, by sparsity."""
+        return self.trials[0].patterns
+
+    def entries(self) -> list[Entry]:
+        """Returns the pruners as the report names them."""
+        return [
+            Entry(one.label, one.name, json.dumps(one.options, sort_keys=True), one.source) for one in self.contenders
+        ]
+
+    def overrides(self) -> str | None:
+        """Returns which of the new pruner's own defaults the profile replaces, so that budgets are equal."""
+        defaults = cap.default_options(self.new.name)
+        given = pruner_options(self.trials[0].profile, self.new.name)
+        changed = [
+            f"{key}={value!r}" for key, value in given.items() if self.new.options[key] == value != defaults[key]
+        ]
+        listed = ", ".join(changed)
+        return f"{self.new.label} runs with {listed}, as the others; --option sets another value" if changed else None
+
+    def refusals(self) -> Iterator[str]:
+        """Yields a line for every pattern that a pruner will skip."""
+        for contender in self.contenders:
+            for pattern in self.patterns:
+                if reason := contender.refusal(pattern):
+                    yield f"{contender.label} skips {pattern}: {reason}"
+
+
+def plan(
+    pruner: str,
+    options: Mapping[str, Any],
+    against: Sequence[str],
+    models: Sequence[str],
+    sparsities: Sequence[str],
+    seeds: Sequence[int],
+    finetune: bool = False,
+    profile: str = "embedded",
+) -> Comparison:
+    """Builds the trials of a comparison.
+
+    Args:
+        pruner: The new pruner: `path/to/file.py:ClassName`, or a registered name.
+        options: Options of the new pruner; they take precedence over what the profile sets.
+        against: The pruners to compare it with.
+        models: Models of the profile; none for all of them.
+        sparsities: What `cap.parse_pattern` reads.
+        seeds: Each draws other calibration images.
+        finetune: Also fine-tune after every pattern, as Table 1 does.
+        profile: The profile.
+
+    Raises:
+        UserError: If any of these is not valid, the new pruner is one of the others, or it supports no pattern.
+    """
+    if profile not in PROFILES:
+        raise UserError(f"unknown profile {profile!r}: choose from {', '.join(PROFILES)}")
+    _check_several("--against", against)
+    _check_several("--seeds", seeds)
+    if min(seeds) < 0:
+        raise UserError(f"--seeds {min(seeds)} is not valid: a seed is at least 0")
+    models = tuple(models) or tuple(PROFILES[profile])
+    _check_several("--model", models)
+    for model in models:
+        get_model(profile, model)  # refuses unknown ones
+    patterns = _patterns(sparsities)
+    contenders = _contenders(profile, [(pruner, options), *((name, {}) for name in against)])
+    _check_supported(contenders, patterns)
+    _check_shapes(profile, models, patterns)
+    try:
+        trials = grid(
+            sweep=SWEEP,
+            profile=profile,
+            model=list(models),
+            seed=list(seeds),
+            pruner=[{"pruner": one.name, "pruner_options": one.options} for one in contenders],
+            patterns=patterns,
+            finetune_at=patterns if finetune else (),
+            finetune=FINETUNE[profile] if finetune else None,
+            calibration=CALIBRATION[profile],
+        )
+    except ValidationError as error:
+        raise UserError(first_mistake(error)) from None
+    new, *others = contenders
+    values = [profile, [[one.name, one.options] for one in contenders], models, patterns, seeds, finetune]
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    return Comparison(new, tuple(others), trials, f"{re.sub(r'[^A-Za-z0-9]+', '-', new.label).strip('-')}-{digest}")
+
+
+def _check_several(option: str, values: Sequence[object]) -> None:
+    if not values:
+        raise UserError(f"{option} has no value: give at least one")
+    if repeated := [value for position, value in enumerate(values) if value in values[:position]]:
+        raise UserError(f"{option} has {repeated[0]} twice")
+
+
+def _patterns(sparsities: Sequence[str]) -> tuple[str, ...]:
+    """Returns the patterns in their one way of writing, by sparsity: the order given must not change a trial's id."""
+    try:
+        patterns = [cap.parse_pattern(text) for text in sparsities]
+    except ValueError as error:
+        raise UserError(f"--sparsity: {error}") from None
+    _check_several("--sparsity", [str(pattern) for pattern in patterns])
+    return tuple(map(str, sorted(patterns, key=lambda pattern: (pattern.sparsity, str(pattern)))))
+
+
+def _contenders(profile: str, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Contender]:
+    """Returns the pruners with the profile's options, these overridden by their own; refuses the same one twice."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    made: list[tuple[type[cap.Pruner], dict[str, Any]]] = []
+    for name, own in wanted:
+        path, colon, class_name = name.rpartition(":")
+        name = f"{Path(path)}:{class_name}" if colon else name  # ./mine.py and mine.py are the same
+        try:
+            options = {**cap.default_options(name), **pruner_options(profile, name), **own}
+            if missing := [key for key, value in options.items() if value is inspect.Parameter.empty]:
+                raise ValueError(f"{name}: {missing[0]} has no default: give it with --option {missing[0]}=VALUE")
+            pruner = cap.create(name, **options)
+            json.dumps(options)  # a trial's identity and its rows hold them so
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        except Exception as error:  # noqa: BLE001  whatever the file does
+            raise UserError(f"pruner {name}: {type(error).__name__}: {error}") from None
+        if (type(pruner), options) in made:
+            raise UserError(f"{name} stands twice with the same options: compare it with others, or give it --option")
+        found.append((name, options))
+        made.append((type(pruner), options))
+    return [Contender(*one, label) for one, label in zip(found, labels(found), strict=True)]
+
+
+def _check_supported(contenders: Sequence[Contender], patterns: Sequence[str]) -> None:
+    """Refuses patterns none of which the new pruner supports, or none together with another."""
+    new, *others = contenders
+    refused = {pattern: reason for pattern in patterns if (reason := new.refusal(pattern))}
+    if len(refused) == len(patterns):
+        kinds = [kind for kind in KINDS if not new.refusal(kind)]
+        able = f"of {', '.join(KINDS)} it supports {' and '.join(kinds) or 'none'}"
+        reasons = "; ".join(f"{pattern}: {reason}" for pattern, reason in refused.items())
+        raise UserError(f"{new.label} supports no pattern of --sparsity: {able} ({reasons})")
+    shared = [pattern for pattern in patterns if pattern not in refused]
+    if all(other.refusal(pattern) for other in others for pattern in shared):
+        reasons = "; ".join(f"{other.label} {other.refusal(shared[0])}" for other in others)
+        raise UserError(
+            f"no pruner of --against supports {' or '.join(shared)}, so there is nothing to compare: {reasons}"
+        )
+
+
+def _check_shapes(profile: str, models: Sequence[str], patterns: Sequence[str]) -> None:
+    """Refuses groups and blocks that do not fit into the models' layers."""
+    grouped = [pattern for pattern in map(cap.parse_pattern, patterns) if not isinstance(pattern, cap.Unstructured)]
+    for model in models if grouped else ():
+        spec = get_model(profile, model)
+        layers = cap.select_layers(spec.outline(), spec.prunable)
+        for pattern in grouped:
+            if reason := cap.misfit(layers, pattern):
+                raise UserError(f"--sparsity {pattern} does not fit model {model}: {reason}")

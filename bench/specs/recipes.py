@@ -1,0 +1,219 @@
+"""How models are trained: after one-shot pruning, while they are pruned step by step, with alternating phases."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+import cap
+from bench.core.config import Spec
+
+
+class AugmentationSet(Spec):
+    """An augmentation set of the paper, and the regularisation that goes with it.
+
+    Attributes:
+        rand_augment: timm's RandAugment string. `inc1` makes all operations grow with the magnitude; without it,
+            magnitude 0 is the strongest posterisation and solarisation.
+        mixup: alpha of mixup, 0 for none; `cutmix` likewise.
+        mix_probability: Of mixing a batch at all.
+        erasing: Probability of random erasing.
+        drop_path: Stochastic depth of the last block.
+        weight_decay: Of AdamW.
+        grad_clip: Largest norm of the gradient, None for no limit.
+    """
+
+    rand_augment: str
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mix_probability: float = 1.0
+    erasing: float = 0.0
+    drop_path: float = 0.0
+    weight_decay: float = 0.03
+    grad_clip: float | None = 1.0
+
+
+# random resized crop, horizontal flip and colour jitter 0.3 (where there is no RandAugment) are common to all
+AUGMENTATION_SETS = {
+    "light1": AugmentationSet(rand_augment="rand-m0-n2-inc1"),
+    "light2": AugmentationSet(rand_augment="rand-m10-n2-inc1", mixup=0.2, cutmix=0.2),
+    "medium1": AugmentationSet(rand_augment="rand-m15-n2-inc1", mixup=0.2, cutmix=0.2),
+    "medium2": AugmentationSet(rand_augment="rand-m15-n2-inc1", mixup=0.5, cutmix=0.5),
+    "deit": AugmentationSet(
+        rand_augment="rand-m9-mstd0.5-inc1", mixup=0.8, cutmix=1.0, erasing=0.25, drop_path=0.1, weight_decay=0.05,
+        grad_clip=None,
+    ),
+}  # fmt: skip
+
+
+SGD_WEIGHT_DECAY = 1e-4  # the decay of the sets is for AdamW, which takes it apart from the gradient
+
+
+class TrainingSpec(Spec):
+    """What all training has in common.
+
+    Attributes:
+        epochs: Passes.
+        images: Training images in an epoch, drawn anew for each.
+        batch_size: Images in a step.
+        optimizer: timm's name of it.
+        lr: First, or highest, learning rate; `lr_end` is the last, or lowest.
+        schedule: How the rate goes from the one to the other.
+        label_smoothing: Of the cross-entropy.
+        augmentation: Name of the augmentation set.
+        crop: Smallest share of the image's area in a random crop.
+        distillation: Share of the loss that is the divergence from the dense model's outputs; 0 for none.
+        temperature: Of that divergence.
+        precision: Of the forward pass; below float32 by autocast, with weights and optimiser in float32.
+    """
+
+    epochs: int = Field(ge=1)
+    images: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(gt=0)
+    lr_end: float = Field(gt=0)
+    schedule: str
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    augmentation: Literal["light1", "light2", "medium1", "medium2", "deit"] = "light1"
+    crop: float = Field(0.08, gt=0, le=1)
+    distillation: float = Field(0.0, ge=0, le=1)
+    temperature: float = Field(1.0, gt=0)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @property
+    def augmentation_set(self) -> AugmentationSet:
+        """What the name stands for."""
+        return AUGMENTATION_SETS[self.augmentation]
+
+    @property
+    def weight_decay(self) -> float:
+        """Of the optimiser."""
+        return self.augmentation_set.weight_decay if self.optimizer == "adamw" else SGD_WEIGHT_DECAY
+
+    def events(self) -> dict[int, float | None]:
+        """Returns what happens before an epoch: pruning to a sparsity, or None for freeing all weights."""
+        return {}
+
+    def measured(self) -> dict[int, float]:
+        """Returns after how many epochs the model is measured, and the sparsity it then has."""
+        return {}
+
+    def tooth(self) -> int:
+        """Returns the epochs in which the rate goes from `lr` to `lr_end` once."""
+        return self.epochs
+
+
+class FinetuneSpec(TrainingSpec):
+    """Training after one-shot pruning, masks held."""
+
+    schedule: Literal["linear", "cosine"] = "linear"
+
+
+class GradualSpec(TrainingSpec):
+    """Pruning step by step while the model trains.
+
+    Attributes:
+        regime: Tells this from other training.
+        schedule: `sawtooth`: the rate jumps to `lr` at every pruning step and falls linearly to `lr_end` until the
+            next; or one `cosine`, or one `linear` fall, over all epochs.
+        period: Epochs between two steps.
+        ramp: `linear` between the knots, or `cubic` from the first to the last.
+        knots: (epoch, sparsity) of the ramp; steps are at the first knot's epoch and then every `period`.
+        scope: Of `cap.Unstructured`.
+    """
+
+    regime: Literal["gradual"] = "gradual"
+    schedule: Literal["sawtooth", "cosine", "linear"] = "sawtooth"
+    period: int = Field(ge=1)
+    ramp: Literal["linear", "cubic"] = "linear"
+    knots: tuple[tuple[int, float], ...] = Field(min_length=1)
+    scope: Literal["global", "layer", "erk"] = "global"
+
+    @model_validator(mode="after")
+    def _possible(self) -> GradualSpec:
+        self.steps()
+        if self.knots[-1][0] >= self.epochs:
+            raise ValueError(f"the last pruning step is at epoch {self.knots[-1][0]}, but there are {self.epochs}")
+        if self.schedule == "sawtooth" and self.knots[0][0] % self.period:
+            raise ValueError(
+                f"the first pruning step, at epoch {self.knots[0][0]}, is out of step with a sawtooth of {self.period}"
+            )
+        return self
+
+    def steps(self) -> dict[int, float]:
+        """Returns the sparsity of every pruning step by epoch."""
+        return cap.Ramp(self.knots, self.ramp).steps(self.period)
+
+    def events(self) -> dict[int, float | None]:
+        """Returns the pruning steps."""
+        return {**self.steps()}
+
+    def measured(self) -> dict[int, float]:
+        """Returns the epoch that follows the training of each step."""
+        epochs = [*self.steps(), self.epochs]
+        return dict(zip(epochs[1:], self.steps().values(), strict=True))
+
+    def tooth(self) -> int:
+        """Returns the sawtooth's period."""
+        return self.period if self.schedule == "sawtooth" else self.epochs
+
+
+class ACDCSpec(TrainingSpec):
+    """Alternating compressed and dense phases (AC/DC; Peste et al., 2021, arXiv 2106.12379, Algorithm 1).
+
+    A compressed phase begins with pruning the model as it is; a dense one frees all weights, and those that were
+    removed start again from zero.
+
+    Attributes:
+        regime: Tells this from other training.
+        schedule: Of the learning rate, over all epochs.
+        sparsity: Of the compressed phases.
+        warmup: Dense epochs before the first compressed phase.
+        phase: Epochs in a phase.
+        final: Epochs of the last, compressed phase, at least.
+        scope: Of `cap.Unstructured`.
+    """
+
+    regime: Literal["acdc"] = "acdc"
+    schedule: Literal["linear", "cosine"] = "cosine"
+    sparsity: float = Field(gt=0, lt=1)
+    warmup: int = Field(0, ge=0)
+    phase: int = Field(ge=1)
+    final: int = Field(ge=1)
+    scope: Literal["global", "layer", "erk"] = "global"
+
+    @model_validator(mode="after")
+    def _possible(self) -> ACDCSpec:
+        if self.warmup + self.final > self.epochs:
+            raise ValueError(
+                f"{self.warmup} epochs of warm-up and {self.final} of the final phase are more than {self.epochs}"
+            )
+        return self
+
+    def events(self) -> dict[int, float | None]:
+        """Returns the beginnings of all phases."""
+        events: dict[int, float | None] = {}
+        epoch = self.warmup
+        while epoch + 2 * self.phase + self.final <= self.epochs:
+            events |= {epoch: self.sparsity, epoch + self.phase: None}
+            epoch += 2 * self.phase
+        return {**events, epoch: self.sparsity}
+
+    def measured(self) -> dict[int, float]:
+        """Returns the end."""
+        return {self.epochs: self.sparsity}
+
+
+class QuantizationSpec(Spec):
+    """INT8 weights and activations of one-shot pruned models; their ranges are those on the calibration images.
+
+    Attributes:
+        finetune: Training in INT8 that starts from the pruned model, masks held; None for none.
+    """
+
+    finetune: FinetuneSpec | None = None
+
+
+Regime = Annotated[GradualSpec | ACDCSpec, Field(discriminator="regime")]

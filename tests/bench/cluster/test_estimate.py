@@ -1,0 +1,89 @@
+"""The cost model against the committed results of the embedded profile, which were measured on two cores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.cli import load_sweep
+from bench.cluster import estimate as cost
+from bench.cluster.plan import describe, jobs_of
+from bench.cluster.site import Site
+from bench.execution.pool import grouped
+from bench.trials.runner import plan
+
+RESULTS = Path(__file__).parents[3] / "results" / "embedded"
+CPU = cost.RATES["cpu"]
+
+
+@pytest.mark.parametrize("name", ["table1", "one_shot_curves", "nm", "gradual"])
+def test_seconds_are_those_of_the_measured_sweep(name: str) -> None:
+    """Within a factor of two, summed up over a sweep; two processes shared the two cores when it was measured."""
+    rows = pd.read_parquet(RESULTS / f"{name}.parquet")
+    rows = rows[(rows["status"] == "done") & (rows["phase"] != "dense")]
+    own = (rows["fit_seconds"] - rows["shared_seconds"].fillna(0)).groupby(rows["trial_id"]).max().sum()
+    trained = rows.groupby(["trial_id", "pattern"])["finetune_seconds"].max()
+    tuned = trained.groupby("trial_id").max().sum() if name == "gradual" else trained.sum()
+    trials = load_sweep(name).trials("embedded")
+    estimated = sum(sum(cost.group_seconds(group, CPU)) for group in grouped(trials))
+    evaluated = sum(
+        cost.Work(inference=cost.size("embedded", trial.model).macs * 10_000.0).seconds(CPU)
+        for trial in trials
+        for _ in (*trial.patterns, *trial.finetune_at)
+    )
+    assert 0.5 < (estimated - evaluated) / (own + tuned) < 2
+
+
+@pytest.mark.parametrize("model", ["vit", "convnext", "xcit", "dino"])
+def test_memory_of_a_fit_is_that_of_its_plan(model: str) -> None:
+    trial = next(t for t in load_sweep("table1").trials("embedded") if (t.model, t.pruner) == (model, "cap"))
+    found = plan(trial, 2**34, share=False)
+    assert found is not None
+    least, once = cost.fit_bytes(trial)
+    assert once - least == found.gram_bytes
+    assert once < found.peak_bytes < once + 2**29, "activations and scratch come on top"
+
+
+def test_a_model_is_measured_without_memory_for_it() -> None:
+    found = cost.size("embedded", "vit")
+    assert found.parameters == 205_066
+    assert found.macs == 3_541_120, "as in the committed rows"
+    assert found.weights == 4 * 12 * 64**2
+
+
+def test_nearest_neighbours_are_paid_for() -> None:
+    """A trial of DINO's also computes the features of 100,000 training images and of the test images."""
+    trials = load_sweep("large_ssl").trials("imagenet")
+    dino = next(t for t in trials if (t.model, t.pruner) == ("dino_small", "magnitude"))
+    plain = cost.work(dino.model_copy(update={"model": "deit_small"}))
+    assert cost.work(dino).inference == pytest.approx(4 * plain.inference, rel=1e-3)
+
+
+def test_trials_that_share_gradients_pay_for_them_once() -> None:
+    group = [t for t in load_sweep("table1").trials("embedded") if (t.model, t.seed) == ("vit", 0)]
+    magnitude, woodfisher, cap = cost.group_seconds(group, CPU)
+    alone = cost.work(group[2]).seconds(CPU)
+    assert magnitude < woodfisher
+    assert cap < alone
+
+
+def test_jobs_fit_into_the_time_limit_but_for_single_trials() -> None:
+    trials = load_sweep("table1").trials("embedded")
+    assert len(jobs_of(trials, Site(), CPU)) == len(grouped(trials)) == 12
+    assert len(jobs_of(trials, Site(time=1), CPU)) > 12
+    split = jobs_of(trials, Site(time=1), CPU)
+    assert [t for job in split for t in job] == [t for group in grouped(trials) for t in group]
+
+
+def test_a_plan_says_what_is_assumed() -> None:
+    trials = load_sweep("table1").trials("embedded")
+    lines = "\n".join(describe(trials, {trials[0].id}, Site(time=60, mem_gb=8), cost.RATES["a100"]))
+    assert "36, 1 done or in jobs already, 35 to run" in lines
+    assert "12 of 12 groups" in lines
+    assert "GPU hours (a100: rates assumed, not measured)" in lines
+    assert "each job asks for 8 GB" in lines
+    assert list(describe(trials, {trial.id for trial in trials}, Site(), CPU)) == [
+        "trials    36, 36 done or in jobs already, 0 to run"
+    ]

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.cluster.site import SiteOptions, minutes
+from bench.core.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90", 90), (90, 90), ("2:00:00", 120), ("1:30", 2), ("0:59", 1), ("1-00", 1440), ("1-12:30", 2190),
+     ("2-00:00:01", 2881)],
+)  # fmt: skip
+def test_times_are_read_as_slurm_does_and_rounded_up_to_minutes(text: str, expected: int) -> None:
+    found = minutes(text)
+    assert (found, type(found)) == (expected, int)
+
+
+@pytest.mark.parametrize("text", ["", "an hour", "1:2:3:4", "0", "0:00"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="time"):
+        minutes(text)
+
+
+def test_the_command_line_goes_above_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert SiteOptions().site().partition is None
+    (tmp_path / "config" / "capbench").mkdir(parents=True)
+    (tmp_path / "config" / "capbench" / "cluster.toml").write_text('partition = "home"\n')
+    assert SiteOptions().site().partition == "home"
+    Path("cluster.toml").write_text(
+        'partition = "gpu"\ntime = "1-00"\nsetup = ["module load cuda"]\n[extra]\nreservation = "x"\n'
+    )
+    site = SiteOptions(gpus_per_node=4, time="2:00:00").site()
+    assert (site.partition, site.time, site.tasks, site.setup) == ("gpu", 120, 4, ("module load cuda",))
+    assert site.extra == {"reservation": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("partitoin = 'gpu'", "valid names are partition"), ("= 3", "is no TOML"), ("nodes = 0", "nodes"),
+     ("time = 'soon'", "soon is no time")],
+)  # fmt: skip
+def test_a_file_that_is_wrong_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        SiteOptions(cluster_file=path).site()
+
+
+def test_a_missing_file_or_a_wrong_value_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        SiteOptions(cluster_file=tmp_path / "none.toml").site()
+    with pytest.raises(UserError, match="max_parallel"):
+        SiteOptions(max_parallel=0).site()

@@ -1,0 +1,56 @@
+"""The paper's augmentation sets."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from timm.layers import DropPath
+
+from bench.data.augmentation import training_batches
+from bench.data.fashion_mnist import load_split
+from bench.models import get_model
+from bench.specs.recipes import AUGMENTATION_SETS, FinetuneSpec
+
+
+def batches(name: str, epoch: int = 0, seed: int = 0, batch_size: int = 32) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    how = FinetuneSpec(epochs=1, images=96, batch_size=batch_size, lr=1e-3, lr_end=1e-4, augmentation=name, crop=0.75)
+    return list(training_batches(load_split("train"), how, 32, 10, seed, epoch))
+
+
+@pytest.mark.parametrize("name", AUGMENTATION_SETS)
+def test_every_set_runs_and_repeats(name: str) -> None:
+    torch.manual_seed(1)
+    one = batches(name)
+    torch.manual_seed(2)
+    again, other_epoch, other_seed = batches(name), batches(name, epoch=1), batches(name, seed=10)
+    for (inputs, labels), (same, same_labels) in zip(one, again, strict=True):
+        assert inputs.shape == (32, 1, 32, 32)
+        assert inputs.isfinite().all()
+        assert inputs.equal(same)
+        assert labels.equal(same_labels)
+    assert not one[0][0].equal(other_epoch[0][0])
+    assert not one[0][0].equal(other_seed[0][0])
+
+
+def test_mixing_gives_smoothed_probabilities() -> None:
+    (_, labels), *_ = batches("light1")
+    assert labels.dtype == torch.int64
+    (_, probabilities), *_ = batches("medium2")
+    assert probabilities.shape == (32, 10)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(32))
+    assert probabilities.min() > 0
+    assert batches("deit", batch_size=95)[1][1].dtype == torch.int64  # a pair is needed to mix
+
+
+def test_the_strongest_posterisation_keeps_a_bit() -> None:
+    """At magnitude 15 timm asks for no bits at all, which Pillow refuses; 480 images meet that operation."""
+    for epoch in range(5):
+        batches("medium1", epoch)
+
+
+def test_stochastic_depth_can_be_switched_on_for_trained_weights() -> None:
+    spec = get_model("embedded", "vit")
+    model, deep = spec.load(), spec.build(drop_path_rate=AUGMENTATION_SETS["deit"].drop_path)
+    deep.load_state_dict(model.state_dict())
+    rates = [module.drop_prob for module in deep.modules() if isinstance(module, DropPath)]
+    assert max(rates) == pytest.approx(0.1)

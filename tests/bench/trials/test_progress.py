@@ -1,0 +1,148 @@
+"""A trial that is cut off again and again ends as one that was not."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from torch import nn
+
+from bench.data.fashion_mnist import Inputs
+from bench.evaluation.accuracy import Accuracy, evaluate
+from bench.execution.pool import Resources, execute
+from bench.models import get_model
+from bench.results.store import Store
+from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec
+from bench.specs.trial import Trial
+from bench.trials import progress
+from bench.trials import runner as trial
+from bench.trials.checkpoint import Checkpoint
+from bench.trials.progress import Progress
+from cap.calibration import fingerprint
+
+COMMON: dict[str, Any] = {"images": 64, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
+COMMON |= {"augmentation": "deit", "distillation": 0.3}  # stochastic depth draws from the same generator
+SPEC: dict[str, Any] = {"sweep": "s", "profile": "embedded", "model": "vit", "calibration": {"images": 16}}
+TRIALS = {
+    "one_shot": Trial(
+        **SPEC, pruner="magnitude", patterns=("0.5", "0.75", "0.9"), finetune_at=("0.5", "0.9"),
+        finetune=FinetuneSpec(epochs=2, **COMMON),
+    ),
+    "gradual": Trial(
+        **SPEC, pruner="cap", pruner_options={"block_size": 16}, patterns=("0.5", "0.8"),
+        training=GradualSpec(epochs=4, period=2, knots=((0, 0.5), (2, 0.8)), **COMMON),
+    ),
+    "acdc": Trial(
+        **SPEC, pruner="magnitude", patterns=("0.8",),
+        training=ACDCSpec(epochs=4, sparsity=0.8, phase=1, final=2, **COMMON),
+    ),
+}  # fmt: skip
+TIMES = ["fit_seconds", "prune_seconds", "finetune_seconds", "shared_seconds", "started_at", "peak_memory_bytes"]
+TIMES += ["threads"]  # numba's first use sets them for torch too
+
+
+class KilledError(BaseException):
+    """What no `except Exception` holds up."""
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Makes evaluation quick, saves after every step, and counts the states of models that are measured."""
+    counted: Counter[str] = Counter()
+
+    def evaluate_some(model: nn.Module, inputs: Inputs) -> Accuracy:
+        counted[fingerprint(model)] += 1
+        return evaluate(model, inputs.subset(100, seed=0))
+
+    trial.load_dense.cache_clear()
+    monkeypatch.setattr(trial, "evaluate", evaluate_some)
+    monkeypatch.setattr(type(get_model("embedded", "vit")), "gate", 100.0)
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    yield counted
+    trial.load_dense.cache_clear()  # of a few images
+
+
+def results(folder: Path, chosen: Trial) -> tuple[pd.DataFrame, dict[str, bytes]]:
+    """Returns the rows but for times, and the models beside them."""
+    store = Store(folder, chosen.profile, chosen.sweep)
+    rows = store.collect([chosen.id]).drop(columns=TIMES)
+    return rows, {path.name: path.read_bytes() for path in store.folder.glob("*/*.safetensors")}
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_what_is_cut_off_ends_as_if_it_had_not_been(
+    name: str, tmp_path: Path, seen: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run saves once, and is killed when it is about to save again: all that it did after that is lost."""
+    chosen = TRIALS[name]
+    assert execute(chosen, tmp_path / "through", Resources(), share=False) == ("done", None)
+    measured = dict(seen)
+    seen.clear()
+    saves, runs, save = 0, 0, Progress.save
+
+    def save_once(self: Progress, *args: Any) -> None:
+        nonlocal saves
+        saves += 1
+        if saves % 2 == 0:
+            raise KilledError
+        save(self, *args)
+
+    monkeypatch.setattr(Progress, "save", save_once)
+    status = None
+    while status is None:
+        runs += 1
+        try:
+            status = execute(chosen, tmp_path / "killed", Resources(), share=False)
+        except KilledError:
+            assert runs < 50
+    assert status == ("done", None)
+    assert runs > 10
+    through, killed = results(tmp_path / "through", chosen), results(tmp_path / "killed", chosen)
+    pd.testing.assert_frame_equal(through[0], killed[0], check_exact=True)
+    assert through[1] == killed[1]
+    assert sorted(through[1]) == ([] if name == "one_shot" else [f"{text}.safetensors" for text in chosen.patterns])
+    assert set(seen) | set(measured) == set(measured)  # the same weights, whether or not the first run got to measure
+    assert sum(seen.values()) <= 2 * sum(measured.values())
+    folder = tmp_path / "killed/embedded/s" / chosen.id
+    assert sorted(path.name for path in folder.glob("*")) == sorted(through[1])
+
+
+def test_what_is_measured_and_saved_is_not_measured_again(
+    tmp_path: Path, seen: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when all is measured but nothing is written, a trial fits and trains no more."""
+    chosen = TRIALS["one_shot"]
+    write = Store.write
+
+    def full(*args: Any) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(Store, "write", full)
+    with pytest.raises(KilledError):
+        execute(chosen, tmp_path, Resources(), share=False)
+    assert sum(seen.values()) == 1 + 5
+    monkeypatch.setattr(Store, "write", write)
+    monkeypatch.setattr(trial.Run, "fit", full)
+    assert execute(chosen, tmp_path, Resources(), share=False) == ("done", None)
+    assert sum(seen.values()) == 1 + 5
+    phases = results(tmp_path, chosen)[0]["phase"].tolist()
+    assert phases == ["dense", "one_shot", "finetuned", "one_shot", "one_shot", "finetuned"]
+
+
+@pytest.mark.parametrize("changed", ["commit", "processes"])
+def test_a_checkpoint_of_others_starts_again(
+    changed: str, tmp_path: Path, seen: Counter[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = TRIALS["one_shot"]
+    store = Store(tmp_path, chosen.profile, chosen.sweep)
+    code = {**progress._code(), changed: 3}
+    rows = [json.loads('{"pattern": "0.5", "started_at": "2026-01-01T00:00:00+00:00"}')]
+    state = {"code": code, "stretch": None, "rows": rows, "layer_rows": []}
+    Checkpoint(store.folder / chosen.id / "checkpoint").save(None, state, None)
+    assert execute(chosen, tmp_path, Resources(), share=False) == ("done", None)
+    assert sum(seen.values()) == 1 + 5
+    assert "starts again: its checkpoint is of other code, versions or processes" in caplog.text

@@ -4,11 +4,11 @@ from cap import pruners as pruners
 from cap.calibration import Calibration
 from cap.elimination import Elimination, compensate, eliminate
 from cap.fisher.blocks import BlockFisher
-from cap.fisher.planning import Plan, default_budget
+from cap.fisher.planning import MemoryPlan, default_budget
 from cap.layers import select_layers
 from cap.patterns import NM, Blocks, Pattern, Unstructured, parse_pattern
 from cap.pruner import PrunedWeights, Pruner, available, create, default_options, register
-from cap.selection import count_violations, misfit
+from cap.selection import count_violations, shape_mismatch
 from cap.training.masks import Masks
 from cap.training.schedules import Ramp
 from cap.training.trainer import Distillation, Training
@@ -21,8 +21,8 @@ __all__ = [
     "Distillation",
     "Elimination",
     "Masks",
+    "MemoryPlan",
     "Pattern",
-    "Plan",
     "PrunedWeights",
     "Pruner",
     "Ramp",
@@ -35,8 +35,8 @@ __all__ = [
     "default_budget",
     "default_options",
     "eliminate",
-    "misfit",
     "parse_pattern",
     "register",
     "select_layers",
+    "shape_mismatch",
 ]

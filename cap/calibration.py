@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from cap import distributed as parallel
+from cap import distributed
 from cap.layers import owner
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -155,7 +155,7 @@ class Calibration:
             num_gradients: How many in all.
             forward_images: With per-sample gradients the images in one forward pass, if not `batch_size`.
             divided: In a torch.distributed group leave out the batches that the other processes compute, so that sums
-                over the processes (`cap.parallel.add_up`) are those over all gradients.
+                over the processes (`cap.distributed.add_up`) are those over all gradients.
 
         Raises:
             ValueError: If more per-sample gradients are asked for than there are images.
@@ -164,7 +164,7 @@ class Calibration:
         total = self.count(num_gradients)
         compute = per_sample_gradients if self.gradient == "sample" else batch_gradient
         batches = self._batches(total, forward_images or self.batch_size)
-        for first, chosen in parallel.own(batches) if divided else batches:
+        for first, chosen in distributed.shard(batches) if divided else batches:
             images, labels = self.images[chosen].to(device), self.labels[chosen].to(device)
             yield compute(model, layers, images, labels, self.loss).at(first)
 
@@ -194,7 +194,7 @@ class Calibration:
                 )
         device = next(iter(layers.values())).device
         batches = self.images.split(self.batch_size)
-        for images in parallel.own(batches) if divided else batches:
+        for images in distributed.shard(batches) if divided else batches:
             seen: dict[str, list[Tensor]] = {name: [] for name in layers}
             handles = [
                 module.register_forward_pre_hook(

@@ -31,29 +31,29 @@ def local_size() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", world_size())) if world_size() > 1 else 1
 
 
-def own(items: Iterable[T]) -> Iterator[T]:
+def shard(items: Iterable[T]) -> Iterator[T]:
     """Yields every item that is for this process: one of `world_size`, in turn."""
     return islice(items, rank(), None, world_size())
 
 
-def add_up(*tensors: Tensor) -> None:
+def all_reduce_sum(*tensors: Tensor) -> None:
     """Replaces each tensor by its sum over the processes, the same bits in all of them."""
     if world_size() > 1:
         for tensor in tensors:
             dist.all_reduce(tensor)
 
 
-def total(number: Number) -> Number:
+def all_reduce_scalar(number: Number) -> Number:
     """Returns the sum of a number over the processes."""
-    return sum(numbers(number))
+    return sum(all_gather_scalar(number))
 
 
-def smallest(number: Number) -> Number:
+def all_reduce_min(number: Number) -> Number:
     """Returns the smallest of the processes' numbers."""
-    return min(numbers(number))
+    return min(all_gather_scalar(number))
 
 
-def numbers(number: Number) -> list[Number]:
+def all_gather_scalar(number: Number) -> list[Number]:
     """Returns the number of every process, in order."""
     if world_size() == 1:
         return [number]
@@ -69,7 +69,7 @@ def _device() -> torch.device:
 
 
 @torch.no_grad()
-def take_from_first(tensors: Iterable[Tensor]) -> None:
+def broadcast_from_rank0(tensors: Iterable[Tensor]) -> None:
     """Gives the tensors of every process the values that they have in process 0."""
     if world_size() == 1:
         return
@@ -89,13 +89,13 @@ def check_same(digest: str, what: str) -> None:
     Raises:
         RuntimeError: In all processes, if it differs between any two; names the first that differs from process 0.
     """
-    values = numbers(int(digest[:15], 16))
+    values = all_gather_scalar(int(digest[:15], 16))
     if other := next((process for process, value in enumerate(values) if value != values[0]), None):
         raise RuntimeError(f"{what} of process {other} differ from those of process 0")
 
 
 @contextmanager
-def own_randomness(step: int) -> Iterator[None]:
+def rank_random_state(step: int) -> Iterator[None]:
     """Lets a model draw other random numbers in each process, and leaves torch's CPU generator as it found it.
 
     Args:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.fisher.planning import Plan
+from cap.fisher.planning import MemoryPlan
 from cap.patterns import Blocks, Pattern
 from cap.selection import select
 
@@ -100,7 +100,7 @@ class Pruner(ABC):
         }
         return select(scores, pattern)
 
-    def read_off(self, pattern: Pattern) -> PrunedWeights:
+    def weights_at(self, pattern: Pattern) -> PrunedWeights:
         """Returns the pruned weights at a pattern that the pruner supports."""
         masks = self.select(pattern)
         return PrunedWeights(self.update(masks), masks)
@@ -119,7 +119,7 @@ class Pruner(ABC):
         layers: Mapping[str, Tensor],
         calibration: Calibration,
         memory_budget: int | None = None,
-    ) -> Plan | None:
+    ) -> MemoryPlan | None:
         """Returns how `fit` would go about its work within a memory budget; None if it takes next to none.
 
         Raises:
@@ -161,7 +161,7 @@ class Pruner(ABC):
             ValueError: If the pruner does not support the pattern.
         """
         self.check(pattern)
-        return self.read_off(pattern)
+        return self.weights_at(pattern)
 
     def check(self, pattern: Pattern) -> None:
         """Refuses what `prune` cannot do.

@@ -169,7 +169,7 @@ def select(scores: dict[str, Tensor], pattern: Pattern) -> dict[str, Tensor]:
             return keep_blocks(scores, pattern)
 
 
-def misfit(weights: Mapping[str, Tensor], pattern: Pattern) -> str | None:
+def shape_mismatch(weights: Mapping[str, Tensor], pattern: Pattern) -> str | None:
     """Returns why the groups or blocks of a pattern do not fit some layer, or None if they fit all.
 
     Args:

@@ -24,14 +24,14 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.cluster.site import SiteOptions
+from bench.cluster.site import ClusterOptions
 from bench.core.errors import UserError, first_mistake
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.cluster.site import Site
-    from bench.cluster.status import Standing
+    from bench.cluster.site import ClusterConfig
+    from bench.cluster.status import TrialStatus
     from bench.execution.pool import Resources
     from bench.results.store import Store
     from bench.specs.trial import Sweep, Trial
@@ -104,11 +104,11 @@ def _load_file(path: str) -> ModuleType:
 def _select(sweep: str, profile: str, only: tuple[str, ...], seeds: tuple[int, ...]) -> tuple[Sweep, tuple[Trial, ...]]:
     loaded = load_sweep(sweep)
     from bench.models import get_model
-    from bench.specs.trial import narrow
+    from bench.specs.trial import filter_trials
 
     for name in dict.fromkeys(trial.model for trial in loaded.trials(profile)):
         get_model(profile, name)  # refuses unknown ones
-    return loaded, narrow(loaded.trials(profile), only, seeds)
+    return loaded, filter_trials(loaded.trials(profile), only, seeds)
 
 
 def _check_models(trials: tuple[Trial, ...]) -> None:
@@ -161,7 +161,7 @@ def run(
     results: Results = Path("results"),
     allow_dirty: bool = False,
     dry_run: bool = False,
-    site: Annotated[SiteOptions | None, Parameter(name="*", group="Cluster (local and slurm)")] = None,
+    site: Annotated[ClusterOptions | None, Parameter(name="*", group="Cluster (local and slurm)")] = None,
 ) -> None:
     """Run a sweep: only what is neither done nor in a job already.
 
@@ -187,7 +187,7 @@ def run(
     if cluster != "inline":
         if jobs is not None:
             raise UserError("--jobs is for inline runs: give --max-parallel")
-        settings = (site or SiteOptions()).site()
+        settings = (site or ClusterOptions()).site()
         _submit(title, trials, store, cluster, settings, device, memory_gb, micro_batch, allow_dirty, dry_run)
         if not dry_run:
             print(f"{_again('status', sweep, profile, results)} --watch shows how the jobs are; they need no terminal")
@@ -220,7 +220,7 @@ def plan(
     cluster: Literal["local", "slurm"] = "slurm",
     hardware: str | None = None,
     results: Results = Path("results"),
-    site: Annotated[SiteOptions | None, Parameter(name="*", group="Cluster")] = None,
+    site: Annotated[ClusterOptions | None, Parameter(name="*", group="Cluster")] = None,
 ) -> None:
     """Show what a sweep would take on a cluster: jobs, hours, memory, storage. Nothing is submitted.
 
@@ -234,7 +234,7 @@ def plan(
     from bench.cluster.plan import describe
     from bench.results.store import Store
 
-    settings = (site or SiteOptions()).site()
+    settings = (site or ClusterOptions()).site()
     hardware = hardware or ("a100" if settings.gpus_per_node or profile == "imagenet" else "cpu")
     if hardware not in RATES:
         raise UserError(f"--hardware {hardware} is not known: choose from {', '.join(RATES)}")
@@ -245,7 +245,7 @@ def plan(
         print(line)
 
 
-def _first_given(site: SiteOptions) -> str:
+def _first_given(site: ClusterOptions) -> str:
     name = next(key for key, value in asdict(site).items() if value not in (None, ()))
     return f"--{name.replace('_', '-')}"
 
@@ -264,11 +264,11 @@ def _to_retry(trials: tuple[Trial, ...], store: Store, retry: str) -> tuple[Tria
     return chosen
 
 
-def _standings(trials: Iterable[Trial], store: Store) -> list[Standing]:
-    from bench.cluster.status import Board
+def _standings(trials: Iterable[Trial], store: Store) -> list[TrialStatus]:
+    from bench.cluster.status import SweepStatus
     from bench.cluster.submit import all_jobs
 
-    board = Board(store, all_jobs(store))
+    board = SweepStatus(store, all_jobs(store))
     return [board.standing(trial) for trial in trials]
 
 
@@ -288,7 +288,7 @@ def _submit(
     trials: tuple[Trial, ...],
     store: Store,
     cluster: Literal["local", "slurm"],
-    site: Site,
+    site: ClusterConfig,
     device: str | None,
     memory_gb: float | None,
     micro_batch: int | None,
@@ -356,10 +356,10 @@ def _resources(todo: list[Trial], jobs: int | None, device: str, memory_gb: floa
     import psutil
 
     import cap
-    from bench.execution.pool import Resources, grouped
+    from bench.execution.pool import Resources, group_by_calibration
 
     processes = jobs or (len(os.sched_getaffinity(0)) if device == "cpu" else 1)
-    processes = min(processes, len(grouped(todo)))
+    processes = min(processes, len(group_by_calibration(todo)))
     if memory_gb is not None:
         budget = int(memory_gb * 2**30) // processes
     else:
@@ -371,12 +371,12 @@ def _resources(todo: list[Trial], jobs: int | None, device: str, memory_gb: floa
 
 def _print_memory(todo: list[Trial], resources: Resources) -> None:
     """Prints what the fits will take; refuses a budget that is too small for one of them."""
-    from bench.execution.pool import grouped
+    from bench.execution.pool import group_by_calibration
     from bench.trials.runner import plan
     from cap.fisher.planning import gib
 
     plans = {}
-    for group in grouped(todo):
+    for group in group_by_calibration(todo):
         for trial in group:
             label = f"{trial.model} {trial.pruner}"
             key = (label, str(trial.pruner_options), str(trial.calibration))

@@ -170,15 +170,15 @@ class GroupJob(Checkpointable):
 
         import bench.trials.runner  # noqa: F401  `checkpoint` needs it, and may come in the midst of an import
         from bench.core import distributed
-        from bench.execution.pool import Resources, execute_group, grouped
+        from bench.execution.pool import Resources, execute_group, group_by_calibration
 
         folder = Folder(Path(self.folder))
         submission = folder.submission()
         _check_code(submission)
         job = submitit.JobEnvironment().job_id
         store = Store(submission.results, submission.profile, submission.sweep)
-        distributed.join(submission.device)
-        distributed.from_main(store.check_writable)
+        distributed.init(submission.device)
+        distributed.run_on_rank0(store.check_writable)
         statuses: dict[str, str] = {}
 
         def note(event: str, **values: Any) -> None:
@@ -194,10 +194,10 @@ class GroupJob(Checkpointable):
         budget = int(submission.memory_gb * 2**30) if submission.memory_gb is not None else None
         resources = Resources(1, submission.device, budget, submission.micro_batch, lambda: GroupJob.leaving)
         torch.set_num_threads(submission.threads)
-        left = distributed.from_main(lambda: list(self._left(submission, store, job)))
-        for group in grouped(left):
+        left = distributed.run_on_rank0(lambda: list(self._left(submission, store, job)))
+        for group in group_by_calibration(left):
             execute_group(group, submission.results, resources, report, lambda trial: note("trial", trial_id=trial.id))
-        distributed.leave()
+        distributed.shutdown()
         return statuses
 
     def _left(self, submission: Submission, store: Store, job: str) -> Iterator[Trial]:
@@ -273,9 +273,9 @@ def _check_code(submission: Submission) -> None:
 
 def _give_up(trial: Trial, store: Store, submission: Submission) -> None:
     """Records a trial that the time limit is too short for."""
-    from bench.trials.runner import Rows
+    from bench.trials.runner import TrialRecorder
 
-    rows = Rows(trial, submission.device)
+    rows = TrialRecorder(trial, submission.device)
     error = f"its time limit of {submission.time_limit} minutes passed {IDLE_TIMEOUTS} times with nothing new on disk"
     rows.add(status="timeout", error=f"{error}: give it more with --time")
     store.write(trial.id, rows.rows, rows.layer_rows)

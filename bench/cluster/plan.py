@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterator, Sequence
 
 from bench.cluster import estimate as cost
 from bench.cluster.job import split
-from bench.cluster.site import Site
-from bench.execution.pool import grouped
+from bench.cluster.site import ClusterConfig
+from bench.execution.pool import group_by_calibration
 from bench.specs.trial import Trial
 
 SHARE = 0.8  # of the time limit that a job is filled up to
 
 
-def jobs_of(trials: Sequence[Trial], site: Site, rates: cost.Rates) -> list[list[Trial]]:
+def jobs_of(trials: Sequence[Trial], site: ClusterConfig, rates: cost.Rates) -> list[list[Trial]]:
     """Brings trials together into jobs: those that share what is computed, as far as the time limit lets them."""
-    groups = grouped(trials)
+    groups = group_by_calibration(trials)
     if site.time is None:
         return groups
     seconds = [cost.group_seconds(group, rates) for group in groups]
@@ -23,7 +23,7 @@ def jobs_of(trials: Sequence[Trial], site: Site, rates: cost.Rates) -> list[list
     return split(groups, [[second / processes for second in row] for row in seconds], 60 * site.time * SHARE)
 
 
-def describe(trials: Sequence[Trial], done: Collection[str], site: Site, rates: cost.Rates) -> Iterator[str]:
+def describe(trials: Sequence[Trial], done: Collection[str], site: ClusterConfig, rates: cost.Rates) -> Iterator[str]:
     """Yields what there is to know of a sweep before it is submitted, line by line.
 
     Args:
@@ -38,7 +38,7 @@ def describe(trials: Sequence[Trial], done: Collection[str], site: Site, rates: 
         return
     jobs = jobs_of(todo, site, rates)
     at_once = f", {site.max_parallel} at once" if site.max_parallel else ""
-    yield f"jobs      {len(jobs)} of {len(grouped(todo))} groups that share calibration images{at_once}"
+    yield f"jobs      {len(jobs)} of {len(group_by_calibration(todo))} groups that share calibration images{at_once}"
     processes = site.nodes * site.tasks
     times = [cost.START + sum(cost.group_seconds(job, rates)) / processes for job in jobs]
     unit = "GPU hours" if rates.name != "cpu" else "hours of two cores"
@@ -56,7 +56,7 @@ def _hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
 
 
-def _restarts(seconds: float, site: Site) -> str:
+def _restarts(seconds: float, site: ClusterConfig) -> str:
     if site.time is None or seconds <= 60 * site.time:
         return ""
     times = int(seconds // (60 * site.time))
@@ -69,7 +69,7 @@ def _bytes(size: float) -> str:
     return f"{size / 1024**power:,.{int(power == len(units) - 1)}f} {units[power]}"
 
 
-def _memory(trials: Sequence[Trial], site: Site) -> Iterator[str]:
+def _memory(trials: Sequence[Trial], site: ClusterConfig) -> Iterator[str]:
     largest = max(trials, key=lambda trial: cost.fit_bytes(trial)[0])
     least, once = cost.fit_bytes(largest)
     asked = f"; each job asks for {site.mem_gb:g} GB" if site.mem_gb is not None else ""

@@ -50,7 +50,7 @@ def minutes(time: str | int) -> int:
     return total
 
 
-class Site(Spec):
+class ClusterConfig(Spec):
     """What each job asks for.
 
     Attributes:
@@ -98,7 +98,7 @@ class Site(Spec):
 
 
 @dataclass
-class SiteOptions:
+class ClusterOptions:
     """What the command line says of the site; what it leaves out is read from the file.
 
     Attributes:
@@ -134,7 +134,7 @@ class SiteOptions:
     max_parallel: int | None = None
     setup: Annotated[tuple[str, ...], Parameter(negative="")] = ()
 
-    def site(self) -> Site:
+    def site(self) -> ClusterConfig:
         """Returns the site's settings.
 
         Raises:
@@ -142,7 +142,7 @@ class SiteOptions:
         """
         given = {key: value for key, value in asdict(self).items() if key != "cluster_file" and value not in (None, ())}
         try:
-            return Site.model_validate({**self._from_file(), **given})
+            return ClusterConfig.model_validate({**self._from_file(), **given})
         except ValidationError as error:
             raise UserError(f"cluster settings: {first_mistake(error)}") from None
 
@@ -156,9 +156,11 @@ class SiteOptions:
             return {}
         try:
             values = tomllib.loads(path.read_text())
-            Site.model_validate(values)
+            ClusterConfig.model_validate(values)
         except tomllib.TOMLDecodeError as error:
             raise UserError(f"{path} is no TOML: {error}") from None
         except ValidationError as error:
-            raise UserError(f"{path}: {first_mistake(error)}; valid names are {', '.join(Site.model_fields)}") from None
+            raise UserError(
+                f"{path}: {first_mistake(error)}; valid names are {', '.join(ClusterConfig.model_fields)}"
+            ) from None
         return values

@@ -19,7 +19,7 @@ _ENDED = {"TIMEOUT": "timeout", "DEADLINE": "timeout", "CANCELLED": "cancelled",
 
 
 @dataclass(frozen=True)
-class Standing:
+class TrialStatus:
     """Where a trial stands.
 
     Attributes:
@@ -44,13 +44,13 @@ class Standing:
         return f"{self.trial.id}  {self.state:9}  {'  '.join(part for part in parts if part)}"
 
 
-def summary(found: Iterable[Standing]) -> str:
+def summary(found: Iterable[TrialStatus]) -> str:
     """Returns how many trials are in which state."""
     counts = Counter(standing.state for standing in found)
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
 
 
-class Board:
+class SweepStatus:
     """The standings of a sweep.
 
     Args:
@@ -62,46 +62,46 @@ class Board:
         self.store = store
         self._newest = {trial_id: job for job in jobs for trial_id in job.trial_ids}
 
-    def standing(self, trial: Trial) -> Standing:
+    def standing(self, trial: Trial) -> TrialStatus:
         """Returns where a trial stands."""
         status, job = self.store.status(trial.id), self._newest.get(trial.id)
         if status in FINISHED:
-            return Standing(trial, status)
+            return TrialStatus(trial, status)
         if job is not None and job.state.active and not self.store.given_up(trial.id, job.id):
             return self._active(trial, job)
         if status == DAMAGED:
-            return Standing(trial, DAMAGED, f"{self.store.path(trial.id)} cannot be read and will be made again")
+            return TrialStatus(trial, DAMAGED, f"{self.store.path(trial.id)} cannot be read and will be made again")
         if status is not None:
             return self._recorded(trial, status)
         if self.store.is_locked(trial.id):
-            return Standing(trial, "running")
-        return self._cut_off(trial, job) if job is not None else Standing(trial, TO_RUN)
+            return TrialStatus(trial, "running")
+        return self._cut_off(trial, job) if job is not None else TrialStatus(trial, TO_RUN)
 
-    def _active(self, trial: Trial, job: Job) -> Standing:
+    def _active(self, trial: Trial, job: Job) -> TrialStatus:
         notes = job.folder.notes(job.id)
         interrupted = sum(note["event"] in ("timeout", "preempted") for note in notes)
         again = f", interrupted {interrupted} times" if interrupted else ""
         if job.state.is_running:
             where = f"job {job.id} on {job.state.nodes}{again}"
-            return Standing(trial, "running" if _at(notes) == trial.id else "pending", where)
+            return TrialStatus(trial, "running" if _at(notes) == trial.id else "pending", where)
         reason = f" ({job.state.reason})" if job.state.reason not in ("", "None") else ""
-        return Standing(trial, "preempted" if interrupted else "pending", f"job {job.id}{reason}{again}")
+        return TrialStatus(trial, "preempted" if interrupted else "pending", f"job {job.id}{reason}{again}")
 
-    def _recorded(self, trial: Trial, status: str) -> Standing:
+    def _recorded(self, trial: Trial, status: str) -> TrialStatus:
         failure, log = self.store.failure(trial.id), self.store.log(trial.id)
         where = f" on {failure['host']}" + (f", job {failure['job']}" if failure["job"] else "")
-        return Standing(trial, status, f"{failure['error']}{where}", log if log.exists() else None)
+        return TrialStatus(trial, status, f"{failure['error']}{where}", log if log.exists() else None)
 
-    def _cut_off(self, trial: Trial, job: Job) -> Standing:
+    def _cut_off(self, trial: Trial, job: Job) -> TrialStatus:
         """Returns the standing of a trial whose job ended without its rows."""
         notes, ended = job.folder.notes(job.id), job.state.state
         where = f" on {job.state.nodes}" if job.state.nodes not in ("", "None assigned") else ""
         detail, state = f"job {job.id}: {ended}{where}", _ENDED.get(ended, "failed")
         never_began = ended == "UNKNOWN" and not notes
         if never_began or _at(notes) not in (None, trial.id):
-            return Standing(trial, "cancelled" if state == "cancelled" else TO_RUN, detail)
+            return TrialStatus(trial, "cancelled" if state == "cancelled" else TO_RUN, detail)
         log = job.folder.log(job.id)
-        return Standing(trial, state, detail, log if log.exists() else None)
+        return TrialStatus(trial, state, detail, log if log.exists() else None)
 
 
 def _at(notes: Sequence[dict[str, Any]]) -> str | None:

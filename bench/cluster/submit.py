@@ -18,7 +18,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from bench.cluster import slurm
 from bench.cluster.job import Folder, GroupJob, Submission, constraints, folders, new_folder
-from bench.cluster.site import Site
+from bench.cluster.site import ClusterConfig
 from bench.cluster.slurm import JobState, Limits
 from bench.core import provenance
 from bench.core.errors import UserError
@@ -127,7 +127,7 @@ def check_code(allow_dirty: bool) -> None:
 def submit(
     jobs: Sequence[Sequence[Trial]],
     store: Store,
-    site: Site,
+    site: ClusterConfig,
     cluster: Cluster,
     device: str,
     memory_gb: float | None,
@@ -187,7 +187,7 @@ def submit(
     return submitted
 
 
-def _check_site(site: Site, cluster: Cluster) -> None:
+def _check_site(site: ClusterConfig, cluster: Cluster) -> None:
     if cluster == "local" and site.nodes > 1:
         raise UserError(f"--cluster local has one node, not {site.nodes}")
     if cluster == "slurm" and site.time is None:
@@ -228,7 +228,7 @@ def _room(limits: Limits) -> tuple[int, int]:
     return min(limits.array_size, free), free
 
 
-def _common(store: Store, site: Site) -> dict[str, Any]:
+def _common(store: Store, site: ClusterConfig) -> dict[str, Any]:
     return {
         "name": f"capbench-{store.sweep}-{store.profile}",
         "nodes": site.nodes,
@@ -237,7 +237,7 @@ def _common(store: Store, site: Site) -> dict[str, Any]:
     }
 
 
-def _local_executor(folder: Folder, store: Store, site: Site, lane: int) -> submitit.AutoExecutor:
+def _local_executor(folder: Folder, store: Store, site: ClusterConfig, lane: int) -> submitit.AutoExecutor:
     """Returns what starts one local job, on GPUs of its own."""
     python = {"local_python": site.python} if site.python else {}
     executor = submitit.AutoExecutor(folder.logs, cluster="local", local_max_num_timeout=FOREVER, **python)
@@ -251,7 +251,7 @@ def _local_executor(folder: Folder, store: Store, site: Site, lane: int) -> subm
     return executor
 
 
-def _slurm_executor(folder: Folder, store: Store, site: Site, after: str | None) -> submitit.AutoExecutor:
+def _slurm_executor(folder: Folder, store: Store, site: ClusterConfig, after: str | None) -> submitit.AutoExecutor:
     """Returns what submits one array, which begins once the array `after` has ended."""
     # a signal that comes before submitit handles it would end the job, and a preempted one that ends is not requeued
     python = f'sh -c \'trap "" USR2; exec "$0" "$@"\' {site.python or shlex.quote(sys.executable)}'

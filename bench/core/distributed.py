@@ -23,7 +23,7 @@ class LostProcessError(Exception):
     """Another process ended, or is stuck: this one cannot go on without it."""
 
 
-def join(device: str) -> None:
+def init(device: str) -> None:
     """Joins the other processes of this job, as torchrun's environment or else submitit's tells; alone there are none.
 
     Gradients and weights go through NCCL on CUDA and gloo on a CPU, messages through gloo. A `MASTER_ADDR` that the
@@ -47,7 +47,7 @@ def join(device: str) -> None:
     _messages(), _ends()
 
 
-def leave() -> None:
+def shutdown() -> None:
     """Leaves them."""
     if dist.is_initialized():
         _messages.cache_clear()
@@ -72,7 +72,7 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def from_main(compute: Callable[[], T]) -> T:
+def run_on_rank0(compute: Callable[[], T]) -> T:
     """Lets process 0 do something, such as read or write a file, and returns its result in all of them.
 
     Raises:
@@ -93,12 +93,12 @@ def from_main(compute: Callable[[], T]) -> T:
     return outcome[0]
 
 
-def gathered(value: T) -> list[T]:
+def all_gather_object(value: T) -> list[T]:
     """Returns every process's value, in order."""
-    return _gathered(value, _messages) if world_size() > 1 else [value]
+    return _all_gather(value, _messages) if world_size() > 1 else [value]
 
 
-def _gathered(value: T, group: Callable[[], Any]) -> list[T]:
+def _all_gather(value: T, group: Callable[[], Any]) -> list[T]:
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value, group())
     return values
@@ -113,7 +113,7 @@ def first_failure(failure: T | None) -> T | None:
     if world_size() == 1:
         return failure
     try:
-        found = _gathered(failure, _ends)
+        found = _all_gather(failure, _ends)
     except RuntimeError as error:
         here = f"; in this one: {failure}" if failure is not None else ""
         raise LostProcessError(f"another process is gone or stuck ({error}){here}") from None

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
-def alone(function: Callable[..., Result], *arguments: Any) -> Result:
+def run_in_subprocess(function: Callable[..., Result], *arguments: Any) -> Result:
     """Calls a function in a fresh process.
 
     Raises:

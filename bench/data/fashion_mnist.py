@@ -57,7 +57,7 @@ class Inputs(Protocol):
         ...
 
 
-def together(inputs: Inputs, batch_size: int = 256) -> tuple[Tensor, Tensor]:
+def stack_batches(inputs: Inputs, batch_size: int = 256) -> tuple[Tensor, Tensor]:
     """Returns all inputs (n, channels, size, size), float32, and labels (n,), on the CPU."""
     images, labels = torch.empty(0), torch.empty(len(inputs), dtype=torch.int64)
     start = 0

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cap
 from bench.data.fashion_mnist import Inputs
-from cap import distributed as parallel
+from cap.distributed import all_reduce_scalar, all_reduce_sum, shard, world_size
 
 
 @dataclass(frozen=True)
@@ -63,24 +63,24 @@ def evaluate(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Accurac
         top1 += int(ranked[:, 0].sum())
         top5 += int(ranked.any(dim=1).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-    top1, top5, loss = parallel.total(top1), parallel.total(top5), parallel.total(loss)
+    top1, top5, loss = all_reduce_scalar(top1), all_reduce_scalar(top5), all_reduce_scalar(loss)
     if not math.isfinite(loss):
         raise ValueError("the model's outputs are not finite, so it has no accuracy")
     if order is not None:
         found = torch.zeros(n, dtype=torch.int64)
         found[order] = torch.cat([order[:0], *classes])
         found = found.to(device)  # where the group's backend wants it
-        parallel.add_up(found)
+        all_reduce_sum(found)
         classes = [found.cpu()]
     return Accuracy(100 * top1 / n, 100 * top5 / n, loss / n, n, torch.cat(classes))
 
 
 def own_images(count: int, batch_size: int) -> Tensor | None:
     """Returns the images that this process evaluates, whole batches, or None if it is alone and evaluates all."""
-    if parallel.world_size() == 1:
+    if world_size() == 1:
         return None
     batches = torch.arange(count).split(batch_size)
-    return torch.cat([torch.empty(0, dtype=torch.int64), *parallel.own(batches)])
+    return torch.cat([torch.empty(0, dtype=torch.int64), *shard(batches)])
 
 
 @torch.inference_mode()
@@ -90,9 +90,9 @@ def mean_loss(model: nn.Module, calibration: cap.Calibration, batch_size: int = 
     device = next(model.parameters()).device
     parts = (calibration.images.split(batch_size), calibration.labels.split(batch_size))
     total = 0.0
-    for images, labels in parallel.own(zip(*parts, strict=True)):
+    for images, labels in shard(zip(*parts, strict=True)):
         total += float(calibration.loss(model(images.to(device)), labels.to(device))) * len(labels)
-    return parallel.total(total) / len(calibration)
+    return all_reduce_scalar(total) / len(calibration)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Resources:
     leaving: Callable[[], bool] | None = None
 
 
-def grouped(trials: Sequence[Trial]) -> list[list[Trial]]:
+def group_by_calibration(trials: Sequence[Trial]) -> list[list[Trial]]:
     """Brings together the trials that can share what is computed on the calibration images."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -60,7 +60,7 @@ def execute(trial: Trial, results: Path, resources: Resources, share: bool) -> t
 
     store = Store(results, trial.profile, trial.sweep)
     with store.lock(trial.id) if distributed.is_main() else nullcontext():
-        if (status := distributed.from_main(lambda: store.status(trial.id))) in FINISHED:
+        if (status := distributed.run_on_rank0(lambda: store.status(trial.id))) in FINISHED:
             return status, None
         return _execute(trial, store, resources, share)
 
@@ -68,9 +68,9 @@ def execute(trial: Trial, results: Path, resources: Resources, share: bool) -> t
 def _execute(trial: Trial, store: Store, resources: Resources, share: bool) -> tuple[str, str | None]:
     from bench.core import distributed
     from bench.trials.checkpoint import Checkpoint
-    from bench.trials.runner import Rows, run_trial
+    from bench.trials.runner import TrialRecorder, run_trial
 
-    rows = Rows(trial, resources.device)
+    rows = TrialRecorder(trial, resources.device)
     folder = store.folder / trial.id
     failure: tuple[str, str] | None = None  # error, traceback
     try:
@@ -95,7 +95,7 @@ def _execute(trial: Trial, store: Store, resources: Resources, share: bool) -> t
         Checkpoint(folder / "checkpoint").remove()
         return store.status(trial.id) or "done", None
 
-    return distributed.from_main(write)
+    return distributed.run_on_rank0(write)
 
 
 def execute_group(
@@ -152,7 +152,7 @@ def run(trials: Sequence[Trial], results: Path, resources: Resources, report: Re
         resources: What they may use; with one job all runs in this process.
         report: Called in this process after each trial.
     """
-    groups = grouped(trials)
+    groups = group_by_calibration(trials)
     resources = replace(resources, jobs=max(1, min(resources.jobs, len(groups))))
     if resources.jobs == 1:
         for group in groups:

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from bench.core import provenance
 from bench.core.errors import UserError, first_mistake
-from bench.data.fashion_mnist import together
+from bench.data.fashion_mnist import stack_batches
 from bench.evaluation.accuracy import evaluate
 from bench.models import ModelSpec, get_model, sparse_file
 from bench.reports.sweep.tables import kibibytes
@@ -26,7 +26,7 @@ from bench.specs import profiles as settings
 from bench.specs.recipes import QuantizationSpec
 from bench.specs.trial import CalibrationSpec, Trial
 from bench.trials.int8 import check_installed, int8_layers, observed, quantized
-from bench.trials.runner import Rows, run_trial
+from bench.trials.runner import TrialRecorder, run_trial
 from cap.layers import owner, select_layers
 from cap.quantization import Int8Layer
 
@@ -142,7 +142,7 @@ def prune(
         raise UserError(first_mistake(error)) from None
     except ValueError as error:
         raise UserError(str(error)) from None
-    rows = Rows(trial, device)
+    rows = TrialRecorder(trial, device)
     last: list[tuple[nn.Module, Mapping[str, Int8Layer] | None, dict[str, Any]]] = []
     run_trial(trial, rows, device, keep=lambda *state: last.append(state))
     if not last:
@@ -183,7 +183,7 @@ def load(path: Path, int8: bool) -> Pruned:
         raise UserError(f"{path} has {top1:.2f} % top-1, but its row says {row['top1']:.2f} %: it is of another run")
     if not int8:
         return Pruned(spec, model, masks, {}, row)
-    images, _ = together(spec.inputs("train").subset(CalibrationSpec().images, row["seed"]))
+    images, _ = stack_batches(spec.inputs("train").subset(CalibrationSpec().images, row["seed"]))
     layers = int8_layers(observed(model, images))
     model = quantized(model, layers)
     accuracy = evaluate(model, spec.inputs("test"))

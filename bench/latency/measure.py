@@ -27,7 +27,7 @@ from torch import Tensor
 from bench.core import provenance
 from bench.core.errors import UserError, first_mistake
 from bench.core.peak_memory import start_peak
-from bench.core.subprocesses import alone
+from bench.core.subprocesses import run_in_subprocess
 from bench.latency.engines import BASELINE, ENGINES, Engine, Pass, Subject
 from bench.latency.random_models import pruned_models
 from bench.models import get_model
@@ -35,7 +35,7 @@ from bench.results.timings import FAILED, TIMED, WRONG, Cell
 
 Key = TypeVar("Key")
 Row = dict[str, Any]
-Contender = tuple[str, float]  # engine and sparsity; the sparse engine at 0 is the control
+EngineConfig = tuple[str, float]  # engine and sparsity; the sparse engine at 0 is the control
 FEWEST, MOST = 5, 200  # rounds
 SHORT = 0.5  # seconds: a pass up to here is timed right after another one
 DISTURBED = 0.2  # cores taken by others from which on times are not to be relied on
@@ -114,7 +114,7 @@ def deviation(outputs: Any, expected: Tensor) -> float:
     return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
-def contenders(cell: Cell) -> list[Contender]:
+def contenders(cell: Cell) -> list[EngineConfig]:
     """Returns what a cell sets against one another: the dense engines, the sparse one's control, the sparse one."""
     dense = [(name, 0.0) for name in cell.engines if ENGINES[name].dense]
     sparse = [(name, s) for name in cell.engines if not ENGINES[name].dense for s in (0.0, *cell.sparsities)]
@@ -143,7 +143,7 @@ class Bench:
         generator = torch.Generator().manual_seed(cell.seed)
         self.example = torch.randn(cell.batch, *self.spec.input_shape, generator=generator)
 
-    def subject(self, contender: Contender) -> Subject:
+    def subject(self, contender: EngineConfig) -> Subject:
         """Returns what the engine of a contender is given."""
         engine, sparsity = contender
         control = not ENGINES[engine].dense and sparsity == 0
@@ -192,8 +192,8 @@ def measure(cell: Cell, folder: Path) -> list[Row]:
         "versions": _versions(cell), "processor": provenance.processor(), "cores": os.cpu_count(),
         "started_at": started,
     }  # fmt: skip
-    rows: dict[Contender, Row] = {}
-    passes: dict[Contender, Pass] = {}
+    rows: dict[EngineConfig, Row] = {}
+    passes: dict[EngineConfig, Pass] = {}
     for contender in contenders(cell):
         engine, sparsity = ENGINES[contender[0]], contender[1]
         row = rows[contender] = {
@@ -217,7 +217,7 @@ def _versions(cell: Cell) -> str:
     return json.dumps({**json.loads(provenance.versions()), **found}, sort_keys=True)
 
 
-def memory(cell: Cell, contender: Contender, folder: Path) -> int | None:
+def memory(cell: Cell, contender: EngineConfig, folder: Path) -> int | None:
     """Measures what an engine and one pass of it take; for a process of its own.
 
     Args:
@@ -310,10 +310,11 @@ def run(cell: Cell) -> list[Row]:
     """
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         try:
-            rows = alone(measure, cell, Path(folder))
+            rows = run_in_subprocess(measure, cell, Path(folder))
             timed = [row for row in rows if cell.memory and row["status"] == TIMED]
             waiting = [
-                pool.submit(alone, memory, cell, (row["engine"], row["sparsity_target"]), Path(folder)) for row in timed
+                pool.submit(run_in_subprocess, memory, cell, (row["engine"], row["sparsity_target"]), Path(folder))
+                for row in timed
             ]
             for row, one in zip(timed, waiting, strict=True):
                 row["memory_bytes"] = one.result()

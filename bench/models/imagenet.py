@@ -131,7 +131,7 @@ class ImageNetModel(ModelSpec):
         Raises:
             UserError: If the data are missing, with the ways to provide them.
         """
-        return imagenet.DecodedInputs(imagenet.load_photos(split), imagenet.eval_transform(self.data_config()))
+        return imagenet.DecodedInputs(imagenet.load_stored_split(split), imagenet.eval_transform(self.data_config()))
 
     def training_batches(
         self,
@@ -144,8 +144,8 @@ class ImageNetModel(ModelSpec):
         device: str | torch.device = "cpu",
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the augmented batches of one epoch: see `bench.data.imagenet.training_batches`."""
-        photos = imagenet.load_photos("train")
-        return imagenet.training_batches(photos, how, self.data_config(), seed, epoch, rank, world_size, done, device)
+        stored = imagenet.load_stored_split("train")
+        return imagenet.training_batches(stored, how, self.data_config(), seed, epoch, rank, world_size, done, device)
 
 
 class FeatureModel(ImageNetModel):
@@ -165,7 +165,7 @@ class FeatureModel(ImageNetModel):
         model.reset_classifier(self.num_classes)
         model.to(device).eval()
         path = self.head_file()
-        if not distributed.from_main(path.is_file):
+        if not distributed.run_on_rank0(path.is_file):
             logger.warning("fitting the linear head of %s, once: %s", self.name, path)
             found, labels = probe.features(probe.pooled(model), self.inputs("train"), device)
 
@@ -176,14 +176,14 @@ class FeatureModel(ImageNetModel):
                 save_file({name: value.cpu() for name, value in head.state_dict().items()}, temporary)
                 os.replace(temporary, path)
 
-            distributed.from_main(fit)
-        model.get_classifier().load_state_dict(distributed.from_main(lambda: load_file(path)))
+            distributed.run_on_rank0(fit)
+        model.get_classifier().load_state_dict(distributed.run_on_rank0(lambda: load_file(path)))
         return model
 
     def head_file(self) -> Path:
         """Returns where the linear head is kept: a name for these weights, these training images and the recipe."""
         digest = hashlib.sha256(assets.sha256(self.weights_file()).encode())
-        digest.update(imagenet.load_photos("train").labels.numpy().tobytes())
+        digest.update(imagenet.load_stored_split("train").labels.numpy().tobytes())
         digest.update(json.dumps([self.data_config(), probe.RECIPE], sort_keys=True, default=str).encode())
         folder = Path(os.environ.get(CACHE, "~/.cache/capbench")).expanduser()
         return folder / "heads" / f"{self.name}-{digest.hexdigest()[:16]}.safetensors"

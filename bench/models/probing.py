@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.data.fashion_mnist import Inputs
 from bench.evaluation.accuracy import own_images
-from cap import distributed as parallel
+from cap.distributed import all_gather_scalar, all_reduce_sum
 
 RATES = (3e-4, 1e-3, 3e-3)  # of the head's AdamW; the best on held-out features is taken
 HELD_OUT = 0.05  # share of the training features
@@ -55,11 +55,11 @@ def features(
             where = chosen[start : start + len(values)].to(device)
             found[where], labels[where] = values, their_labels
             start += len(values)
-    width = max(parallel.numbers(found.shape[-1]))
+    width = max(all_gather_scalar(found.shape[-1]))
     found = (
         found if start else torch.zeros(len(inputs), width, device=device)
     )  # there was nothing left for this process
-    parallel.add_up(found, labels)
+    all_reduce_sum(found, labels)
     return found, labels
 
 

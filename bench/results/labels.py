@@ -69,7 +69,7 @@ def method_order(method: str) -> tuple[float, str]:
     )
 
 
-def flat(text: Any) -> Settings:
+def flatten(text: Any) -> Settings:
     """Reads a JSON object of settings, those of inner objects under `outer.inner`; empty for what is no text."""
     if not isinstance(text, str):
         return {}
@@ -94,7 +94,7 @@ def value_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
 
 
-def base_of(settings: list[Settings]) -> Settings | None:
+def baseline_of(settings: list[Settings]) -> Settings | None:
     """Returns the one from which each of the others differs in a single setting, if there is exactly one such."""
 
     def differences(one: Settings, other: Settings) -> int:
@@ -123,7 +123,7 @@ def describe(rows: pd.DataFrame) -> pd.DataFrame:
     rows["regime"] = rows["regime"].astype(object).where(rows["regime"].notna(), "one_shot")
     rows["recipe"] = rows.groupby("trial_id", dropna=False)["recipe"].transform("first")
     rows["kind"] = rows["pattern"].map(kind)
-    options = [flat(text) for text in rows["pruner_options"]]
+    options = [flatten(text) for text in rows["pruner_options"]]
     rows["method"] = _methods(rows, options)
     scopes = rows["kind"].map(scope_in_words)
     mixed = scopes[rows["kind"] != NM].nunique() > 1
@@ -139,7 +139,7 @@ def describe(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _settings(rows: pd.DataFrame, options: list[Settings]) -> list[str]:
     """Returns what differs within each row's method, and of the training what differs at all, as JSON."""
-    recipes = [flat(text) for text in rows["recipe"]]
+    recipes = [flatten(text) for text in rows["recipe"]]
     trained = [place for place, text in enumerate(rows["recipe"]) if isinstance(text, str)]
     common = _varied(rows["model"].iloc[trained], [recipes[place] for place in trained])
     regimes = rows.groupby("model")["regime"].nunique().max() > 1
@@ -219,7 +219,7 @@ def _variants(rows: pd.DataFrame) -> tuple[list[str], list[int]]:
     for method, texts in rows.groupby("method")["settings"].unique().items():
         every = [json.loads(text) for text in texts]
         keys = list(dict.fromkeys(key for values in every for key in values))
-        base = base_of(every)
+        base = baseline_of(every)
         if base is None:
             named = [(values, keys) for values in every]
         else:
@@ -245,13 +245,13 @@ def numeric(values: Iterable[Any]) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def bases_of(frame: pd.DataFrame) -> dict[str, Settings | None]:
-    """Returns the base of each method, see `base_of`; `frame` is as for `scans`."""
+def baselines_of(frame: pd.DataFrame) -> dict[str, Settings | None]:
+    """Returns the base of each method, see `baseline_of`; `frame` is as for `option_sweeps`."""
     settings = frame.groupby("method", sort=False)["settings"].unique()
-    return {str(method): base_of([json.loads(text) for text in texts]) for method, texts in settings.items()}
+    return {str(method): baseline_of([json.loads(text) for text in texts]) for method, texts in settings.items()}
 
 
-def scans(frame: pd.DataFrame) -> dict[tuple[str, str], list[Settings]]:
+def option_sweeps(frame: pd.DataFrame) -> dict[tuple[str, str], list[Settings]]:
     """Finds the options of each method that were tried at several values while the others stayed as they were.
 
     Args:
@@ -264,7 +264,7 @@ def scans(frame: pd.DataFrame) -> dict[tuple[str, str], list[Settings]]:
     found: dict[tuple[str, str], list[Settings]] = {}
     for method, texts in frame.groupby("method", sort=False)["settings"].unique().items():
         every = [json.loads(text) for text in texts]
-        base = base_of(every)
+        base = baseline_of(every)
         for key in dict.fromkeys(key for values in every for key in values):
             part = every
             if base is not None:

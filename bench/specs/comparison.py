@@ -28,7 +28,7 @@ KINDS = ("0.5", "0.5@layer", "0.5@blocks4", "2:4")  # one pattern of each kind
 
 
 @dataclass(frozen=True)
-class Contender:
+class PrunerConfig:
     """A pruner with all its options.
 
     Attributes:
@@ -77,13 +77,13 @@ class Comparison:
         name: A file name that no other comparison has.
     """
 
-    new: Contender
-    against: tuple[Contender, ...]
+    new: PrunerConfig
+    against: tuple[PrunerConfig, ...]
     trials: tuple[Trial, ...]
     name: str
 
     @property
-    def contenders(self) -> tuple[Contender, ...]:
+    def pruners(self) -> tuple[PrunerConfig, ...]:
         """All pruners, the new one first."""
         return (self.new, *self.against)
 
@@ -94,9 +94,7 @@ class Comparison:
 
     def entries(self) -> list[Entry]:
         """Returns the pruners as the report names them."""
-        return [
-            Entry(one.label, one.name, json.dumps(one.options, sort_keys=True), one.source) for one in self.contenders
-        ]
+        return [Entry(one.label, one.name, json.dumps(one.options, sort_keys=True), one.source) for one in self.pruners]
 
     def overrides(self) -> str | None:
         """Returns which of the new pruner's own defaults the profile replaces, so that budgets are equal."""
@@ -110,10 +108,10 @@ class Comparison:
 
     def refusals(self) -> Iterator[str]:
         """Yields a line for every pattern that a pruner will skip."""
-        for contender in self.contenders:
+        for config in self.pruners:
             for pattern in self.patterns:
-                if reason := contender.refusal(pattern):
-                    yield f"{contender.label} skips {pattern}: {reason}"
+                if reason := config.refusal(pattern):
+                    yield f"{config.label} skips {pattern}: {reason}"
 
 
 def plan(
@@ -152,8 +150,8 @@ def plan(
     for model in models:
         get_model(profile, model)  # refuses unknown ones
     patterns = _patterns(sparsities)
-    contenders = _contenders(profile, [(pruner, options), *((name, {}) for name in against)])
-    _check_supported(contenders, patterns)
+    pruners = _contenders(profile, [(pruner, options), *((name, {}) for name in against)])
+    _check_supported(pruners, patterns)
     _check_shapes(profile, models, patterns)
     try:
         trials = grid(
@@ -161,7 +159,7 @@ def plan(
             profile=profile,
             model=list(models),
             seed=list(seeds),
-            pruner=[{"pruner": one.name, "pruner_options": one.options} for one in contenders],
+            pruner=[{"pruner": one.name, "pruner_options": one.options} for one in pruners],
             patterns=patterns,
             finetune_at=patterns if finetune else (),
             finetune=FINETUNE[profile] if finetune else None,
@@ -169,8 +167,8 @@ def plan(
         )
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None
-    new, *others = contenders
-    values = [profile, [[one.name, one.options] for one in contenders], models, patterns, seeds, finetune]
+    new, *others = pruners
+    values = [profile, [[one.name, one.options] for one in pruners], models, patterns, seeds, finetune]
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     return Comparison(new, tuple(others), trials, f"{re.sub(r'[^A-Za-z0-9]+', '-', new.label).strip('-')}-{digest}")
 
@@ -192,7 +190,7 @@ def _patterns(sparsities: Sequence[str]) -> tuple[str, ...]:
     return tuple(map(str, sorted(patterns, key=lambda pattern: (pattern.sparsity, str(pattern)))))
 
 
-def _contenders(profile: str, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Contender]:
+def _contenders(profile: str, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> list[PrunerConfig]:
     """Returns the pruners with the profile's options, these overridden by their own; refuses the same one twice."""
     found: list[tuple[str, dict[str, Any]]] = []
     made: list[tuple[type[cap.Pruner], dict[str, Any]]] = []
@@ -213,12 +211,12 @@ def _contenders(profile: str, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -
             raise UserError(f"{name} stands twice with the same options: compare it with others, or give it --option")
         found.append((name, options))
         made.append((type(pruner), options))
-    return [Contender(*one, label) for one, label in zip(found, labels(found), strict=True)]
+    return [PrunerConfig(*one, label) for one, label in zip(found, labels(found), strict=True)]
 
 
-def _check_supported(contenders: Sequence[Contender], patterns: Sequence[str]) -> None:
+def _check_supported(pruners: Sequence[PrunerConfig], patterns: Sequence[str]) -> None:
     """Refuses patterns none of which the new pruner supports, or none together with another."""
-    new, *others = contenders
+    new, *others = pruners
     refused = {pattern: reason for pattern in patterns if (reason := new.refusal(pattern))}
     if len(refused) == len(patterns):
         kinds = [kind for kind in KINDS if not new.refusal(kind)]
@@ -240,5 +238,5 @@ def _check_shapes(profile: str, models: Sequence[str], patterns: Sequence[str]) 
         spec = get_model(profile, model)
         layers = cap.select_layers(spec.outline(), spec.prunable)
         for pattern in grouped:
-            if reason := cap.misfit(layers, pattern):
+            if reason := cap.shape_mismatch(layers, pattern):
                 raise UserError(f"--sparsity {pattern} does not fit model {model}: {reason}")

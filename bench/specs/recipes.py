@@ -100,7 +100,7 @@ class TrainingSpec(Spec):
         """Returns after how many epochs the model is measured, and the sparsity it then has."""
         return {}
 
-    def tooth(self) -> int:
+    def lr_period(self) -> int:
         """Returns the epochs in which the rate goes from `lr` to `lr_end` once."""
         return self.epochs
 
@@ -155,7 +155,7 @@ class GradualSpec(TrainingSpec):
         epochs = [*self.steps(), self.epochs]
         return dict(zip(epochs[1:], self.steps().values(), strict=True))
 
-    def tooth(self) -> int:
+    def lr_period(self) -> int:
         """Returns the sawtooth's period."""
         return self.period if self.schedule == "sawtooth" else self.epochs
 

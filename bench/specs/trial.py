@@ -216,7 +216,9 @@ class Sweep(Spec):
 FILTERS = ("model", "family", "pruner")
 
 
-def narrow(trials: Sequence[Trial], only: Iterable[str] = (), seeds: Sequence[int] | None = None) -> tuple[Trial, ...]:
+def filter_trials(
+    trials: Sequence[Trial], only: Iterable[str] = (), seeds: Sequence[int] | None = None
+) -> tuple[Trial, ...]:
     """Keeps the trials that match all filters.
 
     Args:

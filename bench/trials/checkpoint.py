@@ -108,8 +108,8 @@ class Checkpoint:
             state: What `torch.save` writes and reads back without running code: numbers, texts, tensors, lists, dicts.
             masks: {name: keep-mask}, None if nothing is held.
         """
-        generators = distributed.gathered(random_state())
-        distributed.from_main(lambda: self._write(_tensors(model, masks), {**state, "generators": generators}))
+        generators = distributed.all_gather_object(random_state())
+        distributed.run_on_rank0(lambda: self._write(_tensors(model, masks), {**state, "generators": generators}))
 
     def _write(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         new = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
@@ -128,7 +128,7 @@ class Checkpoint:
 
     def load(self) -> Saved | None:
         """Reads what was saved; None if there is nothing."""
-        folder = distributed.from_main(self._newest)
+        folder = distributed.run_on_rank0(self._newest)
         if folder is None:
             return None
         tensors = load_file(folder / WEIGHTS)

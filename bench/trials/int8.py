@@ -20,7 +20,7 @@ from bench.trials.training_loop import start_training, trained
 from cap.quantization import Int8Layer, apply_int8
 
 if TYPE_CHECKING:
-    from bench.trials.runner import Run
+    from bench.trials.runner import TrialContext
 
 EXTRA = "quantization"  # of this package, which brings torchao
 BATCH = 128  # images in a pass that finds the ranges of activations
@@ -109,7 +109,7 @@ def quantized(model: nn.Module, layers: Mapping[str, Int8Layer]) -> nn.Module:
 
 
 def measure_int8(
-    run: Run, model: nn.Module, pattern: cap.Pattern, masks: Mapping[str, Tensor], about: dict[str, Any]
+    run: TrialContext, model: nn.Module, pattern: cap.Pattern, masks: Mapping[str, Tensor], about: dict[str, Any]
 ) -> None:
     """Measures a pruned model in INT8, and where the trial asks for it again after training in INT8 with masks held.
 
@@ -131,7 +131,7 @@ def measure_int8(
     if hasattr(model, "no_weight_decay"):
         graph.no_weight_decay = model.no_weight_decay  # timm's optimisers ask for it
     training = start_training(run, model, how, {}, {}, graph).training
-    training.hold(masks)
+    training.set_masks(masks)
     for epoch in range(how.epochs):
         training.run_epoch(epoch)
     tuned = copy.deepcopy(model)

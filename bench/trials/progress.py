@@ -15,7 +15,7 @@ from bench.specs.recipes import TrainingSpec
 from bench.trials.checkpoint import Checkpoint, Saved
 
 if TYPE_CHECKING:
-    from bench.trials.runner import Run
+    from bench.trials.runner import TrialContext
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ INTERVAL = 600.0  # seconds between two checkpoints within an epoch
 
 
 @dataclass
-class Stretch:
+class TrainingState:
     """One model's training from start to end, and how far it is.
 
     Attributes:
@@ -65,15 +65,15 @@ class Stretch:
         self.about, self.epoch, self.begun = state["about"], state["epoch"], state["begun"]
 
 
-class Progress:
+class TrialCheckpointer:
     """The rows and the training of one trial, on disk if the trial has a folder."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: TrialContext) -> None:
         self._rows, self._label = run.rows, run.trial.label
         self._checkpoint = Checkpoint(run.folder / "checkpoint") if run.folder is not None else None
         self._saved_at = time.monotonic()
 
-    def take_up(self) -> Saved | None:
+    def restore(self) -> Saved | None:
         """Puts the rows of an earlier run in place of those that are there.
 
         Returns:
@@ -82,18 +82,18 @@ class Progress:
         """
         if self._checkpoint is None:
             return None
-        distributed.from_main(self._checkpoint.discard_unfinished)
+        distributed.run_on_rank0(self._checkpoint.discard_unfinished)
         saved = self._checkpoint.load()
         if saved is None:
             return None
         if saved.state["code"] != _code():
             logger.warning("%s starts again: its checkpoint is of other code, versions or processes", self._label)
-            distributed.from_main(self._checkpoint.remove)
+            distributed.run_on_rank0(self._checkpoint.remove)
             return None
         self._rows.restore(saved.state["rows"], saved.state["layer_rows"])
         return saved
 
-    def save(self, stretch: Stretch | None = None) -> None:
+    def save(self, stretch: TrainingState | None = None) -> None:
         """Saves the rows, and the training that is under way."""
         if self._checkpoint is None:
             return
@@ -109,7 +109,7 @@ class Progress:
         """Returns whether it is time for a checkpoint in mid-epoch."""
         if self._checkpoint is None:
             return False
-        return distributed.from_main(lambda: time.monotonic() - self._saved_at >= INTERVAL)
+        return distributed.run_on_rank0(lambda: time.monotonic() - self._saved_at >= INTERVAL)
 
 
 def _code() -> dict[str, Any]:

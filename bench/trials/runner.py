@@ -19,13 +19,13 @@ from torch import nn
 import cap
 from bench.core import distributed, provenance
 from bench.core.peak_memory import start_peak
-from bench.data.fashion_mnist import together
+from bench.data.fashion_mnist import stack_batches
 from bench.evaluation.accuracy import Accuracy, Cost, count_macs, evaluate, mean_loss, seconds_since
 from bench.models import ModelSpec, get_model
 from bench.models.sparse_file import dense_bytes, sparse_bytes
 from bench.specs.trial import CalibrationSpec, Trial
 from bench.trials.int8 import measure_int8
-from bench.trials.progress import Progress
+from bench.trials.progress import TrialCheckpointer
 from bench.trials.training_loop import prune_in_training, start_training, train
 from cap.quantization import Int8Layer
 
@@ -83,7 +83,7 @@ def load_calibration(
     profile: str, model: str, how: CalibrationSpec, image_seed: int, order_seed: int
 ) -> SharedCalibration:
     """Draws calibration images from the training set; once for the trials of a group that run one after another."""
-    images, labels = together(get_model(profile, model).inputs("train").subset(how.images, image_seed))
+    images, labels = stack_batches(get_model(profile, model).inputs("train").subset(how.images, image_seed))
     return SharedCalibration(
         cap.Calibration(
             images,
@@ -100,7 +100,7 @@ def _architecture(profile: str, name: str) -> nn.Module:
     return get_model(profile, name).build()
 
 
-def plan(trial: Trial, memory_budget: int, share: bool) -> cap.Plan | None:
+def plan(trial: Trial, memory_budget: int, share: bool) -> cap.MemoryPlan | None:
     """Plans the fit of a trial within a memory budget, without its images.
 
     Raises:
@@ -120,7 +120,7 @@ def plan(trial: Trial, memory_budget: int, share: bool) -> cap.Plan | None:
     return pruner.plan(model, cap.select_layers(model, spec.prunable), calibration, memory_budget)
 
 
-class Rows:
+class TrialRecorder:
     """Collects the rows of one trial; every row carries all that identifies it."""
 
     def __init__(self, trial: Trial, device: str) -> None:
@@ -210,7 +210,7 @@ class Rows:
 
 def run_trial(
     trial: Trial,
-    rows: Rows,
+    rows: TrialRecorder,
     device: str = "cpu",
     memory_budget: int | None = None,
     share: bool = False,
@@ -246,7 +246,7 @@ def run_trial(
         trial.derived_seed("calibration order"),
     )
     shared.calibration.share = share
-    run = Run(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder, micro_batch, keep)
+    run = TrialContext(trial, rows, spec, model, dense, cost, shared, device, memory_budget, folder, micro_batch, keep)
     size = {"file_bytes": dense_bytes(model)} if trial.quantization is not None else {}
     rows.measure(
         model,
@@ -259,13 +259,13 @@ def run_trial(
         **size,
     )
     if trial.training is None:
-        prune_at_once(run)
+        run_one_shot(run)
     else:
         prune_in_training(run, trial.training)
 
 
 @dataclass
-class Run:
+class TrialContext:
     """What the steps of a trial work on.
 
     Attributes:
@@ -275,7 +275,7 @@ class Run:
     """
 
     trial: Trial
-    rows: Rows
+    rows: TrialRecorder
     spec: ModelSpec
     model: nn.Module
     dense: Accuracy
@@ -341,14 +341,14 @@ class Run:
         self.rows.add(**about)
 
 
-def prune_at_once(run: Run) -> None:
+def run_one_shot(run: TrialContext) -> None:
     """Fits once, then for each pattern prunes, evaluates, and where asked for fine-tunes and evaluates again.
 
     A run that was cut off goes on from the last checkpoint, and fits again only if there are patterns left to prune.
     """
     trial, how = run.trial, run.trial.finetune
-    progress = Progress(run)
-    saved = progress.take_up()
+    progress = TrialCheckpointer(run)
+    saved = progress.restore()
     if saved is not None and saved.state["stretch"] is not None and how is not None:
         train(run, progress, start_training(run, run.model, how, {}, {}), saved)
     measured = {row.get("pattern") for row in run.rows.rows}
@@ -359,7 +359,7 @@ def prune_at_once(run: Run) -> None:
     dense_loss = mean_loss(run.model, run.shared.calibration)
     for text in left:
         pattern = cap.parse_pattern(text)
-        if reason := pruner.supports(pattern) or cap.misfit(pruner.weights, pattern):
+        if reason := pruner.supports(pattern) or cap.shape_mismatch(pruner.weights, pattern):
             run.refuse(pattern, reason, **fitted, phase="one_shot")
             continue
         torch.manual_seed(trial.derived_seed(f"prune {text}"))  # the same whatever was trained before
@@ -378,7 +378,7 @@ def prune_at_once(run: Run) -> None:
             measure_int8(run, candidate, pattern, pruned.masks, about)
         if text in trial.finetune_at and how is not None:
             stretch = start_training(run, candidate, how, {how.epochs: pattern}, about)
-            stretch.training.hold(pruned.masks)
+            stretch.training.set_masks(pruned.masks)
             train(run, progress, stretch)
         else:
             progress.save()

@@ -15,13 +15,13 @@ from bench.core import distributed
 from bench.evaluation.accuracy import seconds_since
 from bench.specs.recipes import ACDCSpec, GradualSpec, TrainingSpec
 from bench.trials.checkpoint import Saved, save_pruned
-from bench.trials.progress import Progress, Stretch
-from cap import distributed as parallel
+from bench.trials.progress import TrainingState, TrialCheckpointer
+from cap.distributed import rank, world_size
 from cap.training.schedules import cosine, linear, sawtooth
 
 if TYPE_CHECKING:
     from bench.models import ModelSpec
-    from bench.trials.runner import Run
+    from bench.trials.runner import TrialContext
 
 RATES = {"linear": linear, "cosine": cosine, "sawtooth": sawtooth}
 
@@ -33,13 +33,13 @@ def trained(spec: ModelSpec, how: TrainingSpec, epochs: int, phase: str = "finet
 
 
 def start_training(
-    run: Run,
+    run: TrialContext,
     model: nn.Module,
     how: TrainingSpec,
     measured: dict[int, cap.Pattern],
     about: dict[str, Any],
     learner: nn.Module | None = None,
-) -> Stretch:
+) -> TrainingState:
     """Sets up the training of a copy of a model, with stochastic depth where the augmentation set has some.
 
     Args:
@@ -55,12 +55,12 @@ def start_training(
         learner = run.spec.build(drop_path_rate=chosen.drop_path).to(run.device)
         learner.load_state_dict(model.state_dict())
     optimizer = create_optimizer_v2(learner, opt=how.optimizer, lr=how.lr, weight_decay=how.weight_decay)
-    seed, share = run.trial.derived_seed("fine-tune"), (parallel.rank(), parallel.world_size())
+    seed, share = run.trial.derived_seed("fine-tune"), (rank(), world_size())
 
     def batches(epoch: int, done: int) -> Iterator[tuple[Tensor, Tensor]]:
         return run.spec.training_batches(how, seed, epoch, *share, done, run.device)
 
-    steps = how.tooth() * -(-min(how.images, len(run.spec.inputs("train"))) // how.batch_size)
+    steps = how.lr_period() * -(-min(how.images, len(run.spec.inputs("train"))) // how.batch_size)
     training = cap.Training(
         learner,
         optimizer,
@@ -72,10 +72,10 @@ def start_training(
         how.precision,
         run.micro_batch,
     )
-    return Stretch(how, learner, training, measured, about)
+    return TrainingState(how, learner, training, measured, about)
 
 
-def prune_in_training(run: Run, how: GradualSpec | ACDCSpec) -> None:
+def prune_in_training(run: TrialContext, how: GradualSpec | ACDCSpec) -> None:
     """Trains, and at the beginning of some epochs prunes with a fresh fit; goes on from the last checkpoint.
 
     Beside the row, each measured state is kept as `<pattern>.safetensors`.
@@ -88,8 +88,8 @@ def prune_in_training(run: Run, how: GradualSpec | ACDCSpec) -> None:
             run.refuse(cap.parse_pattern(text), reason, phase="finetuned")
         return
     run.shared.calibration.share = False  # no two models are the same
-    progress = Progress(run)
-    saved = progress.take_up()
+    progress = TrialCheckpointer(run)
+    saved = progress.restore()
     measured: dict[int, cap.Pattern] = {
         epoch: pattern
         for epoch, sparsity in how.measured().items()
@@ -99,7 +99,7 @@ def prune_in_training(run: Run, how: GradualSpec | ACDCSpec) -> None:
     train(run, progress, start_training(run, run.model, how, measured, about), saved)
 
 
-def train(run: Run, progress: Progress, stretch: Stretch, saved: Saved | None = None) -> None:
+def train(run: TrialContext, progress: TrialCheckpointer, stretch: TrainingState, saved: Saved | None = None) -> None:
     """Trains a model from start to end, saves the state after every epoch and in long ones on the way, and measures.
 
     Args:
@@ -137,18 +137,18 @@ def train(run: Run, progress: Progress, stretch: Stretch, saved: Saved | None = 
             if run.folder is not None and run.trial.training is not None:
                 masks = training.masks.state_dict() if training.masks is not None else {}
                 path = run.folder / f"{pattern}.safetensors"
-                distributed.from_main(partial(save_pruned, path, stretch.model, masks))
+                distributed.run_on_rank0(partial(save_pruned, path, stretch.model, masks))
         progress.save(stretch)
 
 
-def _refusal(run: Run, how: GradualSpec | ACDCSpec) -> str | None:
+def _refusal(run: TrialContext, how: GradualSpec | ACDCSpec) -> str | None:
     """Returns why the pruner cannot prune as the training asks for, or None if it can."""
     pruner = cap.create(run.trial.pruner, **run.trial.pruner_options)
     patterns = [cap.Unstructured(sparsity, how.scope) for sparsity in how.events().values() if sparsity is not None]
     return next((reason for pattern in patterns if (reason := pruner.supports(pattern))), None)
 
 
-def _begin_phase(run: Run, stretch: Stretch, sparsity: float | None) -> None:
+def _begin_phase(run: TrialContext, stretch: TrainingState, sparsity: float | None) -> None:
     """Prunes a model in training with a pruner fitted to its present weights, and adds up what it took; or frees it.
 
     Args:
@@ -158,7 +158,7 @@ def _begin_phase(run: Run, stretch: Stretch, sparsity: float | None) -> None:
     """
     training, about = stretch.training, stretch.about
     if sparsity is None:
-        training.hold(None)
+        training.set_masks(None)
         return
     assert isinstance(stretch.how, GradualSpec | ACDCSpec)
     pattern = cap.Unstructured(sparsity, stretch.how.scope)
@@ -176,4 +176,4 @@ def _begin_phase(run: Run, stretch: Stretch, sparsity: float | None) -> None:
     peaks = [value for value in (about.get("peak_memory_bytes"), fitted["peak_memory_bytes"]) if value is not None]
     about |= {"peak_memory_bytes": max(peaks, default=None), "num_gradients": fitted["num_gradients"]}
     pruned.apply_to(stretch.model)
-    training.hold(pruned.masks)
+    training.set_masks(pruned.masks)

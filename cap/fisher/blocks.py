@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cap import distributed as parallel
+from cap import distributed
 from cap.calibration import Calibration
 from cap.elimination import check_positive
-from cap.fisher.planning import Part, Plan, buffered_gradients
+from cap.fisher.planning import LayerSlice, MemoryPlan, buffered_gradients
 from cap.kernels import batched, for_device
 
 CHUNK_BYTES = 2**26  # blocks that are inverted and factored at a time
@@ -22,7 +22,7 @@ CHUNK_BYTES = 2**26  # blocks that are inverted and factored at a time
 logger = logging.getLogger(__name__)
 
 
-def as_blocks(tensor: Tensor, block_size: int) -> Tensor:
+def split_blocks(tensor: Tensor, block_size: int) -> Tensor:
     """Cuts a weight into blocks of consecutive entries of its row-major order, the last one padded with zeros.
 
     Args:
@@ -36,8 +36,8 @@ def as_blocks(tensor: Tensor, block_size: int) -> Tensor:
     return F.pad(flat, (0, -flat.numel() % block_size)).view(-1, block_size)
 
 
-def from_blocks(blocks: Tensor, like: Tensor) -> Tensor:
-    """Undoes `as_blocks`: (num_blocks, B) to the shape of `like`."""
+def merge_blocks(blocks: Tensor, like: Tensor) -> Tensor:
+    """Undoes `split_blocks`: (num_blocks, B) to the shape of `like`."""
     return blocks.reshape(-1)[: like.numel()].view(like.shape)
 
 
@@ -121,12 +121,12 @@ class Gram:
         """Adds up what the processes have, each of which has skipped the gradients of the others."""
         if self._keeps_all:
             assert self._gathered is not None
-            parallel.add_up(self._gathered)
+            distributed.all_reduce_sum(self._gathered)
             return
         self._add_up()
         if self._sum is None:
             self._sum = self._like.new_zeros(self.num_blocks, self.block_size, self.block_size)
-        parallel.add_up(self._sum)
+        distributed.all_reduce_sum(self._sum)
 
     def finish(self) -> None:
         """Frees what is needed for adding gradients alone."""
@@ -385,7 +385,7 @@ def fisher_blocks(
     model: nn.Module,
     layers: Mapping[str, Tensor],
     calibration: Calibration,
-    plan: Plan,
+    plan: MemoryPlan,
     damp: float,
 ) -> Iterator[tuple[str, slice, Tensor]]:
     """Estimates the Fisher blocks of every layer, in as many passes over the gradients as planned.
@@ -424,8 +424,12 @@ def fisher_blocks(
 
 
 def _accumulate(
-    model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration, plan: Plan, parts: tuple[Part, ...]
-) -> dict[Part, Gram]:
+    model: nn.Module,
+    layers: Mapping[str, Tensor],
+    calibration: Calibration,
+    plan: MemoryPlan,
+    parts: tuple[LayerSlice, ...],
+) -> dict[LayerSlice, Gram]:
     """Goes through the calibration gradients once and returns the Gram matrices of some parts.
 
     The processes of a torch.distributed group share the gradients among them; all get the same matrices.
@@ -453,7 +457,7 @@ def _accumulate(
                 room.masked_fill_(zero[part.name][part.start : part.stop], 0)
         del batch  # before the next one is computed
     for gram in grams.values():
-        if parallel.world_size() > 1:
+        if distributed.world_size() > 1:
             gram.skip(plan.num_gradients - gram.count)
             gram.join()
         gram.finish()

@@ -11,7 +11,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from cap import distributed as parallel
+from cap import distributed
 from cap.calibration import Calibration, differentiable, evaluating, hooked_layers
 
 PART_BYTES = 2**28  # Gram matrices that are accumulated and turned into factors at a time
@@ -69,12 +69,12 @@ def fit_budget(device: torch.device, kept: int = 0) -> int:
         device: The device of the model.
         kept: Bytes in use that the fit can free.
     """
-    shares = parallel.local_size() if device.type == "cpu" else 1
-    return parallel.smallest(default_budget(device, shares) + kept)
+    shares = distributed.local_size() if device.type == "cpu" else 1
+    return distributed.all_reduce_min(default_budget(device, shares) + kept)
 
 
 @dataclass(frozen=True)
-class Part:
+class LayerSlice:
     """Consecutive weights of a layer: whole outputs and whole Fisher blocks.
 
     Attributes:
@@ -89,7 +89,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """How the Fisher blocks of a model are estimated within a memory budget.
 
     Attributes:
@@ -103,7 +103,7 @@ class Plan:
         gram_bytes: Memory of all Gram matrices.
     """
 
-    passes: tuple[tuple[Part, ...], ...]
+    passes: tuple[tuple[LayerSlice, ...], ...]
     peak_bytes: int
     budget: int
     num_gradients: int
@@ -139,14 +139,14 @@ def gram_bytes(block_size: int, num_gradients: int, itemsize: int) -> int:
     return gathered + (8 * block_size if num_gradients >= block_size else 0)
 
 
-def cut(layers: Mapping[str, Tensor], block_size: int, per_weight: int) -> list[Part]:
+def partition_layers(layers: Mapping[str, Tensor], block_size: int, per_weight: int) -> list[LayerSlice]:
     """Cuts large layers into parts, each of which holds whole outputs and whole blocks."""
     parts = []
     for name, weight in layers.items():
         unit = math.lcm(weight[0].numel(), block_size)
         step = unit * max(1, PART_BYTES // (per_weight * unit))
         starts = range(0, weight.numel(), step)
-        parts += [Part(name, start, min(start + step, weight.numel())) for start in starts]
+        parts += [LayerSlice(name, start, min(start + step, weight.numel())) for start in starts]
     return parts
 
 
@@ -159,7 +159,7 @@ def plan_fit(
     retained: float,
     scratch: int,
     budget: int | None = None,
-) -> Plan:
+) -> MemoryPlan:
     """Plans the estimate of all Fisher blocks within a memory budget.
 
     The parts do not depend on the budget, nor do the images in a forward pass unless the fit would otherwise be
@@ -184,7 +184,7 @@ def plan_fit(
     per_image = activation_bytes(model, layers, calibration)
     itemsize = max(weight.itemsize for weight in layers.values())
     per_weight = gram_bytes(block_size, m, max(4, itemsize))
-    parts = cut(layers, block_size, per_weight)
+    parts = partition_layers(layers, block_size, per_weight)
     sizes = {part: part.stop - part.start for part in parts}
     total, largest = sum(sizes.values()), max(sizes.values())
 
@@ -212,14 +212,14 @@ def plan_fit(
     grams = total * per_weight
     at_once = fixed(images) + grams + total * retained
     if calibration.share and at_once <= SHARED * budget:
-        return Plan((tuple(parts),), int(at_once), budget, m, images, block_size, True, grams)
+        return MemoryPlan((tuple(parts),), int(at_once), budget, m, images, block_size, True, grams)
     passes, peak = _passes(layers, sizes, per_weight, retained, budget - fixed(images))
-    return Plan(passes, int(fixed(images) + peak), budget, m, images, block_size, False, grams)
+    return MemoryPlan(passes, int(fixed(images) + peak), budget, m, images, block_size, False, grams)
 
 
 def _passes(
-    layers: Mapping[str, Tensor], sizes: dict[Part, int], per_weight: int, retained: float, room: float
-) -> tuple[tuple[tuple[Part, ...], ...], float]:
+    layers: Mapping[str, Tensor], sizes: dict[LayerSlice, int], per_weight: int, retained: float, room: float
+) -> tuple[tuple[tuple[LayerSlice, ...], ...], float]:
     """Distributes the parts over as few passes as fit into the room, in order.
 
     A layer's results are allocated as a whole when its first part is turned into them; at that time the Gram matrices
@@ -228,11 +228,11 @@ def _passes(
     Returns:
         The passes, and the most memory that one of them takes with the results before it.
     """
-    passes: list[list[Part]] = []
+    passes: list[list[LayerSlice]] = []
     begun: set[str] = set()  # layers whose results earlier passes began
     before = peak = 0.0  # memory of these
 
-    def most(parts: list[Part]) -> float:
+    def most(parts: list[LayerSlice]) -> float:
         new = [layers[name].numel() * retained for name in {part.name for part in parts} - begun]
         grams = [sizes[part] * per_weight for part in parts]
         return before + max(sum(grams) + max(new, default=0), sum(new) + max(grams))

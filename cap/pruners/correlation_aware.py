@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.elimination import eliminate
-from cap.fisher.blocks import InverseFactor, as_blocks, block_chunks, check_fisher, from_blocks
+from cap.fisher.blocks import InverseFactor, block_chunks, check_fisher, merge_blocks, split_blocks
 from cap.kernels import for_device
 from cap.patterns import NM, Blocks, Pattern, Unstructured
 from cap.pruner import register
-from cap.pruners.fisher_based import FisherPruner, naming
+from cap.pruners.fisher_based import FisherPruner, layer_in_errors
 from cap.selection import check_groups, select
 
 
@@ -124,16 +124,16 @@ class CAP(FisherPruner):
         weight = self.weights[name]
         check_groups(weight, pattern.of, name)
         positions = weight[0, 0].numel()
-        blocks, factor = as_blocks(weight, self.block_size), self.factors[name]
+        blocks, factor = split_blocks(weight, self.block_size), self.factors[name]
         side_by_side = torch.arange(self.block_size, device=weight.device).view(-1, pattern.of, positions)
         side_by_side = side_by_side.transpose(1, 2).flatten()
         keep = torch.empty(blocks.shape, dtype=torch.bool, device=blocks.device)
         for part in block_chunks(*blocks.shape):
-            with naming(name, part.start):
+            with layer_in_errors(name, part.start):
                 inverse = factor.inverse(part)[:, side_by_side[:, None], side_by_side]
                 loss = eliminate(blocks[part][:, side_by_side], inverse, pattern).loss
             keep[part] = torch.empty_like(keep[part]).index_copy_(1, side_by_side, loss.isinf())
-        return from_blocks(keep, weight)
+        return merge_blocks(keep, weight)
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns the joint OBS update of every block: read off the factors for a prefix of the order of removal."""
@@ -143,15 +143,15 @@ class CAP(FisherPruner):
             if counts is None:
                 result[name] = self.joint_update(name, masks[name])
             else:
-                blocks = self.factors[name].without_last(as_blocks(weight, self.block_size), counts)
-                result[name] = from_blocks(blocks, weight).to(weight.dtype) * masks[name]
+                blocks = self.factors[name].without_last(split_blocks(weight, self.block_size), counts)
+                result[name] = merge_blocks(blocks, weight).to(weight.dtype) * masks[name]
         return result
 
     def _prefixes(self, name: str, keep: Tensor) -> Tensor | None:
         """Returns how many places of each block's order a mask removes, or None if it skips some."""
         order = self.factors[name].order.long()
-        removed = as_blocks(~keep, self.block_size).gather(1, order).flip(1)
-        padding = as_blocks(torch.ones_like(keep), self.block_size).logical_not_().gather(1, order).flip(1)
+        removed = split_blocks(~keep, self.block_size).gather(1, order).flip(1)
+        padding = split_blocks(torch.ones_like(keep), self.block_size).logical_not_().gather(1, order).flip(1)
         place = torch.arange(1, self.block_size + 1, device=order.device)
         counts = (removed * place).amax(1)
         gone = ((removed | padding) & (place <= counts[:, None])).sum(1)

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cap import distributed as parallel
+from cap import distributed
 from cap.calibration import Calibration
-from cap.fisher.blocks import as_blocks, from_blocks
+from cap.fisher.blocks import merge_blocks, split_blocks
 from cap.pruner import register
-from cap.pruners.layerwise import LayerwisePruner, sweep, upper_factor
+from cap.pruners.layerwise import LayerwisePruner, obs_column_update, upper_factor
 from cap.pruners.recomputing import RecomputingPruner
 
 
@@ -53,21 +53,23 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
                 blocks = F.pad(rows, (0, -rows.shape[1] % size)).view(-1, size).double()
                 fisher.addmm_(blocks.T, blocks, alpha=2)
             count += batch.count
-        parallel.add_up(*fishers.values())
-        count = parallel.total(count)
+        distributed.all_reduce_sum(*fishers.values())
+        count = distributed.all_reduce_scalar(count)
         scores, self.factors = {}, {}
         for name, weight in layers.items():
             fisher = fishers[name] / count
             self.factors[name] = upper_factor(fisher[None], self.damp)[0]
-            blocks = as_blocks(weight, size).double() * (fisher.diagonal() != 0)  # what has no gradient goes first
-            scores[name] = from_blocks((blocks / self.factors[name].diagonal()).square(), weight)
+            blocks = split_blocks(weight, size).double() * (fisher.diagonal() != 0)  # what has no gradient goes first
+            scores[name] = merge_blocks((blocks / self.factors[name].diagonal()).square(), weight)
         return scores
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
         """Sweeps over the columns of every layer."""
         result = {}
         for name, mask in masks.items():
-            blocks = as_blocks(self.weights[name], self.block_size).double()
-            sweep(blocks, self.factors[name], as_blocks(mask, self.block_size), slice(0, self.block_size))
-            result[name] = from_blocks(blocks, mask).to(self.weights[name].dtype) * mask
+            blocks = split_blocks(self.weights[name], self.block_size).double()
+            obs_column_update(
+                blocks, self.factors[name], split_blocks(mask, self.block_size), slice(0, self.block_size)
+            )
+            result[name] = merge_blocks(blocks, mask).to(self.weights[name].dtype) * mask
         return result

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.elimination import NotPositiveError, compensate
-from cap.fisher.blocks import CHUNK_BYTES, InverseFactor, as_blocks, block_chunks, fisher_blocks, from_blocks
-from cap.fisher.planning import Plan, plan_fit
+from cap.fisher.blocks import CHUNK_BYTES, InverseFactor, block_chunks, fisher_blocks, merge_blocks, split_blocks
+from cap.fisher.planning import MemoryPlan, plan_fit
 from cap.pruner import PrunedWeights
 from cap.pruners.recomputing import RecomputingPruner
 
 
 @contextmanager
-def naming(layer: str, first: int) -> Iterator[None]:
+def layer_in_errors(layer: str, first: int) -> Iterator[None]:
     """Adds the layer to errors on blocks, and the number of the first of these blocks to the number of the bad one."""
     try:
         yield
@@ -55,7 +55,7 @@ class FisherPruner(RecomputingPruner):
         layers: Mapping[str, Tensor],
         calibration: Calibration,
         memory_budget: int | None = None,
-    ) -> Plan:
+    ) -> MemoryPlan:
         """Plans the passes over the calibration gradients.
 
         Raises:
@@ -72,23 +72,23 @@ class FisherPruner(RecomputingPruner):
         plan = self.plan(model, layers, calibration, self.memory_budget)
         self.factors, scores = {}, {}
         for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.damp):
-            weight = as_blocks(layers[name], self.block_size)
+            weight = split_blocks(layers[name], self.block_size)
             if name not in self.factors:
                 self.factors[name] = InverseFactor.empty(layers[name].numel(), self.block_size, weight.device)
                 scores[name] = torch.empty(weight.shape, dtype=torch.float64, device=weight.device)
-            with naming(name, part.start):
+            with layer_in_errors(name, part.start):
                 scores[name][part] = self.solve(weight[part], fisher, self.factors[name], part)
-        return {name: from_blocks(scores[name], weight) for name, weight in layers.items()}
+        return {name: merge_blocks(scores[name], weight) for name, weight in layers.items()}
 
     def joint_update(self, name: str, keep: Tensor) -> Tensor:
         """Returns a layer's weights after the joint OBS update of every block, for any mask."""
-        weight, factor = as_blocks(self.weights[name], self.block_size), self.factors[name]
-        keep_blocks = as_blocks(keep, self.block_size)
+        weight, factor = split_blocks(self.weights[name], self.block_size), self.factors[name]
+        keep_blocks = split_blocks(keep, self.block_size)
         result = torch.empty_like(weight)
         for part in block_chunks(*weight.shape):
-            with naming(name, part.start):
+            with layer_in_errors(name, part.start):
                 result[part] = compensate(weight[part], factor.inverse(part), keep_blocks[part])
-        return from_blocks(result, self.weights[name])
+        return merge_blocks(result, self.weights[name])
 
     def predicted_loss(self, pruned: PrunedWeights) -> float | None:
         """Returns `1/2 d^T F d` with d the change of the weights; None if F was estimated anew on the way."""
@@ -96,7 +96,7 @@ class FisherPruner(RecomputingPruner):
             return None
         total = 0.0
         for name, weight in pruned.weights.items():
-            change = as_blocks(weight.double() - self.weights[name].double(), self.block_size)
+            change = split_blocks(weight.double() - self.weights[name].double(), self.block_size)
             for part in block_chunks(*change.shape):
                 total += float(self.factors[name].quadratic_form(change[part], part).sum()) / 2
         return total

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cap import distributed as parallel
+from cap import distributed
 from cap.calibration import Calibration
 from cap.pruner import Pruner, register
 from cap.pruners.options import check_count
@@ -36,5 +36,5 @@ class GradientWeight(Pruner):
         for batch in calibration.gradient_batches(model, layers, self.num_gradients, divided=True):
             for name, rows in total.items():
                 rows += batch.of(name).abs_().sum(0)
-        parallel.add_up(*total.values())
+        distributed.all_reduce_sum(*total.values())
         return {name: weight.abs() * total[name].view_as(weight) for name, weight in layers.items()}

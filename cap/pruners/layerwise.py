@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cap import distributed as parallel
+from cap import distributed
 from cap.calibration import Calibration
 from cap.layers import owner
 from cap.patterns import Blocks, Pattern, Unstructured
@@ -50,13 +50,13 @@ def second_moments(
             x = inputs.double()
             moment = torch.bmm(x.transpose(1, 2), x) if full else x.square().sum(1)
             sums[name] = sums[name] + moment if name in sums else moment
-    if parallel.world_size() > 1:
+    if distributed.world_size() > 1:
         for name, weight in layers.items():
             if name not in sums:  # there was no batch for this process
                 columns = weight[0].numel()
                 shape = (getattr(owner(model, name), "groups", 1), *([columns, columns] if full else [columns]))
                 sums[name] = weight.new_zeros(shape, dtype=torch.float64)
-        parallel.add_up(*(sums[name] for name in layers))
+        distributed.all_reduce_sum(*(sums[name] for name in layers))
     return {name: total / len(calibration) for name, total in sums.items()}
 
 
@@ -96,7 +96,7 @@ def upper_factor(moment: Tensor, damp: float) -> Tensor:
     return torch.linalg.cholesky(inverse, upper=True)
 
 
-def sweep(w: Tensor, factor: Tensor, keep: Tensor, part: slice) -> None:
+def obs_column_update(w: Tensor, factor: Tensor, keep: Tensor, part: slice) -> None:
     """Removes weights column by column and spreads each one's error over the columns to its right.
 
     Args:
@@ -111,7 +111,7 @@ def sweep(w: Tensor, factor: Tensor, keep: Tensor, part: slice) -> None:
         w[:, c] *= keep[:, c]  # exactly zero
 
 
-def allotments(count: int, sizes: list[int]) -> list[int]:
+def split_count(count: int, sizes: list[int]) -> list[int]:
     """Splits the weights to remove from a layer among its blocks of columns, as evenly as whole numbers allow.
 
     Args:

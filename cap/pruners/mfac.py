@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from cap import distributed as parallel
+from cap import distributed
 from cap.calibration import Calibration
 from cap.fisher.planning import fit_budget, gib
 from cap.kernels.batched import not_positive
@@ -76,7 +76,7 @@ class MFAC(RecomputingPruner):
         for batch in calibration.gradient_batches(model, layers, m, divided=True):
             for name, room in rows.items():
                 batch.write(name, 0, room.shape[1], room[batch.first : batch.first + batch.count])
-        parallel.add_up(*rows.values())
+        distributed.all_reduce_sum(*rows.values())
         scores = {}
         self.factors: dict[str, list[Tensor]] = {}
         self.diagonals = {}

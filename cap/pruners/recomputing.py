@@ -58,10 +58,10 @@ class RecomputingPruner(Pruner):
         """Returns the pruned weights at a pattern, reached in `num_recomputations` equal parts."""
         self.check(pattern)
         if self.num_recomputations == 1 or isinstance(pattern, NM):
-            return self.read_off(pattern)
+            return self.weights_at(pattern)
         self.refit_seconds = 0.0
         whole, parts = pattern.sparsity, self.num_recomputations
-        pruned = self.read_off(replace(pattern, sparsity=whole / parts))
+        pruned = self.weights_at(replace(pattern, sparsity=whole / parts))
         model = copy.deepcopy(self._dense)
         for part in range(2, parts + 1):
             pruned.apply_to(model)
@@ -70,5 +70,5 @@ class RecomputingPruner(Pruner):
             start = time.perf_counter()
             Pruner.fit(again, model, layers, self._calibration, self.memory_budget)
             self.refit_seconds += time.perf_counter() - start
-            pruned = again.read_off(replace(pattern, sparsity=whole * part / parts))
+            pruned = again.weights_at(replace(pattern, sparsity=whole * part / parts))
         return pruned

@@ -12,11 +12,11 @@ from cap.patterns import NM, Pattern, Unstructured
 from cap.pruner import PrunedWeights, register
 from cap.pruners.layerwise import (
     LayerwisePruner,
-    allotments,
     as_columns,
     from_columns,
+    obs_column_update,
     second_moments,
-    sweep,
+    split_count,
     upper_factor,
 )
 from cap.pruners.options import check_count, check_positive
@@ -54,7 +54,7 @@ class SparseGPT(LayerwisePruner):
             scores[name] = from_columns(score, layers[name])
         return scores
 
-    def read_off(self, pattern: Pattern) -> PrunedWeights:
+    def weights_at(self, pattern: Pattern) -> PrunedWeights:
         """Returns the pruned weights of a sweep at this pattern; weights that are zero already stay so."""
         shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
         removed = layer_counts(shapes, pattern) if isinstance(pattern, Unstructured) else dict.fromkeys(shapes, 0)
@@ -67,14 +67,14 @@ class SparseGPT(LayerwisePruner):
             parts = [(group, part) for group in range(len(rows)) for part in self._column_blocks(name, rows, pattern)]
             zeros = [int((~present[group, :, part]).sum()) for group, part in parts]
             alive = [present[group, :, part].numel() - gone for (group, part), gone in zip(parts, zeros, strict=True)]
-            counts = allotments(max(0, removed[name] - sum(zeros)), alive)
+            counts = split_count(max(0, removed[name] - sum(zeros)), alive)
             for (group, part), gone, count in zip(parts, zeros, counts, strict=True):
                 w, factor = rows[group], factors[group]
                 score = (w[:, part] / factor.diagonal()[part]).square()
                 score[~present[group, :, part]] = -1
                 chosen = keep_nm(score, pattern, name) if isinstance(pattern, NM) else keep_highest(score, gone + count)
                 keep[group, :, part] = chosen & present[group, :, part]
-                sweep(w, factor, keep[group], part)
+                obs_column_update(w, factor, keep[group], part)
             masks[name] = from_columns(keep, weight)
             weights[name] = from_columns(rows, weight).to(weight.dtype) * masks[name]
         return PrunedWeights(weights, masks)

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from cap.elimination import check_positive
-from cap.fisher.blocks import InverseFactor, as_blocks, block_chunks, check_fisher, from_blocks
+from cap.fisher.blocks import InverseFactor, block_chunks, check_fisher, merge_blocks, split_blocks
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
 from cap.pruner import PrunedWeights, register
-from cap.pruners.fisher_based import FisherPruner, naming
+from cap.pruners.fisher_based import FisherPruner, layer_in_errors
 from cap.selection import check_blocks, keep_ranked_blocks
 
 
@@ -60,14 +60,14 @@ class WoodFisher(FisherPruner):
         check_fisher(factor.fill(part, fisher, weight), self.damp)
         return weight.double() ** 2 / (2 * factor.diagonal(part))
 
-    def read_off(self, pattern: Pattern) -> PrunedWeights:
+    def weights_at(self, pattern: Pattern) -> PrunedWeights:
         """Returns the pruned weights; blocks of weights are scored and updated as such."""
         if not isinstance(pattern, Blocks):
-            return super().read_off(pattern)
+            return super().weights_at(pattern)
         check_blocks(self.weights, pattern.size)
         scores = {}
         for name, weight in self.weights.items():
-            products = from_blocks(as_blocks(weight, self.block_size) * self._solutions(name, pattern.size), weight)
+            products = merge_blocks(split_blocks(weight, self.block_size) * self._solutions(name, pattern.size), weight)
             scores[name] = products.reshape(-1, pattern.size).sum(1) / 2
         shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
         masks = keep_ranked_blocks(scores, shapes, pattern)
@@ -86,14 +86,14 @@ class WoodFisher(FisherPruner):
         for name, keep in masks.items():
             weight, factor = self.weights[name], self.factors[name]
             everything = slice(0, len(factor.order))
-            removed = self._solutions(name, size) * as_blocks(~keep, self.block_size)
+            removed = self._solutions(name, size) * split_blocks(~keep, self.block_size)
             change = factor.times(removed, everything)
-            result[name] = (weight - from_blocks(change, weight).to(weight)) * keep
+            result[name] = (weight - merge_blocks(change, weight).to(weight)) * keep
         return result
 
     def _solutions(self, name: str, size: int) -> Tensor:
         """Returns `(H_gg)^-1 w_g` for each group g of `size` consecutive weights: (num_blocks, B), float64."""
-        blocks, factor = as_blocks(self.weights[name], self.block_size).double(), self.factors[name]
+        blocks, factor = split_blocks(self.weights[name], self.block_size).double(), self.factors[name]
         if size == 1:
             return blocks / factor.diagonal(slice(0, len(blocks)))
         result = torch.empty_like(blocks)
@@ -102,7 +102,7 @@ class WoodFisher(FisherPruner):
             shape = (-1, len(groups), size, len(groups), size)
             own = factor.inverse(part).view(shape)[:, groups, :, groups]  # (groups, blocks, size, size)
             w = blocks[part].view(-1, len(groups), size).transpose(0, 1).unsqueeze(3)
-            with naming(name, part.start):
+            with layer_in_errors(name, part.start):
                 lower, info = torch.linalg.cholesky_ex(own)
                 check_positive(not_positive(lower.flatten(0, 1), info.flatten()).view(info.shape).any(0))
             result[part] = torch.cholesky_solve(w, lower).squeeze(3).transpose(0, 1).flatten(1)

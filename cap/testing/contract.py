@@ -535,7 +535,7 @@ def zeros_go_first_and_stay(subject: Subject) -> None:
     """Fitted to a model that it has pruned, and asked for more, the pruner keeps no weight that is zero already.
 
     Gradual pruning fits and prunes in turns: were a zero kept, it would come back to life and another weight go
-    instead. The base class's `select` sees to it, whatever the scores; the usual cause is a `select` or `read_off` of
+    instead. The base class's `select` sees to it, whatever the scores; the usual cause is a `select` or `weights_at` of
     the pruner's own that decides anew. Give zeros the lowest score there: `scores.masked_fill(weight == 0, -math.inf)`.
     """
     patterns = [pattern for pattern in _supported(subject.fit()) if pattern.sparsity]

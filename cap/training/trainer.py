@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cap import distributed as parallel
+from cap import distributed
 from cap.calibration import fingerprint
 from cap.training.masks import Masks
 
@@ -98,9 +98,9 @@ class Training:
         self._attached: Any = None
         self._device = next(model.parameters()).device
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "float16")
-        self._parallel = DistributedDataParallel(model) if parallel.world_size() > 1 else None
+        self._parallel = DistributedDataParallel(model) if distributed.world_size() > 1 else None
 
-    def hold(self, masks: Mapping[str, Tensor] | None) -> None:
+    def set_masks(self, masks: Mapping[str, Tensor] | None) -> None:
         """Sets the masked weights to zero now and after every step; None frees all weights.
 
         Freed weights start again from zero, with an optimiser that has forgotten what they were. In a group all
@@ -112,8 +112,8 @@ class Training:
             self._forget(self.masks.state_dict())
         self.masks = Masks(self.model, masks) if masks is not None else None
         if self.masks is not None:
-            parallel.take_from_first(self.masks.state_dict().values())
-        parallel.take_from_first(self.model.state_dict().values())
+            distributed.broadcast_from_rank0(self.masks.state_dict().values())
+        distributed.broadcast_from_rank0(self.model.state_dict().values())
         self._attached = self.masks.attach(self.optimizer) if self.masks is not None else None
 
     def _forget(self, masks: Mapping[str, Tensor]) -> None:
@@ -139,7 +139,7 @@ class Training:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate(self.step)
             self.optimizer.zero_grad()
-            with parallel.own_randomness(self.step):
+            with distributed.rank_random_state(self.step):
                 self._backward(inputs, labels)
             if self.grad_clip is not None:
                 self._scaler.unscale_(self.optimizer)
@@ -154,8 +154,8 @@ class Training:
         if self.masks is not None:
             self.masks.check()
         if self._parallel is not None:
-            parallel.take_from_first(self.model.buffers())
-            parallel.check_same(fingerprint(self.model), "the weights")
+            distributed.broadcast_from_rank0(self.model.buffers())
+            distributed.check_same(fingerprint(self.model), "the weights")
         self.model.eval()
 
     def _backward(self, inputs: Tensor, labels: Tensor) -> None:
@@ -164,7 +164,7 @@ class Training:
         whole: Tensor | int = share
         if self._parallel is not None:
             whole = torch.tensor(float(share), device=inputs.device)  # stays on the device: nothing waits for it
-            parallel.add_up(whole)
+            distributed.all_reduce_sum(whole)
             if not share:  # the others' sum needs this process too: one image that counts for nothing
                 inputs, labels = (tensor.new_zeros(1, *tensor.shape[1:]) for tensor in (inputs, labels))
         size = self.micro_batch or len(labels)
@@ -172,7 +172,7 @@ class Training:
         for number, (images, targets) in enumerate(parts, 1):
             with self._adding_up(last=number == len(parts)):
                 # processes are averaged, so each one's part counts as many times as there are processes
-                weight = min(share, len(targets)) * parallel.world_size() / whole
+                weight = min(share, len(targets)) * distributed.world_size() / whole
                 self._scaler.scale(self._loss(images, targets) * weight).backward()
 
     def _adding_up(self, last: bool) -> AbstractContextManager[Any]:
@@ -204,4 +204,4 @@ class Training:
         self._scaler.load_state_dict(state["scaler"])
         self.step, self.batch = state["step"], state["batch"]
         self.masks = None  # what was held is part of the optimiser's state already
-        self.hold(state["masks"])
+        self.set_masks(state["masks"])

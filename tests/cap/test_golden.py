@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 import cap
-from cap.fisher.blocks import InverseFactor, as_blocks
+from cap.fisher.blocks import InverseFactor, split_blocks
 from cap.kernels import batched, cpu, reference
 
 DATA = Path(__file__).parents[1] / "data"
@@ -23,7 +23,7 @@ class Golden:
             self.tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         self.num_blocks, self.block_size = self.tensors["loss"].shape
         self.damp = float(self.metadata["damp"])
-        self.weight = as_blocks(self.tensors["weight"], self.block_size)
+        self.weight = split_blocks(self.tensors["weight"], self.block_size)
 
     def __getitem__(self, key: str) -> torch.Tensor:
         return self.tensors[key]
@@ -99,4 +99,4 @@ def test_woodfisher(golden: Golden) -> None:
 def test_nm(golden: Golden) -> None:
     loss = cap.eliminate(golden.weight, golden["fisher_inverse"], cap.NM(2, 4)).loss
     pruned = cap.compensate(golden.weight, golden["fisher_inverse"], loss.isinf())
-    close(pruned, as_blocks(golden["nm_2_4_weight"], golden.block_size))
+    close(pruned, split_blocks(golden["nm_2_4_weight"], golden.block_size))

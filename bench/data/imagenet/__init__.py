@@ -46,7 +46,7 @@ Transform = Callable[[PIL.Image.Image], Tensor]
 
 
 @dataclass(frozen=True)
-class Photos:
+class StoredSplit:
     """A split as it is stored.
 
     Attributes:
@@ -58,13 +58,13 @@ class Photos:
     labels: Tensor
 
 
-def load_photos(split: str) -> Photos:
+def load_stored_split(split: str) -> StoredSplit:
     """Opens a split, `train` or `test` (ImageNet's validation images), from where the environment says.
 
     Raises:
         UserError: If there are no data, or of another layout, with the ways to provide them.
     """
-    return _load_photos(split, os.environ.get(VARIABLE))
+    return _load_stored_split(split, os.environ.get(VARIABLE))
 
 
 def check_data() -> None:
@@ -82,7 +82,7 @@ def check_data() -> None:
 
 
 @cache
-def _load_photos(split: str, folder: str | None) -> Photos:
+def _load_stored_split(split: str, folder: str | None) -> StoredSplit:
     from datasets import Image, disable_progress_bars, load_dataset
 
     disable_progress_bars()
@@ -103,7 +103,7 @@ def _load_photos(split: str, folder: str | None) -> Photos:
                         f"they must be 0 to {NUM_CLASSES - 1}")  # fmt: skip
     if len(labels) != count:
         logger.warning("%s has %d %s images, not %d", folder or HUB, len(labels), split, count)
-    return Photos(rows, labels)
+    return StoredSplit(rows, labels)
 
 
 def _first_line(error: Exception) -> str:
@@ -275,7 +275,7 @@ def _end_with_parent(worker: int) -> None:
 
 
 def _decode(
-    photos: Photos,
+    stored: StoredSplit,
     transform: Transform,
     batches: Iterable[Tensor],
     device: str | torch.device,
@@ -297,7 +297,7 @@ def _decode(
     every = [piece for several in pieces for piece in several]
     count = min(workers(), len(every))
     loader = DataLoader(
-        _Decoded(photos.rows, transform, seeds),
+        _Decoded(stored.rows, transform, seeds),
         batch_sampler=every,
         num_workers=count,
         multiprocessing_context="fork" if count else None,  # the rows are shared, and nothing need be pickled
@@ -309,7 +309,7 @@ def _decode(
         decoded = iter(loader)
     for batch, several in zip(batches, pieces, strict=True):
         inputs = [next(decoded).to(device, non_blocking=True) for _ in several]
-        yield torch.cat(inputs or [torch.empty(0, device=device)]), photos.labels[batch].to(device)
+        yield torch.cat(inputs or [torch.empty(0, device=device)]), stored.labels[batch].to(device)
 
 
 @dataclass(frozen=True)
@@ -322,12 +322,12 @@ class DecodedInputs:
         chosen: (n,), the indices of those that belong to this; None for all.
     """
 
-    photos: Photos
+    stored: StoredSplit
     transform: Transform
     chosen: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.photos.labels if self.chosen is None else self.chosen)
+        return len(self.stored.labels if self.chosen is None else self.chosen)
 
     def _indices(self) -> Tensor:
         return torch.arange(len(self)) if self.chosen is None else self.chosen
@@ -342,7 +342,7 @@ class DecodedInputs:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields normalised inputs and labels: see `Inputs`."""
         indices = self._indices() if order is None else self._indices()[order]
-        yield from _decode(self.photos, self.transform, indices.split(batch_size), device)
+        yield from _decode(self.stored, self.transform, indices.split(batch_size), device)
 
 
 def data_config(timm_name: str, size: int) -> dict[str, Any]:
@@ -394,7 +394,7 @@ def training_transform(how: TrainingSpec, config: dict[str, Any]) -> Transform:
 
 
 def training_batches(
-    photos: Photos,
+    stored: StoredSplit,
     how: TrainingSpec,
     config: dict[str, Any],
     seed: int,
@@ -429,10 +429,10 @@ def training_batches(
     if not done:  # else the generators are in the state that a checkpoint has
         seed_everything(seed + epoch)
     generator = torch.Generator().manual_seed(derived_seed(seed, epoch))
-    whole = torch.randperm(len(photos.labels), generator=generator)[: how.images].split(how.batch_size)[done:]
+    whole = torch.randperm(len(stored.labels), generator=generator)[: how.images].split(how.batch_size)[done:]
     shares = [batch[share(len(batch), rank, world_size)] for batch in whole]
     mix = mixup(how, NUM_CLASSES)
-    decoded = _decode(photos, training_transform(how, config), shares, device, (seed, epoch))
+    decoded = _decode(stored, training_transform(how, config), shares, device, (seed, epoch))
     for number, (batch, (inputs, labels)) in enumerate(zip(whole, decoded, strict=True), done):
         if mix is not None and len(batch) % 2 == 0:
             with _drawing_from(derived_seed(seed, epoch, number)):
@@ -455,7 +455,7 @@ def main() -> None:
     """Prepares both splits, so that no job has to: fetches them, or makes the copy of parquet files that is read."""
     check_data()
     for split, (hub_name, _) in SPLITS.items():
-        print(f"{hub_name}: {len(load_photos(split).labels):,} images")
+        print(f"{hub_name}: {len(load_stored_split(split).labels):,} images")
 
 
 if __name__ == "__main__":

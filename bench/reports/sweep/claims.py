@@ -14,12 +14,12 @@ from bench.results.labels import (
     LABELS,
     LAYER,
     NM,
-    bases_of,
-    flat,
+    baselines_of,
+    flatten,
     method_order,
+    option_sweeps,
     pattern_in_words,
     percent,
-    scans,
     value_text,
 )
 
@@ -100,7 +100,7 @@ def c2(done: pd.DataFrame) -> str | None:
 def c3(done: pd.DataFrame) -> list[str]:
     """Claim C3: the paper's recipe beats the usual one; runs that differ in nothing else are paired by seed."""
     tuned = done[done["phase"] == "finetuned"]
-    recipes = [flat(text) for text in tuned["recipe"]]
+    recipes = [flatten(text) for text in tuned["recipe"]]
     found = []
     for key, preferred, usual, claim in RECIPES:
         rest = [json.dumps({k: v for k, v in json.loads(text).items() if k != key}) for text in tuned["settings"]]
@@ -235,8 +235,8 @@ def c7(rows: pd.DataFrame, done: pd.DataFrame) -> str | None:
 
 def c8(summary: pd.DataFrame) -> list[str]:
     """Claim C8, the ablations: for each pruner and option that was varied the best value and how much it matters."""
-    found, bases = [], bases_of(summary)
-    for (method, option), settings in scans(summary).items():
+    found, bases = [], baselines_of(summary)
+    for (method, option), settings in option_sweeps(summary).items():
         if option in {key for key, *_ in RECIPES} | {"regime"}:
             continue
         part = summary[summary["method"] == method]

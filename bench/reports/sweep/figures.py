@@ -18,7 +18,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.reports.sweep.tables import PHASES, finished, representative, series, summarise
-from bench.results.labels import NM, Settings, bases_of, method_order, numeric, pattern_in_words, scans, value_text
+from bench.results.labels import (
+    NM,
+    Settings,
+    baselines_of,
+    method_order,
+    numeric,
+    option_sweeps,
+    pattern_in_words,
+    value_text,
+)
 
 Style = tuple[str, str]
 STYLES: dict[str, Style] = {  # of methods: colour and marker
@@ -63,7 +72,9 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     summary = summarise(rows)
     groups = summary["kind"] == NM
     written: list[Path] = []
-    if any(len(values) > 2 and numeric(_values(option, values)) for (_, option), values in scans(summary).items()):
+    if any(
+        len(values) > 2 and numeric(_values(option, values)) for (_, option), values in option_sweeps(summary).items()
+    ):
         written += option_panels(summary, title, stem)
     elif not groups.all():
         written += accuracy_curves(summary[~groups], title, stem)
@@ -286,7 +297,7 @@ def option_panels(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     Returns:
         The files written: PNG and SVG.
     """
-    found, bases, models = scans(summary), bases_of(summary), _models(summary)
+    found, bases, models = option_sweeps(summary), baselines_of(summary), _models(summary)
     options = list(dict.fromkeys(option for _, option in found))
     phase = next(phase for phase in PHASES if summary[f"{phase}_n"].notna().any())
     if summary["pattern"].nunique() >= MANY_PATTERNS:

@@ -10,8 +10,8 @@ import pytest
 from bench.cli import load_sweep
 from bench.cluster import estimate as cost
 from bench.cluster.plan import describe, jobs_of
-from bench.cluster.site import Site
-from bench.execution.pool import grouped
+from bench.cluster.site import ClusterConfig
+from bench.execution.pool import group_by_calibration
 from bench.trials.runner import plan
 
 RESULTS = Path(__file__).parents[3] / "results" / "embedded"
@@ -27,7 +27,7 @@ def test_seconds_are_those_of_the_measured_sweep(name: str) -> None:
     trained = rows.groupby(["trial_id", "pattern"])["finetune_seconds"].max()
     tuned = trained.groupby("trial_id").max().sum() if name == "gradual" else trained.sum()
     trials = load_sweep(name).trials("embedded")
-    estimated = sum(sum(cost.group_seconds(group, CPU)) for group in grouped(trials))
+    estimated = sum(sum(cost.group_seconds(group, CPU)) for group in group_by_calibration(trials))
     evaluated = sum(
         cost.Work(inference=cost.size("embedded", trial.model).macs * 10_000.0).seconds(CPU)
         for trial in trials
@@ -71,19 +71,19 @@ def test_trials_that_share_gradients_pay_for_them_once() -> None:
 
 def test_jobs_fit_into_the_time_limit_but_for_single_trials() -> None:
     trials = load_sweep("table1").trials("embedded")
-    assert len(jobs_of(trials, Site(), CPU)) == len(grouped(trials)) == 12
-    assert len(jobs_of(trials, Site(time=1), CPU)) > 12
-    split = jobs_of(trials, Site(time=1), CPU)
-    assert [t for job in split for t in job] == [t for group in grouped(trials) for t in group]
+    assert len(jobs_of(trials, ClusterConfig(), CPU)) == len(group_by_calibration(trials)) == 12
+    assert len(jobs_of(trials, ClusterConfig(time=1), CPU)) > 12
+    split = jobs_of(trials, ClusterConfig(time=1), CPU)
+    assert [t for job in split for t in job] == [t for group in group_by_calibration(trials) for t in group]
 
 
 def test_a_plan_says_what_is_assumed() -> None:
     trials = load_sweep("table1").trials("embedded")
-    lines = "\n".join(describe(trials, {trials[0].id}, Site(time=60, mem_gb=8), cost.RATES["a100"]))
+    lines = "\n".join(describe(trials, {trials[0].id}, ClusterConfig(time=60, mem_gb=8), cost.RATES["a100"]))
     assert "36, 1 done or in jobs already, 35 to run" in lines
     assert "12 of 12 groups" in lines
     assert "GPU hours (a100: rates assumed, not measured)" in lines
     assert "each job asks for 8 GB" in lines
-    assert list(describe(trials, {trial.id for trial in trials}, Site(), CPU)) == [
+    assert list(describe(trials, {trial.id for trial in trials}, ClusterConfig(), CPU)) == [
         "trials    36, 36 done or in jobs already, 0 to run"
     ]

@@ -10,7 +10,7 @@ from bench.cli import load_sweep
 from bench.cluster import submit
 from bench.cluster.job import GroupJob, Submission, folders, new_folder, split
 from bench.cluster.slurm import JobState
-from bench.cluster.status import Board, Standing, summary
+from bench.cluster.status import SweepStatus, TrialStatus, summary
 from bench.cluster.submit import Job
 from bench.results.store import Store
 from bench.specs.trial import Trial
@@ -42,8 +42,8 @@ def write(store: Store, trial: Trial, status: str, **values: str) -> None:
     store.write(trial.id, [{"trial_id": trial.id, "status": status, **values}], [])
 
 
-def stand(store: Store, *jobs: Job) -> list[Standing]:
-    return [Board(store, jobs).standing(trial) for trial in TRIALS]
+def stand(store: Store, *jobs: Job) -> list[TrialStatus]:
+    return [SweepStatus(store, jobs).standing(trial) for trial in TRIALS]
 
 
 def states(store: Store, *jobs: Job) -> list[str]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.core.errors import UserError
 from bench.data import imagenet
-from bench.data.fashion_mnist import together
+from bench.data.fashion_mnist import stack_batches
 from bench.data.imagenet import data_config, share, training_transform
 from bench.models.imagenet import ImageNetModel
 from bench.specs.recipes import AUGMENTATION_SETS, FinetuneSpec
@@ -90,7 +90,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("CAPBENCH_IMAGENET", raising=False)
     monkeypatch.setenv("CAPBENCH_WORKERS", "0")
     yield
-    imagenet._load_photos.cache_clear()
+    imagenet._load_stored_split.cache_clear()
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_every_layout_gives_the_same_inputs(
     monkeypatch.setenv("CAPBENCH_IMAGENET", str(places[layout]))
     imagenet.check_data()
     for split in ("train", "test"):
-        images, labels = together(TINY.inputs(split), batch_size=4)
+        images, labels = stack_batches(TINY.inputs(split), batch_size=4)
         assert labels.tolist() == [label for label, _ in stored(split)]
         torch.testing.assert_close(images, torch.stack([by_hand(content) for _, content in stored(split)]))
 
@@ -126,13 +126,13 @@ def test_order_and_subset(folders: Path, monkeypatch: pytest.MonkeyPatch, worker
     monkeypatch.setattr(imagenet, "CHUNK", 3)
     monkeypatch.setenv("CAPBENCH_WORKERS", workers)
     inputs = TINY.inputs("train")
-    images, labels = together(inputs)
+    images, labels = stack_batches(inputs)
     order = torch.tensor([20, 3, 11, 0, 7])
     batches = list(inputs.batches(4, order))
     assert [len(some) for some, _ in batches] == [4, 1]
     assert torch.cat([some for some, _ in batches]).equal(images[order])
     assert torch.cat([some for _, some in batches]).equal(labels[order])
-    one, again, other = (together(inputs.subset(6, seed)) for seed in (0, 0, 1))
+    one, again, other = (stack_batches(inputs.subset(6, seed)) for seed in (0, 0, 1))
     assert one[0].equal(again[0])
     assert not one[0].equal(other[0])
     assert len(inputs.subset(100, 0)) == 24
@@ -218,7 +218,7 @@ def test_other_files_are_refused(
     images = [{"bytes": b"", "path": "x"}] * 2
     pq.write_table(pa.table({"image": images, column: values}), tmp_path / "validation-0.parquet")
     with pytest.raises(UserError, match=message):
-        imagenet.load_photos("test")
+        imagenet.load_stored_split("test")
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])

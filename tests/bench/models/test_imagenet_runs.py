@@ -30,7 +30,7 @@ from bench.models import probing as probe
 from bench.models.imagenet import FeatureModel, ImageNetModel
 from bench.specs.recipes import FinetuneSpec
 from bench.specs.trial import CalibrationSpec, Trial
-from bench.trials.runner import GateError, Rows, dense_knn_top1, load_calibration, load_dense, run_trial
+from bench.trials.runner import GateError, TrialRecorder, dense_knn_top1, load_calibration, load_dense, run_trial
 
 TINY = "test_vit.r160_in1k"  # an architecture that timm has for tests
 CLASSES = (3, 7, 998)
@@ -47,7 +47,7 @@ def photo(split: str, label: int, number: int) -> bytes:
     return file.getvalue()
 
 
-def photos(split: str) -> list[tuple[int, bytes]]:
+def stored_images(split: str) -> list[tuple[int, bytes]]:
     """In the order of classes and names."""
     return [(label, photo(split, label, n)) for label in CLASSES for n in range(8 if split == "train" else 3)]
 
@@ -55,7 +55,7 @@ def photos(split: str) -> list[tuple[int, bytes]]:
 def write_parquet(folder: Path) -> None:
     features = Features({"image": Image(), "label": ClassLabel(names=[f"class {n}" for n in range(1000)])})
     for split, name in (("train", "train"), ("test", "validation")):
-        rows = photos(split)
+        rows = stored_images(split)
         for part, some in enumerate((rows[: len(rows) // 2], rows[len(rows) // 2 :])):
             table = {
                 "image": [{"bytes": content, "path": f"{name}_{n}.JPEG"} for n, (_, content) in enumerate(some)],
@@ -67,7 +67,7 @@ def write_parquet(folder: Path) -> None:
 
 def write_folders(folder: Path) -> None:
     for split, name in (("train", "train"), ("test", "val")):
-        for number, (label, content) in enumerate(photos(split)):
+        for number, (label, content) in enumerate(stored_images(split)):
             place = folder / name / WNIDS[label]
             place.mkdir(parents=True, exist_ok=True)
             (place / f"ILSVRC2012_{number:08d}.JPEG").write_bytes(content)
@@ -84,7 +84,7 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("CAPBENCH_IMAGENET", "CAPBENCH_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
     yield
-    imagenet._load_photos.cache_clear()
+    imagenet._load_stored_split.cache_clear()
     load_dense.cache_clear()
     dense_knn_top1.cache_clear()
     load_calibration.cache_clear()
@@ -134,8 +134,8 @@ def test_every_source_gives_the_same_inputs(data: Path) -> None:
     spec = get_model("imagenet", "deit_tiny")
     inputs = spec.inputs("test")
     images, labels = (torch.cat(parts) for parts in zip(*inputs.batches(4), strict=True))
-    assert labels.tolist() == [label for label, _ in photos("test")]
-    stored = [PIL.Image.open(io.BytesIO(content)).convert("RGB") for _, content in photos("test")]
+    assert labels.tolist() == [label for label, _ in stored_images("test")]
+    stored = [PIL.Image.open(io.BytesIO(content)).convert("RGB") for _, content in stored_images("test")]
     transform = imagenet.eval_transform(imagenet.data_config(spec.timm_name, 224))
     assert images.equal(torch.stack([transform(image) for image in stored]))
     assert images.shape == (9, 3, 224, 224)
@@ -225,7 +225,7 @@ def test_a_trial_runs_with_local_data_and_weights(folders: Path, tiny: ImageNetM
         calibration=CalibrationSpec(images=24, batch_size=8),
     )
     tiny.check()
-    rows = Rows(trial, "cpu")
+    rows = TrialRecorder(trial, "cpu")
     run_trial(trial, rows, folder=tmp_path / "trial")
     assert [row["phase"] for row in rows.rows] == ["dense", "one_shot", "finetuned"]
     for row in rows.rows:
@@ -265,10 +265,10 @@ def test_a_self_supervised_model_gets_a_head_once_and_its_neighbours_accuracy(
         patch.setattr(probe, "features", lambda *_: pytest.fail("the head is there already"))
         assert torch.equal(spec.load().get_classifier().weight, model.get_classifier().weight)
     (folders / "train" / WNIDS[CLASSES[0]]).rename(folders / "train" / WNIDS[0])
-    imagenet._load_photos.cache_clear()
+    imagenet._load_stored_split.cache_clear()
     assert spec.head_file().name != head.name, "other data, another head"
     trial = Trial(sweep="s", profile="imagenet", model="tiny_dino", pruner="magnitude", patterns=("0.5",))
-    rows = Rows(trial, "cpu")
+    rows = TrialRecorder(trial, "cpu")
     run_trial(trial, rows)
     assert [row["phase"] for row in rows.rows] == ["dense", "one_shot"]
     assert all(0 <= row["knn_top1"] <= 100 for row in rows.rows)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from bench.reports.sweep import tables
-from bench.results.labels import base_of, label, method_order, pattern_in_words, scans
+from bench.results.labels import baseline_of, label, method_order, option_sweeps, pattern_in_words
 
 
 def described(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -99,16 +99,16 @@ STAR = [{"m": 64, "damp": 0.1}, {"m": 16, "damp": 0.1}, {"m": 64, "damp": 1.0}, 
 
 
 def test_a_base_is_what_all_others_differ_from_in_one_setting() -> None:
-    assert base_of(STAR) == STAR[0]
-    assert base_of([*STAR, {"m": 16, "damp": 1.0}]) is None
-    assert base_of(STAR[:3]) is None, "too few to tell"
-    assert base_of([{"m": m} for m in range(5)]) is None, "each would do"
+    assert baseline_of(STAR) == STAR[0]
+    assert baseline_of([*STAR, {"m": 16, "damp": 1.0}]) is None
+    assert baseline_of(STAR[:3]) is None, "too few to tell"
+    assert baseline_of([{"m": m} for m in range(5)]) is None, "each would do"
 
 
 def test_variants_of_an_ablation_name_what_differs_from_the_base(make, frame) -> None:
     rows = frame(*(make("cap", "0.5", [1.0], options=options) for options in STAR))
     assert described(rows) == [("CAP", "base"), ("CAP", "m=16"), ("CAP", "m=256"), ("CAP", "damp=1")]
-    assert scans(tables.summarise(rows)) == {
+    assert option_sweeps(tables.summarise(rows)) == {
         ("CAP", "m"): [STAR[1], STAR[0], STAR[3]],
         ("CAP", "damp"): [STAR[0], STAR[2]],
     }

@@ -92,7 +92,7 @@ def test_gradual_pruning() -> None:
         how = trial.training
         assert isinstance(how, GradualSpec)
         assert how.steps() == {0: 0.4, 20: 0.525, 40: 0.65, 60: 0.775, 80: 0.9}
-        assert (how.epochs, how.tooth(), how.lr, how.lr_end) == (
+        assert (how.epochs, how.lr_period(), how.lr, how.lr_end) == (
             100,
             20 if how.schedule == "sawtooth" else 100,
             5e-4,
@@ -136,6 +136,6 @@ def test_mfac_fits_into_64_gib() -> None:
 def test_a_fit_is_planned_without_weights_and_data() -> None:
     trial = next(trial for trial in trials("table1") if (trial.model, trial.pruner) == ("deit_tiny", "cap"))
     found = plan(trial, 200 * 2**30, share=True)
-    assert isinstance(found, cap.Plan)
+    assert isinstance(found, cap.MemoryPlan)
     assert (found.block_size, found.num_gradients) == (192, 4096)
     assert found.gram_bytes > 8 * 192 * 5_308_416

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from bench import assets
 from bench.core.errors import UserError
-from bench.specs.trial import FinetuneSpec, Sweep, Trial, grid, narrow
+from bench.specs.trial import FinetuneSpec, Sweep, Trial, filter_trials, grid
 
 BASE = {"sweep": "s", "profile": "embedded", "model": "vit", "pruner": "cap", "patterns": ("0.5",)}
 
@@ -96,15 +96,15 @@ def test_a_sweep_owns_its_trials() -> None:
 
 def test_narrow() -> None:
     trials = grid(**{**BASE, "model": ["vit", "xcit", "dino"], "pruner": ["cap", "magnitude"], "seed": [0, 1]})
-    assert {t.model for t in narrow(trials, ["model=vit", "model=dino", "pruner=cap"])} == {"vit", "dino"}
-    assert len(narrow(trials, ["model=vit", "model=dino", "pruner=cap"], [1])) == 2
-    assert {t.model for t in narrow(trials, ["family=hybrid"])} == {"xcit"}
-    assert narrow(trials) == trials
+    assert {t.model for t in filter_trials(trials, ["model=vit", "model=dino", "pruner=cap"])} == {"vit", "dino"}
+    assert len(filter_trials(trials, ["model=vit", "model=dino", "pruner=cap"], [1])) == 2
+    assert {t.model for t in filter_trials(trials, ["family=hybrid"])} == {"xcit"}
+    assert filter_trials(trials) == trials
     for only, message in (("size=3", "key of model, family, pruner"), ("model=swin", "choose from dino, vit, xcit")):
         with pytest.raises(UserError, match=message):
-            narrow(trials, [only])
+            filter_trials(trials, [only])
     with pytest.raises(UserError, match="no seed 9: choose from 0, 1"):
-        narrow(trials, seeds=[9])
+        filter_trials(trials, seeds=[9])
 
 
 def test_a_trial_stands_once_in_a_sweep() -> None:

@@ -14,7 +14,7 @@ from bench.models import EMBEDDED, get_model
 from bench.specs.recipes import FinetuneSpec, GradualSpec, QuantizationSpec
 from bench.specs.trial import CalibrationSpec, Trial
 from bench.trials.int8 import int8_layers, measure_int8, observed, quantized
-from bench.trials.runner import Rows, Run, SharedCalibration
+from bench.trials.runner import SharedCalibration, TrialContext, TrialRecorder
 
 pytest.importorskip("torchao", reason="the extra quantization is not installed")
 
@@ -81,9 +81,9 @@ def test_rows_of_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(spec), "inputs", lambda self, split: {"test": test, "train": train}[split])
     dense, states = spec.load(), []
     cost = count_macs(dense, cap.select_layers(dense, spec.prunable), inputs("vit", 1))
-    rows = Rows(trial, "cpu")
+    rows = TrialRecorder(trial, "cpu")
     calibration = SharedCalibration(cap.Calibration(inputs("vit"), load_split("train").labels[:64]))
-    run = Run(trial, rows, spec, dense, evaluate(dense, test), cost, calibration, "cpu", None, None, None,
+    run = TrialContext(trial, rows, spec, dense, evaluate(dense, test), cost, calibration, "cpu", None, None, None,
               lambda *state: states.append(state))  # fmt: skip
     model, weights = pruned("vit", 0.75)
     pattern = cap.Unstructured(0.75)

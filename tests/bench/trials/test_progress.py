@@ -21,7 +21,7 @@ from bench.specs.trial import Trial
 from bench.trials import progress
 from bench.trials import runner as trial
 from bench.trials.checkpoint import Checkpoint
-from bench.trials.progress import Progress
+from bench.trials.progress import TrialCheckpointer
 from cap.calibration import fingerprint
 
 COMMON: dict[str, Any] = {"images": 64, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
@@ -82,16 +82,16 @@ def test_what_is_cut_off_ends_as_if_it_had_not_been(
     assert execute(chosen, tmp_path / "through", Resources(), share=False) == ("done", None)
     measured = dict(seen)
     seen.clear()
-    saves, runs, save = 0, 0, Progress.save
+    saves, runs, save = 0, 0, TrialCheckpointer.save
 
-    def save_once(self: Progress, *args: Any) -> None:
+    def save_once(self: TrialCheckpointer, *args: Any) -> None:
         nonlocal saves
         saves += 1
         if saves % 2 == 0:
             raise KilledError
         save(self, *args)
 
-    monkeypatch.setattr(Progress, "save", save_once)
+    monkeypatch.setattr(TrialCheckpointer, "save", save_once)
     status = None
     while status is None:
         runs += 1
@@ -126,7 +126,7 @@ def test_what_is_measured_and_saved_is_not_measured_again(
         execute(chosen, tmp_path, Resources(), share=False)
     assert sum(seen.values()) == 1 + 5
     monkeypatch.setattr(Store, "write", write)
-    monkeypatch.setattr(trial.Run, "fit", full)
+    monkeypatch.setattr(trial.TrialContext, "fit", full)
     assert execute(chosen, tmp_path, Resources(), share=False) == ("done", None)
     assert sum(seen.values()) == 1 + 5
     phases = results(tmp_path, chosen)[0]["phase"].tolist()

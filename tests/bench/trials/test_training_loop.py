@@ -49,8 +49,8 @@ def test_gradual_steps_and_what_is_measured() -> None:
     assert how.events()[20] == 0.5
     assert how.measured()[40] == 0.5  # just before the next step
     assert how.measured()[300] == 0.9
-    assert how.tooth() == 20
-    assert gradual(schedule="cosine").tooth() == 6
+    assert how.lr_period() == 20
+    assert gradual(schedule="cosine").lr_period() == 6
 
 
 def test_acdc_phases() -> None:
@@ -195,7 +195,7 @@ def test_there_is_a_whole_checkpoint_at_any_moment(tmp_path: Path, model) -> Non
 
 
 def test_a_pruner_that_brings_weights_back_is_stopped(tmp_path: Path) -> None:
-    from bench.trials.runner import Rows, run_trial
+    from bench.trials.runner import TrialRecorder, run_trial
 
     path = tmp_path / "mine.py"
     path.write_text(
@@ -213,17 +213,17 @@ def test_a_pruner_that_brings_weights_back_is_stopped(tmp_path: Path) -> None:
         training=gradual(epochs=2, knots=((0, 0.5), (1, 0.6)), images=32), calibration={"images": 16},
     )  # fmt: skip
     with pytest.raises(RuntimeError, match="came back at"):
-        run_trial(trial, Rows(trial, "cpu"))
+        run_trial(trial, TrialRecorder(trial, "cpu"))
 
 
 def test_a_pruner_that_supports_no_such_pattern_says_so() -> None:
-    from bench.trials.runner import Rows, run_trial
+    from bench.trials.runner import TrialRecorder, run_trial
 
     trial = Trial(
         sweep="s", profile="embedded", model="vit", pruner="wanda", patterns=("0.5",), calibration={"images": 16},
         training=gradual(epochs=1, knots=((0, 0.5),), images=32),
     )  # fmt: skip
-    rows = Rows(trial, "cpu")
+    rows = TrialRecorder(trial, "cpu")
     run_trial(trial, rows)
     assert [row["status"] for row in rows.rows] == ["done", "skipped"]
     assert "ask for" in rows.rows[1]["error"]

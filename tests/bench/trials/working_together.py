@@ -23,7 +23,7 @@ from bench.models import get_model
 from bench.specs.recipes import FinetuneSpec, GradualSpec
 from bench.specs.trial import Trial
 from bench.trials import runner as trial
-from cap import distributed as parallel
+from cap.distributed import rank, rank_random_state, world_size
 from cap.testing.contract import tiny_calibration, tiny_layers, tiny_model
 
 COMMON: dict[str, Any] = {"images": 70, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
@@ -57,11 +57,11 @@ BROKEN = """
 import cap
 class Everywhere(cap.Pruner):
     def scores(self, model, layers, calibration):
-        raise OSError(f"no memory in process {cap.parallel.rank()}")
+        raise OSError(f"no memory in process {rank()}")
 class InTheLast(cap.Pruner):
     def scores(self, model, layers, calibration):
-        if cap.parallel.rank() == cap.parallel.world_size() - 1:
-            raise OSError(f"no memory in process {cap.parallel.rank()}")
+        if rank() == world_size() - 1:
+            raise OSError(f"no memory in process {rank()}")
         return {name: weight.abs() for name, weight in layers.items()}
 """
 
@@ -79,7 +79,7 @@ def prune_tiny(batch_size: int) -> dict[str, dict[str, Tensor]]:
 
 def batches(*_: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields this process's share of three batches; of the last, a single image, only the first has any."""
-    data, own = tiny_calibration(), slice(parallel.rank(), None, parallel.world_size())
+    data, own = tiny_calibration(), slice(rank(), None, world_size())
     for part in (slice(0, 30), slice(30, 47), slice(47, 48)):
         yield data.images[part][own], data.labels[part][own]
 
@@ -92,10 +92,10 @@ def train_tiny(**options: Any) -> dict[str, Tensor]:
     """Returns the weights after two epochs, with masks that only process 0 knows."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.GELU(), nn.Linear(16, 5))
-    torch.manual_seed(parallel.rank())
+    torch.manual_seed(rank())
     masks = {"1.weight": torch.rand(16, 64) < 0.5}
     training = start(model, **options)
-    training.hold(masks)
+    training.set_masks(masks)
     for epoch in range(2):
         training.run_epoch(epoch)
     return {**model.state_dict(), "mask": training.masks.state_dict()["1.weight"]}  # type: ignore[union-attr]
@@ -110,9 +110,9 @@ def train_with_batch_norm() -> dict[str, Tensor]:
 def dropped() -> Tensor:
     """Returns which activations of the first batch are dropped, and leaves the generator where it was."""
     torch.manual_seed(3)
-    with parallel.own_randomness(step=0):
+    with rank_random_state(step=0):
         mask = torch.rand(8) < 0.5
-    assert parallel.world_size() == 1 or torch.rand(1).equal(torch.rand(1, generator=torch.Generator().manual_seed(3)))
+    assert world_size() == 1 or torch.rand(1).equal(torch.rand(1, generator=torch.Generator().manual_seed(3)))
     return mask
 
 
@@ -121,7 +121,7 @@ def drifted() -> str:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
     training = start(model)
     training.optimizer.register_step_post_hook(
-        lambda *_: model[1].bias.data.add_(parallel.rank())  # type: ignore[union-attr,operator]
+        lambda *_: model[1].bias.data.add_(rank())  # type: ignore[union-attr,operator]
     )
     try:
         training.run_epoch(0)
@@ -139,17 +139,17 @@ def main(folder: Path) -> None:
     trial.evaluate = evaluate_some  # for speed
     type(get_model("embedded", "vit")).gate = 100.0
     distributed.LOST_AFTER = timedelta(seconds=3)
-    distributed.join("cpu")
-    distributed.from_main(lambda: (folder / "broken.py").write_text(BROKEN))
+    distributed.init("cpu")
+    distributed.run_on_rank0(lambda: (folder / "broken.py").write_text(BROKEN))
     everywhere, in_the_last = (
         Trial(**SPEC, pruner=f"{folder / 'broken.py'}:{name}", patterns=("0.5",))
         for name in ("Everywhere", "InTheLast")
     )
-    resources = Resources(micro_batch=None if parallel.world_size() == 1 else 5)
+    resources = Resources(micro_batch=None if world_size() == 1 else 5)
     outcome = {
         "pruned": prune_tiny(20),
         "pruned from one batch": prune_tiny(64),
-        "trained": train_tiny(micro_batch=4 if parallel.world_size() > 1 else None),
+        "trained": train_tiny(micro_batch=4 if world_size() > 1 else None),
         "bfloat16": train_tiny(precision="bfloat16"),
         "batch norm": train_with_batch_norm(),
         "dropped": dropped(),
@@ -158,13 +158,13 @@ def main(folder: Path) -> None:
         "done": {name: execute(chosen, folder / "results", resources, share=False) for name, chosen in TRIALS.items()},
         "again": execute(TRIALS["one_shot"], folder / "results", resources, share=False),
     }
-    path = folder / f"{parallel.rank()}.pt"
+    path = folder / f"{rank()}.pt"
     try:  # the others wait in vain for the last one's share of the evaluation
         outcome["lost"] = execute(in_the_last, folder / "results", resources, share=False)
     except distributed.LostProcessError as error:
         outcome["lost"] = str(error)
     torch.save(outcome, path)
-    distributed.leave()
+    distributed.shutdown()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import cap
-from cap.fisher.blocks import as_blocks, from_blocks
+from cap.fisher.blocks import merge_blocks, split_blocks
 from cap.kernels import batched, cpu
 
 
@@ -48,10 +48,10 @@ def test_errors() -> None:
 
 def test_blocks_round_trip() -> None:
     weight = torch.randn(3, 7)
-    blocks = as_blocks(weight, 8)
+    blocks = split_blocks(weight, 8)
     assert blocks.shape == (3, 8)
     assert blocks.flatten()[21:].abs().sum() == 0
-    assert from_blocks(blocks, weight).equal(weight)
+    assert merge_blocks(blocks, weight).equal(weight)
 
 
 @pytest.mark.parametrize("m", [3, 8, 31, 300])
@@ -149,12 +149,12 @@ def test_a_bad_block_is_named_with_its_layer(model, layers, calibration) -> None
 
 
 def test_a_bad_block_far_into_a_layer_has_its_number() -> None:
-    from cap.pruners.fisher_based import naming
+    from cap.pruners.fisher_based import layer_in_errors
 
     inverse = torch.eye(4).repeat(3, 1, 1)
     inverse[1, 0, 1] = inverse[1, 1, 0] = 2
     expected = pytest.raises(ValueError, match=r"^fc\.weight: the inverse of block 228 is not positive definite")
-    with expected, naming("fc.weight", 227):
+    with expected, layer_in_errors("fc.weight", 227):
         cap.eliminate(torch.ones(3, 4), inverse)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import cap
 from cap.fisher import planning as memory
-from cap.fisher.planning import activation_bytes, cut, free_memory
+from cap.fisher.planning import activation_bytes, free_memory, partition_layers
 
 
 def fit(model, layers, calibration, budget: int | None, name: str = "cap") -> cap.Pruner:
@@ -48,7 +48,7 @@ def test_result_does_not_depend_on_the_budget(small_parts, model, layers, calibr
 def test_parts_hold_whole_outputs_and_whole_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "PART_BYTES", 10_000)
     layers = {"a": torch.empty(64, 48), "b": torch.empty(7, 5, 3, 3), "c": torch.empty(2, 3)}
-    parts = cut(layers, block_size=16, per_weight=100)
+    parts = partition_layers(layers, block_size=16, per_weight=100)
     for name, weight in layers.items():
         own = [part for part in parts if part.name == name]
         assert [part.start for part in own] == [0, *(part.stop for part in own[:-1])]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import cap
-from cap.fisher.blocks import as_blocks
+from cap.fisher.blocks import split_blocks
 from cap.kernels.reference import eliminate_blocks
 
 
@@ -38,7 +38,7 @@ def test_blocks_of_four_as_in_obert(model, layers, calibration) -> None:
     saliencies, updates = [], []
     for name, weight in layers.items():
         _, inverses = dense_inverses(name, layers, model, calibration, 8, 1e-3)
-        for w, h in zip(as_blocks(weight.detach().double(), 8), inverses, strict=True):
+        for w, h in zip(split_blocks(weight.detach().double(), 8), inverses, strict=True):
             for group in (slice(0, 4), slice(4, 8)):
                 solution = torch.linalg.solve(h[group, group], w[group])
                 saliencies.append(float(w[group] @ solution) / 2)
@@ -46,15 +46,15 @@ def test_blocks_of_four_as_in_obert(model, layers, calibration) -> None:
     gone = set(torch.tensor(saliencies).argsort()[: round(0.5 * len(saliencies))].tolist())
     at = 0
     for name, weight in layers.items():
-        for row, w in enumerate(as_blocks(weight.detach().double(), 8)):
+        for row, w in enumerate(split_blocks(weight.detach().double(), 8)):
             chosen = [g for g in (0, 1) if at + g in gone]
             expected = w - sum(updates[at + g] for g in chosen)
             keep = torch.ones(8)
             for g in chosen:
                 keep[4 * g : 4 * g + 4] = 0
-            assert as_blocks(pruned.masks[name], 8)[row].equal(keep.bool())
+            assert split_blocks(pruned.masks[name], 8)[row].equal(keep.bool())
             torch.testing.assert_close(
-                as_blocks(pruned.weights[name], 8)[row].double(), expected * keep, rtol=1e-4, atol=1e-6
+                split_blocks(pruned.weights[name], 8)[row].double(), expected * keep, rtol=1e-4, atol=1e-6
             )
             at += 2
     assert cap.count_violations(pruned.weights, pattern) == 0
@@ -71,10 +71,10 @@ def test_cap_closes_groups_of_inputs_in_convolutions(pattern, model, layers, cal
     _, inverses = dense_inverses("mix.weight", conv, model, calibration, 72, 1e-3)
     # two outputs to a block; of each, entry (input, position) to (position, input)
     order = torch.arange(72).view(2, 4, 9).transpose(1, 2).flatten()
-    blocks = as_blocks(conv["mix.weight"].detach().double(), 72)[:, order]
+    blocks = split_blocks(conv["mix.weight"].detach().double(), 72)[:, order]
     _, loss = eliminate_blocks(blocks, inverses[:, order][:, :, order], pattern.of - pattern.keep, pattern.of,
                                72 // pattern.of * (pattern.of - pattern.keep))  # fmt: skip
-    assert as_blocks(pruned.masks["mix.weight"], 72)[:, order].equal(loss.isinf())
+    assert split_blocks(pruned.masks["mix.weight"], 72)[:, order].equal(loss.isinf())
     with pytest.raises(ValueError, match=f"multiple of {9 * pattern.of} for"):
         cap.create("cap", block_size=8, damp=1e-3).fit(model, conv, calibration).prune(pattern)
 
@@ -88,7 +88,7 @@ def test_predicted_loss_is_the_quadratic_form(name, pattern, model, calibration)
     expected = 0.0
     for layer, weight in layers.items():
         fishers, _ = dense_inverses(layer, layers, model, calibration, 24, 1e-3)
-        change = as_blocks((pruned.weights[layer] - weight.detach()).double(), 24)
+        change = split_blocks((pruned.weights[layer] - weight.detach()).double(), 24)
         expected += float(torch.einsum("ni,nij,nj->", change, fishers, change)) / 2
     assert pruner.predicted_loss(pruned) == pytest.approx(expected, rel=1e-4)
 
@@ -97,7 +97,7 @@ def test_predicted_loss_of_cap_is_the_sum_of_its_cumulative_losses(model, layers
     pruner = cap.create("cap", block_size=16, damp=1e-3).fit(model, layers, calibration)
     pruned = pruner.prune(cap.Unstructured(0.7))
     last = sum(
-        float((as_blocks(pruner.importance[name], 16) * as_blocks(~keep, 16)).amax(1).sum())
+        float((split_blocks(pruner.importance[name], 16) * split_blocks(~keep, 16)).amax(1).sum())
         for name, keep in pruned.masks.items()
     )
     assert pruner.predicted_loss(pruned) == pytest.approx(last, rel=1e-5)

@@ -13,7 +13,7 @@ from torch import nn
 
 import cap
 from cap.calibration import GradientBatch
-from cap.pruners.layerwise import allotments, as_columns, from_columns, second_moments, sweep, upper_factor
+from cap.pruners.layerwise import as_columns, from_columns, obs_column_update, second_moments, split_count, upper_factor
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -105,7 +105,7 @@ def test_sweep_equals_inverses_from_scratch() -> None:
     weight = torch.randn(4, 7)
     keep = torch.rand(4, 7) < 0.5
     w = weight.double().clone()
-    sweep(w, upper_factor(moment[None], 1e-12)[0], keep, slice(0, 7))
+    obs_column_update(w, upper_factor(moment[None], 1e-12)[0], keep, slice(0, 7))
     torch.testing.assert_close(w, spread(weight, moment, keep))
 
 
@@ -128,7 +128,7 @@ def test_sparsegpt_equals_inverses_from_scratch(two) -> None:
 def test_allotments_add_up() -> None:
     for sparsity, rows in itertools.product((0.1, 0.33, 0.5, 0.98), (1, 7, 64)):
         removed = round(sparsity * rows * 273)
-        counts = allotments(removed, [128 * rows, 128 * rows, 17 * rows])
+        counts = split_count(removed, [128 * rows, 128 * rows, 17 * rows])
         assert sum(counts) == removed
         assert all(0 <= count <= width * rows for count, width in zip(counts, (128, 128, 17), strict=True))
 

@@ -28,7 +28,7 @@ def test_finetuning_learns_holds_the_masks_and_repeats(model, layers, calibratio
         net = copy.deepcopy(model)
         optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.03)
         training = cap.Training(net, optimizer, batches, lambda step: linear(step, 24, 1e-2, 1e-3), 0.1, 1.0)
-        training.hold(masks)
+        training.set_masks(masks)
         for epoch in range(8):
             training.run_epoch(epoch)
         results.append(net)
@@ -49,7 +49,7 @@ def training_of(net, calibration, **options) -> cap.Training:
 def test_training_goes_on_from_its_state_as_if_it_had_not_stopped(model, layers, calibration) -> None:
     masks = cap.create("magnitude").fit(model, layers, calibration).prune(cap.Unstructured(0.5)).masks
     through = training_of(copy.deepcopy(model), calibration)
-    through.hold(masks)
+    through.set_masks(masks)
     through.run_epoch(0)
     state, weights = copy.deepcopy(through.state_dict()), copy.deepcopy(through.model.state_dict())
     through.run_epoch(1)
@@ -67,9 +67,9 @@ def test_freed_weights_start_from_zero_and_grow(model, layers, calibration) -> N
     training = training_of(model, calibration)
     training.run_epoch(0)
     masks = {name: torch.rand(weight.shape) < 0.5 for name, weight in layers.items()}
-    training.hold(masks)
+    training.set_masks(masks)
     training.run_epoch(1)
-    training.hold(None)
+    training.set_masks(None)
     assert training.masks is None
     for name, mask in masks.items():
         assert (layers[name].detach()[~mask] == 0).all()

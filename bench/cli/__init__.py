@@ -671,10 +671,10 @@ def latency(
         name: The measurements go to RESULTS/NAME.
         dry_run: Show what would be measured, and stop.
     """
+    from bench.core.files import check_writable
     from bench.latency import measure as bench
     from bench.reports.latency.analysis import analyse, in_short
     from bench.reports.latency.report import print_cells
-    from bench.results.store import check_folder
     from bench.results.timings import Timings
 
     threads = threads or (len(os.sched_getaffinity(0)),)
@@ -687,7 +687,7 @@ def latency(
     if dry_run:
         print("\n".join(f"  {cell.label}" for cell in todo))
         return
-    check_folder(timings.folder)
+    check_writable(timings.folder)
     failures = 0
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,18 +13,11 @@ from timm.data.auto_augment import RandAugment
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
+from bench.core.random_state import random_state, seed_everything, set_random_state
 from bench.data.fashion_mnist import MEAN, STD, Split, to_input
 from bench.specs.recipes import TrainingSpec
-from bench.trials.checkpoint import random_state, set_random_state
 
 JITTER = 0.3  # colour jitter of all sets
-
-
-def seed_everything(seed: int) -> None:
-    """Seeds the generators that timm and torchvision draw from: Python's, numpy's and torch's."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def image_transform(how: TrainingSpec, size: int) -> Callable[[PIL.Image.Image], PIL.Image.Image]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -128,10 +127,3 @@ def count_macs(model: nn.Module, layers: Iterable[str], image: Tensor) -> Cost:
     flops = {module: sum(counts.values()) for module, counts in counter.get_flop_counts().items()}
     shares = {name: flops[f"{root}.{name.rpartition('.')[0]}"] // 2 for name in layers}
     return Cost(counter.get_total_flops() // 2, shares)
-
-
-def seconds_since(start: float, device: str) -> float:
-    """Returns the time since `start`, after the device has finished what it was given."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start

@@ -112,7 +112,7 @@ def describe(rows: pd.DataFrame) -> pd.DataFrame:
     every other differs in one setting, that one alone is named.
 
     Args:
-        rows: Rows of finished models, with all columns of `bench.results.store.SCHEMA`.
+        rows: Rows of finished models, with all columns of `bench.results.schema.SCHEMA`.
 
     Returns:
         A copy with the columns `kind` (see `kind`), `method` (`CAP`, `UM`, ...), `name` (the method, with its scope if

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import platform
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,89 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.core import files
 from bench.core.errors import UserError
+from bench.results.schema import ADDED_COLUMNS, LAYER_SCHEMA, SCHEMA
 
 STATUSES = ("done", "skipped", "failed", "timeout", "preempted")
 FINISHED = ("done", "skipped")  # nothing is left to run
 DAMAGED = "damaged"  # status of a trial whose files cannot be read
 
-# one row per (trial, pattern, phase); accuracies and drops in percent, sparsities as fractions, times in seconds
-SCHEMA = pa.schema(
-    [
-        ("sweep", pa.string()),
-        ("profile", pa.string()),
-        ("trial_id", pa.string()),
-        ("status", pa.string()),
-        ("error", pa.string()),
-        ("model", pa.string()),
-        ("family", pa.string()),
-        ("timm_name", pa.string()),
-        ("dataset", pa.string()),
-        ("pruner", pa.string()),
-        ("pruner_options", pa.string()),
-        ("pattern", pa.string()),
-        ("sparsity_target", pa.float64()),
-        ("sparsity_prunable", pa.float64()),
-        ("sparsity_model", pa.float64()),
-        ("regime", pa.string()),  # one_shot, gradual, acdc
-        ("recipe", pa.string()),  # JSON of the training, null where there is none
-        ("phase", pa.string()),
-        ("epoch", pa.int64()),  # epochs trained so far, null before any
-        ("seed", pa.int64()),
-        ("top1", pa.float64()),
-        ("top5", pa.float64()),
-        ("loss", pa.float64()),
-        ("n_images", pa.int64()),
-        ("agreement", pa.float64()),  # percent of the test images that get the dense model's class
-        ("violations", pa.int64()),  # of the pattern
-        ("predicted_loss_increase", pa.float64()),  # of the calibration loss, by the pruner's quadratic model
-        ("observed_loss_increase", pa.float64()),  # of the calibration loss
-        ("top1_dense", pa.float64()),
-        ("top1_drop", pa.float64()),
-        ("top1_rel_drop", pa.float64()),
-        ("params_dense", pa.int64()),
-        ("params_nonzero", pa.int64()),
-        ("macs_dense", pa.int64()),
-        ("macs_sparse", pa.int64()),
-        ("fit_seconds", pa.float64()),
-        ("shared_seconds", pa.float64()),  # part of fit_seconds that another trial of the group spent
-        ("prune_seconds", pa.float64()),
-        ("finetune_seconds", pa.float64()),
-        ("peak_memory_bytes", pa.int64()),
-        ("calibration_images", pa.int64()),
-        ("num_gradients", pa.int64()),
-        ("gradient", pa.string()),
-        ("calibration_batch_size", pa.int64()),  # with batch gradients the images in one gradient
-        ("finetune_epochs", pa.int64()),
-        ("finetune_images", pa.int64()),
-        ("commit", pa.string()),
-        ("dirty", pa.bool_()),
-        ("versions", pa.string()),
-        ("device", pa.string()),
-        ("threads", pa.int64()),
-        ("host", pa.string()),
-        ("started_at", pa.timestamp("us", tz="UTC")),
-        ("knn_top1", pa.float64()),  # k-nearest-neighbour accuracy of the features, self-supervised models
-        ("file_bytes", pa.int64()),  # of the model as written: dense, or sparse, or sparse INT8, by its phase
-        ("processes", pa.int64()),  # that worked on the trial together
-        ("job", pa.string()),  # SLURM's id of the job, with its array task
-    ]
-)
-# columns added after results were committed: null in a file that lacks them
-ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job")
-LAYER_SCHEMA = pa.schema(
-    [
-        ("sweep", pa.string()),
-        ("profile", pa.string()),
-        ("trial_id", pa.string()),
-        ("pattern", pa.string()),
-        ("phase", pa.string()),
-        ("layer", pa.string()),
-        ("weights", pa.int64()),
-        ("zeros", pa.int64()),
-        ("sparsity", pa.float64()),
-    ]
-)
 Row = Mapping[str, Any]
 
 
@@ -109,18 +31,8 @@ def write_rows(rows: Iterable[Row], schema: pa.Schema, path: Path) -> None:
 
 
 def _replace(table: pa.Table, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{_process(os.getpid())}")
-    try:
+    with files.atomic_write(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _process(pid: int) -> str:
-    """Returns what tells a process of this machine from all others that write to the same folder."""
-    return f"{platform.node()}.{pid}"
 
 
 class DamagedError(UserError):
@@ -144,23 +56,6 @@ def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
         different = sorted({f.name for f in schema} ^ set(table.schema.names)) or ["types"]
         raise UserError(f"{path} has another schema ({', '.join(different)} differ): delete it and run the sweep again")
     return table
-
-
-def check_folder(folder: Path) -> None:
-    """Makes sure that results can be written to a folder, before any work is done.
-
-    Raises:
-        UserError: If it cannot be made or written to.
-    """
-    probe = folder / f".probe.{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"\0" * 4096)
-    except OSError as error:
-        raise UserError(f"cannot write results to {folder}: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink(missing_ok=True)
 
 
 class Store:
@@ -187,7 +82,7 @@ class Store:
         Raises:
             UserError: If the folder cannot be made or written to.
         """
-        check_folder(self.folder)
+        files.check_writable(self.folder)
 
     def path(self, trial_id: str) -> Path:
         """Returns where a trial's rows are."""
@@ -204,34 +99,17 @@ class Store:
 
     def discard_unfinished(self, pid: int) -> None:
         """Removes what a process of this machine that was ended had half written."""
-        for temporary in self.folder.glob(f".*.{_process(pid)}"):
-            temporary.unlink(missing_ok=True)
+        files.discard_unfinished(self.folder, pid)
 
     @contextlib.contextmanager
     def lock(self, trial_id: str) -> Iterator[None]:
-        """Waits until no other process works on the trial; a process that ends, however it does, lets go of it.
-
-        On a file system without locks nothing is waited for.
-        """
-        path = self._lock(trial_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
+        """Waits until no other process works on the trial; a process that ends, however it does, lets go of it."""
+        with files.lock(self._lock(trial_id)):
             yield
 
     def is_locked(self, trial_id: str) -> bool:
         """Returns whether a process works on the trial; one on another machine is seen if the file system tells."""
-        if not self._lock(trial_id).exists():
-            return False
-        with self._lock(trial_id).open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            except OSError:
-                return False
-        return False
+        return files.is_locked(self._lock(trial_id))
 
     def _lock(self, trial_id: str) -> Path:
         return self.folder / f"{trial_id}.lock"

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bench.core import distributed
+from bench.core.random_state import random_state, set_random_state
 
 WEIGHTS, STATE = "model.safetensors", "state.pt"  # of a checkpoint
 
@@ -41,28 +40,6 @@ def save_pruned(path: Path, model: nn.Module, masks: Mapping[str, Tensor]) -> No
 def _tensors(model: nn.Module | None, masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     state = {name: value.contiguous() for name, value in model.state_dict().items()} if model is not None else {}
     return {**state, **{f"mask.{name}": mask.contiguous() for name, mask in (masks or {}).items()}}
-
-
-def random_state() -> dict[str, Any]:
-    """Returns the state of every generator of this process that training draws from."""
-    legacy: Any = np.random.get_state()
-    name, keys, *rest = legacy
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": cuda,
-        "python": random.getstate(),
-        "numpy": (name, keys.tolist(), *rest),
-    }
-
-
-def set_random_state(state: Mapping[str, Any]) -> None:
-    """Puts the generators back into a state."""
-    torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
 
 
 @dataclass(frozen=True)

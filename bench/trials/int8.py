@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import cap
 from bench.core.errors import UserError
-from bench.evaluation.accuracy import seconds_since
+from bench.core.timing import seconds_since
 from bench.trials.training_loop import start_training, trained
 from cap.quantization import Int8Layer, apply_int8
 

@@ -19,8 +19,9 @@ from torch import nn
 import cap
 from bench.core import distributed, provenance
 from bench.core.peak_memory import start_peak
+from bench.core.timing import seconds_since
 from bench.data.fashion_mnist import stack_batches
-from bench.evaluation.accuracy import Accuracy, Cost, count_macs, evaluate, mean_loss, seconds_since
+from bench.evaluation.accuracy import Accuracy, Cost, count_macs, evaluate, mean_loss
 from bench.models import ModelSpec, get_model
 from bench.models.sparse_file import dense_bytes, sparse_bytes
 from bench.specs.trial import CalibrationSpec, Trial

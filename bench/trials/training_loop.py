@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import cap
 from bench.core import distributed
-from bench.evaluation.accuracy import seconds_since
+from bench.core.timing import seconds_since
 from bench.specs.recipes import ACDCSpec, GradualSpec, TrainingSpec
 from bench.trials.checkpoint import Saved, save_pruned
 from bench.trials.progress import TrainingState, TrialCheckpointer

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import cap
-from bench.results.store import SCHEMA
+from bench.results.schema import SCHEMA
 
 DENSE = 90.0
 

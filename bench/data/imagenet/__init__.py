@@ -424,7 +424,8 @@ def training_batches(
         This process's share: inputs (n, 3, size, size), and labels (n,) or, with mixup, smoothed class probabilities
         (n, 1000).
     """
-    from bench.data.augmentation import mixup, seed_everything
+    from bench.core.random_state import seed_everything
+    from bench.data.augmentation import mixup
 
     if not done:  # else the generators are in the state that a checkpoint has
         seed_everything(seed + epoch)

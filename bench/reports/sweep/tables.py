@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from bench.core.errors import UserError
 from bench.results.labels import GLOBAL, NM, describe, label, method_order, pattern_in_words, percent
-from bench.results.store import SCHEMA
+from bench.results.schema import SCHEMA
 
 MODEL_ORDER = ("vit", "convnext", "hybrid", "dino")  # by family, as in the paper
 PAPER_VALUES = Path("paper_values.csv")

@@ -16,7 +16,7 @@ import pytest
 
 from bench import assets, cli
 from bench import models as zoo
-from bench.results.store import SCHEMA
+from bench.results.schema import SCHEMA
 
 TINY = """
 from bench.specs.trial import FinetuneSpec, Sweep, grid

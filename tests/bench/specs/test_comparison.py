@@ -16,7 +16,7 @@ from bench import cli
 from bench.core.errors import UserError
 from bench.reports.comparison import statistics as paired
 from bench.reports.comparison.report import Entry, PairedReport, _places
-from bench.results.store import SCHEMA
+from bench.results.schema import SCHEMA
 from bench.specs.comparison import Comparison, plan
 from bench.specs.profiles import FINETUNE, pruner_options
 

@@ -55,6 +55,7 @@ PRUNERS: dict[str, tuple[str, dict[str, Any], str, str]] = {
 }
 BROKEN = """
 import cap
+from cap.distributed import rank, world_size
 class Everywhere(cap.Pruner):
     def scores(self, model, layers, calibration):
         raise OSError(f"no memory in process {rank()}")

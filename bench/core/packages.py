@@ -1,0 +1,28 @@
+"""Packages that only some of the suite needs."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+
+from bench.core.errors import UserError
+
+
+def missing(packages: Sequence[str]) -> list[str]:
+    """Returns the packages that are not installed."""
+    return [package for package in packages if importlib.util.find_spec(package) is None]
+
+
+def require(packages: Sequence[str], extra: str, purpose: str) -> None:
+    """Makes sure that packages are installed.
+
+    Args:
+        packages: Names to import.
+        extra: Optional dependencies of this project that bring them.
+        purpose: What needs them, the beginning of a sentence.
+
+    Raises:
+        UserError: If one is missing.
+    """
+    if absent := missing(packages):
+        raise UserError(f"{purpose} needs {', '.join(absent)}: pip install -c constraints.txt -e '.[{extra}]'")

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from bench.core import provenance
 from bench.core.errors import UserError, first_mistake
-from bench.data.fashion_mnist import stack_batches
+from bench.data.inputs import stack_batches
 from bench.evaluation.accuracy import evaluate
 from bench.models import ModelSpec, get_model, sparse_file
 from bench.reports.sweep.tables import kibibytes
@@ -111,7 +111,7 @@ def prune(
     """Prunes a model at once as a trial does, with the profile's settings.
 
     Args:
-        profile: A profile of `bench.models.PROFILES`.
+        profile: A profile of `bench.models.MODELS`.
         model: A model of it.
         pruner: A name of `cap.available()`, or `path/to/file.py:ClassName`.
         options: They take precedence over what the profile sets.

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 import cap
 from bench import assets
 from bench.core.errors import UserError, first_mistake
-from bench.models import PROFILES, get_model
+from bench.models import MODELS, get_model
 from bench.reports.comparison.report import Entry
 from bench.reports.comparison.statistics import labels
 from bench.specs.profiles import CALIBRATION, FINETUNE, pruner_options
@@ -139,13 +139,13 @@ def plan(
     Raises:
         UserError: If any of these is not valid, the new pruner is one of the others, or it supports no pattern.
     """
-    if profile not in PROFILES:
-        raise UserError(f"unknown profile {profile!r}: choose from {', '.join(PROFILES)}")
+    if profile not in MODELS:
+        raise UserError(f"unknown profile {profile!r}: choose from {', '.join(MODELS)}")
     _check_several("--against", against)
     _check_several("--seeds", seeds)
     if min(seeds) < 0:
         raise UserError(f"--seeds {min(seeds)} is not valid: a seed is at least 0")
-    models = tuple(models) or tuple(PROFILES[profile])
+    models = tuple(models) or tuple(MODELS[profile])
     _check_several("--model", models)
     for model in models:
         get_model(profile, model)  # refuses unknown ones

@@ -105,7 +105,7 @@ def pruner_options(profile: str, pruner: str, model: str | None = None, run: Run
     """Returns the options that a profile sets, of those that the pruner has; the others keep the pruner's defaults.
 
     Args:
-        profile: A profile of `bench.models.PROFILES`.
+        profile: A profile of `bench.models.MODELS`.
         pruner: A name of `cap.available()`, or `path/to/file.py:ClassName`.
         model: A model of the profile; None for what holds for most.
         run: What the pruned model is for.

@@ -14,6 +14,7 @@ import cap
 from bench import assets
 from bench.core.config import Spec
 from bench.core.errors import UserError
+from bench.core.random_state import derive_seed
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
 from cap.pruner import source_file
 
@@ -139,8 +140,7 @@ class Trial(Spec):
 
     def derived_seed(self, purpose: str) -> int:
         """Returns a seed for one purpose, such as `calibration`; the same for every pruner under this trial's seed."""
-        digest = hashlib.sha256(f"{self.seed}/{purpose}".encode()).digest()
-        return int.from_bytes(digest[:6], "big")
+        return derive_seed(self.seed, purpose)
 
 
 # fields added after results were committed, and the value that says what was done before they were there

@@ -11,35 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bench.core import distributed
 from bench.core.random_state import random_state, set_random_state
+from bench.models.pruned_file import load_pruned, save_pruned
 
 WEIGHTS, STATE = "model.safetensors", "state.pt"  # of a checkpoint
-
-
-def save_pruned(path: Path, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Writes a pruned model: its state under its own names, each keep-mask under `mask.<weight>`.
-
-    Args:
-        path: A safetensors file; its folder is made if need be.
-        model: The model.
-        masks: {name: keep-mask}.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(_tensors(model, masks), temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _tensors(model: nn.Module | None, masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-    state = {name: value.contiguous() for name, value in model.state_dict().items()} if model is not None else {}
-    return {**state, **{f"mask.{name}": mask.contiguous() for name, mask in (masks or {}).items()}}
 
 
 @dataclass(frozen=True)
@@ -86,14 +64,14 @@ class Checkpoint:
             masks: {name: keep-mask}, None if nothing is held.
         """
         generators = distributed.all_gather_object(random_state())
-        distributed.run_on_rank0(lambda: self._write(_tensors(model, masks), {**state, "generators": generators}))
+        distributed.run_on_rank0(lambda: self._write(model, masks, {**state, "generators": generators}))
 
-    def _write(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    def _write(self, model: nn.Module | None, masks: Mapping[str, Tensor] | None, state: dict[str, Any]) -> None:
         new = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
         shutil.rmtree(new, ignore_errors=True)
         try:
             new.mkdir(parents=True)
-            save_file(tensors, new / WEIGHTS)
+            save_pruned(new / WEIGHTS, model, masks or {})
             torch.save(state, new / STATE)
             if self.folder.exists():  # else the previous one is all there is
                 shutil.rmtree(self._previous, ignore_errors=True)
@@ -108,10 +86,9 @@ class Checkpoint:
         folder = distributed.run_on_rank0(self._newest)
         if folder is None:
             return None
-        tensors = load_file(folder / WEIGHTS)
-        masks = {name.removeprefix("mask."): tensors.pop(name) for name in list(tensors) if name.startswith("mask.")}
+        pruned = load_pruned(folder / WEIGHTS)
         state = torch.load(folder / STATE, weights_only=True, map_location="cpu")
-        return Saved(state, tensors, masks or None, state.pop("generators"))
+        return Saved(state, pruned.weights, pruned.masks or None, state.pop("generators"))
 
     def _newest(self) -> Path | None:
         whole = (f for f in (self.folder, self._previous) if (f / WEIGHTS).exists() and (f / STATE).exists())

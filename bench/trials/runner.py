@@ -20,8 +20,9 @@ import cap
 from bench.core import distributed, provenance
 from bench.core.peak_memory import start_peak
 from bench.core.timing import seconds_since
-from bench.data.fashion_mnist import stack_batches
-from bench.evaluation.accuracy import Accuracy, Cost, count_macs, evaluate, mean_loss
+from bench.data.inputs import stack_batches
+from bench.evaluation.accuracy import Accuracy, evaluate, mean_loss
+from bench.evaluation.macs import MACs, count_macs
 from bench.models import ModelSpec, get_model
 from bench.models.sparse_file import dense_bytes, sparse_bytes
 from bench.specs.trial import CalibrationSpec, Trial
@@ -169,7 +170,7 @@ class TrialRecorder:
         self.rows = [{**row, "started_at": datetime.fromisoformat(row["started_at"])} for row in rows]
         self.layer_rows = list(layer_rows)
 
-    def measure(self, model: nn.Module, accuracy: Accuracy, dense: Accuracy, cost: Cost, **values: Any) -> None:
+    def measure(self, model: nn.Module, accuracy: Accuracy, dense: Accuracy, cost: MACs, **values: Any) -> None:
         """Adds the row of one state of the model, and its layers' sparsities."""
         weights = {name: model.get_parameter(name) for name in cost.layers}
         zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
@@ -280,7 +281,7 @@ class TrialContext:
     spec: ModelSpec
     model: nn.Module
     dense: Accuracy
-    cost: Cost
+    cost: MACs
     shared: SharedCalibration
     device: str
     memory_budget: int | None

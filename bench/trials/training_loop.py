@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from timm.optim import create_optimizer_v2
-from torch import Tensor, nn
+from torch import nn
 
 import cap
 from bench.core import distributed
 from bench.core.timing import seconds_since
+from bench.models.pruned_file import save_pruned
 from bench.specs.recipes import ACDCSpec, GradualSpec, TrainingSpec
-from bench.trials.checkpoint import Saved, save_pruned
+from bench.trials.checkpoint import Saved
 from bench.trials.progress import TrainingState, TrialCheckpointer
 from cap.distributed import rank, world_size
 from cap.training.schedules import cosine, linear, sawtooth
@@ -55,16 +55,12 @@ def start_training(
         learner = run.spec.build(drop_path_rate=chosen.drop_path).to(run.device)
         learner.load_state_dict(model.state_dict())
     optimizer = create_optimizer_v2(learner, opt=how.optimizer, lr=how.lr, weight_decay=how.weight_decay)
-    seed, share = run.trial.derived_seed("fine-tune"), (rank(), world_size())
-
-    def batches(epoch: int, done: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return run.spec.training_batches(how, seed, epoch, *share, done, run.device)
-
+    stream = run.spec.training_stream(how, run.trial.derived_seed("fine-tune"), rank(), world_size(), run.device)
     steps = how.lr_period() * -(-min(how.images, len(run.spec.inputs("train"))) // how.batch_size)
     training = cap.Training(
         learner,
         optimizer,
-        batches,
+        stream.epoch,
         lambda step: RATES[how.schedule](step, steps, how.lr, how.lr_end),
         how.label_smoothing,
         chosen.grad_clip,

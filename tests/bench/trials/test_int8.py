@@ -9,8 +9,10 @@ from pydantic import ValidationError
 
 import cap
 from bench.data.fashion_mnist import load_split, to_input
-from bench.evaluation.accuracy import count_macs, evaluate
-from bench.models import EMBEDDED, get_model
+from bench.evaluation.accuracy import evaluate
+from bench.evaluation.macs import count_macs
+from bench.models import get_model
+from bench.models.embedded import EMBEDDED
 from bench.specs.recipes import FinetuneSpec, GradualSpec, QuantizationSpec
 from bench.specs.trial import CalibrationSpec, Trial
 from bench.trials.int8 import int8_layers, measure_int8, observed, quantized

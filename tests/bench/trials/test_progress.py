@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from bench.data.fashion_mnist import Inputs
+from bench.data.inputs import Inputs
 from bench.evaluation.accuracy import Accuracy, evaluate
 from bench.execution.pool import Resources, execute
 from bench.models import get_model

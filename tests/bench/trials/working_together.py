@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import cap
 from bench.core import distributed
-from bench.data.fashion_mnist import Inputs
+from bench.data.inputs import Inputs
 from bench.evaluation.accuracy import Accuracy, evaluate
 from bench.execution.pool import Resources, execute
 from bench.models import get_model

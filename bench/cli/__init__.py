@@ -848,9 +848,9 @@ def list_(what: Literal["pruners", "models", "sweeps"]) -> None:
             options = ", ".join(f"{key}={value!r}" for key, value in cap.default_options(name).items())
             print(f"{name:16} {options}")
     elif what == "models":
-        from bench.models import PROFILES
+        from bench.models import MODELS
 
-        for profile, models in PROFILES.items():
+        for profile, models in MODELS.items():
             for name, spec in models.items():
                 print(f"{profile:10} {name:20} {spec.family:10} {spec.timm_name}")
     else:

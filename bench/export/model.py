@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from bench.core import provenance
 from bench.core.errors import UserError, first_mistake
-from bench.data.fashion_mnist import stack_batches
+from bench.data.inputs import stack_batches
 from bench.evaluation.accuracy import evaluate
 from bench.models import ModelSpec, get_model, sparse_file
 from bench.reports.sweep.tables import kibibytes

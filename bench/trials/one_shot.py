@@ -22,7 +22,7 @@ from bench.trials.training_state import start_training
 def run_one_shot(context: TrialContext, recorder: TrialRecorder, checkpointer: TrialCheckpointer) -> None:
     """Fits once, then for each pattern prunes, evaluates, and where asked for fine-tunes and evaluates again.
 
-    A run that was interrupted goes on from the last checkpoint, and fits again only if there are patterns left to prune.
+    A run that was interrupted goes on from the last checkpoint, and fits again only if patterns are left to prune.
     """
     trial, dense = context.resolved.trial, context.dense.model
     if checkpointer.has_saved("training") and trial.finetune is not None:

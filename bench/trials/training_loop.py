@@ -94,7 +94,9 @@ def _measure(context: TrialContext, recorder: TrialRecorder, state: TrainingStat
 def _refusal(context: TrialContext, recipe: GradualSpec | ACDCSpec) -> str | None:
     """Returns why the pruner cannot prune as the training asks for, or None if it can."""
     pruner = context.resolved.pruner()
-    patterns = [cap.Unstructured(sparsity, recipe.scope) for sparsity in recipe.events().values() if sparsity is not None]
+    patterns = [
+        cap.Unstructured(sparsity, recipe.scope) for sparsity in recipe.events().values() if sparsity is not None
+    ]
     return next((reason for pattern in patterns if (reason := pruner.supports(pattern))), None)
 
 

@@ -9,9 +9,10 @@ import cap
 from bench import assets
 from bench.core.errors import UserError
 from bench.data.fashion_mnist import load_split, to_input
-from bench.evaluation.accuracy import count_macs, evaluate
-from bench.models import EMBEDDED, get_model
-from bench.models.embedded import EmbeddedModel
+from bench.evaluation.accuracy import evaluate
+from bench.evaluation.macs import count_macs
+from bench.models import get_model
+from bench.models.embedded import EMBEDDED, EmbeddedModel
 from bench.scripts.train_models import RECIPES
 from bench.trials.runner import GateError, load_dense
 

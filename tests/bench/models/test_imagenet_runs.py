@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -24,10 +25,12 @@ import cap
 from bench.cli import main
 from bench.core.errors import UserError
 from bench.data import imagenet
+from bench.data.imagenet import decoding
+from bench.data.imagenet.stream import share
+from bench.data.imagenet.transforms import data_config, eval_transform
 from bench.evaluation.accuracy import evaluate
-from bench.models import IMAGENET, get_model
-from bench.models import probing as probe
-from bench.models.imagenet import FeatureModel, ImageNetModel
+from bench.models import get_model, probing
+from bench.models.imagenet import IMAGENET, FeatureModel, ImageNetModel
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.recipes import FinetuneSpec
 from bench.specs.trial import Trial
@@ -85,7 +88,6 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("CAPBENCH_IMAGENET", "CAPBENCH_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
     yield
-    imagenet._load_stored_split.cache_clear()
     load_dense.cache_clear()
     dense_knn_top1.cache_clear()
     load_calibration.cache_clear()
@@ -137,14 +139,14 @@ def test_every_source_gives_the_same_inputs(data: Path) -> None:
     images, labels = (torch.cat(parts) for parts in zip(*inputs.batches(4), strict=True))
     assert labels.tolist() == [label for label, _ in stored_images("test")]
     stored = [PIL.Image.open(io.BytesIO(content)).convert("RGB") for _, content in stored_images("test")]
-    transform = imagenet.eval_transform(imagenet.data_config(spec.timm_name, 224))
+    transform = eval_transform(data_config(spec.timm_name, 224))
     assert images.equal(torch.stack([transform(image) for image in stored]))
     assert images.shape == (9, 3, 224, 224)
     assert len(spec.inputs("train")) == 24
 
 
 def test_order_subset_and_batches_larger_than_a_piece(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imagenet, "CHUNK", 4)
+    monkeypatch.setattr(decoding, "CHUNK", 4)
     inputs = get_model("imagenet", "deit_tiny").inputs("train")
     [(images, labels)] = inputs.batches(24)
     order = torch.tensor([20, 3, 11, 0, 7])
@@ -163,28 +165,28 @@ def test_training_batches_depend_on_neither_workers_nor_processes(
     folders: Path, monkeypatch: pytest.MonkeyPatch, augmentation: str
 ) -> None:
     spec = get_model("imagenet", "deit_tiny")
-    how = FinetuneSpec(epochs=1, images=24, batch_size=10, lr=1e-3, lr_end=1e-4, augmentation=augmentation)
-    one = list(spec.training_batches(how, seed=5, epoch=1))
+    recipe = FinetuneSpec(epochs=1, images=24, batch_size=10, lr=1e-3, lr_end=1e-4, augmentation=augmentation)
+    one = list(spec.training_stream(recipe, seed=5).epoch(1))
     assert [len(labels) for _, labels in one] == [10, 10, 4]
     monkeypatch.setenv("CAPBENCH_WORKERS", "1")
-    monkeypatch.setattr(imagenet, "CHUNK", 3)
-    shares = [list(spec.training_batches(how, 5, 1, rank, 3)) for rank in range(3)]
+    monkeypatch.setattr(decoding, "CHUNK", 3)
+    shares = [list(spec.training_stream(recipe, 5, rank, 3).epoch(1)) for rank in range(3)]
     for number, (inputs, labels) in enumerate(one):
         for rank in range(3):
-            chosen = imagenet.share(len(inputs), rank, 3)
+            chosen = share(len(inputs), rank, 3)
             some, their_labels = shares[rank][number]
             torch.testing.assert_close(some, inputs[chosen])
             torch.testing.assert_close(their_labels, labels[chosen])
-    rest = list(spec.training_batches(how, 5, 1, done=2))
+    rest = list(spec.training_stream(recipe, 5).epoch(1, skip=2))
     assert len(rest) == 1
     torch.testing.assert_close(rest[0], one[2])
-    other = next(iter(spec.training_batches(how, 5, 2)))
+    other = next(iter(spec.training_stream(recipe, 5).epoch(2)))
     assert not other[0].equal(one[0][0])
 
 
 def test_workers_take_no_notice_of_a_jobs_signals(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster sends them to every process of a job; the one that the workers work for answers them."""
-    monkeypatch.setattr(imagenet, "CHUNK", 1)
+    monkeypatch.setattr(decoding, "CHUNK", 1)
     before = signal.signal(signal.SIGUSR2, lambda *_: os._exit(3))
     try:
         batches = get_model("imagenet", "deit_tiny").inputs("train").batches(1)
@@ -207,10 +209,10 @@ def test_workers_take_no_notice_of_a_jobs_signals(folders: Path, monkeypatch: py
 
 def test_shares_make_up_the_batch() -> None:
     for count in (1, 2, 7, 10):
-        shares = [imagenet.share(count, rank, 3).tolist() for rank in range(3)]
-        assert sorted(position for share in shares for position in share) == list(range(count))
-        for share in shares if count % 2 == 0 else ():
-            assert [count - 1 - position for position in share] == share[::-1], "mixup's partners are together"
+        shares = [share(count, rank, 3).tolist() for rank in range(3)]
+        assert sorted(position for positions in shares for position in positions) == list(range(count))
+        for positions in shares if count % 2 == 0 else ():
+            assert [count - 1 - position for position in positions] == positions[::-1], "mixup's partners are together"
 
 
 def test_a_trial_runs_with_local_data_and_weights(folders: Path, tiny: ImageNetModel, tmp_path: Path) -> None:
@@ -263,10 +265,11 @@ def test_a_self_supervised_model_gets_a_head_once_and_its_neighbours_accuracy(
     [head] = (tmp_path / "cache" / "heads").iterdir()
     assert head == spec.head_file()
     with monkeypatch.context() as patch:
-        patch.setattr(probe, "features", lambda *_: pytest.fail("the head is there already"))
+        patch.setattr(probing, "features", lambda *_: pytest.fail("the head is there already"))
         assert torch.equal(spec.load().get_classifier().weight, model.get_classifier().weight)
-    (folders / "train" / WNIDS[CLASSES[0]]).rename(folders / "train" / WNIDS[0])
-    imagenet._load_stored_split.cache_clear()
+    other = shutil.copytree(folders, tmp_path / "other")
+    (other / "train" / WNIDS[CLASSES[0]]).rename(other / "train" / WNIDS[0])
+    monkeypatch.setenv("CAPBENCH_IMAGENET", str(other))
     assert spec.head_file().name != head.name, "other data, another head"
     trial = Trial(sweep="s", profile="imagenet", model="tiny_dino", pruner="magnitude", patterns=("0.5",))
     rows = TrialRecorder(trial, "cpu")

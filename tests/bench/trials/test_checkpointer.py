@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from bench.execution.worker import execute
 from torch import nn
 
 from bench.data.inputs import Inputs
 from bench.evaluation.accuracy import Accuracy, evaluate
-from bench.execution.worker import execute
 from bench.results.store import Store
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec
 from bench.specs.trial import Trial
@@ -149,7 +149,12 @@ def test_what_is_measured_and_saved_is_not_measured_again(
 
 @pytest.mark.parametrize("changed", ["commit", "processes"])
 def test_a_checkpoint_of_others_starts_again(
-    changed: str, tmp_path: Path, seen: Counter[str], status: Status, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    changed: str,
+    tmp_path: Path,
+    seen: Counter[str],
+    status: Status,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     chosen = TRIALS["one_shot"]
     save = TrialCheckpointer.save

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 import cap
 from bench.data.fashion_mnist import load_split, to_input
-from bench.models import EMBEDDED, get_model
+from bench.models import get_model
+from bench.models.embedded import EMBEDDED
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.recipes import FinetuneSpec, GradualSpec, QuantizationSpec
 from bench.specs.trial import Trial

@@ -170,7 +170,9 @@ class GroupJob(Checkpointable):
 
         import bench.trials.runner  # noqa: F401  `checkpoint` needs it, and may come in the midst of an import
         from bench.core import distributed
-        from bench.execution.pool import Resources, execute_group, group_by_calibration
+        from bench.execution.executor import FinishedTrial, group_by_calibration
+        from bench.execution.worker import run_group
+        from bench.trials.context import ExecutionConfig
 
         folder = Folder(Path(self.folder))
         submission = folder.submission()
@@ -185,18 +187,21 @@ class GroupJob(Checkpointable):
             if distributed.is_main():
                 folder.note(job, event, **values)
 
-        def report(trial: Trial, status: str, error: str | None) -> None:
-            statuses[trial.id] = status
-            print(f"{trial.id}  {status}  {trial.label}{f': {error}' if error else ''}", flush=True)
+        def report(finished: FinishedTrial) -> None:
+            trial, error = finished.trial, finished.error
+            statuses[trial.id] = finished.status
+            print(f"{trial.id}  {finished.status}  {trial.label}{f': {error}' if error else ''}", flush=True)
 
         note("start", progress=self._progress(submission, store))
         GroupJob.began = time.monotonic()
         budget = int(submission.memory_gb * 2**30) if submission.memory_gb is not None else None
-        resources = Resources(1, submission.device, budget, submission.micro_batch, lambda: GroupJob.leaving)
+        config = ExecutionConfig(submission.device, budget, submission.micro_batch)
         torch.set_num_threads(submission.threads)
         left = distributed.run_on_rank0(lambda: list(self._left(submission, store, job)))
         for group in group_by_calibration(left):
-            execute_group(group, submission.results, resources, report, lambda trial: note("trial", trial_id=trial.id))
+            begin = lambda trial: note("trial", trial_id=trial.id)  # noqa: E731
+            for finished in run_group(group, submission.results, config, lambda: GroupJob.leaving, begin):
+                report(finished)
         distributed.shutdown()
         return statuses
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from bench.data.fashion_mnist import Inputs
 from bench.evaluation.accuracy import Accuracy, evaluate
-from bench.execution.pool import Resources, execute
+from bench.execution.executor import FinishedTrial
+from bench.execution.worker import execute
 from bench.models import get_model
 from bench.results.store import Store
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec
@@ -21,6 +22,7 @@ from bench.specs.trial import Trial
 from bench.trials import progress
 from bench.trials import runner as trial
 from bench.trials.checkpoint import Checkpoint
+from bench.trials.context import ExecutionConfig
 from bench.trials.progress import TrialCheckpointer
 from cap.calibration import fingerprint
 
@@ -79,7 +81,7 @@ def test_what_is_cut_off_ends_as_if_it_had_not_been(
 ) -> None:
     """Every run saves once, and is killed when it is about to save again: all that it did after that is lost."""
     chosen = TRIALS[name]
-    assert execute(chosen, tmp_path / "through", Resources(), share=False) == ("done", None)
+    assert execute(chosen, tmp_path / "through", ExecutionConfig()) == FinishedTrial(chosen, "done")
     measured = dict(seen)
     seen.clear()
     saves, runs, save = 0, 0, TrialCheckpointer.save
@@ -96,10 +98,10 @@ def test_what_is_cut_off_ends_as_if_it_had_not_been(
     while status is None:
         runs += 1
         try:
-            status = execute(chosen, tmp_path / "killed", Resources(), share=False)
+            status = execute(chosen, tmp_path / "killed", ExecutionConfig())
         except KilledError:
             assert runs < 50
-    assert status == ("done", None)
+    assert status == FinishedTrial(chosen, "done")
     assert runs > 10
     through, killed = results(tmp_path / "through", chosen), results(tmp_path / "killed", chosen)
     pd.testing.assert_frame_equal(through[0], killed[0], check_exact=True)
@@ -123,11 +125,11 @@ def test_what_is_measured_and_saved_is_not_measured_again(
 
     monkeypatch.setattr(Store, "write", full)
     with pytest.raises(KilledError):
-        execute(chosen, tmp_path, Resources(), share=False)
+        execute(chosen, tmp_path, ExecutionConfig())
     assert sum(seen.values()) == 1 + 5
     monkeypatch.setattr(Store, "write", write)
     monkeypatch.setattr(trial.TrialContext, "fit", full)
-    assert execute(chosen, tmp_path, Resources(), share=False) == ("done", None)
+    assert execute(chosen, tmp_path, ExecutionConfig()) == FinishedTrial(chosen, "done")
     assert sum(seen.values()) == 1 + 5
     phases = results(tmp_path, chosen)[0]["phase"].tolist()
     assert phases == ["dense", "one_shot", "finetuned", "one_shot", "one_shot", "finetuned"]
@@ -143,6 +145,6 @@ def test_a_checkpoint_of_others_starts_again(
     rows = [json.loads('{"pattern": "0.5", "started_at": "2026-01-01T00:00:00+00:00"}')]
     state = {"code": code, "stretch": None, "rows": rows, "layer_rows": []}
     Checkpoint(store.folder / chosen.id / "checkpoint").save(None, state, None)
-    assert execute(chosen, tmp_path, Resources(), share=False) == ("done", None)
+    assert execute(chosen, tmp_path, ExecutionConfig()) == FinishedTrial(chosen, "done")
     assert sum(seen.values()) == 1 + 5
     assert "starts again: its checkpoint is of other code, versions or processes" in caplog.text

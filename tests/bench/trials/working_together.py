@@ -18,11 +18,12 @@ import cap
 from bench.core import distributed
 from bench.data.fashion_mnist import Inputs
 from bench.evaluation.accuracy import Accuracy, evaluate
-from bench.execution.pool import Resources, execute
+from bench.execution.worker import execute
 from bench.models import get_model
 from bench.specs.recipes import FinetuneSpec, GradualSpec
 from bench.specs.trial import Trial
 from bench.trials import runner as trial
+from bench.trials.context import ExecutionConfig
 from cap.distributed import rank, rank_random_state, world_size
 from cap.testing.contract import tiny_calibration, tiny_layers, tiny_model
 
@@ -135,6 +136,11 @@ def evaluate_some(model: nn.Module, inputs: Inputs) -> Accuracy:
     return evaluate(model, inputs.subset(600, seed=0))
 
 
+def run(chosen: Trial, folder: Path, config: ExecutionConfig) -> tuple[str, str | None]:
+    finished = execute(chosen, folder / "results", config)
+    return finished.status, finished.error
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     trial.evaluate = evaluate_some  # for speed
@@ -146,7 +152,7 @@ def main(folder: Path) -> None:
         Trial(**SPEC, pruner=f"{folder / 'broken.py'}:{name}", patterns=("0.5",))
         for name in ("Everywhere", "InTheLast")
     )
-    resources = Resources(micro_batch=None if world_size() == 1 else 5)
+    config = ExecutionConfig(micro_batch=None if world_size() == 1 else 5)
     outcome = {
         "pruned": prune_tiny(20),
         "pruned from one batch": prune_tiny(64),
@@ -155,13 +161,13 @@ def main(folder: Path) -> None:
         "batch norm": train_with_batch_norm(),
         "dropped": dropped(),
         "drifted": drifted(),
-        "failed": execute(everywhere, folder / "results", resources, share=False),
-        "done": {name: execute(chosen, folder / "results", resources, share=False) for name, chosen in TRIALS.items()},
-        "again": execute(TRIALS["one_shot"], folder / "results", resources, share=False),
+        "failed": run(everywhere, folder, config),
+        "done": {name: run(chosen, folder, config) for name, chosen in TRIALS.items()},
+        "again": run(TRIALS["one_shot"], folder, config),
     }
     path = folder / f"{rank()}.pt"
     try:  # the others wait in vain for the last one's share of the evaluation
-        outcome["lost"] = execute(in_the_last, folder / "results", resources, share=False)
+        outcome["lost"] = run(in_the_last, folder, config)
     except distributed.LostProcessError as error:
         outcome["lost"] = str(error)
     torch.save(outcome, path)

@@ -158,11 +158,11 @@ class LayerRow:
         sparsity: Fraction of zeros.
     """
 
-    sweep: str
-    profile: str
-    trial_id: str
+    sweep: str | None
+    profile: str | None
+    trial_id: str | None
     pattern: str | None
-    phase: str
+    phase: str | None
     layer: str
     weights: int
     zeros: int

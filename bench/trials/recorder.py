@@ -152,14 +152,20 @@ class TrialRecorder:
 
     def _add(self, row: ResultRow, measured: Measurement) -> None:
         self.rows.append(row)
-        assert row.sweep is not None and row.profile is not None and row.trial_id is not None
         for name, layer in measured.layers.items():
             self.layer_rows.append(
                 LayerRow(
-                    row.sweep, row.profile, row.trial_id, row.pattern, measured.phase, name, layer.weights, layer.zeros,
-                    layer.sparsity,
+                    sweep=row.sweep,
+                    profile=row.profile,
+                    trial_id=row.trial_id,
+                    pattern=row.pattern,
+                    phase=row.phase,
+                    layer=name,
+                    weights=layer.weights,
+                    zeros=layer.zeros,
+                    sparsity=layer.sparsity,
                 )
-            )  # fmt: skip
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the rows in plain values."""

@@ -11,7 +11,7 @@ from bench.cli import load_sweep
 from bench.cluster import estimate as cost
 from bench.cluster.plan import describe, jobs_of
 from bench.cluster.site import ClusterConfig
-from bench.execution.pool import group_by_calibration
+from bench.execution.executor import group_by_calibration
 from bench.trials.runner import plan
 
 RESULTS = Path(__file__).parents[3] / "results" / "embedded"

@@ -171,7 +171,8 @@ def test_a_pruner_that_brings_weights_back_is_stopped(tmp_path: Path) -> None:
     )
     trial = Trial(
         sweep="s", profile="embedded", model="vit", pruner=f"{path}:Random", patterns=("0.6",),
-        training=gradual(epochs=2, knots=((0, 0.5), (1, 0.6)), images=32), calibration={"images": 16}, evaluation_images=100,
+        training=gradual(epochs=2, knots=((0, 0.5), (1, 0.6)), images=32), calibration={"images": 16},
+        evaluation_images=100,
     )  # fmt: skip
     with pytest.raises(RuntimeError, match="came back at"):
         run_trial(trial)
@@ -179,8 +180,8 @@ def test_a_pruner_that_brings_weights_back_is_stopped(tmp_path: Path) -> None:
 
 def test_a_pruner_that_supports_no_such_pattern_says_so() -> None:
     trial = Trial(
-        sweep="s", profile="embedded", model="vit", pruner="wanda", patterns=("0.5",), calibration={"images": 16}, evaluation_images=100,
-        training=gradual(epochs=1, knots=((0, 0.5),), images=32),
+        sweep="s", profile="embedded", model="vit", pruner="wanda", patterns=("0.5",), calibration={"images": 16},
+        evaluation_images=100, training=gradual(epochs=1, knots=((0, 0.5),), images=32),
     )  # fmt: skip
     _, skipped = run_trial(trial).rows
     assert skipped.status == "skipped"

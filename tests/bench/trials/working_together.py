@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench.execution.worker import execute
 from torch import Tensor, nn
 
 import cap
 from bench.core import distributed
+from bench.execution.worker import execute
 from bench.specs.recipes import FinetuneSpec, GradualSpec
 from bench.specs.trial import Trial
 from bench.trials.context import ExecutionConfig

@@ -15,7 +15,7 @@ from bench import assets
 from bench.core.config import Spec
 from bench.core.errors import UserError
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
-from cap.pruner import source_file
+from cap.registry import source_file
 
 
 class CalibrationSpec(Spec):

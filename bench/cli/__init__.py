@@ -89,7 +89,7 @@ def _load_file(path: str) -> ModuleType:
     """Imports a sweep file; what is wrong with it is the user's to mend."""
     from pydantic import ValidationError
 
-    from cap.pruner import import_file
+    from cap.registry import import_file
 
     try:
         module = import_file(Path(path))

@@ -18,7 +18,7 @@ from bench.models import ModelSpec
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
-from cap.pruner import source_file
+from cap.registry import source_file
 
 
 class Trial(Spec):

@@ -21,7 +21,7 @@ from bench.core.errors import UserError, first_mistake
 from bench.data.fashion_mnist import stack_batches
 from bench.evaluation.accuracy import evaluate
 from bench.models import ModelSpec, get_model, sparse_file
-from bench.reports.sweep.tables import kibibytes
+from bench.reports.common.text import kibibytes
 from bench.specs import profiles as settings
 from bench.specs.recipes import QuantizationSpec
 from bench.specs.trial import CalibrationSpec, Trial

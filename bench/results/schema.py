@@ -16,6 +16,7 @@ ARROW_TYPES = {
     float: pa.float64(),
     bool: pa.bool_(),
     datetime: pa.timestamp("us", tz="UTC"),
+    list[float]: pa.list_(pa.float64()),
 }
 
 

@@ -22,7 +22,6 @@ from bench.data.inputs import stack_batches
 from bench.evaluation.accuracy import evaluate
 from bench.models import ModelSpec, get_model, sparse_file
 from bench.reports.common.text import kibibytes
-from bench.reports.sweep.tables import kibibytes
 from bench.results.schema import ResultRow
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.profiles import get_profile

@@ -21,6 +21,7 @@ from bench.results.store import DamagedError, read_rows, write_rows
 
 TIMED, WRONG, FAILED = "timed", "wrong", "failed"
 
+
 @dataclass(kw_only=True)
 class TimingRow:
     """One engine at one sparsity in a cell. What was not measured is None.

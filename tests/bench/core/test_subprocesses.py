@@ -35,7 +35,7 @@ def test_a_result_is_returned_and_the_process_is_gone() -> None:
 
 
 def test_a_process_that_dies_or_raises_is_told() -> None:
-    with pytest.raises(RuntimeError, match="^its process ended with exit code 3$"):
+    with pytest.raises(RuntimeError, match=r"^its process ended with exit code 3$"):
         run_in_subprocess(os._exit, 3)
     with pytest.raises(RuntimeError, match=r"^FileNotFoundError: .*nowhere"):
         run_in_subprocess(os.listdir, "nowhere")

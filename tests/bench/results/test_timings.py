@@ -45,7 +45,8 @@ def test_there_are_committed_measurements_and_times_are_lists() -> None:
 
 
 def test_a_cells_hash_depends_on_every_value() -> None:
-    assert cell(engines=("eager", "sparse"), sparsities=(0.5,), seconds=1.0).id == "0fdfb8ee94a5cdda", "measurements on disk have it"
+    measured = cell(engines=("eager", "sparse"), sparsities=(0.5,), seconds=1.0)
+    assert measured.id == "0fdfb8ee94a5cdda", "measurements on disk have it"
     others = {"batch": 3, "threads": 2, "sparsities": (0.5,), "seconds": 1.0, "memory": True, "seed": 1}
     assert len({cell().id, *(cell(**{name: value}).id for name, value in others.items())}) == 7
     assert (cell().label, cell(threads=2).label) == ("vit, batch 2, 1 thread", "vit, batch 2, 2 threads")

@@ -253,7 +253,8 @@ def test_nothing_to_compare() -> None:
 
 
 def test_statistics_and_report_do_not_import_torch() -> None:
-    code = "import sys, bench.reports.comparison.statistics, bench.reports.comparison.report; assert 'torch' not in sys.modules"
+    modules = "bench.reports.comparison.statistics, bench.reports.comparison.report"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -43,6 +43,28 @@ def test_id_covers_the_files_behind_the_trial(tmp_path: Path, monkeypatch: pytes
     assert len(ids) == 2
 
 
+def test_fields_added_later_are_left_out_of_the_id_where_they_stand_alone(tmp_path: Path) -> None:
+    """A pruner's option of the same name counts; so does another value than that of before."""
+    assert Trial(**BASE, quantization=None, evaluation_images=None).id == Trial(**BASE).id
+    assert Trial(**BASE, evaluation_images=100).id != Trial(**BASE).id
+    training = {"epochs": 1, "images": 1, "batch_size": 1, "lr": 1, "lr_end": 1}
+    recipes = [FinetuneSpec(**training), FinetuneSpec(**training, precision="float32"),
+               FinetuneSpec(**training, precision="bfloat16")]  # fmt: skip
+    ids = [Trial(**BASE, finetune_at=("0.5",), finetune=recipe).id for recipe in recipes]
+    assert ids[0] == ids[1] != ids[2]
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import cap\nclass Mine(cap.Pruner):\n    def __init__(self, precision='float32', quantization=None): pass\n"
+        "    def scores(self, model, layers, calibration): return {n: w.abs() for n, w in layers.items()}\n"
+    )
+    options = ({"precision": "float32"}, {"precision": "half"}, {"quantization": 8}, {"quantization": None})
+    mine = [Trial(**{**BASE, "pruner": f"{path}:Mine"}, pruner_options=option) for option in options]
+    assert len({trial.id for trial in mine}) == 3
+    canonical = mine[0].identity_text()
+    assert '"precision":"float32"' in canonical
+    assert '"quantization":null' in canonical
+
+
 def test_id_does_not_depend_on_how_it_was_written() -> None:
     one = Trial(**BASE, pruner_options={"damp": 1e-7, "block_size": 8})
     other = Trial(**{**BASE, "patterns": ["0.50"]}, pruner_options={"block_size": 8, "damp": 1e-7})

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from bench.cluster.site import ClusterConfig
     from bench.cluster.status import TrialStatus
     from bench.results.store import Store
-    from bench.specs.trial import Sweep, Trial
+    from bench.specs.sweep import Sweep
+    from bench.specs.trial import Trial
     from bench.trials.context import ExecutionConfig
 
 app = App(
@@ -77,10 +78,10 @@ def load_sweep(name: str) -> Sweep:
         module = _load_file(name)
     else:
         raise UserError(f"unknown sweep {name!r}: choose from {', '.join(known)}, or give a file path/to/sweep.py")
-    from bench.specs.trial import Sweep
+    from bench.specs.sweep import Sweep
 
     if not isinstance(module.SWEEP, Sweep):
-        raise UserError(f"SWEEP of {name} is no bench.specs.trial.Sweep but a {type(module.SWEEP).__name__}")
+        raise UserError(f"SWEEP of {name} is no bench.specs.sweep.Sweep but a {type(module.SWEEP).__name__}")
     return module.SWEEP
 
 
@@ -97,14 +98,14 @@ def _load_file(path: str) -> ModuleType:
     except Exception as error:  # noqa: BLE001  whatever the file does
         raise UserError(f"{path}: {type(error).__name__}: {error}") from None
     if not hasattr(module, "SWEEP"):
-        raise UserError(f"{path} defines no SWEEP: it must have a variable SWEEP of the class bench.specs.trial.Sweep")
+        raise UserError(f"{path} defines no SWEEP: it must have a variable SWEEP of the class bench.specs.sweep.Sweep")
     return module
 
 
 def _select(sweep: str, profile: str, only: tuple[str, ...], seeds: tuple[int, ...]) -> tuple[Sweep, tuple[Trial, ...]]:
     loaded = load_sweep(sweep)
     from bench.models import get_model
-    from bench.specs.trial import filter_trials
+    from bench.specs.sweep import filter_trials
 
     for name in dict.fromkeys(trial.model for trial in loaded.trials(profile)):
         get_model(profile, name)  # refuses unknown ones

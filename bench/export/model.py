@@ -22,9 +22,10 @@ from bench.data.fashion_mnist import stack_batches
 from bench.evaluation.accuracy import evaluate
 from bench.models import ModelSpec, get_model, sparse_file
 from bench.reports.sweep.tables import kibibytes
-from bench.specs import profiles as settings
+from bench.specs.calibration import CalibrationSpec
+from bench.specs.profiles import get_profile
 from bench.specs.recipes import QuantizationSpec
-from bench.specs.trial import CalibrationSpec, Trial
+from bench.specs.trial import Trial
 from bench.trials.int8 import check_installed, int8_layers, observed, quantized
 from bench.trials.runner import TrialRecorder, run_trial
 from cap.layers import owner, select_layers
@@ -111,7 +112,7 @@ def prune(
     """Prunes a model at once as a trial does, with the profile's settings.
 
     Args:
-        profile: A profile of `bench.models.PROFILES`.
+        profile: A profile of `bench.specs.profiles.PROFILES`.
         model: A model of it.
         pruner: A name of `cap.available()`, or `path/to/file.py:ClassName`.
         options: They take precedence over what the profile sets.
@@ -124,18 +125,21 @@ def prune(
     Raises:
         UserError: If one of these is not valid, or the pruner cannot prune so.
     """
-    spec = get_model(profile, model)
+    settings = get_profile(profile)
+    spec = settings.model(model)
+    if int8 and finetune and settings.recipes.quantization is None:
+        raise UserError(f"--finetune --int8: profile {profile} has no training in INT8")
     try:
         trial = Trial(
             sweep="export",
             profile=profile,
             model=model,
             pruner=pruner,
-            pruner_options={**settings.pruner_options(profile, pruner), **options},
+            pruner_options={**settings.pruner_options(pruner), **options},
             patterns=(pattern,),
             finetune_at=(pattern,) if finetune and not int8 else (),
-            finetune=settings.FINETUNE[profile] if finetune and not int8 else None,
-            quantization=(settings.QUANTIZATION[profile] if finetune else QuantizationSpec()) if int8 else None,
+            finetune=settings.recipes.finetune if finetune and not int8 else None,
+            quantization=(settings.recipes.quantization if finetune else QuantizationSpec()) if int8 else None,
             seed=seed,
         )
     except ValidationError as error:

@@ -24,7 +24,8 @@ from bench.data.fashion_mnist import stack_batches
 from bench.evaluation.accuracy import Accuracy, Cost, count_macs, evaluate, mean_loss
 from bench.models import ModelSpec, get_model
 from bench.models.sparse_file import dense_bytes, sparse_bytes
-from bench.specs.trial import CalibrationSpec, Trial
+from bench.specs.calibration import CalibrationSpec
+from bench.specs.trial import Trial
 from bench.trials.int8 import measure_int8
 from bench.trials.progress import TrialCheckpointer
 from bench.trials.training_loop import prune_in_training, start_training, train

@@ -28,8 +28,9 @@ from bench.evaluation.accuracy import evaluate
 from bench.models import IMAGENET, get_model
 from bench.models import probing as probe
 from bench.models.imagenet import FeatureModel, ImageNetModel
+from bench.specs.calibration import CalibrationSpec
 from bench.specs.recipes import FinetuneSpec
-from bench.specs.trial import CalibrationSpec, Trial
+from bench.specs.trial import Trial
 from bench.trials.runner import GateError, TrialRecorder, dense_knn_top1, load_calibration, load_dense, run_trial
 
 TINY = "test_vit.r160_in1k"  # an architecture that timm has for tests

@@ -8,7 +8,7 @@ import pytest
 
 import cap
 from bench.cli import load_sweep
-from bench.specs.profiles import pruner_options
+from bench.specs.profiles import IMAGENET
 from bench.specs.recipes import GradualSpec
 from bench.specs.trial import Trial
 from bench.trials.runner import plan
@@ -36,7 +36,7 @@ FULL = 1_281_167
     ],
 )
 def test_options_of_the_fisher_pruners(pruner: str, model: str, run: Any, expected: tuple[float, ...]) -> None:
-    options = pruner_options("imagenet", pruner, model, run)
+    options = IMAGENET.pruner_options(pruner, model, run)
     assert tuple(options[key] for key in ("block_size", "num_gradients", "damp")) == expected
 
 

@@ -11,8 +11,9 @@ import cap
 from bench.data.fashion_mnist import load_split, to_input
 from bench.evaluation.accuracy import count_macs, evaluate
 from bench.models import EMBEDDED, get_model
+from bench.specs.calibration import CalibrationSpec
 from bench.specs.recipes import FinetuneSpec, GradualSpec, QuantizationSpec
-from bench.specs.trial import CalibrationSpec, Trial
+from bench.specs.trial import Trial
 from bench.trials.int8 import int8_layers, measure_int8, observed, quantized
 from bench.trials.runner import SharedCalibration, TrialContext, TrialRecorder
 

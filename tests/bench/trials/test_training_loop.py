@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 COMMON = {"images": 128, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
 SWEEP = """
 from bench.specs.recipes import ACDCSpec, GradualSpec
-from bench.specs.trial import Sweep, grid
+from bench.specs.sweep import Sweep, grid
 COMMON = {"images": 128, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
 SWEEP = Sweep(name="regimes", title="t", profiles={"embedded": grid(
     sweep="regimes", profile="embedded", model="vit", calibration={"images": 64}, pruner="cap",

@@ -89,7 +89,7 @@ def _load_file(path: str) -> ModuleType:
     """Imports a sweep file; what is wrong with it is the user's to mend."""
     from pydantic import ValidationError
 
-    from cap.pruner import import_file
+    from cap.registry import import_file
 
     try:
         module = import_file(Path(path))
@@ -753,9 +753,9 @@ def list_(what: Literal["pruners", "models", "sweeps"]) -> None:
             options = ", ".join(f"{key}={value!r}" for key, value in cap.default_options(name).items())
             print(f"{name:16} {options}")
     elif what == "models":
-        from bench.models import PROFILES
+        from bench.models import MODELS
 
-        for profile, models in PROFILES.items():
+        for profile, models in MODELS.items():
             for name, spec in models.items():
                 print(f"{profile:10} {name:20} {spec.family:10} {spec.timm_name}")
     else:

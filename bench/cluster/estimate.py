@@ -14,7 +14,7 @@ from functools import cache
 import torch
 
 import cap
-from bench.evaluation.accuracy import count_macs
+from bench.evaluation.macs import count_macs
 from bench.models import get_model
 from bench.models.imagenet import FeatureModel
 from bench.specs.recipes import TrainingSpec

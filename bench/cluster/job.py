@@ -23,7 +23,7 @@ from bench.core.config import Spec
 from bench.core.errors import UserError
 from bench.results.store import Store
 from bench.specs.trial import Trial
-from bench.trials.checkpoint import STATE
+from bench.trials.checkpoint import FILE
 
 ROOT = Path(__file__).parents[2]
 EARLY = 60  # seconds that SLURM may send its signal before it is due
@@ -215,7 +215,7 @@ class GroupJob(Checkpointable):
         """Returns what changes whenever something new is on disk: rows, or a checkpoint."""
         found = []
         for trial in submission.jobs[self.index]:
-            for path in (store.path(trial.id), store.folder / trial.id / "checkpoint" / STATE):
+            for path in (store.path(trial.id), store.folder / trial.id / FILE):
                 found.append(path.stat().st_mtime_ns if path.exists() else None)
         return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
@@ -278,12 +278,12 @@ def _check_code(submission: Submission) -> None:
 
 def _give_up(trial: Trial, store: Store, submission: Submission) -> None:
     """Records a trial that the time limit is too short for."""
-    from bench.trials.runner import TrialRecorder
+    from bench.trials.recorder import TrialRecorder
 
-    rows = TrialRecorder(trial, submission.device)
+    recorder = TrialRecorder(trial.resolve(), submission.device)
     error = f"its time limit of {submission.time_limit} minutes passed {IDLE_TIMEOUTS} times with nothing new on disk"
-    rows.add(status="timeout", error=f"{error}: give it more with --time")
-    store.write(trial.id, rows.rows, rows.layer_rows)
+    recorder.timed_out(f"{error}: give it more with --time")
+    store.write(trial.id, recorder.rows, recorder.layer_rows)
 
 
 def split(groups: Sequence[Sequence[Trial]], seconds: Sequence[Sequence[float]], limit: float) -> list[list[Trial]]:

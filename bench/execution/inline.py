@@ -11,6 +11,7 @@ from bench.execution.executor import FinishedTrial, group_by_calibration
 from bench.execution.worker import run_group
 from bench.specs.trial import Trial
 from bench.trials.context import ExecutionConfig
+from bench.trials.session import TrialSession
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class InlineExecutor:
 
     def run(self, trials: Sequence[Trial]) -> Generator[FinishedTrial]:
         """Runs trials, those of a group one after another, and yields each as soon as it has ended."""
+        session = TrialSession(self.config.device)
         for group in group_by_calibration(trials):
-            with closing(run_group(group, self.results, self.config)) as finished:
+            with closing(run_group(group, self.results, self.config, session=session)) as finished:
                 yield from finished

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.execution.executor import FinishedTrial, group_by_calibration
 from bench.results.store import Store
 from bench.specs.trial import Trial
 from bench.trials.context import ExecutionConfig
+
+if TYPE_CHECKING:
+    from bench.trials.session import TrialSession
 
 KILLED = "its process was killed, perhaps because memory ran out"
 
@@ -160,18 +164,23 @@ def _serve(connection: Connection, results: Path, config: ExecutionConfig, threa
 
     import torch
 
+    from bench.trials.session import TrialSession
+
     torch.set_num_threads(threads)
+    session = TrialSession(config.device)
     with suppress(EOFError, BrokenPipeError):
         while True:
-            _run_sent_group(connection, deque(connection.recv()), results, config)
+            _run_sent_group(connection, deque(connection.recv()), results, config, session)
 
 
-def _run_sent_group(connection: Connection, left: deque[Trial], results: Path, config: ExecutionConfig) -> None:
+def _run_sent_group(
+    connection: Connection, left: deque[Trial], results: Path, config: ExecutionConfig, session: TrialSession
+) -> None:
     from bench.execution.worker import run_group
 
     while left:
         try:
-            for finished in run_group(list(left), results, config):
+            for finished in run_group(list(left), results, config, session=session):
                 left.popleft()
                 connection.send(finished)
         except OSError:

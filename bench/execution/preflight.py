@@ -13,11 +13,10 @@ import torch
 import cap
 from bench.core.errors import UserError
 from bench.execution.executor import group_by_calibration
-from bench.models import get_model
 from bench.specs.trial import Trial
 from bench.trials.context import ExecutionConfig
 from bench.trials.int8 import check_installed
-from bench.trials.runner import plan
+from bench.trials.planning import plan_fit
 from cap.fisher.planning import gib
 
 
@@ -79,8 +78,8 @@ def check_models(trials: Sequence[Trial]) -> None:
         UserError: If one of these is not so.
     """
     problems: dict[str, str] = {}
-    for profile, name in dict.fromkeys((trial.profile, trial.model) for trial in trials):
-        spec = get_model(profile, name)
+    specs = {(trial.profile, trial.model): trial.resolve().model for trial in trials}
+    for (_, name), spec in specs.items():
         try:
             spec.check()
             cap.select_layers(spec.outline(), spec.prunable)
@@ -128,13 +127,16 @@ def describe_memory(trials: Sequence[Trial], processes: int, config: ExecutionCo
         UserError: If the budget is too small for one of them.
     """
     plans: dict[tuple[str, str, str], cap.MemoryPlan | None] = {}
+    name, model = None, None
     for group in group_by_calibration(trials):
         for trial in group:
             label = f"{trial.model} {trial.pruner}"
             key = (label, str(trial.pruner_options), str(trial.calibration))
             if key not in plans:
+                if model is None or trial.model != name:
+                    name, model = trial.model, trial.resolve().model.build()
                 try:
-                    plans[key] = plan(trial, config.memory_budget or 0, share=len(group) > 1)
+                    plans[key] = plan_fit(trial.resolve(), model, config.memory_budget or 0, share=len(group) > 1)
                 except ValueError as error:
                     raise UserError(f"{label}: {error}; {processes} processes share the memory") from None
     fits = [(label, found) for (label, _, _), found in plans.items() if found is not None]

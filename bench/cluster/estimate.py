@@ -14,7 +14,7 @@ from functools import cache
 import torch
 
 import cap
-from bench.evaluation.accuracy import count_macs
+from bench.evaluation.macs import count_macs
 from bench.specs.profiles import get_profile
 from bench.specs.recipes import TrainingSpec
 from bench.specs.trial import Trial

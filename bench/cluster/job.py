@@ -19,7 +19,7 @@ from bench.core import provenance
 from bench.core.errors import UserError
 from bench.results.store import Store
 from bench.specs.trial import Trial
-from bench.trials.checkpoint import STATE
+from bench.trials.checkpoint import FILE
 
 EARLY = 60  # seconds that SLURM may send its signal before it is due
 IDLE_TIMEOUTS = 2  # time limits in a row that a job may reach without anything new on disk
@@ -69,7 +69,7 @@ class RunningJob:
         """Returns a digest that changes whenever something new is on disk: rows, or a checkpoint."""
         found, store = [], self.store
         for trial in self.trials:
-            for path in (store.path(trial.id), store.folder / trial.id / "checkpoint" / STATE):
+            for path in (store.path(trial.id), store.folder / trial.id / FILE):
                 found.append(path.stat().st_mtime_ns if path.exists() else None)
         return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
@@ -111,31 +111,34 @@ class GroupJob(Checkpointable):
 
         import bench.trials.runner  # noqa: F401  `checkpoint` needs it, and may come while it is being imported
         from bench.core import distributed
-        from bench.execution.pool import Resources, execute_group, group_by_calibration
+        from bench.execution.executor import group_by_calibration
+        from bench.execution.worker import run_group
+        from bench.trials.context import ExecutionConfig
+        from bench.trials.session import TrialSession
 
         job = RunningJob.read(self.folder, self.index)
         submission = job.submission
         check_commit(submission)
         distributed.init(submission.device)
         distributed.run_on_rank0(job.store.check_writable)
-        statuses: dict[str, str] = {}
 
         def begin(trial: Trial) -> None:
             if distributed.is_main():
                 job.note("trial", trial_id=trial.id)
 
-        def report(trial: Trial, status: str, error: str | None) -> None:
-            statuses[trial.id] = status
-            print(f"{trial.id}  {status}  {trial.label}{f': {error}' if error else ''}", flush=True)
-
         if distributed.is_main():
             job.note("start", progress=job.progress())
         self._began = time.monotonic()
         budget = int(submission.memory_gb * 2**30) if submission.memory_gb is not None else None
-        resources = Resources(1, submission.device, budget, submission.micro_batch, lambda: self._leaving)
+        config = ExecutionConfig(submission.device, budget, submission.micro_batch)
         torch.set_num_threads(submission.threads)
+        session = TrialSession(config.device)
+        statuses: dict[str, str] = {}
         for group in group_by_calibration(distributed.run_on_rank0(job.left)):
-            execute_group(group, submission.results, resources, report, begin)
+            for finished in run_group(group, submission.results, config, lambda: self._leaving, begin, session):
+                trial, error = finished.trial, f": {finished.error}" if finished.error else ""
+                statuses[trial.id] = finished.status
+                print(f"{trial.id}  {finished.status}  {trial.label}{error}", flush=True)
         distributed.shutdown()
         return statuses
 
@@ -201,10 +204,10 @@ def check_commit(submission: Submission) -> None:
 
 def _give_up(trial: Trial, job: RunningJob) -> None:
     """Records a trial that the time limit is too short for."""
-    from bench.trials.runner import TrialRecorder
+    from bench.trials.recorder import TrialRecorder
 
-    rows = TrialRecorder(trial, job.submission.device)
+    recorder = TrialRecorder(trial.resolve(), job.submission.device)
     limit = job.submission.time_limit
     error = f"its time limit of {limit} minutes passed {IDLE_TIMEOUTS} times with nothing new on disk"
-    rows.add(status="timeout", error=f"{error}: give it more with --time")
-    job.store.write(trial.id, rows.rows, rows.layer_rows)
+    recorder.timed_out(f"{error}: give it more with --time")
+    job.store.write(trial.id, recorder.rows, recorder.layer_rows)

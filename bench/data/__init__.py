@@ -1,1 +1,1 @@
-"""data."""
+"""Data sets, their images as model inputs, and augmented training batches."""

@@ -1,4 +1,4 @@
-"""What a model is given of a data set, and the embedded data set, in memory."""
+"""Embedded data set, Fashion-MNIST, in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
 
 import numpy as np
 import PIL.Image
@@ -32,51 +31,13 @@ CLASSES = (
 MEAN, STD = 0.2860, 0.3530  # of the 60,000 original training images, pixels scaled to [0, 1]
 
 
-class Inputs(Protocol):
-    """The images of a split as one model takes them, and their labels."""
-
-    def __len__(self) -> int: ...
-
-    def subset(self, count: int, seed: int) -> Inputs:
-        """Returns `count` images drawn without replacement (all of them if there are no more)."""
-        ...
-
-    def batches(
-        self, batch_size: int, order: Tensor | None = None, device: str | torch.device = "cpu"
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the whole split, or the indices `order`, batch by batch; the last one may be smaller.
-
-        Args:
-            batch_size: n.
-            order: Which images, in which order.
-            device: Where they are wanted.
-
-        Yields:
-            Inputs (n, channels, size, size), normalised, and labels (n,), int64.
-        """
-        ...
-
-
-def stack_batches(inputs: Inputs, batch_size: int = 256) -> tuple[Tensor, Tensor]:
-    """Returns all inputs (n, channels, size, size), float32, and labels (n,), on the CPU."""
-    images, labels = torch.empty(0), torch.empty(len(inputs), dtype=torch.int64)
-    start = 0
-    for some, their_labels in inputs.batches(batch_size):
-        if not start:
-            images = some.new_empty(len(inputs), *some.shape[1:])
-        stop = start + len(some)
-        images[start:stop], labels[start:stop] = some, their_labels
-        start = stop
-    return images, labels
-
-
 @dataclass(frozen=True)
 class Split:
-    """Images and labels of one split, in memory.
+    """Images and labels of one split, in memory, to be read only: readers share the tensors.
 
     Attributes:
-        images: (n, channels, height, width), uint8.
-        labels: (n,), int64.
+        images: Pixels (n, channels, height, width), uint8.
+        labels: Classes (n,), int64.
     """
 
     images: Tensor
@@ -104,7 +65,7 @@ def split_file(split: str) -> str:
 
 @cache
 def load_split(split: str) -> Split:
-    """Reads a split, `train` or `test`, of the embedded Fashion-MNIST.
+    """Reads a split, `train` or `test`, of the embedded Fashion-MNIST; all callers share it.
 
     Raises:
         UserError: If the file is missing or damaged.
@@ -129,10 +90,10 @@ def to_input(images: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class PaddedInputs:
-    """A split in memory as inputs: see `Inputs` and `to_input`.
+    """Inputs from a split in memory: see `bench.data.inputs.Inputs` and `to_input`.
 
     Attributes:
-        split: The images.
+        split: Images and labels.
         size: Side of the input, pixels.
     """
 
@@ -149,7 +110,7 @@ class PaddedInputs:
     def batches(
         self, batch_size: int, order: Tensor | None = None, device: str | torch.device = "cpu"
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields normalised inputs and labels: see `Inputs`."""
+        """Yields normalised inputs and labels: see `bench.data.inputs.Inputs`."""
         for images, labels in self.split.batches(batch_size, order):
             yield to_input(images.to(device), self.size), labels.to(device)
 

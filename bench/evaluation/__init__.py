@@ -1,1 +1,1 @@
-"""evaluation."""
+"""Evaluation of a model: accuracy, loss, multiply-adds."""

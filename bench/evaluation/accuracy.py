@@ -1,19 +1,16 @@
-"""What is measured on a model: accuracy and loss, sparsity, parameters, multiply-adds."""
+"""Accuracy and loss of a model."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 import cap
-from bench.data.fashion_mnist import Inputs
+from bench.data.inputs import Inputs
 from cap.distributed import all_reduce_scalar, all_reduce_sum, shard, world_size
 
 
@@ -25,8 +22,8 @@ class Accuracy:
         top1: Percent of the images whose label has the highest logit.
         top5: Percent of the images whose label is among the five highest.
         loss: Mean cross-entropy, nats.
-        n_images: How many images were evaluated.
-        classes: (n_images,), int64, on the CPU: the class with the highest logit.
+        n_images: Number of images that were evaluated.
+        classes: Classes with the highest logit, (n_images,), int64, on the CPU.
     """
 
     top1: float
@@ -45,15 +42,15 @@ def evaluate(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Accurac
     """Evaluates a model: sums over samples, divided once at the end; processes that work together share the batches.
 
     Args:
-        model: A classifier; it is put into eval mode.
-        inputs: The images.
-        batch_size: Images at a time; does not change the result.
+        model: Classifier; it is put into eval mode.
+        inputs: Images to evaluate on.
+        batch_size: Number of images at a time; does not change the result.
     """
     model.eval()
     device = next(model.parameters()).device
     n, top1, top5, loss = len(inputs), 0, 0, 0.0
     classes = []
-    order = own_images(n, batch_size)
+    order = shard_indices(n, batch_size)
     for images, labels in inputs.batches(batch_size, order, device) if order is None or len(order) else ():
         logits = model(images).float()
         highest = logits.topk(min(5, logits.shape[1])).indices
@@ -74,8 +71,8 @@ def evaluate(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Accurac
     return Accuracy(100 * top1 / n, 100 * top5 / n, loss / n, n, torch.cat(classes))
 
 
-def own_images(count: int, batch_size: int) -> Tensor | None:
-    """Returns the images that this process evaluates, whole batches, or None if it is alone and evaluates all."""
+def shard_indices(count: int, batch_size: int) -> Tensor | None:
+    """Returns the indices of the images that this process evaluates, whole batches; None if it evaluates all alone."""
     if world_size() == 1:
         return None
     batches = torch.arange(count).split(batch_size)
@@ -92,38 +89,3 @@ def mean_loss(model: nn.Module, calibration: cap.Calibration, batch_size: int = 
     for images, labels in shard(zip(*parts, strict=True)):
         total += float(calibration.loss(model(images.to(device)), labels.to(device))) * len(labels)
     return all_reduce_scalar(total) / len(calibration)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Multiply-adds of one forward pass for one image.
-
-    Attributes:
-        total: Of the whole dense model: layers, convolutions and attention products.
-        layers: {parameter name: multiply-adds of that weight}, for the weights asked for.
-    """
-
-    total: int
-    layers: dict[str, int]
-
-    def sparse(self, sparsities: dict[str, float]) -> int:
-        """Returns the multiply-adds left when each layer skips its zeros: {parameter name: fraction of zeros}."""
-        return round(self.total - sum(self.layers[name] * sparsity for name, sparsity in sparsities.items()))
-
-
-@torch.no_grad()
-def count_macs(model: nn.Module, layers: Iterable[str], image: Tensor) -> Cost:
-    """Counts multiply-adds with torch's own counter; attention runs as plain matrix products, so that it sees them.
-
-    Args:
-        model: The dense model.
-        layers: Names of weights whose share is wanted.
-        image: One input, (1, channels, height, width).
-    """
-    model.eval()
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        model(image)
-    root = type(model).__name__
-    flops = {module: sum(counts.values()) for module, counts in counter.get_flop_counts().items()}
-    shares = {name: flops[f"{root}.{name.rpartition('.')[0]}"] // 2 for name in layers}
-    return Cost(counter.get_total_flops() // 2, shares)

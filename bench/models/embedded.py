@@ -1,22 +1,21 @@
-"""The small models whose weights and data are in the repository."""
+"""Small models whose weights and data are in the repository."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bench import assets
 from bench.data.fashion_mnist import CLASSES, DATASET, MEAN, STD, PaddedInputs, check_files, load_split
+from bench.data.stream import StreamRecipe, TrainingStream
 from bench.models.model import ModelSpec
-from bench.specs.recipes import TrainingSpec
 
 
 class EmbeddedModel(ModelSpec):
-    """A model that the suite trained itself."""
+    """Model that the suite trained itself."""
 
     dataset: ClassVar[str] = DATASET
     num_classes: ClassVar[int] = len(CLASSES)
@@ -24,12 +23,12 @@ class EmbeddedModel(ModelSpec):
 
     @property
     def files(self) -> tuple[str, str]:
-        """The weights and their card, below the embedded assets."""
+        """Paths of the weights and their card, below the embedded assets."""
         return f"zoo/{self.name}.safetensors", f"zoo/{self.name}.json"
 
     @property
     def identity(self) -> dict[str, str]:
-        """The checksums of weights, card and data."""
+        """Checksums of weights, card and data."""
         recorded = assets.checksums()
         return {name: recorded.get(name, "") for name in (*self.files, *assets.DATA_FILES)}
 
@@ -71,24 +70,19 @@ class EmbeddedModel(ModelSpec):
         """Returns the images of a split, `train` or `test`."""
         return PaddedInputs(load_split(split), self.input_size)
 
-    def training_batches(
+    def training_stream(
         self,
-        how: TrainingSpec,
+        recipe: StreamRecipe,
         seed: int,
-        epoch: int,
         rank: int = 0,
         world_size: int = 1,
-        done: int = 0,
         device: str | torch.device = "cpu",
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the augmented batches of one epoch: see `bench.data.augmentation.training_batches`."""
-        from bench.data.augmentation import training_batches
+    ) -> TrainingStream:
+        """Returns the augmented training batches: see `bench.data.padded_stream.PaddedStream`."""
+        from bench.data.padded_stream import PaddedStream  # brings timm, which takes long to import
 
-        size, classes = self.input_size, len(CLASSES)
-        for inputs, labels in training_batches(
-            load_split("train"), how, size, classes, seed, epoch, rank, world_size, done
-        ):
-            yield inputs.to(device), labels.to(device)
+        split = load_split("train")
+        return PaddedStream(split, recipe, self.input_size, self.num_classes, seed, rank, world_size, device)
 
 
 _SMALL: dict[str, Any] = {"in_chans": 1, "num_classes": 10}

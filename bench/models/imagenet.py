@@ -1,4 +1,4 @@
-"""The paper's models and others of their families, through timm, with ImageNet-1k."""
+"""Models of the paper and others of their families, through timm, with ImageNet-1k."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from bench import assets
 from bench.core import distributed
 from bench.core.errors import UserError
+from bench.core.files import atomic_write
 from bench.data import imagenet
-from bench.models import probing as probe
+from bench.data.stream import StreamRecipe, TrainingStream
+from bench.models import probing
 from bench.models.model import ModelSpec
-from bench.specs.recipes import TrainingSpec
 
 logger = logging.getLogger(__name__)
 
-VARIABLE = "CAPBENCH_WEIGHTS"
-CACHE = "CAPBENCH_CACHE"
+WEIGHTS_VARIABLE = "CAPBENCH_WEIGHTS"
+CACHE_VARIABLE = "CAPBENCH_CACHE"
 
 
 class ImageNetModel(ModelSpec):
-    """A model of timm with weights that others trained.
+    """Model of timm with weights that others trained.
 
     Attributes:
         top1: Dense top-1 in percent of these weights at this input size by timm's own results; None if unknown to us.
@@ -44,7 +44,7 @@ class ImageNetModel(ModelSpec):
 
     @property
     def identity(self) -> dict[str, str]:
-        """Names: the files themselves are too large to read them whenever an identity is asked for."""
+        """Names alone: the files are too large to be read whenever an identity is asked for."""
         return {"weights": self.timm_name, "data": self.dataset}
 
     def build(self, **overrides: Any) -> nn.Module:
@@ -78,20 +78,20 @@ class ImageNetModel(ModelSpec):
         from huggingface_hub import hf_hub_download
         from timm.models import get_pretrained_cfg
 
-        name, folder = f"{self.timm_name}.safetensors", os.environ.get(VARIABLE)
+        name, folder = f"{self.timm_name}.safetensors", os.environ.get(WEIGHTS_VARIABLE)
         if folder is not None and (path := Path(folder) / name).is_file():
             return path
         known = get_pretrained_cfg(self.timm_name)
         repository = str(known.hf_hub_id if known is not None else None)
-        here = f"{folder} has no {name}" if folder is not None else f"{VARIABLE} is not set"
+        here = f"{folder} has no {name}" if folder is not None else f"{WEIGHTS_VARIABLE} is not set"
         try:
             return Path(hf_hub_download(repository, "model.safetensors"))
         except Exception as error:  # noqa: BLE001  of many kinds: no network, no cache, a full disk
             first, *_ = [*str(error).splitlines(), ""]
             raise UserError(
                 f"no weights of {self.name}: {here}, and the hub gave none ({type(error).__name__}: {first}); put "
-                f"model.safetensors of https://huggingface.co/{repository} as {name} into a folder and set {VARIABLE} "
-                "to it, or run where the hub can be reached (docs/imagenet.md)"
+                f"model.safetensors of https://huggingface.co/{repository} as {name} into a folder and set "
+                f"{WEIGHTS_VARIABLE} to it, or run where the hub can be reached (docs/imagenet.md)"
             ) from None
 
     def load(self, device: str = "cpu") -> nn.Module:
@@ -118,8 +118,10 @@ class ImageNetModel(ModelSpec):
             raise UserError(f"{path} does not hold the weights of {self.timm_name}: {error}") from None
 
     def data_config(self) -> dict[str, Any]:
-        """Returns how the images are prepared: see `bench.data.imagenet.data_config`."""
-        return imagenet.data_config(self.timm_name, self.input_size)
+        """Returns how the images are prepared: see `bench.data.imagenet.transforms.data_config`."""
+        from bench.data.imagenet.transforms import data_config  # brings timm, which takes long to import
+
+        return data_config(self.timm_name, self.input_size)
 
     def preparation(self) -> dict[str, Any]:
         """Returns the configuration of timm's transforms."""
@@ -131,27 +133,33 @@ class ImageNetModel(ModelSpec):
         Raises:
             UserError: If the data are missing, with the ways to provide them.
         """
-        return imagenet.DecodedInputs(imagenet.load_stored_split(split), imagenet.eval_transform(self.data_config()))
+        from bench.data.imagenet.transforms import eval_transform
 
-    def training_batches(
+        return imagenet.DecodedInputs(imagenet.load_stored_split(split), eval_transform(self.data_config()))
+
+    def training_stream(
         self,
-        how: TrainingSpec,
+        recipe: StreamRecipe,
         seed: int,
-        epoch: int,
         rank: int = 0,
         world_size: int = 1,
-        done: int = 0,
         device: str | torch.device = "cpu",
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the augmented batches of one epoch: see `bench.data.imagenet.training_batches`."""
+    ) -> TrainingStream:
+        """Returns the augmented training batches: see `bench.data.imagenet.stream.DecodedStream`."""
+        from bench.data.imagenet.stream import DecodedStream
+
         stored = imagenet.load_stored_split("train")
-        return imagenet.training_batches(stored, how, self.data_config(), seed, epoch, rank, world_size, done, device)
+        return DecodedStream(stored, recipe, self.data_config(), seed, rank, world_size, device)
 
 
 class FeatureModel(ImageNetModel):
-    """A self-supervised model, whose head the suite fits to its features."""
+    """Self-supervised model, whose head the suite fits to its features.
 
-    bank: ClassVar[int] = 100_000  # training images among which neighbours are sought
+    Attributes:
+        bank: Number of training images among which neighbours are sought.
+    """
+
+    bank: ClassVar[int] = 100_000
 
     def load(self, device: str = "cpu") -> nn.Module:
         """Returns the model with its trained weights and a linear head on a device, in eval mode.
@@ -167,14 +175,12 @@ class FeatureModel(ImageNetModel):
         path = self.head_file()
         if not distributed.run_on_rank0(path.is_file):
             logger.warning("fitting the linear head of %s, once: %s", self.name, path)
-            found, labels = probe.features(probe.pooled(model), self.inputs("train"), device)
+            found, labels = probing.features(probing.pooled(model), self.inputs("train"), device)
 
             def fit() -> None:
-                head = probe.best_linear_head(found, labels, self.num_classes)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary = path.with_name(f".{path.name}.{os.getpid()}")
-                save_file({name: value.cpu() for name, value in head.state_dict().items()}, temporary)
-                os.replace(temporary, path)
+                head = probing.best_linear_head(found, labels, self.num_classes)
+                with atomic_write(path) as temporary:
+                    save_file({name: value.cpu() for name, value in head.state_dict().items()}, temporary)
 
             distributed.run_on_rank0(fit)
         model.get_classifier().load_state_dict(distributed.run_on_rank0(lambda: load_file(path)))
@@ -184,8 +190,8 @@ class FeatureModel(ImageNetModel):
         """Returns where the linear head is kept: a name for these weights, these training images and the recipe."""
         digest = hashlib.sha256(assets.sha256(self.weights_file()).encode())
         digest.update(imagenet.load_stored_split("train").labels.numpy().tobytes())
-        digest.update(json.dumps([self.data_config(), probe.RECIPE], sort_keys=True, default=str).encode())
-        folder = Path(os.environ.get(CACHE, "~/.cache/capbench")).expanduser()
+        digest.update(json.dumps([self.data_config(), probing.RECIPE], sort_keys=True, default=str).encode())
+        folder = Path(os.environ.get(CACHE_VARIABLE, "~/.cache/capbench")).expanduser()
         return folder / "heads" / f"{self.name}-{digest.hexdigest()[:16]}.safetensors"
 
     def evaluation_passes(self, test_images: int) -> int:
@@ -194,9 +200,9 @@ class FeatureModel(ImageNetModel):
 
     def knn_top1(self, model: nn.Module, device: str = "cpu") -> float:
         """Returns the top-1 in percent of 20 nearest neighbours among 100,000 training images, the same for all."""
-        backbone = probe.pooled(model)
-        known = probe.features(backbone, self.inputs("train").subset(self.bank, seed=0), device)
-        return probe.knn_top1(*known, *probe.features(backbone, self.inputs("test"), device), self.num_classes)
+        backbone = probing.pooled(model)
+        known = probing.features(backbone, self.inputs("train").subset(self.bank, seed=0), device)
+        return probing.knn_top1(*known, *probing.features(backbone, self.inputs("test"), device), self.num_classes)
 
 
 _VIT = (r".*(attn.(qkv|proj)|mlp.fc\d+).weight",)

@@ -1,34 +1,31 @@
-"""What every model of the zoo is."""
+"""Specification of a model: architecture, layers to prune, weights, data."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from bench.core.config import Spec
-
-if TYPE_CHECKING:
-    from bench.data.fashion_mnist import Inputs
-    from bench.specs.recipes import TrainingSpec
+from bench.data.inputs import Inputs
+from bench.data.stream import StreamRecipe, TrainingStream
 
 
 class ModelSpec(Spec):
-    """One model of the zoo, and the data that it was trained on.
+    """Model, and the data set that it was trained on.
 
     Attributes:
-        name: The name that sweeps and the command line use.
-        family: vit, convnext, hybrid, dino or cnn.
-        timm_name: The timm architecture, with the tag of its weights where timm has them.
-        timm_options: They override the architecture's arguments.
+        name: Name in sweeps and on the command line.
+        family: Family of architectures: vit, convnext, hybrid, dino or cnn.
+        timm_name: Name of the timm architecture, with the tag of its weights where timm has them.
+        timm_options: Arguments that override the architecture's.
         prunable: Regular expressions on parameter names, for `cap.select_layers`.
         input_size: Side of the square input, pixels.
         dataset: Name of the data set.
-        num_classes: Of the data set.
+        num_classes: Number of classes of the data set.
         gate: Percentage points by which the dense top-1 may differ from the recorded one.
     """
 
@@ -62,7 +59,7 @@ class ModelSpec(Spec):
     @property
     @abstractmethod
     def identity(self) -> dict[str, str]:
-        """What tells these weights and these data from others: part of a trial's identity."""
+        """Names or checksums that tell these weights and these data from others: part of a trial's identity."""
 
     @abstractmethod
     def check(self) -> None:
@@ -105,28 +102,23 @@ class ModelSpec(Spec):
         return test_images
 
     @abstractmethod
-    def training_batches(
+    def training_stream(
         self,
-        how: TrainingSpec,
+        recipe: StreamRecipe,
         seed: int,
-        epoch: int,
         rank: int = 0,
         world_size: int = 1,
-        done: int = 0,
         device: str | torch.device = "cpu",
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields the augmented batches of one epoch; the same for the same seed and epoch.
+    ) -> TrainingStream:
+        """Returns the augmented training batches; the same for the same seed and epoch.
 
         Args:
-            how: The training.
-            seed: Seed of the run.
-            epoch: Its number.
-            rank: Which of the processes that share each batch this is.
-            world_size: How many share it.
-            done: Batches to leave out at the beginning.
-            device: Where they are wanted.
+            recipe: Recipe of the training.
+            seed: Seed of the training.
+            rank: Index of this process among those that share each batch.
+            world_size: Number of processes that share each batch.
+            device: Torch device of the batches.
 
-        Yields:
-            This process's share of each batch: inputs (n, channels, size, size), and labels (n,) or, with mixup,
-            smoothed class probabilities (n, classes).
+        Raises:
+            UserError: If the data are missing or damaged.
         """

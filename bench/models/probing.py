@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.data.fashion_mnist import Inputs
-from bench.evaluation.accuracy import own_images
+from bench.data.inputs import Inputs
+from bench.evaluation.accuracy import shard_indices
 from cap.distributed import all_gather_scalar, all_reduce_sum
 
 RATES = (3e-4, 1e-3, 3e-3)  # of the head's AdamW; the best on held-out features is taken
@@ -42,7 +42,7 @@ def features(
         Features (n, width), float32, and labels (n,), on the device.
     """
     device = torch.device(device)
-    order = own_images(len(inputs), batch_size)
+    order = shard_indices(len(inputs), batch_size)
     found = torch.empty(0)
     labels = torch.zeros(len(inputs), dtype=torch.int64, device=device)
     chosen = torch.arange(len(inputs)) if order is None else order

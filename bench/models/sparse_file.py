@@ -1,4 +1,4 @@
-"""The compressed sparse file: safetensors with a bitmask and the kept values of every sparse tensor, fp32 or INT8.
+"""Compressed sparse file: safetensors with a bitmask and the kept values of every sparse tensor, fp32 or INT8.
 
 A tensor `name` is stored as itself, or where that is smaller as `name/bitmask`, eight weights a byte in row-major
 order, the first in the highest bit, and `name/values`, what is not zero; the shapes are JSON in the header's metadata.
@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bench.core.errors import UserError
-from bench.trials.checkpoint import save_pruned
+from bench.models.pruned_file import save_pruned
 from cap.quantization import Int8Layer, apply_int8
 
 FORMAT = "cap-sparse-1"
@@ -30,17 +30,17 @@ FORMAT = "cap-sparse-1"
 
 @dataclass(frozen=True)
 class SparseFile:
-    """What such a file holds.
+    """Content of a compressed sparse file.
 
     Attributes:
-        state: {name: tensor} of the model, but for INT8 weights.
-        int8: {name: INT8 layer}.
-        about: What else was written with it.
+        state: State of the model but for INT8 weights, {name: tensor}.
+        int8: INT8 layers, {name of the weight: layer}.
+        metadata: Texts that were written with it.
     """
 
     state: dict[str, Tensor]
     int8: dict[str, Int8Layer]
-    about: dict[str, str]
+    metadata: dict[str, str]
 
     def load_into(self, model: nn.Module) -> None:
         """Gives a freshly built model the weights and, where these are INT8, the rounding of its layers' inputs.
@@ -56,15 +56,15 @@ def write(
     path: Path,
     model: nn.Module,
     int8: Mapping[str, Int8Layer] | None = None,
-    about: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a model.
 
     Args:
-        path: The file.
-        model: The model.
-        int8: {name: INT8 layer}, in place of the model's own weights of these names.
-        about: Texts to be kept with it.
+        path: File to write.
+        model: Model to write.
+        int8: INT8 layers, {name of the weight: layer}, in place of the model's own weights of these names.
+        metadata: Texts to be kept with it.
     """
     int8 = int8 or {}
     tensors: dict[str, Tensor] = {}
@@ -83,8 +83,8 @@ def write(
             shapes[name] = list(value.shape)
         else:
             tensors[name] = value
-    metadata = {**(about or {}), "format": FORMAT, "shapes": json.dumps(shapes, separators=(",", ":"))}
-    save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, path, metadata)
+    header = {**(metadata or {}), "format": FORMAT, "shapes": json.dumps(shapes, separators=(",", ":"))}
+    save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, path, header)
 
 
 def read(path: Path) -> SparseFile:
@@ -95,13 +95,13 @@ def read(path: Path) -> SparseFile:
     """
     try:
         with safe_open(path, "pt") as file:
-            about = dict(file.metadata() or {})
+            metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except Exception as error:  # noqa: BLE001  safetensors has its own class, the system others
         raise UserError(f"{path} is no readable safetensors file: {error}") from None
-    if about.pop("format", None) != FORMAT:
+    if metadata.pop("format", None) != FORMAT:
         raise UserError(f"{path} is no compressed sparse file of the format {FORMAT}")
-    for name, shape in json.loads(about.pop("shapes")).items():
+    for name, shape in json.loads(metadata.pop("shapes")).items():
         values = tensors.pop(f"{name}/values")
         kept = np.unpackbits(tensors.pop(f"{name}/bitmask").numpy(), count=math.prod(shape)).astype(bool)
         flat = torch.zeros(math.prod(shape), dtype=values.dtype)
@@ -111,7 +111,7 @@ def read(path: Path) -> SparseFile:
     for name in [key.removesuffix("/scale") for key in tensors if key.endswith("/scale")]:
         scale, (step, zero_point) = tensors.pop(f"{name}/scale"), tensors.pop(f"{name}/input").tolist()
         int8[name] = Int8Layer(tensors.pop(name), scale, step, int(zero_point))
-    return SparseFile(tensors, int8, about)
+    return SparseFile(tensors, int8, metadata)
 
 
 def sparse_bytes(model: nn.Module, int8: Mapping[str, Int8Layer] | None = None) -> int:

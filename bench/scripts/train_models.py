@@ -31,7 +31,8 @@ from bench.assets import ASSETS, write_checksums
 from bench.core.config import Spec
 from bench.data.fashion_mnist import MEAN, STD, Split, load_split, to_input
 from bench.evaluation.accuracy import evaluate
-from bench.models import EMBEDDED, ModelSpec
+from bench.models import ModelSpec
+from bench.models.embedded import EMBEDDED
 from bench.models.probing import features, fit_linear_head, knn_top1
 from bench.scripts.augmentation import Augmentation, augment, warp
 

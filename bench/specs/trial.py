@@ -13,11 +13,12 @@ import cap
 from bench import assets
 from bench.core.config import Spec
 from bench.core.random_state import derive_seed
+from bench.data.inputs import Inputs
 from bench.models import ModelSpec
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
-from cap.pruner import source_file
+from cap.registry import source_file
 
 
 class Trial(Spec):
@@ -171,6 +172,15 @@ class ResolvedTrial:
     def test_images(self) -> int:
         """Number of test images that each state of the model is evaluated on."""
         return min(self.trial.evaluation_images or self.profile.splits["test"], self.profile.splits["test"])
+
+    def test_inputs(self) -> Inputs:
+        """Returns the test images that each state of the model is evaluated on.
+
+        Raises:
+            UserError: If the data are missing or damaged.
+        """
+        inputs = self.model.inputs("test")
+        return inputs if self.trial.evaluation_images is None else inputs.subset(self.trial.evaluation_images, seed=0)
 
 
 # fields added after results were committed, with the value that says what was done before they were there: a trial that

@@ -6,15 +6,18 @@ import pytest
 import torch
 from timm.layers import DropPath
 
-from bench.data.augmentation import training_batches
+from bench.data.augmentation import AUGMENTATION_SETS
 from bench.data.fashion_mnist import load_split
+from bench.data.padded_stream import PaddedStream
 from bench.models import get_model
-from bench.specs.recipes import AUGMENTATION_SETS, FinetuneSpec
+from bench.specs.recipes import FinetuneSpec
 
 
 def batches(name: str, epoch: int = 0, seed: int = 0, batch_size: int = 32) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    how = FinetuneSpec(epochs=1, images=96, batch_size=batch_size, lr=1e-3, lr_end=1e-4, augmentation=name, crop=0.75)
-    return list(training_batches(load_split("train"), how, 32, 10, seed, epoch))
+    recipe = FinetuneSpec(
+        epochs=1, images=96, batch_size=batch_size, lr=1e-3, lr_end=1e-4, augmentation=name, crop=0.75
+    )
+    return list(PaddedStream(load_split("train"), recipe, 32, 10, seed).epoch(epoch))
 
 
 @pytest.mark.parametrize("name", AUGMENTATION_SETS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,16 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 
 from bench.core.errors import UserError
+from bench.core.random_state import temporarily_seeded
 from bench.data import imagenet
-from bench.data.fashion_mnist import stack_batches
-from bench.data.imagenet import data_config, share, training_transform
+from bench.data.augmentation import AUGMENTATION_SETS
+from bench.data.imagenet import decoding
+from bench.data.imagenet.stream import share
+from bench.data.imagenet.transforms import data_config, training_transform
+from bench.data.inputs import stack_batches
 from bench.models.imagenet import ImageNetModel
-from bench.specs.recipes import AUGMENTATION_SETS, FinetuneSpec
+from bench.scripts import prepare_imagenet
+from bench.specs.recipes import FinetuneSpec
 
 LABELS = (3, 7, 998)
 COUNTS = {"train": 8, "test": 5}  # images of each class
@@ -82,15 +86,13 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No network, no cache but the test's own."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.delenv("CAPBENCH_IMAGENET", raising=False)
     monkeypatch.setenv("CAPBENCH_WORKERS", "0")
-    yield
-    imagenet._load_stored_split.cache_clear()
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_every_layout_gives_the_same_inputs(
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_order_and_subset(folders: Path, monkeypatch: pytest.MonkeyPatch, workers: str) -> None:
-    monkeypatch.setattr(imagenet, "CHUNK", 3)
+    monkeypatch.setattr(decoding, "CHUNK", 3)
     monkeypatch.setenv("CAPBENCH_WORKERS", workers)
     inputs = TINY.inputs("train")
     images, labels = stack_batches(inputs)
@@ -148,12 +150,12 @@ def training(augmentation: str, **changes: Any) -> FinetuneSpec:
 def test_training_does_not_depend_on_workers(folders: Path, monkeypatch: pytest.MonkeyPatch, augmentation: str) -> None:
     def epoch(seed: int, number: int, workers: int) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
         monkeypatch.setenv("CAPBENCH_WORKERS", str(workers))
-        return list(TINY.training_batches(training(augmentation), seed, number)), torch.rand(3)
+        return list(TINY.training_stream(training(augmentation), seed).epoch(number)), torch.rand(3)
 
     one, drawn = epoch(5, 1, workers=0)
     assert [len(labels) for _, labels in one] == [10, 10, 4]
     assert all(inputs.shape[1:] == (3, SIZE, SIZE) and inputs.isfinite().all() for inputs, _ in one)
-    monkeypatch.setattr(imagenet, "CHUNK", 3)
+    monkeypatch.setattr(decoding, "CHUNK", 3)
     again, drawn_again = epoch(5, 1, workers=2)
     assert drawn.equal(drawn_again), "what the model draws depends on the workers"
     for (inputs, labels), (same, same_labels) in zip(one, again, strict=True):
@@ -169,15 +171,15 @@ def test_training_does_not_depend_on_workers(folders: Path, monkeypatch: pytest.
 def test_shares_together_are_the_batch(
     folders: Path, monkeypatch: pytest.MonkeyPatch, augmentation: str, world_size: int
 ) -> None:
-    how = training(augmentation, images=23)  # the last batch is of 3, which is not mixed
-    whole = list(TINY.training_batches(how, 5, 1))
+    recipe = training(augmentation, images=23)  # the last batch is of 3, which is not mixed
+    whole = list(TINY.training_stream(recipe, 5).epoch(1))
     decoded: list[int] = []
-    read = imagenet._Decoded.__getitem__
+    read = decoding.DecodedImages.__getitem__
     monkeypatch.setattr(
-        imagenet._Decoded, "__getitem__", lambda self, index: decoded.append(index) or read(self, index)
+        decoding.DecodedImages, "__getitem__", lambda self, index: decoded.append(index) or read(self, index)
     )
     for rank in range(world_size):
-        batches = list(TINY.training_batches(how, 5, 1, rank, world_size))
+        batches = list(TINY.training_stream(recipe, 5, rank, world_size).epoch(1))
         for (inputs, labels), (some, their_labels) in zip(whole, batches, strict=True):
             chosen = share(len(inputs), rank, world_size)
             assert some.equal(inputs[chosen])
@@ -193,7 +195,7 @@ def test_training_transform_follows_the_set() -> None:
     assert (crops.scale, training_transform(training("light1"), config).transforms[0].scale) == ((1.0, 1.0), (0.08, 1))
     assert "RandomErasing" in str(erasing)
     assert "RandomErasing" not in str(light)
-    with imagenet._drawing_from(0):
+    with temporarily_seeded(0):
         assert light(white).shape == (3, SIZE, SIZE)
 
 
@@ -202,7 +204,7 @@ def test_random_numbers_of_others_go_on() -> None:
     expected = torch.rand(2)
     torch.manual_seed(1)
     first = torch.rand(1)
-    with imagenet._drawing_from(2):
+    with temporarily_seeded(2):
         torch.rand(5)
     assert torch.cat([first, torch.rand(1)]).equal(expected)
 
@@ -235,9 +237,9 @@ def test_a_damaged_photo_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_workers_must_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPBENCH_WORKERS", "many")
     with pytest.raises(UserError, match="CAPBENCH_WORKERS is 'many': give a number"):
-        imagenet.workers()
+        decoding.num_workers()
     monkeypatch.delenv("CAPBENCH_WORKERS")
-    assert imagenet.workers() == torch.get_num_threads()
+    assert decoding.num_workers() == torch.get_num_threads()
 
 
 def test_the_hub_is_asked_and_may_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,5 +254,5 @@ def test_the_hub_is_asked_and_may_not_answer(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_both_splits_can_be_prepared(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    imagenet.main()
+    prepare_imagenet.main()
     assert capsys.readouterr().out == "train: 24 images\nvalidation: 15 images\n"

@@ -17,7 +17,7 @@ from bench.data.fashion_mnist import load_split, to_input
 from bench.export import model as export
 from bench.export.model import Pruned
 from bench.models import get_model, sparse_file
-from bench.trials.checkpoint import save_pruned
+from bench.models.pruned_file import save_pruned
 from cap.quantization import Int8Layer, apply_int8
 
 SPEC = get_model("embedded", "vit")

@@ -11,9 +11,8 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 
 import cap
-from bench.data import imagenet
-from bench.models import IMAGENET
-from bench.models.imagenet import ImageNetModel
+from bench.data.imagenet.transforms import data_config
+from bench.models.imagenet import IMAGENET, ImageNetModel
 from cap.calibration import hooked_layers, per_sample_gradients
 
 PLAIN_VIT = {"cls_token", "pos_embed", "patch_embed.proj.weight", "head.weight"}
@@ -113,7 +112,7 @@ def test_every_model_of_the_issue_is_there_with_its_tag(spec: ImageNetModel) -> 
 
 def test_images_are_prepared_as_timm_has_it_on_record(spec: ImageNetModel) -> None:
     found = get_pretrained_cfg(spec.timm_name)
-    config = imagenet.data_config(spec.timm_name, spec.input_size)
+    config = data_config(spec.timm_name, spec.input_size)
     for key in ("mean", "std", "interpolation", "crop_pct", "crop_mode"):
         assert config[key] == getattr(found, key), key
     assert config["input_size"] == spec.input_shape

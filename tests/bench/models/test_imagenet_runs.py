@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -24,14 +25,17 @@ import cap
 from bench.cli import main
 from bench.core.errors import UserError
 from bench.data import imagenet
+from bench.data.imagenet import decoding
+from bench.data.imagenet.stream import share
+from bench.data.imagenet.transforms import data_config, eval_transform
 from bench.evaluation.accuracy import evaluate
-from bench.models import IMAGENET, get_model
-from bench.models import probing as probe
-from bench.models.imagenet import FeatureModel, ImageNetModel
+from bench.models import get_model, probing
+from bench.models.imagenet import IMAGENET, FeatureModel, ImageNetModel
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.recipes import FinetuneSpec
-from bench.specs.trial import Trial
-from bench.trials.runner import GateError, TrialRecorder, dense_knn_top1, load_calibration, load_dense, run_trial
+from bench.specs.trial import ResolvedTrial, Trial
+from bench.trials.runner import run_trial
+from bench.trials.session import GateError, draw_calibration, load_dense
 
 TINY = "test_vit.r160_in1k"  # an architecture that timm has for tests
 CLASSES = (3, 7, 998)
@@ -75,7 +79,7 @@ def write_folders(folder: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No network, no caches but the test's own, two workers."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
@@ -84,11 +88,6 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("CAPBENCH_WORKERS", "2")
     for name in ("CAPBENCH_IMAGENET", "CAPBENCH_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
-    yield
-    imagenet._load_stored_split.cache_clear()
-    load_dense.cache_clear()
-    dense_knn_top1.cache_clear()
-    load_calibration.cache_clear()
 
 
 @pytest.fixture(params=["parquet", "data/parquet", "folders"])
@@ -107,6 +106,11 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_folders(tmp_path / "imagenet")
     monkeypatch.setenv("CAPBENCH_IMAGENET", str(tmp_path / "imagenet"))
     return tmp_path / "imagenet"
+
+
+def resolved(model: str, **fields: Any) -> ResolvedTrial:
+    trial = Trial(sweep="s", profile="imagenet", model=model, pruner="magnitude", patterns=("0.5",), **fields)
+    return trial.resolve()
 
 
 def tiny_weights(spec: ImageNetModel) -> dict[str, torch.Tensor]:
@@ -137,14 +141,14 @@ def test_every_source_gives_the_same_inputs(data: Path) -> None:
     images, labels = (torch.cat(parts) for parts in zip(*inputs.batches(4), strict=True))
     assert labels.tolist() == [label for label, _ in stored_images("test")]
     stored = [PIL.Image.open(io.BytesIO(content)).convert("RGB") for _, content in stored_images("test")]
-    transform = imagenet.eval_transform(imagenet.data_config(spec.timm_name, 224))
+    transform = eval_transform(data_config(spec.timm_name, 224))
     assert images.equal(torch.stack([transform(image) for image in stored]))
     assert images.shape == (9, 3, 224, 224)
     assert len(spec.inputs("train")) == 24
 
 
 def test_order_subset_and_batches_larger_than_a_piece(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imagenet, "CHUNK", 4)
+    monkeypatch.setattr(decoding, "CHUNK", 4)
     inputs = get_model("imagenet", "deit_tiny").inputs("train")
     [(images, labels)] = inputs.batches(24)
     order = torch.tensor([20, 3, 11, 0, 7])
@@ -163,28 +167,28 @@ def test_training_batches_depend_on_neither_workers_nor_processes(
     folders: Path, monkeypatch: pytest.MonkeyPatch, augmentation: str
 ) -> None:
     spec = get_model("imagenet", "deit_tiny")
-    how = FinetuneSpec(epochs=1, images=24, batch_size=10, lr=1e-3, lr_end=1e-4, augmentation=augmentation)
-    one = list(spec.training_batches(how, seed=5, epoch=1))
+    recipe = FinetuneSpec(epochs=1, images=24, batch_size=10, lr=1e-3, lr_end=1e-4, augmentation=augmentation)
+    one = list(spec.training_stream(recipe, seed=5).epoch(1))
     assert [len(labels) for _, labels in one] == [10, 10, 4]
     monkeypatch.setenv("CAPBENCH_WORKERS", "1")
-    monkeypatch.setattr(imagenet, "CHUNK", 3)
-    shares = [list(spec.training_batches(how, 5, 1, rank, 3)) for rank in range(3)]
+    monkeypatch.setattr(decoding, "CHUNK", 3)
+    shares = [list(spec.training_stream(recipe, 5, rank, 3).epoch(1)) for rank in range(3)]
     for number, (inputs, labels) in enumerate(one):
         for rank in range(3):
-            chosen = imagenet.share(len(inputs), rank, 3)
+            chosen = share(len(inputs), rank, 3)
             some, their_labels = shares[rank][number]
             torch.testing.assert_close(some, inputs[chosen])
             torch.testing.assert_close(their_labels, labels[chosen])
-    rest = list(spec.training_batches(how, 5, 1, done=2))
+    rest = list(spec.training_stream(recipe, 5).epoch(1, skip=2))
     assert len(rest) == 1
     torch.testing.assert_close(rest[0], one[2])
-    other = next(iter(spec.training_batches(how, 5, 2)))
+    other = next(iter(spec.training_stream(recipe, 5).epoch(2)))
     assert not other[0].equal(one[0][0])
 
 
 def test_workers_take_no_notice_of_a_jobs_signals(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster sends them to every process of a job; the one that the workers work for answers them."""
-    monkeypatch.setattr(imagenet, "CHUNK", 1)
+    monkeypatch.setattr(decoding, "CHUNK", 1)
     before = signal.signal(signal.SIGUSR2, lambda *_: os._exit(3))
     try:
         batches = get_model("imagenet", "deit_tiny").inputs("train").batches(1)
@@ -207,10 +211,10 @@ def test_workers_take_no_notice_of_a_jobs_signals(folders: Path, monkeypatch: py
 
 def test_shares_make_up_the_batch() -> None:
     for count in (1, 2, 7, 10):
-        shares = [imagenet.share(count, rank, 3).tolist() for rank in range(3)]
-        assert sorted(position for share in shares for position in share) == list(range(count))
-        for share in shares if count % 2 == 0 else ():
-            assert [count - 1 - position for position in share] == share[::-1], "mixup's partners are together"
+        shares = [share(count, rank, 3).tolist() for rank in range(3)]
+        assert sorted(position for positions in shares for position in positions) == list(range(count))
+        for positions in shares if count % 2 == 0 else ():
+            assert [count - 1 - position for position in positions] == positions[::-1], "mixup's partners are together"
 
 
 def test_a_trial_runs_with_local_data_and_weights(folders: Path, tiny: ImageNetModel, tmp_path: Path) -> None:
@@ -226,23 +230,21 @@ def test_a_trial_runs_with_local_data_and_weights(folders: Path, tiny: ImageNetM
         calibration=CalibrationSpec(images=24, batch_size=8),
     )
     tiny.check()
-    rows = TrialRecorder(trial, "cpu")
-    run_trial(trial, rows, folder=tmp_path / "trial")
-    assert [row["phase"] for row in rows.rows] == ["dense", "one_shot", "finetuned"]
-    for row in rows.rows:
-        assert row["dataset"] == "imagenet-1k"
-        assert row["n_images"] == 9
-    assert rows.rows[1]["sparsity_prunable"] == pytest.approx(0.5, abs=1e-4)
-    assert rows.rows[2]["finetune_images"] == 16
-    assert rows.rows[2]["violations"] == 0
+    rows = run_trial(trial, config=ExecutionConfig(folder=tmp_path / "trial")).rows
+    assert [row.phase for row in rows] == ["dense", "one_shot", "finetuned"]
+    for row in rows:
+        assert row.dataset == "imagenet-1k"
+        assert row.n_images == 9
+    assert rows[1].sparsity_prunable == pytest.approx(0.5, abs=1e-4)
+    assert rows[2].finetune_images == 16
+    assert rows[2].violations == 0
 
 
 def test_local_weights_are_loaded(tiny: ImageNetModel, folders: Path, caplog: pytest.LogCaptureFixture) -> None:
     expected = tiny_weights(tiny)
     loaded = tiny.load().state_dict()
     assert all(loaded[name].equal(value) for name, value in expected.items())
-    _, accuracy = load_dense("imagenet", "tiny")
-    assert accuracy == evaluate(tiny.load(), tiny.inputs("test"))
+    assert load_dense(resolved("tiny")).accuracy == evaluate(tiny.load(), tiny.inputs("test"))
     assert "none is on record" in caplog.text
 
 
@@ -263,17 +265,17 @@ def test_a_self_supervised_model_gets_a_head_once_and_its_neighbours_accuracy(
     [head] = (tmp_path / "cache" / "heads").iterdir()
     assert head == spec.head_file()
     with monkeypatch.context() as patch:
-        patch.setattr(probe, "features", lambda *_: pytest.fail("the head is there already"))
+        patch.setattr(probing, "features", lambda *_: pytest.fail("the head is there already"))
         assert torch.equal(spec.load().get_classifier().weight, model.get_classifier().weight)
-    (folders / "train" / WNIDS[CLASSES[0]]).rename(folders / "train" / WNIDS[0])
-    imagenet._load_stored_split.cache_clear()
+    other = shutil.copytree(folders, tmp_path / "other")
+    (other / "train" / WNIDS[CLASSES[0]]).rename(other / "train" / WNIDS[0])
+    monkeypatch.setenv("CAPBENCH_IMAGENET", str(other))
     assert spec.head_file().name != head.name, "other data, another head"
     trial = Trial(sweep="s", profile="imagenet", model="tiny_dino", pruner="magnitude", patterns=("0.5",))
-    rows = TrialRecorder(trial, "cpu")
-    run_trial(trial, rows)
-    assert [row["phase"] for row in rows.rows] == ["dense", "one_shot"]
-    assert all(0 <= row["knn_top1"] <= 100 for row in rows.rows)
-    assert rows.rows[0]["knn_top1"] == spec.knn_top1(spec.load())
+    rows = run_trial(trial).rows
+    assert [row.phase for row in rows] == ["dense", "one_shot"]
+    assert all(0 <= row.knn_top1 <= 100 for row in rows)
+    assert rows[0].knn_top1 == spec.knn_top1(spec.load())
 
 
 def test_the_gate_closes_on_weights_of_another_accuracy(
@@ -281,16 +283,17 @@ def test_the_gate_closes_on_weights_of_another_accuracy(
 ) -> None:
     top1 = evaluate(tiny.load(), tiny.inputs("test")).top1
     monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 0.29}))
-    load_dense("imagenet", "tiny")
-    load_dense.cache_clear()
+    load_dense(resolved("tiny"))
     monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 0.31}))
     with pytest.raises(GateError, match="is recorded for its weights"):
-        load_dense("imagenet", "tiny")
+        load_dense(resolved("tiny"))
 
 
 def test_calibration_images_are_drawn_from_the_training_set(folders: Path) -> None:
-    calibration = load_calibration("imagenet", "deit_tiny", CalibrationSpec(images=10), 3, 4).calibration
-    [(images, labels)] = get_model("imagenet", "deit_tiny").inputs("train").subset(10, 3).batches(10)
+    chosen = resolved("deit_tiny", calibration=CalibrationSpec(images=10), seed=3)
+    calibration = draw_calibration(chosen, share=False)
+    seed = chosen.trial.derived_seed("calibration")
+    [(images, labels)] = get_model("imagenet", "deit_tiny").inputs("train").subset(10, seed).batches(10)
     assert isinstance(calibration, cap.Calibration)
     assert calibration.images.equal(images)
     assert calibration.labels.equal(labels)

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from bench.data.fashion_mnist import PaddedInputs, Split, load_split
-from bench.models import get_model
-from bench.models import probing as probe
+from bench.models import get_model, probing
 
 
 def first(split: str, count: int) -> PaddedInputs:
@@ -17,8 +16,8 @@ def first(split: str, count: int) -> PaddedInputs:
 
 @pytest.fixture(scope="module")
 def found() -> tuple[torch.Tensor, ...]:
-    backbone = probe.pooled(get_model("embedded", "dino").load())
-    return *probe.features(backbone, first("train", 3000)), *probe.features(backbone, first("test", 1000))
+    backbone = probing.pooled(get_model("embedded", "dino").load())
+    return *probing.features(backbone, first("train", 3000)), *probing.features(backbone, first("test", 1000))
 
 
 def test_features_are_what_the_head_is_given(found: tuple[torch.Tensor, ...]) -> None:
@@ -32,9 +31,9 @@ def test_features_are_what_the_head_is_given(found: tuple[torch.Tensor, ...]) ->
 
 def test_nearest_neighbours_and_a_linear_head_tell_the_classes(found: tuple[torch.Tensor, ...]) -> None:
     features, labels, queries, answers = found
-    assert probe.knn_top1(*found, 10) > 80
-    assert probe.knn_top1(features, labels[torch.randperm(3000)], queries, answers, 10) < 25
-    head, again = (probe.best_linear_head(features, labels, 10) for _ in range(2))
+    assert probing.knn_top1(*found, 10) > 80
+    assert probing.knn_top1(features, labels[torch.randperm(3000)], queries, answers, 10) < 25
+    head, again = (probing.best_linear_head(features, labels, 10) for _ in range(2))
     assert head.weight.equal(again.weight)
     assert (head(queries).argmax(1) == answers).float().mean() > 0.8
 
@@ -44,5 +43,5 @@ def test_neighbours_by_hand() -> None:
     at = lambda cosine: [cosine, (1 - cosine**2) ** 0.5]  # noqa: E731
     bank = torch.tensor([at(0.6), at(0.6), at(0.62), at(-1.0)])
     labels, query = torch.tensor([4, 4, 2, 0]), torch.tensor([[3.0, 0.0]])
-    assert probe.knn_top1(bank, labels, query, torch.tensor([4]), 5, k=3) == 100
-    assert probe.knn_top1(bank, labels, query, torch.tensor([2]), 5, k=1) == 100
+    assert probing.knn_top1(bank, labels, query, torch.tensor([4]), 5, k=3) == 100
+    assert probing.knn_top1(bank, labels, query, torch.tensor([2]), 5, k=1) == 100

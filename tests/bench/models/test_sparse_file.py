@@ -35,9 +35,9 @@ def test_every_value_comes_back(tmp_path_factory: pytest.TempPathFactory, shape,
     weight = torch.randn(shape, generator=generator) * (torch.rand(shape, generator=generator) >= share)
     model = Weights(weight)
     path = tmp_path_factory.mktemp("sparse") / "model.safetensors"
-    sparse_file.write(path, model, about={"card": "x"})
+    sparse_file.write(path, model, metadata={"card": "x"})
     found = sparse_file.read(path)
-    assert found.about == {"card": "x"}
+    assert found.metadata == {"card": "x"}
     assert found.state.keys() == model.state_dict().keys()
     for name, value in model.state_dict().items():
         assert found.state[name].dtype == value.dtype

@@ -1,0 +1,156 @@
+"""Decoding of stored images by worker processes, when they are wanted."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import PIL.Image
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from bench.core.errors import UserError
+from bench.core.random_state import combined_seed, temporarily_seeded
+from bench.data.imagenet.source import StoredSplit
+
+WORKERS_VARIABLE = "CAPBENCH_WORKERS"
+# a cluster sends its signals to all processes of a job: workers must neither answer them nor die of them
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+CHUNK = 64  # images that a worker decodes at a time
+Transform = Callable[[PIL.Image.Image], Tensor]
+
+
+class DecodedImages(Dataset[Tensor]):
+    """Single images, decoded and transformed; worker processes index it.
+
+    Args:
+        rows: Rows of a `StoredSplit`.
+        transform: Transform from an image to an input.
+        seeds: Numbers that, with an image's index, seed its transform; None draws from the generators as they are.
+    """
+
+    def __init__(self, rows: Any, transform: Transform, seeds: tuple[int, ...] | None) -> None:
+        self.rows, self.transform, self.seeds = rows, transform, seeds
+
+    def __getitem__(self, index: int) -> Tensor:
+        stored = self.rows[index]["image"]
+        try:
+            with PIL.Image.open(stored["path"] if stored["bytes"] is None else io.BytesIO(stored["bytes"])) as image:
+                pixels = image.convert("RGB")
+        except OSError as error:
+            raise ValueError(f"image {index} ({stored['path']}) cannot be decoded: {error}") from None
+        with nullcontext() if self.seeds is None else temporarily_seeded(combined_seed(*self.seeds, index)):
+            return self.transform(pixels)
+
+
+def num_workers() -> int:
+    """Returns how many processes decode images for this one: as many as it has threads, or as the environment says.
+
+    Raises:
+        UserError: If the environment says no number.
+    """
+    text = os.environ.get(WORKERS_VARIABLE)
+    if text is None:
+        return torch.get_num_threads()
+    if not text.isdecimal():
+        raise UserError(f"{WORKERS_VARIABLE} is {text!r}: give a number of processes, 0 to decode without any")
+    return int(text)
+
+
+@contextmanager
+def _blocked(signals: tuple[signal.Signals, ...]) -> Iterator[None]:
+    """Holds signals back; a process that is started meanwhile never sees them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_parent(worker: int) -> None:
+    """Lets a worker be ended by the process that it works for, and by nothing else that is meant for this one too."""
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def decode(
+    stored: StoredSplit,
+    transform: Transform,
+    batches: Iterable[Tensor],
+    device: str | torch.device,
+    seeds: tuple[int, ...] | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields the images of each batch of indices, transformed, and their labels.
+
+    Workers decode small chunks of several batches ahead: what is in memory does not grow with the batch.
+
+    Args:
+        stored: Split that holds the images.
+        transform: Transform from an image to an input.
+        batches: Indices of the images of each batch, (n,) each.
+        device: Torch device of the batches.
+        seeds: Numbers that, with an image's index, seed its transform; None draws from the generators as they are.
+    """
+    batches = list(batches)
+    chunks = [[chunk.tolist() for chunk in batch.split(CHUNK) if len(chunk)] for batch in batches]
+    all_chunks = [chunk for batch_chunks in chunks for chunk in batch_chunks]
+    count = min(num_workers(), len(all_chunks))
+    loader = DataLoader(
+        DecodedImages(stored.rows, transform, seeds),
+        batch_sampler=all_chunks,
+        num_workers=count,
+        multiprocessing_context="fork" if count else None,  # the rows are shared, and nothing need be pickled
+        generator=torch.Generator(),  # not the one that the model draws from
+        pin_memory=torch.device(device).type == "cuda",
+        worker_init_fn=_end_with_parent,
+    )
+    with _blocked(SIGNALS):  # so they are in the workers from their first moment
+        decoded = iter(loader)
+    for batch, batch_chunks in zip(batches, chunks, strict=True):
+        inputs = [next(decoded).to(device, non_blocking=True) for _ in batch_chunks]
+        yield torch.cat(inputs or [torch.empty(0, device=device)]), stored.labels[batch].to(device)
+
+
+@dataclass(frozen=True)
+class DecodedInputs:
+    """Inputs from a stored split: see `bench.data.inputs.Inputs`.
+
+    Attributes:
+        stored: Split that holds the images.
+        transform: Transform of the model, from an image to an input.
+        chosen: Indices (n,) of the images that belong to these inputs; None for all.
+    """
+
+    stored: StoredSplit
+    transform: Transform
+    chosen: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.stored.labels if self.chosen is None else self.chosen)
+
+    def _indices(self) -> Tensor:
+        return torch.arange(len(self)) if self.chosen is None else self.chosen
+
+    def subset(self, count: int, seed: int) -> DecodedInputs:
+        """Returns `count` images drawn without replacement (all of them if there are no more)."""
+        drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
+        return replace(self, chosen=self._indices()[drawn])
+
+    def batches(
+        self, batch_size: int, order: Tensor | None = None, device: str | torch.device = "cpu"
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields normalised inputs and labels: see `bench.data.inputs.Inputs`."""
+        indices = self._indices() if order is None else self._indices()[order]
+        yield from decode(self.stored, self.transform, indices.split(batch_size), device)

@@ -1,0 +1,51 @@
+"""Transforms of images, as timm has them on record for a model's weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.data import create_transform, resolve_data_config
+from timm.models import get_pretrained_cfg
+
+from bench.data.augmentation.transforms import COLOR_JITTER, keep_one_bit
+from bench.data.imagenet.decoding import Transform
+from bench.data.stream import StreamRecipe
+
+
+def data_config(timm_name: str, size: int) -> dict[str, Any]:
+    """Returns how a model's images are prepared, as timm has it on record for its weights.
+
+    Args:
+        timm_name: Name of the architecture, with the tag of its weights.
+        size: Side of the input, pixels.
+
+    Returns:
+        The `input_size`, `interpolation`, `mean`, `std`, `crop_pct` and `crop_mode` of timm's transforms.
+    """
+    found = get_pretrained_cfg(timm_name)
+    assert found is not None
+    return resolve_data_config({"input_size": (3, size, size)}, pretrained_cfg=found.to_dict())
+
+
+def eval_transform(config: dict[str, Any]) -> Transform:
+    """Returns timm's transforms for evaluation, from an image to an input."""
+    return create_transform(**config, is_training=False)
+
+
+def training_transform(recipe: StreamRecipe, config: dict[str, Any]) -> Transform:
+    """Returns timm's transforms for training, from an image to an input: those of the augmentation set."""
+    augmentation = recipe.augmentation_set
+    transform = create_transform(
+        config["input_size"],
+        is_training=True,
+        scale=(recipe.crop, 1.0),
+        color_jitter=COLOR_JITTER,
+        auto_augment=augmentation.rand_augment,
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
+        re_prob=augmentation.erasing,
+        re_mode="pixel",
+    )
+    keep_one_bit(transform.transforms)
+    return transform

@@ -24,13 +24,13 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.cluster.site import ClusterOptions
+from bench.cli.cluster_options import ClusterOptions
 from bench.core.errors import UserError, first_mistake
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.cluster.site import ClusterConfig
+    from bench.cluster.config import ClusterConfig
     from bench.cluster.status import TrialStatus
     from bench.results.store import Store
     from bench.specs.sweep import Sweep
@@ -154,7 +154,7 @@ def run(
     if cluster != "inline":
         if jobs is not None:
             raise UserError("--jobs is for inline runs: give --max-parallel")
-        settings = (site or ClusterOptions()).site()
+        settings = (site or ClusterOptions()).config()
         _submit(title, trials, store, cluster, settings, device, memory_gb, micro_batch, allow_dirty, dry_run)
         if not dry_run:
             print(f"{_again('status', sweep, profile, results)} --watch shows how the jobs are; they need no terminal")
@@ -196,17 +196,17 @@ def plan(
         hardware: What one process computes on: cpu (two cores), a100, h100; by default a100 for jobs with GPUs.
     """
     loaded, trials = _select(sweep, profile, only, seeds)
-    from bench.cluster import submit
     from bench.cluster.estimate import RATES
     from bench.cluster.plan import describe
+    from bench.cluster.submitted import busy
     from bench.results.store import Store
 
-    settings = (site or ClusterOptions()).site()
+    settings = (site or ClusterOptions()).config()
     hardware = hardware or ("a100" if settings.gpus_per_node or profile == "imagenet" else "cpu")
     if hardware not in RATES:
         raise UserError(f"--hardware {hardware} is not known: choose from {', '.join(RATES)}")
     store = Store(results, profile, loaded.name)
-    done = {trial.id for trial in trials if store.is_finished(trial.id)} | submit.busy(store)
+    done = {trial.id for trial in trials if store.is_finished(trial.id)} | busy(store)
     print(f"{loaded.name} ({profile}) on {cluster}")
     for line in describe(trials, done, settings, RATES[hardware]):
         print(line)
@@ -233,10 +233,9 @@ def _to_retry(trials: tuple[Trial, ...], store: Store, retry: str) -> tuple[Tria
 
 def _standings(trials: Iterable[Trial], store: Store) -> list[TrialStatus]:
     from bench.cluster.status import SweepStatus
-    from bench.cluster.submit import all_jobs
 
-    board = SweepStatus(store, all_jobs(store))
-    return [board.standing(trial) for trial in trials]
+    status = SweepStatus(store)
+    return [status.status(trial) for trial in trials]
 
 
 def _missing(title: str, trials: tuple[Trial, ...], store: Store, busy: Collection[str] = ()) -> list[Trial]:
@@ -263,20 +262,20 @@ def _submit(
     dry_run: bool,
 ) -> None:
     """Submits the trials that are neither done nor in a job already."""
-    from bench.cluster import submit
-    from bench.cluster.estimate import RATES
-    from bench.cluster.plan import jobs_of
+    from bench.cluster.executor import ClusterExecutor, check_code, exclusive
+    from bench.cluster.submitted import busy
     from bench.execution.preflight import check_models
 
     if micro_batch is not None and micro_batch < 1:
         raise UserError(f"--micro-batch {micro_batch} is not valid: give at least 1")
     device = device or ("cuda" if site.gpus_per_node else "cpu")
-    submit.check_code(allow_dirty)
+    check_code(allow_dirty)
+    executor = ClusterExecutor(store, site, cluster, device, memory_gb, micro_batch)
     if not dry_run:
         store.check_writable()
-    with nullcontext() if dry_run else submit.exclusive(store):
-        todo = _missing(title, trials, store, submit.busy(store))
-        jobs = jobs_of(todo, site, RATES["a100" if device.startswith("cuda") else "cpu"])
+    with nullcontext() if dry_run else exclusive(store):
+        todo = _missing(title, trials, store, busy(store))
+        jobs = executor.jobs(todo)
         if dry_run:
             for job in jobs:
                 console.print(f"  job of {len(job)}: {', '.join(trial.label for trial in job)}", soft_wrap=True)
@@ -284,7 +283,7 @@ def _submit(
         if not todo:
             return
         check_models(todo)
-        ids = submit.submit(jobs, store, site, cluster, device, memory_gb, micro_batch)
+        ids = executor.submit(todo)
     print(f"submitted {len(ids)} jobs: {', '.join(dict.fromkeys(job.partition('_')[0] for job in ids))}")
     if len(ids) < len(jobs) and cluster == "slurm":
         print(f"the site takes no more at present: run again for the other {len(jobs) - len(ids)} jobs")
@@ -489,10 +488,10 @@ def status(
 def cancel(sweep: str, *, profile: Profile = "embedded", results: Results = Path("results")) -> None:
     """Cancel all jobs of a sweep; what is done stays, and `capbench run` goes on from there."""
     loaded, _ = _select(sweep, profile, (), ())
-    from bench.cluster import submit
+    from bench.cluster import submitted
     from bench.results.store import Store
 
-    print(f"cancelled {submit.cancel(Store(results, profile, loaded.name))} jobs of {loaded.name} ({profile})")
+    print(f"cancelled {submitted.cancel(Store(results, profile, loaded.name))} jobs of {loaded.name} ({profile})")
 
 
 @app.command

@@ -97,6 +97,10 @@ class ModelSpec(Spec):
         """Returns the top-1 of a model's features by nearest neighbours, in percent; None where it is not measured."""
         return None
 
+    def evaluation_passes(self, test_images: int) -> int:
+        """Returns how many images go through the model when one state of it is evaluated on so many test images."""
+        return test_images
+
     @abstractmethod
     def training_stream(
         self,

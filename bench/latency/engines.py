@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import io
 import logging
 import os
@@ -18,6 +17,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from bench.core.packages import missing
 
 Pass = Callable[[], Any]  # one forward pass on the example: a tensor or an array of the model's outputs
 CHOOSE_BATCH = 16  # images for which the sparse engine chooses its layers: with more, the choice only takes longer
@@ -90,7 +91,7 @@ class Engine(ABC):
 
     def missing(self) -> str | None:
         """Returns why the engine cannot be used here, or None if it can."""
-        absent = [package for package in self.packages if importlib.util.find_spec(package) is None]
+        absent = missing(self.packages)
         return f"{self.name} needs {', '.join(absent)}: {EXTRA}" if absent else None
 
     def prepare(self, subject: Subject) -> None:

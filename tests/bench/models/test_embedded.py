@@ -13,7 +13,7 @@ from bench.evaluation.accuracy import evaluate
 from bench.evaluation.macs import count_macs
 from bench.models import get_model
 from bench.models.embedded import EMBEDDED, EmbeddedModel
-from bench.scripts.train_models import RECIPES
+from bench.scripts.recipes import RECIPES
 from bench.trials.runner import GateError, load_dense
 
 FLOOR = {"vit": 88, "convnext": 90, "hybrid": 90, "dino": 88}  # dense top-1 that the suite's models must reach

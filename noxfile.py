@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2024.10.9"
-nox.options.default_venv_backend = "uv"
-nox.options.reuse_venv = "yes"
+nox.options.default_venv_backend = "none"  # all sessions share one environment: torch is installed once
 nox.options.sessions = ["lint", "tests"]
+
+ENVIRONMENT = Path(".nox", "suite").absolute()
+PROCESSES = 4  # that the tests run in at most; each takes up to 3 GiB
 
 
 def install(session: nox.Session, *extras: str) -> None:
-    """Installs this project with the pinned versions."""
+    """Installs this project with the pinned versions into the environment of all sessions, and uses it."""
     session.env["PYTHONDONTWRITEBYTECODE"] = ""  # else every start of Python takes ten seconds where it is set
+    session.env["PATH"] = os.pathsep.join([str(ENVIRONMENT / "bin"), os.environ["PATH"]])
+    session.env["VIRTUAL_ENV"] = str(ENVIRONMENT)
+    if not (ENVIRONMENT / "bin" / "python").exists():
+        session.run("uv", "venv", str(ENVIRONMENT), external=True)
     target = f".[{','.join(extras)}]" if extras else "."
-    session.install("--constraint", "constraints.txt", "--editable", target)
+    session.run("uv", "pip", "install", "--constraint", "constraints.txt", "--editable", target, external=True)
+
+
+def run(session: nox.Session, program: str, *arguments: str, env: dict[str, str] | None = None) -> None:
+    """Runs a program of the environment."""
+    session.run(str(ENVIRONMENT / "bin" / program), *arguments, env=env, external=True)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Format, lint and type check."""
+    """Format, lint, layout and type check."""
     install(session, "lint", "tests")
-    session.run("ruff", "format", "--check", ".")
-    session.run("ruff", "check", ".")
-    session.run("mypy")
+    run(session, "ruff", "format", "--check", ".")
+    run(session, "ruff", "check", ".")
+    run(session, "lint-imports")
+    run(session, "mypy")
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; arguments go to pytest."""
+    """Run the tests, side by side in as many processes as there are cores; arguments go to pytest."""
     install(session, "tests", "quantization", "engines")
-    session.run("pytest", *session.posargs)
+    processes = min(PROCESSES, len(os.sched_getaffinity(0)))
+    run(session, "pytest", "--numprocesses", str(processes), "--dist", "loadscope", *session.posargs)
 
 
 @nox.session
@@ -41,11 +55,10 @@ def slurm_tests(session: nox.Session) -> None:
 
     Says which Debian packages it needs, and installs none of them.
     """
-    if missing := session.run("python", "tests/slurm/cluster.py", silent=True).split():
+    if missing := session.run("python3", "tests/slurm/cluster.py", silent=True, external=True).split():
         session.error(f"SLURM is not installed: apt-get install {' '.join(missing)}")
     install(session, "tests")
-    session.run(
-        "pytest", "tests/slurm", "--override-ini", "addopts=--import-mode=importlib -ra",
+    run(session, "pytest", "tests/slurm", "--override-ini", "addopts=--import-mode=importlib -ra",
         "--override-ini", "pythonpath=tests/slurm", *session.posargs,
         env={"CAPBENCH_REQUIRE_SLURM": "1", "OMP_WAIT_POLICY": "PASSIVE"},
     )  # fmt: skip
@@ -54,9 +67,9 @@ def slurm_tests(session: nox.Session) -> None:
 def reproduce(session: nox.Session, sweep: str, *extras: str) -> None:
     """Runs what is missing of a sweep on the embedded profile, draws its figures, prints its table."""
     install(session, *extras)
-    session.run("capbench", "run", sweep, "--profile", "embedded", *session.posargs)
-    session.run("capbench", "plot", sweep)
-    session.run("capbench", "table", sweep)
+    run(session, "capbench", "run", sweep, "--profile", "embedded", *session.posargs)
+    run(session, "capbench", "plot", sweep)
+    run(session, "capbench", "table", sweep)
 
 
 @nox.session
@@ -119,12 +132,11 @@ def benchmark(session: nox.Session) -> None:
     install(session, "tests")
     output = Path("results", "benchmarks", "core.json")
     output.parent.mkdir(parents=True, exist_ok=True)
-    session.run(
-        "pytest", "tests/benchmarks", "--override-ini", "addopts=--import-mode=importlib",
+    run(session, "pytest", "tests/benchmarks", "--override-ini", "addopts=--import-mode=importlib",
         "--override-ini", "pythonpath=tests/benchmarks", "--benchmark-only",
         "--benchmark-json", str(output), *session.posargs, env={"OMP_WAIT_POLICY": "PASSIVE"},
     )  # fmt: skip
-    session.run("capbench", "benchmarks", str(output))
+    run(session, "capbench", "benchmarks", str(output))
 
 
 @nox.session
@@ -135,30 +147,29 @@ def reproduce_speedup(session: nox.Session) -> None:
     measured again. The machine should have nothing else to do.
     """
     install(session, "engines")
-    session.run("capbench", "latency", "--name", "speedup", "--memory", "16", *session.posargs)
-    session.run("capbench", "speedup")
+    run(session, "capbench", "latency", "--name", "speedup", "--memory", "16", *session.posargs)
+    run(session, "capbench", "speedup")
 
 
 @nox.session
 def train_zoo(session: nox.Session) -> None:
     """Train the embedded models from the embedded training images (`-- --model vit` for one of them)."""
     install(session, "training")
-    session.run("python", "-m", "bench.scripts.train_models", *session.posargs)
+    run(session, "python", "-m", "bench.scripts.train_models", *session.posargs)
 
 
 @nox.session
 def embed_data(session: nox.Session) -> None:
     """Make the embedded data set from the four original Fashion-MNIST files (`-- --source DIR`)."""
     install(session)
-    session.run("python", "-m", "bench.scripts.make_data", *session.posargs)
+    run(session, "python", "-m", "bench.scripts.make_data", *session.posargs)
 
 
 @nox.session
 def constraints(session: nox.Session) -> None:
     """Pin every version anew, for all supported versions of Python."""
-    session.install("uv")
     session.run(
         "uv", "pip", "compile", "pyproject.toml", "--all-extras", "--universal", "--python-version", "3.10",
         "--no-emit-index-url", "--no-annotate", "--no-header", "--upgrade", "--output-file", "constraints.txt",
-        *session.posargs,
+        *session.posargs, external=True,
     )  # fmt: skip

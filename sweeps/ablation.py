@@ -6,8 +6,9 @@ The paper's grids, which the profile imagenet has in full; the embedded one has 
 
 from typing import Any
 
-from bench.specs.profiles import CALIBRATION, pruner_options
-from bench.specs.trial import Sweep, Trial, grid
+from bench.specs.profiles import get_profile
+from bench.specs.sweep import Sweep, grid
+from bench.specs.trial import Trial
 
 RECOMPUTATIONS = (1, 2, 5, 8)
 SIZES: dict[str, dict[str, dict[str, tuple[Any, ...]]]] = {
@@ -25,7 +26,7 @@ DAMPENINGS = {"cap": (1e-9, 1e-8, 1e-7), "woodfisher": (1e-7, 1e-6, 1e-5)}
 
 def variants(profile: str, pruner: str) -> list[dict[str, Any]]:
     """Returns the options of the pruner's base, and those that differ from it in one value."""
-    base = {**pruner_options(profile, pruner), "num_recomputations": 1}
+    base = {**get_profile(profile).pruner_options(pruner), "num_recomputations": 1}
     grids = {**SIZES[profile][pruner], "damp": DAMPENINGS[pruner], "num_recomputations": RECOMPUTATIONS}
     changed = [{**base, option: value} for option, values in grids.items() for value in values]
     return [base, *(options for options in changed if options != base)]
@@ -42,7 +43,7 @@ def trials(profile: str, model: str) -> tuple[Trial, ...]:
             {"pruner": name, "pruner_options": options} for name in DAMPENINGS for options in variants(profile, name)
         ],
         patterns=("0.75", "0.9"),
-        calibration=CALIBRATION[profile],
+        calibration=get_profile(profile).calibration,
     )
 
 

@@ -3,11 +3,17 @@
 On the profile imagenet FastCAP also prunes gradually, in 10 epochs.
 """
 
-from bench.specs.profiles import CALIBRATION, FASTCAP_GRADUAL, cases, pruner_options
-from bench.specs.trial import Sweep, grid
+from bench.specs.profiles import EMBEDDED, IMAGENET
+from bench.specs.recipes import GradualSpec
+from bench.specs.sweep import Sweep, grid
 
 PATTERNS = ("0.5@layer", "0.6@layer", "0.75@layer", "0.9@layer")
 MODELS = ("deit_tiny", "deit_small", "deit_base", "convnext_tiny", "xcit_small")
+
+FASTCAP_GRADUAL = GradualSpec.model_validate(
+    {**IMAGENET.recipes.gradual.model_dump(), "epochs": 10, "period": 2, "schedule": "cosine",
+     "knots": ((0, 0.4), (8, 0.9)), "scope": "layer"}
+)  # fmt: skip
 
 SWEEP = Sweep(
     name="fastcap",
@@ -18,9 +24,7 @@ SWEEP = Sweep(
             profile="embedded",
             model=["vit", "convnext", "xcit", "dino"],
             seed=[0, 1, 2],
-            pruner=[
-                {"pruner": name, "pruner_options": pruner_options("embedded", name)} for name in ("cap", "fastcap")
-            ],
+            pruner=[{"pruner": name, "pruner_options": EMBEDDED.pruner_options(name)} for name in ("cap", "fastcap")],
             patterns=PATTERNS,
         ),
         "imagenet": grid(
@@ -28,8 +32,8 @@ SWEEP = Sweep(
             profile="imagenet",
             seed=[0, 1, 2],
             case=[
-                *cases(MODELS, ("cap", "fastcap"), patterns=PATTERNS),
-                *cases(
+                *IMAGENET.cases(MODELS, ("cap", "fastcap"), patterns=PATTERNS),
+                *IMAGENET.cases(
                     ("deit_tiny", "deit_small"),
                     ["fastcap"],
                     "gradual",
@@ -37,7 +41,7 @@ SWEEP = Sweep(
                     training=FASTCAP_GRADUAL,
                 ),
             ],
-            calibration=CALIBRATION["imagenet"],
+            calibration=IMAGENET.calibration,
         ),
     },
 )

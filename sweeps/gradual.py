@@ -5,8 +5,8 @@ The paper's schedule in small: steps at the sparsities of its ramp that its tabl
 imagenet has the paper's 300 epochs.
 """
 
-from bench.specs.profiles import CALIBRATION, CNN, CNN_GRADUAL, GRADUAL, augmented, cases, pruner_options
-from bench.specs.trial import Sweep, grid
+from bench.specs.profiles import EMBEDDED, IMAGENET
+from bench.specs.sweep import Sweep, grid
 
 PRUNERS = ("magnitude", "woodfisher", "cap")
 MODELS = (
@@ -23,9 +23,9 @@ SWEEP = Sweep(
             profile="embedded",
             model=["vit", "convnext"],
             seed=[0, 1, 2],
-            pruner=[{"pruner": name, "pruner_options": pruner_options("embedded", name)} for name in PRUNERS],
+            pruner=[{"pruner": name, "pruner_options": EMBEDDED.pruner_options(name)} for name in PRUNERS],
             patterns=("0.5", "0.6", "0.75", "0.8", "0.9"),
-            training=GRADUAL["embedded"],
+            training=EMBEDDED.recipes.gradual,
         ),
         "imagenet": grid(
             sweep="gradual",
@@ -34,15 +34,15 @@ SWEEP = Sweep(
             case=[
                 case
                 for model in MODELS
-                for case in cases(
+                for case in IMAGENET.cases(
                     [model],
                     PRUNERS,
                     "gradual",
-                    training=augmented(CNN_GRADUAL if model in CNN else GRADUAL["imagenet"], model),
+                    training=IMAGENET.recipes_of(model).gradual,
                 )
             ],
             patterns=("0.5", "0.6", "0.75", "0.8", "0.9"),
-            calibration=CALIBRATION["imagenet"],
+            calibration=IMAGENET.calibration,
         ),
     },
 )

@@ -3,8 +3,8 @@
 On the profile imagenet alone; DINO and DINOv2 have a linear head that the suite fits to their features.
 """
 
-from bench.specs.profiles import CALIBRATION, cases
-from bench.specs.trial import Sweep, grid
+from bench.specs.profiles import IMAGENET
+from bench.specs.sweep import Sweep, grid
 
 MODELS = (
     "convnext_large_clip", "vit_large", "dino_small", "dino_base", "dinov2_small", "dinov2_base", "dinov2_large",
@@ -18,9 +18,9 @@ SWEEP = Sweep(
             sweep="large_ssl",
             profile="imagenet",
             seed=[0, 1, 2],
-            case=cases(MODELS, ("magnitude", "woodfisher", "cap")),
+            case=IMAGENET.cases(MODELS, ("magnitude", "woodfisher", "cap")),
             patterns=("0.4", "0.5", "0.6", "0.75"),
-            calibration=CALIBRATION["imagenet"],
+            calibration=IMAGENET.calibration,
         )
     },
 )

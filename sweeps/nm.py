@@ -3,11 +3,13 @@
 XCiT's depthwise convolutions, which that profile prunes, have one input each and no groups of four.
 """
 
-from bench.specs.profiles import CALIBRATION, FINETUNE, NM_FINETUNE, augmented, cases, pruner_options
-from bench.specs.trial import Sweep, grid
+from bench.specs.profiles import EMBEDDED, IMAGENET
+from bench.specs.sweep import Sweep, grid
 
 PRUNERS = ("magnitude", "woodfisher", "cap", "wanda", "sparsegpt", "obc")
 MODELS = ("deit_tiny", "deit_small", "deit_base", "convnext_tiny", "convnext_small", "swin_tiny")
+
+NM_FINETUNE = IMAGENET.recipes.finetune.model_copy(update={"epochs": 50, "lr": 5e-4})
 
 SWEEP = Sweep(
     name="nm",
@@ -18,10 +20,10 @@ SWEEP = Sweep(
             profile="embedded",
             model=["vit", "convnext", "xcit", "dino"],
             seed=[0, 1, 2],
-            pruner=[{"pruner": name, "pruner_options": pruner_options("embedded", name)} for name in PRUNERS],
+            pruner=[{"pruner": name, "pruner_options": EMBEDDED.pruner_options(name)} for name in PRUNERS],
             patterns=("2:4", "1:4", "4:8"),
             finetune_at=("2:4",),
-            finetune=FINETUNE["embedded"],
+            finetune=EMBEDDED.recipes.finetune,
         ),
         "imagenet": grid(
             sweep="nm",
@@ -30,11 +32,13 @@ SWEEP = Sweep(
             case=[
                 case
                 for model in MODELS
-                for case in cases([model], PRUNERS, "finetuned", finetune=augmented(NM_FINETUNE, model))
+                for case in IMAGENET.cases(
+                    [model], PRUNERS, "finetuned", finetune=IMAGENET.augmented(NM_FINETUNE, model)
+                )
             ],
             patterns=("2:4", "1:4", "4:8"),
             finetune_at=("2:4",),
-            calibration=CALIBRATION["imagenet"],
+            calibration=IMAGENET.calibration,
         ),
     },
 )

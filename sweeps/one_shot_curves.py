@@ -6,8 +6,8 @@ together. WoodFisher also runs with block size 1 (WF-1).
 
 from typing import Any
 
-from bench.specs.profiles import CALIBRATION, cases, pruner_options
-from bench.specs.trial import Sweep, grid
+from bench.specs.profiles import EMBEDDED, IMAGENET
+from bench.specs.sweep import Sweep, grid
 
 SPARSITIES = ("0.3", "0.5", "0.7", "0.8", "0.9", "0.98")
 UNIFORM = tuple(f"{sparsity}@layer" for sparsity in SPARSITIES)
@@ -23,7 +23,7 @@ POINTS = ("0.3", "0.4", "0.5", "0.6", "0.7", "0.75", "0.8", "0.9", "0.95", "0.98
 
 def wf1(model: str) -> dict[str, Any]:
     """Returns WoodFisher with the diagonal of the Fisher alone."""
-    (case,) = cases([model], ["woodfisher"])
+    (case,) = IMAGENET.cases([model], ["woodfisher"])
     return {**case, "pruner_options": {**case["pruner_options"], "block_size": 1}, "patterns": POINTS}
 
 
@@ -38,13 +38,13 @@ SWEEP = Sweep(
             seed=[0, 1, 2],
             pruner=[
                 *(
-                    {"pruner": name, "pruner_options": pruner_options("embedded", name), "patterns": patterns}
+                    {"pruner": name, "pruner_options": EMBEDDED.pruner_options(name), "patterns": patterns}
                     for names, patterns in ((TOGETHER, SPARSITIES), (LAYER_BY_LAYER, UNIFORM))
                     for name in names
                 ),
                 {
                     "pruner": "woodfisher",
-                    "pruner_options": {**pruner_options("embedded", "woodfisher"), "block_size": 1},
+                    "pruner_options": {**EMBEDDED.pruner_options("woodfisher"), "block_size": 1},
                     "patterns": SPARSITIES,
                 },
             ],
@@ -54,11 +54,11 @@ SWEEP = Sweep(
             profile="imagenet",
             seed=[0, 1, 2],
             case=[
-                *cases(MODELS, TOGETHER, patterns=POINTS),
-                *cases(MODELS, LAYER_BY_LAYER, patterns=tuple(f"{sparsity}@layer" for sparsity in POINTS)),
+                *IMAGENET.cases(MODELS, TOGETHER, patterns=POINTS),
+                *IMAGENET.cases(MODELS, LAYER_BY_LAYER, patterns=tuple(f"{sparsity}@layer" for sparsity in POINTS)),
                 *map(wf1, MODELS),
             ],
-            calibration=CALIBRATION["imagenet"],
+            calibration=IMAGENET.calibration,
         ),
     },
 )

@@ -3,10 +3,13 @@
 The same training in single precision stands beside it.
 """
 
-from bench.specs.profiles import INT8_FINETUNE, QUANTIZATION, pruner_options
-from bench.specs.trial import Sweep, grid
+from bench.specs.profiles import EMBEDDED
+from bench.specs.sweep import Sweep, grid
 
 PATTERNS = ("0.5", "0.75")
+
+QUANTIZATION = EMBEDDED.recipes.quantization
+assert QUANTIZATION is not None
 
 SWEEP = Sweep(
     name="quantization",
@@ -18,11 +21,11 @@ SWEEP = Sweep(
             model=["vit", "convnext", "xcit", "dino"],
             seed=[0, 1, 2],
             pruner="cap",
-            pruner_options=pruner_options("embedded", "cap"),
+            pruner_options=EMBEDDED.pruner_options("cap"),
             patterns=PATTERNS,
             finetune_at=PATTERNS,
-            finetune=INT8_FINETUNE["embedded"],
-            quantization=QUANTIZATION["embedded"],
+            finetune=QUANTIZATION.finetune,
+            quantization=QUANTIZATION,
         )
     },
 )

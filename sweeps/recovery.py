@@ -3,8 +3,13 @@
 The profile imagenet has the paper's 100 epochs, 40 to 90 %.
 """
 
-from bench.specs.profiles import CALIBRATION, GRADUAL, RECOVERY, cases, pruner_options
-from bench.specs.trial import Sweep, grid
+from bench.specs.profiles import EMBEDDED, IMAGENET
+from bench.specs.recipes import GradualSpec
+from bench.specs.sweep import Sweep, grid
+
+RECOVERY = GradualSpec.model_validate(
+    {**IMAGENET.recipes.gradual.model_dump(), "epochs": 100, "knots": ((0, 0.4), (80, 0.9))}
+)
 
 SWEEP = Sweep(
     name="recovery",
@@ -16,10 +21,10 @@ SWEEP = Sweep(
             model="vit",
             seed=[0, 1, 2],
             pruner="cap",
-            pruner_options=pruner_options("embedded", "cap"),
+            pruner_options=EMBEDDED.pruner_options("cap"),
             patterns=("0.5", "0.6", "0.75", "0.8", "0.9"),
             training=[
-                GRADUAL["embedded"].model_copy(update={"schedule": schedule, "augmentation": augmentation})
+                EMBEDDED.recipes.gradual.model_copy(update={"schedule": schedule, "augmentation": augmentation})
                 for schedule in ("sawtooth", "cosine")
                 for augmentation in ("light1", "deit")
             ],
@@ -28,14 +33,14 @@ SWEEP = Sweep(
             sweep="recovery",
             profile="imagenet",
             seed=[0, 1, 2],
-            case=cases(["deit_tiny", "deit_small"], ["cap"], "gradual"),
+            case=IMAGENET.cases(["deit_tiny", "deit_small"], ["cap"], "gradual"),
             patterns=tuple(str(sparsity) for sparsity in RECOVERY.steps().values()),
             training=[
                 RECOVERY.model_copy(update={"schedule": schedule, "augmentation": augmentation})
                 for schedule in ("sawtooth", "cosine")
                 for augmentation in ("light1", "deit")
             ],
-            calibration=CALIBRATION["imagenet"],
+            calibration=IMAGENET.calibration,
         ),
     },
 )

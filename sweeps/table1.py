@@ -4,8 +4,8 @@ How the embedded profile is scaled down is told in `bench.specs.profiles`. The p
 epochs.
 """
 
-from bench.specs.profiles import CALIBRATION, FINETUNE, augmented, cases, pruner_options
-from bench.specs.trial import Sweep, grid
+from bench.specs.profiles import EMBEDDED, IMAGENET
+from bench.specs.sweep import Sweep, grid
 
 PRUNERS = ("magnitude", "woodfisher", "cap")
 MODELS = (
@@ -23,10 +23,10 @@ SWEEP = Sweep(
             profile="embedded",
             model=["vit", "convnext", "xcit", "dino"],
             seed=[0, 1, 2],
-            pruner=[{"pruner": name, "pruner_options": pruner_options("embedded", name)} for name in PRUNERS],
+            pruner=[{"pruner": name, "pruner_options": EMBEDDED.pruner_options(name)} for name in PRUNERS],
             patterns=("0.5", "0.75", "0.8", "0.9", "0.95", "0.98"),
             finetune_at=("0.5", "0.75", "0.9"),
-            finetune=FINETUNE["embedded"],
+            finetune=EMBEDDED.recipes.finetune,
         ),
         "imagenet": grid(
             sweep="table1",
@@ -35,11 +35,11 @@ SWEEP = Sweep(
             case=[
                 case
                 for model in MODELS
-                for case in cases([model], PRUNERS, "finetuned", finetune=augmented(FINETUNE["imagenet"], model))
+                for case in IMAGENET.cases([model], PRUNERS, "finetuned", finetune=IMAGENET.recipes_of(model).finetune)
             ],
             patterns=("0.5", "0.75", "0.8", "0.9", "0.95", "0.98"),
             finetune_at=("0.5", "0.75", "0.9"),
-            calibration=CALIBRATION["imagenet"],
+            calibration=IMAGENET.calibration,
         ),
     },
 )

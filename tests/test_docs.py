@@ -14,9 +14,11 @@ import pytest
 
 from bench.cli import load_sweep, sweep_modules
 from bench.reports import kernels as benchmarks
+from bench.reports.common.text import to_markdown
 from bench.reports.latency import report as speedup_report
 from bench.reports.sweep import report, tables
 from bench.reports.sweep.claims import verdicts
+from bench.reports.sweep.summary import summarise
 from bench.results.timings import Timings
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +75,7 @@ def test_every_sweep_has_its_committed_results(sweep: str) -> None:
 
 
 def test_the_readme_table_is_the_committed_result(committed: pd.DataFrame) -> None:
-    assert tables.to_markdown(tables.compact(tables.summarise(committed))) in README
+    assert to_markdown(tables.compact(summarise(committed))) in README
     said = verdicts(committed)
     assert [verdict[:2] for verdict in said] == ["C1", "C2"]
     assert all(verdict in README for verdict in said)
@@ -90,7 +92,7 @@ def test_the_readme_shows_the_committed_benchmarks(tmp_path: Path) -> None:
     (tmp_path / "core.json").write_bytes(committed_file("results/benchmarks/core.json"))
     rows, about = benchmarks.read(tmp_path / "core.json")
     assert not about["dirty"]
-    assert tables.to_markdown(benchmarks.compact(rows)) in README
+    assert to_markdown(benchmarks.compact(rows)) in README
     assert benchmarks.origin(about) in README
     assert benchmarks.markdown(rows, about) == (ROOT / "results/benchmarks/core.md").read_text()
 

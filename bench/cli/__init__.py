@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
     from bench.cluster.site import ClusterConfig
     from bench.cluster.status import TrialStatus
-    from bench.execution.pool import Resources
     from bench.results.store import Store
-    from bench.specs.trial import Sweep, Trial
+    from bench.specs.sweep import Sweep
+    from bench.specs.trial import Trial
+    from bench.trials.context import ExecutionConfig
 
 app = App(
     name="capbench",
@@ -77,10 +78,10 @@ def load_sweep(name: str) -> Sweep:
         module = _load_file(name)
     else:
         raise UserError(f"unknown sweep {name!r}: choose from {', '.join(known)}, or give a file path/to/sweep.py")
-    from bench.specs.trial import Sweep
+    from bench.specs.sweep import Sweep
 
     if not isinstance(module.SWEEP, Sweep):
-        raise UserError(f"SWEEP of {name} is no bench.specs.trial.Sweep but a {type(module.SWEEP).__name__}")
+        raise UserError(f"SWEEP of {name} is no bench.specs.sweep.Sweep but a {type(module.SWEEP).__name__}")
     return module.SWEEP
 
 
@@ -88,7 +89,7 @@ def _load_file(path: str) -> ModuleType:
     """Imports a sweep file; what is wrong with it is the user's to mend."""
     from pydantic import ValidationError
 
-    from cap.pruner import import_file
+    from cap.registry import import_file
 
     try:
         module = import_file(Path(path))
@@ -97,52 +98,18 @@ def _load_file(path: str) -> ModuleType:
     except Exception as error:  # noqa: BLE001  whatever the file does
         raise UserError(f"{path}: {type(error).__name__}: {error}") from None
     if not hasattr(module, "SWEEP"):
-        raise UserError(f"{path} defines no SWEEP: it must have a variable SWEEP of the class bench.specs.trial.Sweep")
+        raise UserError(f"{path} defines no SWEEP: it must have a variable SWEEP of the class bench.specs.sweep.Sweep")
     return module
 
 
 def _select(sweep: str, profile: str, only: tuple[str, ...], seeds: tuple[int, ...]) -> tuple[Sweep, tuple[Trial, ...]]:
     loaded = load_sweep(sweep)
     from bench.models import get_model
-    from bench.specs.trial import filter_trials
+    from bench.specs.sweep import filter_trials
 
     for name in dict.fromkeys(trial.model for trial in loaded.trials(profile)):
         get_model(profile, name)  # refuses unknown ones
     return loaded, filter_trials(loaded.trials(profile), only, seeds)
-
-
-def _check_models(trials: tuple[Trial, ...]) -> None:
-    """Finds out about missing or damaged files and patterns that match no layer before any trial runs."""
-    import cap
-    from bench.models import get_model
-
-    problems: dict[str, str] = {}
-    for profile, name in dict.fromkeys((trial.profile, trial.model) for trial in trials):
-        spec = get_model(profile, name)
-        try:
-            spec.check()
-            cap.select_layers(spec.outline(), spec.prunable)
-        except UserError as error:
-            problems[name] = str(error)
-        except ValueError as error:
-            raise UserError(f"model {name}: {error}") from None
-    if problems:
-        first = next(iter(problems.values()))
-        others = [name for name, problem in problems.items() if problem != first]
-        raise UserError(first + (f"; nor can {', '.join(others)} be loaded" if others else ""))
-    if any(trial.quantization is not None for trial in trials):
-        from bench.trials.int8 import check_installed
-
-        check_installed()
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from None
 
 
 @app.command
@@ -299,6 +266,7 @@ def _submit(
     from bench.cluster import submit
     from bench.cluster.estimate import RATES
     from bench.cluster.plan import jobs_of
+    from bench.execution.preflight import check_models
 
     if micro_batch is not None and micro_batch < 1:
         raise UserError(f"--micro-batch {micro_batch} is not valid: give at least 1")
@@ -315,7 +283,7 @@ def _submit(
             return
         if not todo:
             return
-        _check_models(tuple(todo))
+        check_models(todo)
         ids = submit.submit(jobs, store, site, cluster, device, memory_gb, micro_batch)
     print(f"submitted {len(ids)} jobs: {', '.join(dict.fromkeys(job.partition('_')[0] for job in ids))}")
     if len(ids) < len(jobs) and cluster == "slurm":
@@ -333,11 +301,10 @@ def _run_missing(
     dry_run: bool,
 ) -> int:
     """Runs the trials that are not done yet, or lists them, and returns how many failed."""
-    if jobs is not None and jobs < 1:
-        raise UserError(f"--jobs {jobs} is not valid: give at least 1")
-    if memory_gb is not None and not 0 < memory_gb < float("inf"):
-        raise UserError(f"--memory-gb {memory_gb} is not valid: give a number larger than 0")
-    _check_device(device)
+    from bench.execution import preflight
+
+    resources = preflight.LocalResources(jobs, device, memory_gb)
+    resources.check()
     todo = _missing(title, trials, store)
     if dry_run:
         for trial in todo:
@@ -346,63 +313,23 @@ def _run_missing(
     if not todo:
         return 0
     store.check_writable()
-    _check_models(tuple(todo))
-    resources = _resources(todo, jobs, device, memory_gb)
-    _print_memory(todo, resources)
-    return _run_with_progress(todo, results, resources)
+    preflight.check_models(todo)
+    processes, config = resources.share(todo)
+    if line := preflight.describe_memory(todo, processes, config):
+        console.print(line, highlight=False, soft_wrap=True)
+    return _run_with_progress(todo, results, processes, config)
 
 
-def _resources(todo: list[Trial], jobs: int | None, device: str, memory_gb: float | None) -> Resources:
-    import psutil
-
-    import cap
-    from bench.execution.pool import Resources, group_by_calibration
-
-    processes = jobs or (len(os.sched_getaffinity(0)) if device == "cpu" else 1)
-    processes = min(processes, len(group_by_calibration(todo)))
-    if memory_gb is not None:
-        budget = int(memory_gb * 2**30) // processes
-    else:
-        budget = cap.default_budget(device, processes)
-        if device == "cpu" and processes > 1:  # each process loads its own libraries, data and model, like this one
-            budget = max(0, budget - psutil.Process().memory_info().rss)
-    return Resources(processes, device, budget)
-
-
-def _print_memory(todo: list[Trial], resources: Resources) -> None:
-    """Prints what the fits will take; refuses a budget that is too small for one of them."""
-    from bench.execution.pool import group_by_calibration
-    from bench.trials.runner import plan
-    from cap.fisher.planning import gib
-
-    plans = {}
-    for group in group_by_calibration(todo):
-        for trial in group:
-            label = f"{trial.model} {trial.pruner}"
-            key = (label, str(trial.pruner_options), str(trial.calibration))
-            if key not in plans:
-                try:
-                    plans[key] = plan(trial, resources.memory_budget or 0, share=len(group) > 1)
-                except ValueError as error:
-                    raise UserError(f"{label}: {error}; {resources.jobs} processes share the memory") from None
-    fits = [(label, found) for (label, _, _), found in plans.items() if found is not None]
-    if not fits:
-        return
-    label, largest = max(fits, key=lambda fit: fit[1].peak_bytes)
-    several = [f"{name} {len(found.passes)}" for name, found in fits if len(found.passes) > 1]
-    passes = f"passes over the gradients: {', '.join(several)}" if several else "one pass over the gradients each"
-    console.print(
-        f"a fit takes up to {gib(largest.peak_bytes)} ({label}) of {gib(largest.budget)} memory, {passes}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-
-
-def _run_with_progress(todo: list[Trial], results: Path, resources: Resources) -> int:
+def _run_with_progress(todo: list[Trial], results: Path, processes: int, config: ExecutionConfig) -> int:
     """Runs trials under a progress bar, or with a line now and then where the output is no terminal."""
-    from bench.execution.pool import run as run_trials
+    from contextlib import closing
+
+    from bench.execution.inline import InlineExecutor
+    from bench.execution.pool import PoolExecutor
     from bench.results.store import Store
 
-    failures = 0
+    executor = InlineExecutor(results, config) if processes == 1 else PoolExecutor(results, config, processes)
+    failures = finished = 0
     lines_at = {-(-len(todo) * tenth // 10) for tenth in range(1, 11)}
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -410,22 +337,21 @@ def _run_with_progress(todo: list[Trial], results: Path, resources: Resources) -
     )  # fmt: skip
     with bar:
         task = bar.add_task("trials", total=len(todo))
-        finished = 0
-
-        def report(trial: Trial, status: str, error: str | None) -> None:
-            nonlocal failures, finished
-            finished += 1
-            bar.update(task, advance=1, description=trial.label)
-            if status == "failed":
-                failures += 1
-                log = Store(results, trial.profile, trial.sweep).log(trial.id)
-                where = f" ({log})" if log.exists() else ""
-                errors.print(f"failed: {trial.label}: {error}{where}", highlight=False, markup=False, soft_wrap=True)
-            if not console.is_terminal and finished in lines_at:
-                print(f"{finished} of {len(todo)} trials", flush=True)
-
         try:
-            run_trials(todo, results, resources, report)
+            with closing(executor.run(todo)) as ended:
+                for one in ended:
+                    finished += 1
+                    bar.update(task, advance=1, description=one.trial.label)
+                    if one.status == "failed":
+                        failures += 1
+                        log = Store(results, one.trial.profile, one.trial.sweep).log(one.trial.id)
+                        where = f" ({log})" if log.exists() else ""
+                        errors.print(
+                            f"failed: {one.trial.label}: {one.error}{where}", highlight=False, markup=False,
+                            soft_wrap=True,
+                        )  # fmt: skip
+                    if not console.is_terminal and finished in lines_at:
+                        print(f"{finished} of {len(todo)} trials", flush=True)
         except KeyboardInterrupt:
             errors.print(f"interrupted after {finished} of {len(todo)} trials; run again to go on", highlight=False)
             raise SystemExit(130) from None
@@ -730,29 +656,6 @@ def speedup(*, name: str = "speedup", results: Results = Path("results"), into: 
     print("written:", ", ".join(map(str, report.write(into))))
 
 
-def _check_pruner(name: str, options: dict[str, Any]) -> None:
-    """Refuses a file, class, option or value that is not valid.
-
-    Raises:
-        UserError: If one is not.
-    """
-    import cap
-
-    try:
-        cap.default_options(name)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    except Exception as error:  # noqa: BLE001  whatever the file does
-        raise UserError(f"{name}: {type(error).__name__}: {error}") from None
-    if options:
-        try:
-            cap.create(name, **options)
-        except ValueError as error:
-            raise UserError(str(error)) from None
-        except Exception:  # noqa: BLE001  not for its options: the checks will find it
-            pass
-
-
 @app.command
 def check(pruner: str, *, option: Options = ()) -> None:
     """Check on a tiny model that a pruner does what sweeps rely on; the exit code is 1 if it does not.
@@ -761,8 +664,10 @@ def check(pruner: str, *, option: Options = ()) -> None:
         pruner: Name of a pruner (see `capbench list pruners`), or path/to/file.py:ClassName. Numbers of gradients must
             not exceed the 48 images of the check.
     """
+    from bench.execution.preflight import check_pruner
+
     options = _options(option)
-    _check_pruner(pruner, options)
+    check_pruner(pruner, options)
     from cap.testing.contract import run_checks
 
     counts: Counter[str] = Counter()
@@ -814,18 +719,19 @@ def export(
         raise UserError("give either a checkpoint or --model")
     if checkpoint is not None and finetune:
         raise UserError("--finetune belongs to --model: a checkpoint is exported as it is")
+    from bench.execution.preflight import check_device, check_pruner
     from bench.export.model import check_formats, load, prune, sizes
     from bench.export.model import export as write
 
     formats = format or (("sparse",) if int8 else ("safetensors",))
     check_formats(formats, int8)
-    _check_device(device)
+    check_device(device)
     if checkpoint is not None:
         pruned = load(checkpoint, int8)
     else:
         assert model is not None
         options = _options(option)
-        _check_pruner(pruner, options)
+        check_pruner(pruner, options)
         pruned = prune(profile, model, pruner, options, sparsity, seed, finetune, int8, device)
     written = write(pruned, formats, output)
     print(f"{pruned.row['top1']:.2f} % top-1, dense {pruned.row['top1_dense']:.2f} %")

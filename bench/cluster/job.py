@@ -23,7 +23,7 @@ from bench.core.config import Spec
 from bench.core.errors import UserError
 from bench.results.store import Store
 from bench.specs.trial import Trial
-from bench.trials.checkpoint import STATE
+from bench.trials.checkpoint import FILE
 
 ROOT = Path(__file__).parents[2]
 EARLY = 60  # seconds that SLURM may send its signal before it is due
@@ -170,7 +170,9 @@ class GroupJob(Checkpointable):
 
         import bench.trials.runner  # noqa: F401  `checkpoint` needs it, and may come in the midst of an import
         from bench.core import distributed
-        from bench.execution.pool import Resources, execute_group, group_by_calibration
+        from bench.execution.executor import FinishedTrial, group_by_calibration
+        from bench.execution.worker import run_group
+        from bench.trials.context import ExecutionConfig
 
         folder = Folder(Path(self.folder))
         submission = folder.submission()
@@ -185,18 +187,21 @@ class GroupJob(Checkpointable):
             if distributed.is_main():
                 folder.note(job, event, **values)
 
-        def report(trial: Trial, status: str, error: str | None) -> None:
-            statuses[trial.id] = status
-            print(f"{trial.id}  {status}  {trial.label}{f': {error}' if error else ''}", flush=True)
+        def report(finished: FinishedTrial) -> None:
+            trial, error = finished.trial, finished.error
+            statuses[trial.id] = finished.status
+            print(f"{trial.id}  {finished.status}  {trial.label}{f': {error}' if error else ''}", flush=True)
 
         note("start", progress=self._progress(submission, store))
         GroupJob.began = time.monotonic()
         budget = int(submission.memory_gb * 2**30) if submission.memory_gb is not None else None
-        resources = Resources(1, submission.device, budget, submission.micro_batch, lambda: GroupJob.leaving)
+        config = ExecutionConfig(submission.device, budget, submission.micro_batch)
         torch.set_num_threads(submission.threads)
         left = distributed.run_on_rank0(lambda: list(self._left(submission, store, job)))
         for group in group_by_calibration(left):
-            execute_group(group, submission.results, resources, report, lambda trial: note("trial", trial_id=trial.id))
+            begin = lambda trial: note("trial", trial_id=trial.id)  # noqa: E731
+            for finished in run_group(group, submission.results, config, lambda: GroupJob.leaving, begin):
+                report(finished)
         distributed.shutdown()
         return statuses
 
@@ -210,7 +215,7 @@ class GroupJob(Checkpointable):
         """Returns what changes whenever something new is on disk: rows, or a checkpoint."""
         found = []
         for trial in submission.jobs[self.index]:
-            for path in (store.path(trial.id), store.folder / trial.id / "checkpoint" / STATE):
+            for path in (store.path(trial.id), store.folder / trial.id / FILE):
                 found.append(path.stat().st_mtime_ns if path.exists() else None)
         return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
@@ -273,12 +278,12 @@ def _check_code(submission: Submission) -> None:
 
 def _give_up(trial: Trial, store: Store, submission: Submission) -> None:
     """Records a trial that the time limit is too short for."""
-    from bench.trials.runner import TrialRecorder
+    from bench.trials.recorder import TrialRecorder
 
-    rows = TrialRecorder(trial, submission.device)
+    recorder = TrialRecorder(trial.resolve(), submission.device)
     error = f"its time limit of {submission.time_limit} minutes passed {IDLE_TIMEOUTS} times with nothing new on disk"
-    rows.add(status="timeout", error=f"{error}: give it more with --time")
-    store.write(trial.id, rows.rows, rows.layer_rows)
+    recorder.timed_out(f"{error}: give it more with --time")
+    store.write(trial.id, recorder.rows, recorder.layer_rows)
 
 
 def split(groups: Sequence[Sequence[Trial]], seconds: Sequence[Sequence[float]], limit: float) -> list[list[Trial]]:

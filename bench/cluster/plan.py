@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from bench.cluster import estimate as cost
 from bench.cluster.job import split
 from bench.cluster.site import ClusterConfig
-from bench.execution.pool import group_by_calibration
+from bench.execution.executor import group_by_calibration
 from bench.specs.trial import Trial
 
 SHARE = 0.8  # of the time limit that a job is filled up to

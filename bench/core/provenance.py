@@ -56,15 +56,6 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def hardware(device: str) -> str:
-    """Returns the name of the hardware behind a torch device."""
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(device)
-    return processor()
-
-
 def host() -> str:
     """Returns the name of this machine."""
     return platform.node()

@@ -21,12 +21,17 @@ from bench.core.errors import UserError, first_mistake
 from bench.data.inputs import stack_batches
 from bench.evaluation.accuracy import evaluate
 from bench.models import ModelSpec, get_model, sparse_file
-from bench.reports.sweep.tables import kibibytes
-from bench.specs import profiles as settings
+from bench.reports.common.text import kibibytes
+from bench.results.schema import ResultRow
+from bench.specs.calibration import CalibrationSpec
+from bench.specs.profiles import get_profile
 from bench.specs.recipes import QuantizationSpec
-from bench.specs.trial import CalibrationSpec, Trial
+from bench.specs.trial import Trial
+from bench.trials.context import ExecutionConfig
 from bench.trials.int8 import check_installed, int8_layers, observed, quantized
-from bench.trials.runner import TrialRecorder, run_trial
+from bench.trials.measurement import Measurement
+from bench.trials.recorder import TrialRecorder
+from bench.trials.runner import run_trial
 from cap.layers import owner, select_layers
 from cap.quantization import Int8Layer
 
@@ -111,7 +116,7 @@ def prune(
     """Prunes a model at once as a trial does, with the profile's settings.
 
     Args:
-        profile: A profile of `bench.models.MODELS`.
+        profile: A profile of `bench.specs.profiles.PROFILES`.
         model: A model of it.
         pruner: A name of `cap.available()`, or `path/to/file.py:ClassName`.
         options: They take precedence over what the profile sets.
@@ -124,33 +129,37 @@ def prune(
     Raises:
         UserError: If one of these is not valid, or the pruner cannot prune so.
     """
-    spec = get_model(profile, model)
+    settings = get_profile(profile)
+    spec = settings.model(model)
+    if int8 and finetune and settings.recipes.quantization is None:
+        raise UserError(f"--finetune --int8: profile {profile} has no training in INT8")
     try:
         trial = Trial(
             sweep="export",
             profile=profile,
             model=model,
             pruner=pruner,
-            pruner_options={**settings.pruner_options(profile, pruner), **options},
+            pruner_options={**settings.pruner_options(pruner), **options},
             patterns=(pattern,),
             finetune_at=(pattern,) if finetune and not int8 else (),
-            finetune=settings.FINETUNE[profile] if finetune and not int8 else None,
-            quantization=(settings.QUANTIZATION[profile] if finetune else QuantizationSpec()) if int8 else None,
+            finetune=settings.recipes.finetune if finetune and not int8 else None,
+            quantization=(settings.recipes.quantization if finetune else QuantizationSpec()) if int8 else None,
             seed=seed,
         )
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None
     except ValueError as error:
         raise UserError(str(error)) from None
-    rows = TrialRecorder(trial, device)
-    last: list[tuple[nn.Module, Mapping[str, Int8Layer] | None, dict[str, Any]]] = []
-    run_trial(trial, rows, device, keep=lambda *state: last.append(state))
+    last: list[tuple[Measurement, ResultRow]] = []
+    recorder = TrialRecorder(trial.resolve(), device, lambda *state: last.append(state))
+    run_trial(trial, recorder, ExecutionConfig(device))
     if not last:
-        raise UserError(f"{pruner} cannot prune to {pattern}: {rows.rows[-1]['error']}")
-    pruned, layers, row = last[-1]
+        raise UserError(f"{pruner} cannot prune to {pattern}: {recorder.rows[-1].error}")
+    measured, row = last[-1]
+    pruned, layers = measured.model, measured.int8
     weights = select_layers(pruned, spec.prunable)
     masks = {name: (weight != 0).cpu() for name, weight in weights.items()}
-    return Pruned(spec, pruned.cpu().eval(), masks, layers or {}, _kept(row))
+    return Pruned(spec, pruned.cpu().eval(), masks, layers or {}, _kept(vars(row)))
 
 
 def load(path: Path, int8: bool) -> Pruned:

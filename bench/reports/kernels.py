@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from bench.core.errors import UserError
-from bench.reports.sweep.figures import save
-from bench.reports.sweep.tables import insert_text, mebibytes, seconds, to_markdown
+from bench.reports.common.plotting import save
+from bench.reports.common.text import insert_text, mebibytes, seconds, to_markdown
 
 OURS = ("left-looking, compiled", "BlockFisher", "hooks", "CAP", "prune")  # the library's own methods
 NO_RIVAL = "no per-sample gradients"  # a floor, not a way to do the same

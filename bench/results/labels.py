@@ -19,10 +19,13 @@ LABELS = {
     "sparsegpt": "SparseGPT",
     "obc": "OBC",
 }
+CAP, FASTCAP = LABELS["cap"], LABELS["fastcap"]
 UNIFORM, DIAGONAL, ANY_MAGNITUDE = "UM", "WF-1", "magnitude"
+FAMILY_ORDER = ("vit", "convnext", "hybrid", "dino")  # of models, as in the paper
 METHOD_ORDER = tuple(LABELS.values())
 BESIDE = {UNIFORM: "GM", ANY_MAGNITUDE: "GM", DIAGONAL: "WF"}  # sorted right after these
 NM, GLOBAL, LAYER = "N:M", "global", "layer"
+PHASES = {"one_shot": "one-shot", "finetuned": "fine-tuned", "int8": "INT8", "int8_finetuned": "INT8 fine-tuned"}
 REGIMES = {"one_shot": "one-shot", "gradual": "gradual", "acdc": "AC/DC"}
 CALIBRATION = ("gradient", "calibration_images", "calibration_batch_size")
 STAR = 4  # trials from which on "all but one differ from it in one setting" is taken for a design
@@ -255,7 +258,7 @@ def option_sweeps(frame: pd.DataFrame) -> dict[tuple[str, str], list[Settings]]:
     """Finds the options of each method that were tried at several values while the others stayed as they were.
 
     Args:
-        frame: Rows as `describe`, or cells as `bench.reports.sweep.tables.summarise` returns them.
+        frame: Rows as `describe`, or cells as `bench.reports.sweep.summary.summarise` returns them.
 
     Returns:
         {(method, option): settings in the order of the option's values}; where a method has a base these are the base

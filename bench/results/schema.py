@@ -16,6 +16,7 @@ ARROW_TYPES = {
     float: pa.float64(),
     bool: pa.bool_(),
     datetime: pa.timestamp("us", tz="UTC"),
+    list[float]: pa.list_(pa.float64()),
 }
 
 
@@ -158,11 +159,11 @@ class LayerRow:
         sparsity: Fraction of zeros.
     """
 
-    sweep: str
-    profile: str
-    trial_id: str
+    sweep: str | None
+    profile: str | None
+    trial_id: str | None
     pattern: str | None
-    phase: str
+    phase: str | None
     layer: str
     weights: int
     zeros: int

@@ -13,21 +13,21 @@ import pyarrow.parquet as pq
 
 from bench.core import files
 from bench.core.errors import UserError
-from bench.results.schema import ADDED_COLUMNS, LAYER_SCHEMA, SCHEMA
+from bench.results.schema import ADDED_COLUMNS, LAYER_SCHEMA, SCHEMA, LayerRow, ResultRow
 
 STATUSES = ("done", "skipped", "failed", "timeout", "preempted")
 FINISHED = ("done", "skipped")  # nothing is left to run
 DAMAGED = "damaged"  # status of a trial whose files cannot be read
 
-Row = Mapping[str, Any]
+Row = Mapping[str, Any] | ResultRow | LayerRow
 
 
 def write_rows(rows: Iterable[Row], schema: pa.Schema, path: Path) -> None:
     """Writes rows under a temporary name and renames the file, so that no reader ever sees half of it."""
-    rows = list(rows)
-    if stray := {key for row in rows for key in row} - set(schema.names):
+    values = [dict(row) if isinstance(row, Mapping) else dict(vars(row)) for row in rows]
+    if stray := {key for row in values for key in row} - set(schema.names):
         raise KeyError(f"columns {sorted(stray)} are not in the schema")
-    _replace(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), path)
+    _replace(pa.Table.from_pylist(values, schema=schema), path)
 
 
 def _replace(table: pa.Table, path: Path) -> None:

@@ -1,10 +1,12 @@
-"""Measured times of inference on disk: one parquet file per cell, and their collection. Imports no torch."""
+"""Measured times of inference on disk: one parquet file per cell, and their collection."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -14,55 +16,87 @@ from pydantic import Field
 from bench.core import provenance
 from bench.core.config import Spec
 from bench.core.errors import UserError
-from bench.results.store import DamagedError, Row, read_rows, write_rows
+from bench.results.schema import arrow_schema
+from bench.results.store import DamagedError, read_rows, write_rows
 
 TIMED, WRONG, FAILED = "timed", "wrong", "failed"
 
-# one row per engine and sparsity of a cell; sparsities as fractions, times in seconds
-SCHEMA = pa.schema(
-    [
-        ("model", pa.string()),
-        ("family", pa.string()),
-        ("timm_name", pa.string()),
-        ("batch", pa.int64()),
-        ("threads", pa.int64()),
-        ("engine", pa.string()),
-        ("dense", pa.bool_()),  # whether zeros make no difference to the engine
-        ("sparsity_target", pa.float64()),
-        ("sparsity_prunable", pa.float64()),
-        ("status", pa.string()),  # timed; wrong: other outputs than eager's; failed: no outputs
-        ("error", pa.string()),
-        ("deviation", pa.float64()),  # largest difference to eager's outputs, relative to the largest of these
-        ("seconds", pa.list_(pa.float64())),  # of one pass, by round: those of a cell's rows go together
-        ("others", pa.float64()),  # cores that other processes took while the cell's rounds ran, mean
-        ("build_seconds", pa.float64()),  # export or compilation, once per model
-        ("memory_bytes", pa.int64()),  # that the engine and a pass take, in a process of its own
-        ("layers_sparse", pa.int64()),  # that the sparse engine runs with its own kernels
-        ("layers_dense", pa.int64()),  # that it leaves dense, of those that are pruned
-        ("cell", pa.string()),
-        ("commit", pa.string()),
-        ("dirty", pa.bool_()),
-        ("versions", pa.string()),
-        ("processor", pa.string()),
-        ("cores", pa.int64()),
-        ("started_at", pa.timestamp("us", tz="UTC")),
-    ]
-)
+
+@dataclass(kw_only=True)
+class TimingRow:
+    """One engine at one sparsity in a cell. What was not measured is None.
+
+    Attributes:
+        model: Name of the model in its profile.
+        family: Family of the model.
+        timm_name: timm's name of the architecture.
+        batch: Images in a pass.
+        threads: Threads of a pass.
+        engine: Name of the engine.
+        dense: Whether zeros among the weights make no difference to the engine.
+        sparsity_target: Fraction of zeros asked for.
+        sparsity_prunable: Fraction of zeros in the layers that are pruned.
+        status: One of `TIMED`, `WRONG` (other outputs than eager's) and `FAILED` (no outputs).
+        error: Reason why there is no time.
+        deviation: Largest difference to eager's outputs, relative to the largest of these.
+        seconds: Time of one pass, by round; the rounds of a cell's rows go together.
+        others: Cores that other processes took while the cell's rounds ran, mean.
+        build_seconds: Time of export or compilation, once per model, seconds.
+        memory_bytes: Memory that the engine and a pass take, in a process of its own.
+        layers_sparse: Layers that the sparse engine runs with its own kernels.
+        layers_dense: Layers that it leaves dense, of those that are pruned.
+        cell: Hash of the cell.
+        commit: Commit of the code.
+        dirty: Whether tracked files differed from it.
+        versions: JSON of the versions of packages.
+        processor: Name of the processor.
+        cores: Cores of the machine.
+        started_at: Start of the cell's measurement.
+    """
+
+    model: str
+    family: str
+    timm_name: str
+    batch: int
+    threads: int
+    engine: str
+    dense: bool
+    sparsity_target: float
+    sparsity_prunable: float | None = None
+    status: str
+    error: str | None = None
+    deviation: float | None = None
+    seconds: list[float] | None = None
+    others: float | None = None
+    build_seconds: float | None = None
+    memory_bytes: int | None = None
+    layers_sparse: int | None = None
+    layers_dense: int | None = None
+    cell: str
+    commit: str | None
+    dirty: bool | None
+    versions: str
+    processor: str
+    cores: int | None
+    started_at: datetime | None = None
+
+
+SCHEMA = arrow_schema(TimingRow)
 
 
 class Cell(Spec):
-    """What is measured together, in one process, in rounds.
+    """One measurement: a model at one batch size and number of threads, all engines in one process, in rounds.
 
     Attributes:
         profile: Profile of the model.
-        model: Its name there.
+        model: Name of the model in its profile.
         batch: Images in a pass.
-        threads: That a pass may use.
+        threads: Threads of a pass.
         engines: Names of `bench.latency.engines.ENGINES`, eager among them.
-        sparsities: Of the sparse engine; its control, at 0, goes with them.
-        seconds: That the rounds should take.
+        sparsities: Sparsities of the sparse engine, fractions; its control, at 0, goes with them.
+        seconds: Time that the rounds should take, seconds.
         memory: Whether the memory of each engine is measured too.
-        seed: Of the weights and the input.
+        seed: Seed of the weights and the input.
     """
 
     profile: str
@@ -77,21 +111,21 @@ class Cell(Spec):
 
     @property
     def label(self) -> str:
-        """What a reader sees of it in lists and messages."""
+        """Name for lists and messages."""
         return f"{self.model}, batch {self.batch}, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
     @property
     def id(self) -> str:
-        """A hash of all its values."""
+        """Hash of all values."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Timings:
-    """The measurements of one kind on disk.
+    """Measurements of one name on disk.
 
     Args:
         results: Folder of all results.
-        name: What the measurements are called.
+        name: Name of the measurements, and of their folder.
     """
 
     def __init__(self, results: Path, name: str) -> None:
@@ -124,9 +158,9 @@ class Timings:
         tables = [read_rows(self.path(cell), SCHEMA) for cell in cells if self.path(cell).exists()]
         return pa.concat_tables([SCHEMA.empty_table(), *tables]).to_pandas()
 
-    def write(self, cell: Cell, rows: Iterable[Row]) -> None:
+    def write(self, cell: Cell, rows: Iterable[TimingRow]) -> None:
         """Writes what was measured of a cell."""
-        write_rows(rows, SCHEMA, self.path(cell))
+        write_rows(map(asdict, rows), SCHEMA, self.path(cell))
 
     def collect(self) -> pd.DataFrame:
         """Joins all cells into one table on disk and returns it.

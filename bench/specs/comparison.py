@@ -1,4 +1,4 @@
-"""A new pruner against the others: what to run, so that all see the same data, seeds and budget."""
+"""Comparison of a new pruner with others on the same data, seeds and budget: the trials."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pydantic import ValidationError
 import cap
 from bench import assets
 from bench.core.errors import UserError, first_mistake
-from bench.models import MODELS, get_model
 from bench.reports.comparison.report import Entry
 from bench.reports.comparison.statistics import labels
-from bench.specs.profiles import CALIBRATION, FINETUNE, pruner_options
-from bench.specs.trial import Trial, grid
+from bench.specs.profiles import Profile, get_profile
+from bench.specs.sweep import grid
+from bench.specs.trial import Trial
 
 SWEEP = "compare"
 KINDS = ("0.5", "0.5@layer", "0.5@blocks4", "2:4")  # one pattern of each kind
@@ -73,12 +73,14 @@ class Comparison:
     Attributes:
         new: The pruner to compare.
         against: The others.
+        profile: The profile.
         trials: All trials, those of one model and seed side by side.
-        name: A file name that no other comparison has.
+        name: File name that no other comparison has.
     """
 
     new: PrunerConfig
     against: tuple[PrunerConfig, ...]
+    profile: Profile
     trials: tuple[Trial, ...]
     name: str
 
@@ -99,7 +101,7 @@ class Comparison:
     def overrides(self) -> str | None:
         """Returns which of the new pruner's own defaults the profile replaces, so that budgets are equal."""
         defaults = cap.default_options(self.new.name)
-        given = pruner_options(self.trials[0].profile, self.new.name)
+        given = self.profile.pruner_options(self.new.name)
         changed = [
             f"{key}={value!r}" for key, value in given.items() if self.new.options[key] == value != defaults[key]
         ]
@@ -139,38 +141,48 @@ def plan(
     Raises:
         UserError: If any of these is not valid, the new pruner is one of the others, or it supports no pattern.
     """
-    if profile not in MODELS:
-        raise UserError(f"unknown profile {profile!r}: choose from {', '.join(MODELS)}")
+    chosen = get_profile(profile)
     _check_several("--against", against)
     _check_several("--seeds", seeds)
     if min(seeds) < 0:
         raise UserError(f"--seeds {min(seeds)} is not valid: a seed is at least 0")
-    models = tuple(models) or tuple(MODELS[profile])
+    models = tuple(models) or tuple(chosen.models)
     _check_several("--model", models)
     for model in models:
-        get_model(profile, model)  # refuses unknown ones
+        chosen.model(model)  # refuses unknown ones
     patterns = _patterns(sparsities)
-    pruners = _contenders(profile, [(pruner, options), *((name, {}) for name in against)])
-    _check_supported(pruners, patterns)
-    _check_shapes(profile, models, patterns)
+    new, *others = _pruners(chosen, [(pruner, options), *((name, {}) for name in against)])
+    _check_supported(new, others, patterns)
+    _check_shapes(chosen, models, patterns)
+    trials = _trials(chosen, models, seeds, (new, *others), patterns, finetune)
+    values = [profile, [[one.name, one.options] for one in (new, *others)], models, patterns, seeds, finetune]
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    name = f"{re.sub(r'[^A-Za-z0-9]+', '-', new.label).strip('-')}-{digest}"
+    return Comparison(new, tuple(others), chosen, trials, name)
+
+
+def _trials(
+    profile: Profile,
+    models: Sequence[str],
+    seeds: Sequence[int],
+    pruners: Sequence[PrunerConfig],
+    patterns: tuple[str, ...],
+    finetune: bool,
+) -> tuple[Trial, ...]:
     try:
-        trials = grid(
+        return grid(
             sweep=SWEEP,
-            profile=profile,
+            profile=profile.name,
             model=list(models),
             seed=list(seeds),
             pruner=[{"pruner": one.name, "pruner_options": one.options} for one in pruners],
             patterns=patterns,
             finetune_at=patterns if finetune else (),
-            finetune=FINETUNE[profile] if finetune else None,
-            calibration=CALIBRATION[profile],
+            finetune=profile.recipes.finetune if finetune else None,
+            calibration=profile.calibration,
         )
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None
-    new, *others = pruners
-    values = [profile, [[one.name, one.options] for one in pruners], models, patterns, seeds, finetune]
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-    return Comparison(new, tuple(others), trials, f"{re.sub(r'[^A-Za-z0-9]+', '-', new.label).strip('-')}-{digest}")
 
 
 def _check_several(option: str, values: Sequence[object]) -> None:
@@ -190,7 +202,7 @@ def _patterns(sparsities: Sequence[str]) -> tuple[str, ...]:
     return tuple(map(str, sorted(patterns, key=lambda pattern: (pattern.sparsity, str(pattern)))))
 
 
-def _contenders(profile: str, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> list[PrunerConfig]:
+def _pruners(profile: Profile, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> list[PrunerConfig]:
     """Returns the pruners with the profile's options, these overridden by their own; refuses the same one twice."""
     found: list[tuple[str, dict[str, Any]]] = []
     made: list[tuple[type[cap.Pruner], dict[str, Any]]] = []
@@ -198,7 +210,7 @@ def _contenders(profile: str, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -
         path, colon, class_name = name.rpartition(":")
         name = f"{Path(path)}:{class_name}" if colon else name  # ./mine.py and mine.py are the same
         try:
-            options = {**cap.default_options(name), **pruner_options(profile, name), **own}
+            options = {**cap.default_options(name), **profile.pruner_options(name), **own}
             if missing := [key for key, value in options.items() if value is inspect.Parameter.empty]:
                 raise ValueError(f"{name}: {missing[0]} has no default: give it with --option {missing[0]}=VALUE")
             pruner = cap.create(name, **options)
@@ -214,9 +226,8 @@ def _contenders(profile: str, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -
     return [PrunerConfig(*one, label) for one, label in zip(found, labels(found), strict=True)]
 
 
-def _check_supported(pruners: Sequence[PrunerConfig], patterns: Sequence[str]) -> None:
+def _check_supported(new: PrunerConfig, others: Sequence[PrunerConfig], patterns: Sequence[str]) -> None:
     """Refuses patterns none of which the new pruner supports, or none together with another."""
-    new, *others = pruners
     refused = {pattern: reason for pattern in patterns if (reason := new.refusal(pattern))}
     if len(refused) == len(patterns):
         kinds = [kind for kind in KINDS if not new.refusal(kind)]
@@ -231,11 +242,11 @@ def _check_supported(pruners: Sequence[PrunerConfig], patterns: Sequence[str]) -
         )
 
 
-def _check_shapes(profile: str, models: Sequence[str], patterns: Sequence[str]) -> None:
+def _check_shapes(profile: Profile, models: Sequence[str], patterns: Sequence[str]) -> None:
     """Refuses groups and blocks that do not fit into the models' layers."""
     grouped = [pattern for pattern in map(cap.parse_pattern, patterns) if not isinstance(pattern, cap.Unstructured)]
     for model in models if grouped else ():
-        spec = get_model(profile, model)
+        spec = profile.model(model)
         layers = cap.select_layers(spec.outline(), spec.prunable)
         for pattern in grouped:
             if reason := cap.shape_mismatch(layers, pattern):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 import cap
 from bench.core.packages import require
 from bench.core.timing import seconds_since
-from bench.trials.training_loop import start_training, trained
+from bench.trials.context import TrialContext
+from bench.trials.cost import FitCost
+from bench.trials.recorder import TrialRecorder
+from bench.trials.training_state import start_training, summarise_training
 from cap.quantization import Int8Layer, apply_int8
-
-if TYPE_CHECKING:
-    from bench.trials.runner import TrialContext
 
 EXTRA = "quantization"  # of this package, which brings torchao
 BATCH = 128  # images in a pass that finds the ranges of activations
@@ -107,35 +107,41 @@ def quantized(model: nn.Module, layers: Mapping[str, Int8Layer]) -> nn.Module:
 
 
 def measure_int8(
-    run: TrialContext, model: nn.Module, pattern: cap.Pattern, masks: Mapping[str, Tensor], about: dict[str, Any]
+    context: TrialContext,
+    recorder: TrialRecorder,
+    model: nn.Module,
+    pattern: cap.Pattern,
+    masks: Mapping[str, Tensor],
+    cost: FitCost,
 ) -> None:
     """Measures a pruned model in INT8, and where the trial asks for it again after training in INT8 with masks held.
 
     Args:
-        run: The trial's.
+        context: The trial.
+        recorder: Rows of the trial.
         model: The pruned model, left as it is.
         pattern: Its pattern.
         masks: {name: keep-mask}.
-        about: Columns of its rows.
+        cost: Cost of its pruning.
     """
-    assert run.trial.quantization is not None
-    images = run.shared.calibration.images.to(run.device)
+    quantization, device = context.resolved.trial.quantization, context.config.device
+    assert quantization is not None
+    images = context.calibration.images.images.to(device)
     layers = int8_layers(observed(model, images))
-    run.measure(quantized(model, layers), pattern, layers, **about, phase="int8")
-    if (how := run.trial.quantization.finetune) is None:
+    recorder.pruned(context.measure(quantized(model, layers), "int8", pattern, cost, int8=layers))
+    if (recipe := quantization.finetune) is None:
         return
     start = time.perf_counter()
     graph: Any = observed(model, images, training=True)
     if hasattr(model, "no_weight_decay"):
         graph.no_weight_decay = model.no_weight_decay  # timm's optimisers ask for it
-    training = start_training(run, model, how, {}, {}, graph).training
+    training = start_training(context, model, recipe, {}, cost, graph).training
     training.set_masks(masks)
-    for epoch in range(how.epochs):
+    for epoch in range(recipe.epochs):
         training.run_epoch(epoch)
     tuned = copy.deepcopy(model)
     tuned.load_state_dict(dict(graph.named_parameters()), strict=False)  # buffers are frozen
     layers = int8_layers(graph)
-    about = {**about, "finetune_seconds": seconds_since(start, run.device)}
-    run.measure(
-        quantized(tuned, layers), pattern, layers, **about, **trained(run.spec, how, how.epochs, "int8_finetuned")
-    )
+    summary = summarise_training(context, recipe, recipe.epochs, seconds_since(start, device))
+    tuned = quantized(tuned, layers)
+    recorder.pruned(context.measure(tuned, "int8_finetuned", pattern, cost, summary, layers))

@@ -12,8 +12,8 @@ from cap.elimination import eliminate
 from cap.fisher.blocks import InverseFactor, block_chunks, check_fisher, merge_blocks, split_blocks
 from cap.kernels import for_device
 from cap.patterns import NM, Blocks, Pattern, Unstructured
-from cap.pruner import register
 from cap.pruners.fisher_based import FisherPruner, layer_in_errors
+from cap.registry import register
 from cap.selection import check_groups, select
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from cap import distributed
 from cap.calibration import Calibration
 from cap.fisher.blocks import merge_blocks, split_blocks
-from cap.pruner import register
 from cap.pruners.layerwise import LayerwisePruner, obs_column_update, upper_factor
 from cap.pruners.recomputing import RecomputingPruner
+from cap.registry import register
 
 
 @register("fastcap")

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from cap import distributed
 from cap.calibration import Calibration
-from cap.pruner import Pruner, register
+from cap.pruner import Pruner
 from cap.pruners.options import check_count
+from cap.registry import register
 
 
 @register("gradient_weight")

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.pruner import Pruner, register
+from cap.pruner import Pruner
+from cap.registry import register
 
 
 @register("magnitude")

@@ -12,8 +12,8 @@ from cap.calibration import Calibration
 from cap.fisher.planning import fit_budget, gib
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
-from cap.pruner import register
 from cap.pruners.recomputing import RecomputingPruner
+from cap.registry import register
 
 
 @register("mfac")

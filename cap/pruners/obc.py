@@ -11,9 +11,9 @@ from cap.calibration import Calibration
 from cap.elimination import compensate, eliminate
 from cap.fisher.blocks import block_chunks
 from cap.patterns import NM, Pattern
-from cap.pruner import register
 from cap.pruners.layerwise import LayerwisePruner, as_columns, from_columns, second_moments, upper_factor
 from cap.pruners.options import check_positive
+from cap.registry import register
 from cap.selection import check_groups
 
 

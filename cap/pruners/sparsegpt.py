@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.patterns import NM, Pattern, Unstructured
-from cap.pruner import PrunedWeights, register
+from cap.pruner import PrunedWeights
 from cap.pruners.layerwise import (
     LayerwisePruner,
     as_columns,
@@ -20,6 +20,7 @@ from cap.pruners.layerwise import (
     upper_factor,
 )
 from cap.pruners.options import check_count, check_positive
+from cap.registry import register
 from cap.selection import check_groups, keep_highest, keep_nm, layer_counts
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.pruner import register
 from cap.pruners.layerwise import LayerwisePruner, as_columns, from_columns, second_moments
+from cap.registry import register
 
 
 @register("wanda")

@@ -9,8 +9,9 @@ from cap.elimination import check_positive
 from cap.fisher.blocks import InverseFactor, block_chunks, check_fisher, merge_blocks, split_blocks
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
-from cap.pruner import PrunedWeights, register
+from cap.pruner import PrunedWeights
 from cap.pruners.fisher_based import FisherPruner, layer_in_errors
+from cap.registry import register
 from cap.selection import check_blocks, keep_ranked_blocks
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import cap
-from cap.pruner import source_file
+from cap.registry import source_file
 from cap.selection import layer_counts
 
 SPARSITIES = (0.0, 0.1, 0.5, 0.75, 0.9, 0.98)

@@ -16,7 +16,7 @@ from bench.cli import main
 
 HEADER = """
 from bench.specs.recipes import FinetuneSpec, GradualSpec
-from bench.specs.trial import Sweep, grid
+from bench.specs.sweep import Sweep, grid
 """
 FIELDS = {  # of a sweep's trials
     # a job for each seed, of a few seconds

@@ -10,15 +10,15 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from bench.core.errors import UserError
+from bench.reports.common.console import text_table
+from bench.reports.common.origin import origin
+from bench.reports.common.plotting import OTHERS, STYLES, legend, legend_entries, save
+from bench.reports.common.text import mebibytes, plus_minus, seconds, to_markdown
 from bench.reports.comparison.statistics import CONFIDENCE, compare, overall
-from bench.reports.sweep.figures import OTHERS, STYLES, save
-from bench.reports.sweep.report import origin
-from bench.reports.sweep.tables import PHASES, mebibytes, plus_minus, seconds, to_markdown
+from bench.results.labels import PHASES
 
 PERCENT = f"{100 * CONFIDENCE:g} %"
 ROOM = 0.15  # that a label takes of the axis
@@ -239,9 +239,8 @@ class PairedReport:
             axes[2 * row + 1][0].set_ylabel(f"{self.new} less the other, points")
         for axis in axes[-1]:
             axis.set_xlabel("sparsity of the pruned layers, or pattern")
-        entries = {text: h for axis in axes[0] for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
         figure.suptitle(self.title)
-        figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=min(8, len(entries)), frameon=False)
+        legend(figure, legend_entries(axes[0]), columns=8)
         figure.tight_layout(rect=(0, 0.25 / figure.get_figheight() + 0.02, 1, 1))
         return save(figure, stem)
 
@@ -273,15 +272,8 @@ class PairedReport:
 
 
 def _print_table(console: Console, cells: pd.DataFrame, title: str) -> None:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in cells.columns:
-        text = column in ("model", "pattern", "pruner", "verdict")
-        table.add_column(column, justify="left" if text else "right", no_wrap=column != "verdict")
-    for number, line in enumerate(cells.itertuples(index=False)):
-        if number and line[0] and line[0] != cells.iloc[number - 1, 0]:
-            table.add_section()
-        table.add_row(*line)
-    console.print(table)
+    left = ("model", "pattern", "pruner", "verdict")
+    console.print(text_table(cells, title, left, wrapped=("verdict",), sections=True))
 
 
 def _kind(pattern: str) -> str:

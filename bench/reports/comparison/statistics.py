@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bench.reports.sweep.tables import MODEL_ORDER, PHASES
-from bench.results.labels import label
+from bench.results.labels import FAMILY_ORDER, PHASES, label
 
 CONFIDENCE = 0.95
 BETTER, WORSE, EVEN = "better", "worse", "no difference shown"
 ONE_SEED, ALIKE, NONE = "one seed: no interval", "the same for every seed: no interval", "not compared"
-ORDERS = {"family": MODEL_ORDER, "phase": tuple(PHASES)}
+ORDERS = {"family": FAMILY_ORDER, "phase": tuple(PHASES)}
 CELL = ["family", "model", "pattern", "phase"]
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.reports.sweep.claims import CAP, how_far
-from bench.reports.sweep.tables import MODEL_ORDER, mebibytes, plain, seconds, summarise
-from bench.results.labels import percent
+from bench.reports.common.text import extent, mebibytes, seconds
+from bench.reports.sweep.summary import plain, summarise
+from bench.results.labels import CAP, FAMILY_ORDER, percent
 from bench.results.store import Store
 from bench.results.timings import TIMED
 
@@ -34,7 +34,7 @@ def analyse(rows: pd.DataFrame) -> pd.DataFrame:
     parts = [_compare(cell.reset_index(drop=True)) for _, cell in rows.groupby(CELL, sort=False)]
     whole = pd.concat(parts, ignore_index=True)
     speed = whole[whole["engine"] == BASELINE].groupby("model")["throughput"].max()
-    whole["family_order"] = [MODEL_ORDER.index(f) if f in MODEL_ORDER else len(MODEL_ORDER) for f in whole["family"]]
+    whole["family_order"] = [FAMILY_ORDER.index(f) if f in FAMILY_ORDER else len(FAMILY_ORDER) for f in whole["family"]]
     whole["model_order"] = -whole["model"].map(speed)
     order = ["family_order", "model_order", *CELL]
     whole = whole.sort_values(order, kind="stable", ignore_index=True)
@@ -223,7 +223,7 @@ def c5(compared: pd.DataFrame, drops: pd.DataFrame) -> str | None:
     )
     threads, processor = cells["threads"].iloc[0], cells["processor"].iloc[0]
     return (
-        f"C5 ({low:g} to {high:g} times faster CPU inference without accuracy loss): {how_far(dense)}. At the highest "
+        f"C5 ({low:g} to {high:g} times faster CPU inference without accuracy loss): {extent(dense)}. At the highest "
         f"sparsity that costs at most {ALLOWED:g} % relative top-1, the sparse engine is at least {low:g} times as "
         f"fast as the best dense engine in {dense.sum()} of {len(cells)} cells (model and batch), as eager in "
         f"{eager.sum()}. To the best dense engine (to eager): {numbers}. Over all cells: {spans}. Measured with "

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from bench.reports.common.plotting import legend, legend_entries, save
 from bench.reports.latency.analysis import ALLOWED, CLAIMED, sparse_rows
-from bench.reports.sweep.figures import save
 
 COLORS = ("#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#ff7f0e")  # of batch sizes
 LOOKS: dict[str, tuple[str, str, str]] = {  # of a phase: its name, line and marker's filling
@@ -61,10 +61,9 @@ def draw(compared: pd.DataFrame, drops: pd.DataFrame, stem: Path) -> list[Path]:
         below.set_xticks([100 * sparsity for sparsity in sorted(rows["sparsity_target"].unique())])
     axes[0][0].set_ylabel("times as fast")
     axes[1][0].set_ylabel("top-1 kept, % of dense")
-    entries = {text: h for axis in axes.flat for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
+    entries = legend_entries(axes.flat)
     below_inches = 0.25 * -(-len(entries) // 4) + 0.15
-    drawn.legend(entries.values(), entries.keys(), loc="lower center", ncols=min(4, len(models) + 1), frameon=False,
-                 fontsize=9)  # fmt: skip
+    legend(drawn, entries, columns=min(4, len(models) + 1), fontsize=9)
     drawn.suptitle("Inference on the CPU: sparse engine against dense ones")
     drawn.tight_layout(rect=(0, below_inches / drawn.get_size_inches()[1], 1, 1))
     return save(drawn, stem)

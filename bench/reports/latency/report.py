@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from bench.reports.common.console import text_table
+from bench.reports.common.origin import code_state
+from bench.reports.common.text import insert_text, to_markdown
 from bench.reports.latency.analysis import CELL, accuracy, analyse, c5, compact, detailed
 from bench.reports.latency.figure import draw
-from bench.reports.sweep.tables import insert_text, to_markdown
 from bench.results.timings import Timings
 
 SETTING = (
@@ -32,23 +32,16 @@ EXPLAINED = (
 
 def origin(rows: pd.DataFrame) -> str:
     """Returns one line that says where the measurements come from."""
-    commits = sorted({str(c)[:12] for c in rows["commit"].dropna()}) or ["unknown"]
-    modified = ", with uncommitted changes" if rows["dirty"].fillna(False).any() else ""
     versions = {name: v for text in rows["versions"] for name, v in json.loads(text).items()}
     shown = [f"{name} {versions[name]}" for name in ("torch", "onnxruntime", "openvino", "numba") if name in versions]
     cores = ", ".join(sorted({f"{row.processor}, {row.cores} cores" for row in rows.itertuples()}))
     others = f"other processes took {rows['others'].max():.2f} cores or less meanwhile"
-    return f"{cores}; {', '.join(shown)}; commit {', '.join(commits)}{modified}; {others}."
+    return f"{cores}; {', '.join(shown)}; {code_state(rows)}; {others}."
 
 
 def show(table: pd.DataFrame, title: str, console: Console) -> None:
     """Prints a table of text cells."""
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in table.columns:
-        shown.add_column(column, justify="left" if column in ("model", "engine", "best dense") else "right")
-    for line in table.itertuples(index=False, name=None):
-        shown.add_row(*line)
-    console.print(shown)
+    console.print(text_table(table, title, left=("model", "engine", "best dense"), wrapped=table.columns))
 
 
 def print_cells(compared: pd.DataFrame, console: Console) -> None:

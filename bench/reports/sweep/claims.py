@@ -7,13 +7,16 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from bench.reports.common.text import extent, joined, kibibytes
 from bench.reports.comparison.statistics import interval
-from bench.reports.sweep.tables import PHASES, finished, kibibytes, plain, representative, series, summarise
+from bench.reports.sweep.summary import finished, plain, representative, series, summarise
 from bench.results.labels import (
+    CAP,
+    FASTCAP,
     GLOBAL,
-    LABELS,
     LAYER,
     NM,
+    PHASES,
     baselines_of,
     flatten,
     method_order,
@@ -23,7 +26,6 @@ from bench.results.labels import (
     value_text,
 )
 
-CAP, FASTCAP = LABELS["cap"], LABELS["fastcap"]
 # recipe's key, what the paper prefers, what it compares with, both in words
 RECIPES = (
     ("schedule", "sawtooth", "cosine", "the sawtooth learning rate beats one cosine decay"),
@@ -57,7 +59,7 @@ def c1(summary: pd.DataFrame) -> str | None:
         for row in cells.itertuples()
     )
     return (
-        f"C1 (CAP at 75 % loses at most 1 % relative top-1): {how_far(holds)}, on {holds.sum()} of {len(holds)} {what} "
+        f"C1 (CAP at 75 % loses at most 1 % relative top-1): {extent(holds)}, on {holds.sum()} of {len(holds)} {what} "
         f"after the short fine-tune and on {without.sum()} before it. Relative drop: {numbers}."
     )
 
@@ -90,7 +92,7 @@ def c2(done: pd.DataFrame) -> str | None:
         else " It is largest at the lowest sparsity."
     )
     return (
-        f"C2 (CAP beats {_and(rivals)} one-shot): {how_far(lead > 0)}, CAP's mean is the highest in "
+        f"C2 (CAP beats {joined(rivals)} one-shot): {extent(lead > 0)}, CAP's mean is the highest in "
         f"{(lead > 0).sum()} of {len(lead)} cells, and in {table['every_seed'].sum()} it beats the best other pruner "
         f"with every seed. Lead over the best other pruner in points of top-1, mean over models: {_by(by_sparsity)}; "
         f"smallest {lead.min():+.2f}, largest {lead.max():+.2f}.{grows}"
@@ -114,11 +116,11 @@ def c3(done: pd.DataFrame) -> list[str]:
         cells = difference.groupby(["model", "pruner", "method", "rest", "pattern"]).mean()
         runs = difference.groupby(["model", "pruner", "method", "rest", "seed"]).mean().to_numpy()
         low, high = interval(runs)
-        extent = "holds" if low > 0 else "does not hold" if high < 0 else "not shown"
+        holding = "holds" if low > 0 else "does not hold" if high < 0 else "not shown"
         by_sparsity = _by(difference.groupby("sparsity").mean())
         spread = f", 95 % interval {low:+.2f} to {high:+.2f}" if len(runs) > 1 else ""
         found.append(
-            f"C3 ({claim}): {extent}. Difference in points of top-1, mean over the sparsities of a run: "
+            f"C3 ({claim}): {holding}. Difference in points of top-1, mean over the sparsities of a run: "
             f"{runs.mean():+.2f}{spread}, {len(runs)} pairs of runs with the same seed; {by_sparsity}. The "
             f"mean is higher in {(cells > 0).sum()} of {len(cells)} cells (model, sparsity and what else differs)."
         )
@@ -133,7 +135,7 @@ def c6(rows: pd.DataFrame, summary: pd.DataFrame) -> str | None:
     holds = cells["one_shot_rel_drop"] <= 1
     numbers = ", ".join(f"{row.model} {row.one_shot_rel_drop:.2f} %" for row in cells.itertuples())
     return (
-        f"C6 (large models pruned to 50 % one-shot lose at most 1 % relative top-1): {how_far(holds)}, with CAP on "
+        f"C6 (large models pruned to 50 % one-shot lose at most 1 % relative top-1): {extent(holds)}, with CAP on "
         f"{holds.sum()} of {len(holds)} models. Relative drop: {numbers}."
     )
 
@@ -149,11 +151,11 @@ def nm(rows: pd.DataFrame, summary: pd.DataFrame) -> str | None:
     violations = pd.to_numeric(own.get("violations", pd.Series(dtype=float)))
     if violations.notna().any():
         follows = (own["status"] == "done") & (violations == 0)
-        extent = f"{how_far(follows)}, {follows.sum()} of {len(follows)} pruned models follow their pattern"
-        extent += f"; violations over all pruners: {cells['violations'].sum():,.0f}"
+        holding = f"{extent(follows)}, {follows.sum()} of {len(follows)} pruned models follow their pattern"
+        holding += f"; violations over all pruners: {cells['violations'].sum():,.0f}"
     else:
-        extent = "not tested, violations were not counted"
-    text = f"C4 (in its N:M part: CAP prunes to N:M patterns): {extent}."
+        holding = "not tested, violations were not counted"
+    text = f"C4 (in its N:M part: CAP prunes to N:M patterns): {holding}."
     for phase, name in PHASES.items():
         orders = {str(pattern): _order(part, phase) for pattern, part in cells.groupby("pattern", sort=False)}
         listed = "; ".join(f"{pattern}: {order}" for pattern, order in orders.items() if order)
@@ -170,7 +172,7 @@ def int8(done: pd.DataFrame) -> str | None:
     own = cells.loc[CAP]
     holds = own["int8"] >= 0.99 * own["one_shot"]
     text = (
-        f"C4 (in its INT8 part: INT8 costs a model that CAP pruned at most 1 % relative top-1): {how_far(holds)}, in "
+        f"C4 (in its INT8 part: INT8 costs a model that CAP pruned at most 1 % relative top-1): {extent(holds)}, in "
         f"{holds.sum()} of {len(holds)} cells (model and sparsity) without any training"
     )
     if tuned_too := "int8_finetuned" in own and own["int8_finetuned"].notna().all():
@@ -218,8 +220,8 @@ def c7(rows: pd.DataFrame, done: pd.DataFrame) -> str | None:
         for sparsity, part in drops.groupby("sparsity")
     )
     text = (
-        f"C7 (one gradual run gives the models at {_and(percent(sparsity) for sparsity in sparsities)}): "
-        f"{how_far(whole)}, {whole.sum()} of {len(whole)} runs of CAP gave all {len(sparsities)}. Relative drop of "
+        f"C7 (one gradual run gives the models at {joined(percent(sparsity) for sparsity in sparsities)}): "
+        f"{extent(whole)}, {whole.sum()} of {len(whole)} runs of CAP gave all {len(sparsities)}. Relative drop of "
         f"CAP, mean over models (and how many lose at most 1 %): {numbers}."
     )
     pairs = tuned.assign(series=series(tuned).where(tuned["method"] != CAP, CAP)).pivot_table(
@@ -258,7 +260,8 @@ def c8(summary: pd.DataFrame) -> list[str]:
         noise = "" if pd.isna(deviation) else f". Largest standard deviation over seeds {deviation:.2f}"
         if sentences:
             found.append(
-                f"C8 ({method}, {option} {_and(values)}{usual}; {PHASES[phase]} top-1): {'; '.join(sentences)}{noise}."
+                f"C8 ({method}, {option} {joined(values)}{usual}; {PHASES[phase]} top-1): "
+                f"{'; '.join(sentences)}{noise}."
             )
     return found
 
@@ -320,14 +323,3 @@ def _known(rows: pd.DataFrame, names: Iterable[str]) -> list[str]:
 def _by(values: pd.Series) -> str:
     """Formats differences by sparsity."""
     return ", ".join(f"{percent(sparsity)}: {value:+.2f}" for sparsity, value in values.items())
-
-
-def _and(items: Iterable[str]) -> str:
-    """Joins words: `a, b and c`."""
-    *first, last = items
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def how_far(holds: pd.Series) -> str:
-    """Returns whether a claim holds in all, some or none of its cases, in words."""
-    return "holds" if holds.all() else "holds in part" if holds.any() else "does not hold"

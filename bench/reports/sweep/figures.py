@@ -8,18 +8,17 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.reports.sweep.tables import PHASES, finished, representative, series, summarise
+from bench.reports.common.plotting import OTHERS, STYLES, Style, legend, legend_entries, save
+from bench.reports.sweep.summary import finished, representative, series, summarise
 from bench.results.labels import (
     NM,
+    PHASES,
     Settings,
     baselines_of,
     method_order,
@@ -29,22 +28,6 @@ from bench.results.labels import (
     value_text,
 )
 
-Style = tuple[str, str]
-STYLES: dict[str, Style] = {  # of methods: colour and marker
-    "GM": ("#7f7f7f", "s"),
-    "UM": ("#111111", "x"),
-    "magnitude": ("#7f7f7f", "s"),
-    "GrW": ("#bcbd22", "v"),
-    "WF": ("#1f77b4", "^"),
-    "WF-1": ("#17becf", "<"),
-    "M-FAC": ("#9467bd", "D"),
-    "CAP": ("#d62728", "o"),
-    "FastCAP": ("#ff7f0e", "P"),
-    "Wanda": ("#8c564b", ">"),
-    "SparseGPT": ("#2ca02c", "h"),
-    "OBC": ("#e377c2", "X"),
-}
-OTHERS = list(zip(("#003f5c", "#58a618", "#ffb000", "#7a5195", "#00a6a6", "#a05a2c"), "s^Dvp*", strict=True))
 DASHES = ("-", "--", ":", "-.")
 PANEL = (3.6, 3.3)  # width and height, inches
 WIDTH = 15  # inches that panels may take side by side
@@ -93,8 +76,7 @@ def _styles(frame: pd.DataFrame, names: pd.Series) -> dict[str, Style]:
     """Returns colour and marker of every line: a method's own for its first one, others for the rest.
 
     Args:
-        frame: Cells as `bench.reports.sweep.tables.summarise`, or rows as `bench.reports.sweep.tables.finished` returns
-            them.
+        frame: Cells as `bench.reports.sweep.summary.summarise` returns them, or rows as its `finished` does.
         names: What the line of each is called.
     """
     free, taken, found = iter(OTHERS * len(frame)), set(), {}
@@ -131,7 +113,7 @@ def _name_heights(axes: list[Axes], text: str) -> None:
 
 def _finish(figure: Figure, axes: list[Axes], title: str, stem: Path, note: str = "") -> list[Path]:
     """Puts a heading above and one legend for all panels below, with room for it, and writes the figure."""
-    entries = {text: h for axis in axes for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
+    entries = legend_entries(axes)
     width, height = figure.get_size_inches()
     longest = max(map(len, entries), default=1)
     columns = max(1, min(LEGEND_COLUMNS, len(entries), int(width / (0.08 * longest + 0.55))))
@@ -139,8 +121,7 @@ def _finish(figure: Figure, axes: list[Axes], title: str, stem: Path, note: str 
     height += below
     figure.set_size_inches(width, height)
     figure.suptitle(title)
-    figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=columns, frameon=False,
-                  bbox_to_anchor=(0.5, LEGEND_LINE * bool(note) / height))  # fmt: skip
+    legend(figure, entries, columns, bottom=LEGEND_LINE * bool(note) / height)
     if note:
         figure.text(0.5, 0.08 / height, note, ha="center", fontsize=8)
     figure.tight_layout(rect=(0, below / height, 1, 1))
@@ -155,7 +136,7 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]
     """Draws accuracy against sparsity, one panel per model, and if nothing was trained a panel with the fits' times.
 
     Args:
-        summary: As `bench.reports.sweep.tables.summarise` returns it.
+        summary: As `bench.reports.sweep.summary.summarise` returns it.
         title: Heading of the figure.
         stem: Path without suffix.
 
@@ -234,7 +215,7 @@ def pattern_bars(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     """Draws accuracy at N:M patterns, one panel per model: bars one-shot, diamonds fine-tuned.
 
     Args:
-        summary: As `bench.reports.sweep.tables.summarise` returns it, cells of N:M patterns alone.
+        summary: As `bench.reports.sweep.summary.summarise` returns it, cells of N:M patterns alone.
         title: Heading of the figure.
         stem: Path without suffix.
 
@@ -290,7 +271,7 @@ def option_panels(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     """Draws accuracy against each option that was varied, one panel for each and model; rings mark the base.
 
     Args:
-        summary: As `bench.reports.sweep.tables.summarise` returns it.
+        summary: As `bench.reports.sweep.summary.summarise` returns it.
         title: Heading of the figure.
         stem: Path without suffix.
 
@@ -347,7 +328,7 @@ def loss_scatter(done: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     """Draws the observed increase of the calibration loss against the predicted one, one panel per model.
 
     Args:
-        done: As `bench.reports.sweep.tables.finished` returns it.
+        done: As `bench.reports.sweep.summary.finished` returns it.
         title: Heading of the figure.
         stem: Path without suffix.
 
@@ -376,21 +357,3 @@ def loss_scatter(done: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     left = len(both) - len(points)
     note = f"{left} of {len(both)} points are not shown: one of the two is not above zero" if left else ""
     return _finish(figure, axes, f"{title}: calibration loss, one-shot", stem, note)
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Writes a figure as PNG and SVG and closes it; the same figure gives the same files.
-
-    Args:
-        figure: The figure.
-        stem: Path without suffix.
-
-    Returns:
-        The files written.
-    """
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
-    with plt.rc_context({"svg.hashsalt": stem.name}):  # neither a date nor random ids
-        figure.savefig(paths[0], dpi=150)
-        figure.savefig(paths[1], metadata={"Date": None})
-    plt.close(figure)
-    return paths

@@ -6,12 +6,15 @@ import textwrap
 from pathlib import Path
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from bench.reports.common.console import text_table
+from bench.reports.common.origin import origin
+from bench.reports.common.text import insert_text, to_markdown
 from bench.reports.sweep import tables
 from bench.reports.sweep.claims import verdicts
+from bench.reports.sweep.summary import read_paper_values, summarise
+from bench.results.labels import PHASES
 from bench.results.store import Store
 
 EXPLAINED = {  # part of a column's name: what it says
@@ -33,26 +36,14 @@ DISPENSABLE = (
     tables.SIZE,
     "drop",
 )  # first where room is short
-
-
-def origin(rows: pd.DataFrame) -> str:
-    """Returns one line that says where the rows come from."""
-    commits = sorted({str(c)[:12] for c in rows["commit"].dropna()}) or ["unknown"]
-    modified = ", with uncommitted changes" if rows["dirty"].fillna(False).any() else ""
-    devices = ", ".join(sorted(rows["device"].dropna().unique()))
-    trials, seeds = rows["trial_id"].nunique(), rows["seed"].nunique()
-    images = int(rows["n_images"].max())
-    return (
-        f"{trials} trials, {seeds} seed{'s' if seeds > 1 else ''}, {images:,} test images; "
-        f"commit {', '.join(commits)}{modified}; {devices}."
-    )
+TEXT_COLUMNS = ("pruner", "variant", "sparsity", "pattern")
 
 
 def markdown(rows: pd.DataFrame, results: Path, title: str) -> str:
     """Returns the whole report of a sweep in Markdown."""
-    cells = tables.detailed(tables.summarise(rows, tables.read_paper_values(results)))
+    cells = tables.detailed(summarise(rows, read_paper_values(results)))
     lines = [f"# {title}", "", origin(rows), "", *(f"* {verdict}" for verdict in verdicts(rows)), ""]
-    return "\n".join([*lines, *textwrap.wrap(_explanation(cells), 120), "", tables.to_markdown(cells)])
+    return "\n".join([*lines, *textwrap.wrap(_explanation(cells), 120), "", to_markdown(cells)])
 
 
 def _explanation(cells: pd.DataFrame) -> str:
@@ -69,7 +60,7 @@ def _explanation(cells: pd.DataFrame) -> str:
 
 def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console) -> None:
     """Prints a table for every model, with as many columns as the terminal has room for, and the verdicts."""
-    cells = tables.detailed(tables.summarise(rows, tables.read_paper_values(results)))
+    cells = tables.detailed(summarise(rows, read_paper_values(results)))
     console.print(title, origin(rows), "Top-1 in percent.", highlight=False)
     unbounded = console.options.update(max_width=10**4)
     for (model, dense), part in cells.groupby(["model", "dense"], sort=False):
@@ -78,7 +69,8 @@ def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console
         for word in ("", *DISPENSABLE):
             if word:
                 shown = shown[[column for column in shown if word not in column]]
-            table = _terminal_table(shown, f"{model}: dense {dense}")
+            title = f"{model}: dense {dense}"
+            table = text_table(shown, title, TEXT_COLUMNS, wrapped=("variant",), sections=True, heading=_short)
             if console.measure(table, options=unbounded).maximum <= console.width:
                 break
         console.print(table)
@@ -86,23 +78,9 @@ def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console
         console.print(verdict, highlight=False)
 
 
-def _terminal_table(cells: pd.DataFrame, title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in cells.columns:
-        text = column in ("pruner", "variant", "sparsity", "pattern")
-        table.add_column(_short(column), justify="left" if text else "right", no_wrap=column != "variant")
-    previous = cells["pruner"].iloc[0]
-    for _, line in cells.iterrows():
-        if line["pruner"] != previous:
-            table.add_section()
-        previous = line["pruner"]
-        table.add_row(*line)
-    return table
-
-
 def _short(column: str) -> str:
     """Returns `one-shot` for `one-shot top-1`, `drop` for `one-shot drop`: a phase's first column names it."""
-    phase = max((name for name in tables.PHASES.values() if column.startswith(f"{name} ")), key=len, default="")
+    phase = max((name for name in PHASES.values() if column.startswith(f"{name} ")), key=len, default="")
     rest = column.removeprefix(f"{phase} ")
     return phase if rest == "top-1" else rest
 
@@ -111,7 +89,7 @@ def write_tables(rows: pd.DataFrame, store: Store, results: Path, title: str) ->
     """Writes the Markdown report and the summary as CSV beside the collected parquet file."""
     text, values = store.collected.with_suffix(".md"), store.collected.with_suffix(".csv")
     text.write_text(markdown(rows, results, title))
-    summary = tables.summarise(rows, tables.read_paper_values(results))
+    summary = summarise(rows, read_paper_values(results))
     int8 = [column for column in summary if column.startswith("int8") or column.endswith("_bytes")]
     unused = [column for column in int8 if summary[column].isna().all()]
     summary.drop(columns=["rank", *unused]).to_csv(values, index=False, float_format="%.6g")
@@ -131,6 +109,6 @@ def insert(document: Path, name: str, rows: pd.DataFrame) -> None:
     Raises:
         UserError: If there is no such document, or it lacks the two marks.
     """
-    table = tables.to_markdown(tables.compact(tables.summarise(rows)))
+    table = to_markdown(tables.compact(summarise(rows)))
     lines = "".join(f"* {verdict}\n" for verdict in verdicts(rows))
-    tables.insert_text(document, name, f"{table}\n{origin(rows)}\n\n{lines}")
+    insert_text(document, name, f"{table}\n{origin(rows)}\n\n{lines}")

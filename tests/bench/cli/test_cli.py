@@ -19,7 +19,8 @@ from bench import models as zoo
 from bench.results.schema import SCHEMA
 
 TINY = """
-from bench.specs.trial import FinetuneSpec, Sweep, grid
+from bench.specs.recipes import FinetuneSpec
+from bench.specs.sweep import Sweep, grid
 
 SWEEP = Sweep(
     name="tiny",
@@ -194,7 +195,7 @@ def test_mistakes_give_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         ('model=["vit"]', 'model=["vti"]', "unknown model 'vti' in profile 'embedded': choose from"),
         ("import FinetuneSpec", "import Finetune", "Finetune"),
         ('"num_gradients": 64', '"num_gradients": -1', "num_gradients=-1 is not valid"),
-        ("SWEEP = Sweep(", "SWEEP = 3 or Sweep(", "is no bench.specs.trial.Sweep but a int"),
+        ("SWEEP = Sweep(", "SWEEP = 3 or Sweep(", "is no bench.specs.sweep.Sweep but a int"),
         ("SWEEP = Sweep(", "SWEPT = Sweep(", "defines no SWEEP"),
     ],
 )

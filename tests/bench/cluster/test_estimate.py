@@ -11,8 +11,8 @@ from bench.cli import load_sweep
 from bench.cluster import estimate as cost
 from bench.cluster.plan import describe, jobs_of
 from bench.cluster.site import ClusterConfig
-from bench.execution.pool import group_by_calibration
-from bench.trials.runner import plan
+from bench.execution.executor import group_by_calibration
+from bench.trials.planning import plan_fit
 
 RESULTS = Path(__file__).parents[3] / "results" / "embedded"
 CPU = cost.RATES["cpu"]
@@ -39,7 +39,7 @@ def test_seconds_are_those_of_the_measured_sweep(name: str) -> None:
 @pytest.mark.parametrize("model", ["vit", "convnext", "xcit", "dino"])
 def test_memory_of_a_fit_is_that_of_its_plan(model: str) -> None:
     trial = next(t for t in load_sweep("table1").trials("embedded") if (t.model, t.pruner) == (model, "cap"))
-    found = plan(trial, 2**34, share=False)
+    found = plan_fit(trial.resolve(), trial.resolve().model.build(), 2**34, share=False)
     assert found is not None
     least, once = cost.fit_bytes(trial)
     assert once - least == found.gram_bytes

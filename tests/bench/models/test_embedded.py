@@ -14,7 +14,8 @@ from bench.evaluation.macs import count_macs
 from bench.models import get_model
 from bench.models.embedded import EMBEDDED, EmbeddedModel
 from bench.scripts.recipes import RECIPES
-from bench.trials.runner import GateError, load_dense
+from bench.specs.trial import Trial
+from bench.trials.session import GateError, load_dense
 
 FLOOR = {"vit": 88, "convnext": 90, "hybrid": 90, "dino": 88}  # dense top-1 that the suite's models must reach
 
@@ -96,8 +97,7 @@ def test_unknown_model_lists_the_known() -> None:
 
 
 def test_the_gate_closes_on_other_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    load_dense.cache_clear()
+    trial = Trial(sweep="s", profile="embedded", model="vit", pruner="magnitude", patterns=("0.5",))
     monkeypatch.setattr(EmbeddedModel, "card", lambda self: {"top1": 95.0})
     with pytest.raises(GateError, match=r"95\.00 % is recorded"):
-        load_dense("embedded", "vit")
-    load_dense.cache_clear()
+        load_dense(trial.resolve())

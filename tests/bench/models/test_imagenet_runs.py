@@ -8,8 +8,8 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -31,9 +31,11 @@ from bench.data.imagenet.transforms import data_config, eval_transform
 from bench.evaluation.accuracy import evaluate
 from bench.models import get_model, probing
 from bench.models.imagenet import IMAGENET, FeatureModel, ImageNetModel
+from bench.specs.calibration import CalibrationSpec
 from bench.specs.recipes import FinetuneSpec
-from bench.specs.trial import CalibrationSpec, Trial
-from bench.trials.runner import GateError, TrialRecorder, dense_knn_top1, load_calibration, load_dense, run_trial
+from bench.specs.trial import ResolvedTrial, Trial
+from bench.trials.runner import run_trial
+from bench.trials.session import GateError, draw_calibration, load_dense
 
 TINY = "test_vit.r160_in1k"  # an architecture that timm has for tests
 CLASSES = (3, 7, 998)
@@ -77,7 +79,7 @@ def write_folders(folder: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No network, no caches but the test's own, two workers."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
@@ -86,10 +88,6 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("CAPBENCH_WORKERS", "2")
     for name in ("CAPBENCH_IMAGENET", "CAPBENCH_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
-    yield
-    load_dense.cache_clear()
-    dense_knn_top1.cache_clear()
-    load_calibration.cache_clear()
 
 
 @pytest.fixture(params=["parquet", "data/parquet", "folders"])
@@ -108,6 +106,11 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_folders(tmp_path / "imagenet")
     monkeypatch.setenv("CAPBENCH_IMAGENET", str(tmp_path / "imagenet"))
     return tmp_path / "imagenet"
+
+
+def resolved(model: str, **fields: Any) -> ResolvedTrial:
+    trial = Trial(sweep="s", profile="imagenet", model=model, pruner="magnitude", patterns=("0.5",), **fields)
+    return trial.resolve()
 
 
 def tiny_weights(spec: ImageNetModel) -> dict[str, torch.Tensor]:
@@ -227,23 +230,21 @@ def test_a_trial_runs_with_local_data_and_weights(folders: Path, tiny: ImageNetM
         calibration=CalibrationSpec(images=24, batch_size=8),
     )
     tiny.check()
-    rows = TrialRecorder(trial, "cpu")
-    run_trial(trial, rows, folder=tmp_path / "trial")
-    assert [row["phase"] for row in rows.rows] == ["dense", "one_shot", "finetuned"]
-    for row in rows.rows:
-        assert row["dataset"] == "imagenet-1k"
-        assert row["n_images"] == 9
-    assert rows.rows[1]["sparsity_prunable"] == pytest.approx(0.5, abs=1e-4)
-    assert rows.rows[2]["finetune_images"] == 16
-    assert rows.rows[2]["violations"] == 0
+    rows = run_trial(trial, config=ExecutionConfig(folder=tmp_path / "trial")).rows
+    assert [row.phase for row in rows] == ["dense", "one_shot", "finetuned"]
+    for row in rows:
+        assert row.dataset == "imagenet-1k"
+        assert row.n_images == 9
+    assert rows[1].sparsity_prunable == pytest.approx(0.5, abs=1e-4)
+    assert rows[2].finetune_images == 16
+    assert rows[2].violations == 0
 
 
 def test_local_weights_are_loaded(tiny: ImageNetModel, folders: Path, caplog: pytest.LogCaptureFixture) -> None:
     expected = tiny_weights(tiny)
     loaded = tiny.load().state_dict()
     assert all(loaded[name].equal(value) for name, value in expected.items())
-    _, accuracy = load_dense("imagenet", "tiny")
-    assert accuracy == evaluate(tiny.load(), tiny.inputs("test"))
+    assert load_dense(resolved("tiny")).accuracy == evaluate(tiny.load(), tiny.inputs("test"))
     assert "none is on record" in caplog.text
 
 
@@ -271,11 +272,10 @@ def test_a_self_supervised_model_gets_a_head_once_and_its_neighbours_accuracy(
     monkeypatch.setenv("CAPBENCH_IMAGENET", str(other))
     assert spec.head_file().name != head.name, "other data, another head"
     trial = Trial(sweep="s", profile="imagenet", model="tiny_dino", pruner="magnitude", patterns=("0.5",))
-    rows = TrialRecorder(trial, "cpu")
-    run_trial(trial, rows)
-    assert [row["phase"] for row in rows.rows] == ["dense", "one_shot"]
-    assert all(0 <= row["knn_top1"] <= 100 for row in rows.rows)
-    assert rows.rows[0]["knn_top1"] == spec.knn_top1(spec.load())
+    rows = run_trial(trial).rows
+    assert [row.phase for row in rows] == ["dense", "one_shot"]
+    assert all(0 <= row.knn_top1 <= 100 for row in rows)
+    assert rows[0].knn_top1 == spec.knn_top1(spec.load())
 
 
 def test_the_gate_closes_on_weights_of_another_accuracy(
@@ -283,16 +283,17 @@ def test_the_gate_closes_on_weights_of_another_accuracy(
 ) -> None:
     top1 = evaluate(tiny.load(), tiny.inputs("test")).top1
     monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 0.29}))
-    load_dense("imagenet", "tiny")
-    load_dense.cache_clear()
+    load_dense(resolved("tiny"))
     monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 0.31}))
     with pytest.raises(GateError, match="is recorded for its weights"):
-        load_dense("imagenet", "tiny")
+        load_dense(resolved("tiny"))
 
 
 def test_calibration_images_are_drawn_from_the_training_set(folders: Path) -> None:
-    calibration = load_calibration("imagenet", "deit_tiny", CalibrationSpec(images=10), 3, 4).calibration
-    [(images, labels)] = get_model("imagenet", "deit_tiny").inputs("train").subset(10, 3).batches(10)
+    chosen = resolved("deit_tiny", calibration=CalibrationSpec(images=10), seed=3)
+    calibration = draw_calibration(chosen, share=False)
+    seed = chosen.trial.derived_seed("calibration")
+    [(images, labels)] = get_model("imagenet", "deit_tiny").inputs("train").subset(10, seed).batches(10)
     assert isinstance(calibration, cap.Calibration)
     assert calibration.images.equal(images)
     assert calibration.labels.equal(labels)

@@ -5,13 +5,13 @@ import json
 import pandas as pd
 import pytest
 
-from bench.reports.sweep import tables
+from bench.reports.sweep.summary import summarise
 from bench.results.labels import baseline_of, label, method_order, option_sweeps, pattern_in_words
 
 
 def described(rows: pd.DataFrame) -> list[tuple[str, str]]:
     """Name and variant of every trial, in the order of tables."""
-    summary = tables.summarise(rows)
+    summary = summarise(rows)
     return list(dict.fromkeys(zip(summary["name"], summary["variant"], strict=True)))
 
 
@@ -81,7 +81,7 @@ def test_magnitude_and_woodfisher_have_names_of_their_own(make, frame) -> None:
         make("woodfisher", "0.5", [4.0], options={"block_size": 64}),
         make("woodfisher", "0.5", [5.0], options={"block_size": 1}),
     )  # fmt: skip
-    summary = tables.summarise(rows)
+    summary = summarise(rows)
     assert dict(zip(summary["method"], summary["one_shot_mean"], strict=True)) == {
         "GM": 1, "UM": 2, "magnitude": 3, "WF": 4, "WF-1": 5,
     }  # fmt: skip
@@ -108,7 +108,7 @@ def test_a_base_is_what_all_others_differ_from_in_one_setting() -> None:
 def test_variants_of_an_ablation_name_what_differs_from_the_base(make, frame) -> None:
     rows = frame(*(make("cap", "0.5", [1.0], options=options) for options in STAR))
     assert described(rows) == [("CAP", "base"), ("CAP", "m=16"), ("CAP", "m=256"), ("CAP", "damp=1")]
-    assert option_sweeps(tables.summarise(rows)) == {
+    assert option_sweeps(summarise(rows)) == {
         ("CAP", "m"): [STAR[1], STAR[0], STAR[3]],
         ("CAP", "damp"): [STAR[0], STAR[2]],
     }

@@ -18,7 +18,7 @@ from bench.reports.comparison import statistics as paired
 from bench.reports.comparison.report import Entry, PairedReport, _places
 from bench.results.schema import SCHEMA
 from bench.specs.comparison import Comparison, plan
-from bench.specs.profiles import FINETUNE, pruner_options
+from bench.specs.profiles import EMBEDDED
 
 MINE = """
 import cap
@@ -279,7 +279,7 @@ def test_all_pruners_get_the_same_data_seeds_and_budget(mine: Path) -> None:
     assert trials[1].pruner_options["num_gradients"] == 1024
     assert {t.finetune for t in trials} == {None}
     fine = planned(f"{mine}:Mine", finetune=True).trials[0]
-    assert (fine.finetune_at, fine.finetune) == (("0.5", "0.9"), FINETUNE["embedded"])
+    assert (fine.finetune_at, fine.finetune) == (("0.5", "0.9"), EMBEDDED.recipes.finetune)
 
 
 def test_own_options_take_precedence(mine: Path) -> None:
@@ -289,10 +289,10 @@ def test_own_options_take_precedence(mine: Path) -> None:
 
 
 def test_settings_that_a_profile_shares() -> None:
-    assert pruner_options("embedded", "cap") == {"block_size": 64, "num_gradients": 1024, "damp": 1e-8}
-    assert pruner_options("embedded", "gradient_weight") == {"num_gradients": 1024}
-    assert pruner_options("embedded", "magnitude") == {}
-    assert pruner_options("embedded", "mfac")["block_size"] == 2048
+    assert EMBEDDED.pruner_options("cap") == {"block_size": 64, "num_gradients": 1024, "damp": 1e-8}
+    assert EMBEDDED.pruner_options("gradient_weight") == {"num_gradients": 1024}
+    assert EMBEDDED.pruner_options("magnitude") == {}
+    assert EMBEDDED.pruner_options("mfac")["block_size"] == 2048
 
 
 def test_a_trial_does_not_depend_on_how_the_command_was_written(mine: Path, monkeypatch) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 import cap
 from bench.cli import load_sweep
-from bench.specs.profiles import pruner_options
+from bench.specs.profiles import IMAGENET
 from bench.specs.recipes import GradualSpec
 from bench.specs.trial import Trial
-from bench.trials.runner import plan
+from bench.trials.planning import plan_fit
 
 FULL = 1_281_167
 
@@ -36,8 +36,13 @@ FULL = 1_281_167
     ],
 )
 def test_options_of_the_fisher_pruners(pruner: str, model: str, run: Any, expected: tuple[float, ...]) -> None:
-    options = pruner_options("imagenet", pruner, model, run)
+    options = IMAGENET.pruner_options(pruner, model, run)
     assert tuple(options[key] for key in ("block_size", "num_gradients", "damp")) == expected
+
+
+def plan(trial: Trial, budget: int) -> cap.MemoryPlan | None:
+    resolved = trial.resolve()
+    return plan_fit(resolved, resolved.model.build(), budget, share=True)
 
 
 def trials(sweep: str) -> tuple[Trial, ...]:
@@ -130,12 +135,12 @@ def test_the_large_models_are_pruned_at_once_to_moderate_sparsity() -> None:
 def test_mfac_fits_into_64_gib() -> None:
     """It keeps all gradients: with the paper's 4,096 a fit of DeiT-Small would take 333 GiB."""
     for trial in {trial.model: trial for trial in trials("one_shot_curves") if trial.pruner == "mfac"}.values():
-        assert plan(trial, 64 * 2**30, share=True) is None, "it has no passes to plan, and no error"
+        assert plan(trial, 64 * 2**30) is None, "it has no passes to plan, and no error"
 
 
 def test_a_fit_is_planned_without_weights_and_data() -> None:
     trial = next(trial for trial in trials("table1") if (trial.model, trial.pruner) == ("deit_tiny", "cap"))
-    found = plan(trial, 200 * 2**30, share=True)
+    found = plan(trial, 200 * 2**30)
     assert isinstance(found, cap.MemoryPlan)
     assert (found.block_size, found.num_gradients) == (192, 4096)
     assert found.gram_bytes > 8 * 192 * 5_308_416

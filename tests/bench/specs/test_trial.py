@@ -7,7 +7,9 @@ from pydantic import ValidationError
 
 from bench import assets
 from bench.core.errors import UserError
-from bench.specs.trial import FinetuneSpec, Sweep, Trial, filter_trials, grid
+from bench.specs.recipes import FinetuneSpec
+from bench.specs.sweep import Sweep, filter_trials, grid
+from bench.specs.trial import Trial
 
 BASE = {"sweep": "s", "profile": "embedded", "model": "vit", "pruner": "cap", "patterns": ("0.5",)}
 

@@ -9,14 +9,15 @@ from pydantic import ValidationError
 
 import cap
 from bench.data.fashion_mnist import load_split, to_input
-from bench.evaluation.accuracy import evaluate
-from bench.evaluation.macs import count_macs
 from bench.models import get_model
 from bench.models.embedded import EMBEDDED
+from bench.specs.calibration import CalibrationSpec
 from bench.specs.recipes import FinetuneSpec, GradualSpec, QuantizationSpec
-from bench.specs.trial import CalibrationSpec, Trial
-from bench.trials.int8 import int8_layers, measure_int8, observed, quantized
-from bench.trials.runner import SharedCalibration, TrialContext, TrialRecorder
+from bench.specs.trial import Trial
+from bench.trials.int8 import int8_layers, observed, quantized
+from bench.trials.measurement import Measurement
+from bench.trials.recorder import TrialRecorder
+from bench.trials.runner import run_trial
 
 pytest.importorskip("torchao", reason="the extra quantization is not installed")
 
@@ -72,40 +73,32 @@ def test_training_in_int8_has_no_mode() -> None:
     assert all(parameter.grad is not None for parameter in graph.parameters())
 
 
-def test_rows_of_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_int8() -> None:
     """The masks hold in INT8 training, which changes the other weights, and files get smaller."""
-    spec = get_model("embedded", "vit")
     finetune = FinetuneSpec(epochs=1, images=64, batch_size=32, lr=1e-3, lr_end=1e-4, crop=0.75)
     trial = Trial(sweep="s", profile="embedded", model="vit", pruner="magnitude", patterns=("0.75",),
-                  quantization=QuantizationSpec(finetune=finetune), calibration=CalibrationSpec(images=64))  # fmt: skip
-    test = spec.inputs("test").subset(300, 0)
-    train = spec.inputs("train")
-    monkeypatch.setattr(type(spec), "inputs", lambda self, split: {"test": test, "train": train}[split])
-    dense, states = spec.load(), []
-    cost = count_macs(dense, cap.select_layers(dense, spec.prunable), inputs("vit", 1))
-    rows = TrialRecorder(trial, "cpu")
-    calibration = SharedCalibration(cap.Calibration(inputs("vit"), load_split("train").labels[:64]))
-    run = TrialContext(trial, rows, spec, dense, evaluate(dense, test), cost, calibration, "cpu", None, None, None,
-              lambda *state: states.append(state))  # fmt: skip
-    model, weights = pruned("vit", 0.75)
-    pattern = cap.Unstructured(0.75)
-    run.measure(model, pattern, phase="one_shot")
-    measure_int8(run, model, pattern, weights.masks, {"prune_seconds": 1.0})
-    assert [row["phase"] for row in rows.rows] == ["one_shot", "int8", "int8_finetuned"]
-    one_shot, int8, tuned = rows.rows
-    assert {row["violations"] for row in rows.rows} == {0}
-    assert int8["file_bytes"] == pytest.approx(tuned["file_bytes"], rel=0.02)
-    assert int8["file_bytes"] < 0.5 * one_shot["file_bytes"]
-    assert abs(int8["top1"] - one_shot["top1"]) < 3
-    assert abs(tuned["top1"] - one_shot["top1"]) < 10
-    assert tuned["finetune_epochs"] == 1
-    assert tuned["finetune_seconds"] > 0
-    before, after = states[1][1], states[2][1]
-    for name, mask in weights.masks.items():
+                  quantization=QuantizationSpec(finetune=finetune), calibration=CalibrationSpec(images=64),
+                  evaluation_images=300)  # fmt: skip
+    states: list[Measurement] = []
+    recorder = TrialRecorder(trial.resolve(), on_measured=lambda measured, _: states.append(measured))
+    run_trial(trial, recorder)
+    assert [row.phase for row in recorder.rows] == ["dense", "one_shot", "int8", "int8_finetuned"]
+    dense, one_shot, int8, tuned = recorder.rows
+    assert {row.violations for row in recorder.rows[1:]} == {0}
+    assert int8.file_bytes == pytest.approx(tuned.file_bytes, rel=0.02)
+    assert int8.file_bytes < 0.5 * one_shot.file_bytes < 0.5 * dense.file_bytes
+    assert abs(int8.top1 - one_shot.top1) < 3
+    assert abs(tuned.top1 - one_shot.top1) < 10
+    assert tuned.finetune_epochs == 1
+    assert tuned.finetune_seconds > 0
+    before, after = states[1].int8, states[2].int8
+    masks = pruned("vit", 0.75)[1].masks
+    for name, mask in masks.items():
         assert (after[name].values[~mask] == 0).all()
         assert (after[name].values != before[name].values).any()
-    assert not torch.equal(states[2][0].head.bias, dense.head.bias)  # what is not in INT8 has learnt, too
-    assert json.loads(one_shot["recipe"])["quantization"]["finetune"]["lr"] == 1e-3
+    head = get_model("embedded", "vit").load().head.bias
+    assert not torch.equal(states[2].model.head.bias, head)  # what is not in INT8 has learnt, too
+    assert json.loads(one_shot.recipe)["quantization"]["finetune"]["lr"] == 1e-3
 
 
 def test_a_trial_says_whether_it_is_in_int8() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,22 +17,23 @@ from safetensors.torch import load_file
 
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec
 from bench.specs.trial import Trial
-from bench.trials.checkpoint import Checkpoint
+from bench.trials.runner import run_trial
 
 ROOT = Path(__file__).parents[3]
 COMMON = {"images": 128, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
 SWEEP = """
 from bench.specs.recipes import ACDCSpec, GradualSpec
-from bench.specs.trial import Sweep, grid
+from bench.specs.sweep import Sweep, grid
 COMMON = {"images": 128, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
 SWEEP = Sweep(name="regimes", title="t", profiles={"embedded": grid(
-    sweep="regimes", profile="embedded", model="vit", calibration={"images": 64}, pruner="cap",
+    sweep="regimes", profile="embedded", model="vit", calibration={"images": 64}, evaluation_images=500, pruner="cap",
     pruner_options={"block_size": 16, "num_gradients": 64}, patterns=("0.5", "0.9"),
     training=GradualSpec(
         epochs=6, period=1, knots=((0, 0.5), (4, 0.9)), augmentation="deit", distillation=0.2, **COMMON
     ),
 ) + grid(
-    sweep="regimes", profile="embedded", model="vit", calibration={"images": 64}, pruner="magnitude", patterns=("0.8",),
+    sweep="regimes", profile="embedded", model="vit", calibration={"images": 64}, evaluation_images=500,
+    pruner="magnitude", patterns=("0.8",),
     training=ACDCSpec(epochs=5, sparsity=0.8, phase=1, final=2, warmup=1, **COMMON),
 )})
 """
@@ -93,8 +93,8 @@ def run(folder: Path, kill_at_epoch: int | None = None) -> None:
         while kill_at_epoch is not None and process.poll() is None:
             for state in folder.glob("results/embedded/regimes/*/checkpoint/state.pt"):
                 try:
-                    epoch = torch.load(state, weights_only=True)["stretch"]["epoch"]
-                except (OSError, RuntimeError):  # replaced while it was read
+                    epoch = torch.load(state, weights_only=True)["parts"]["training"]["epoch"]
+                except (OSError, RuntimeError, KeyError):  # replaced while it was read
                     continue
                 if epoch >= kill_at_epoch:
                     os.killpg(process.pid, signal.SIGKILL)
@@ -157,46 +157,7 @@ def test_checkpoints_hold_the_pruned_model_and_its_masks(runs: tuple[Path, Path]
         assert not (most[name] & ~half[name]).any(), "a weight came back"
 
 
-def test_there_is_a_whole_checkpoint_at_any_moment(tmp_path: Path, model) -> None:
-    checkpoint = Checkpoint(tmp_path / "run" / "checkpoint")
-    assert checkpoint.load() is None
-    checkpoint.save(model, {"epoch": 1}, None)
-    drawn = torch.rand(3)
-    os.replace(tmp_path / "run/checkpoint", tmp_path / "run/checkpoint.previous")  # killed between two renames
-    (tmp_path / "run/.checkpoint.123").mkdir()  # and while writing
-    (tmp_path / "run/.0.5.safetensors.123").write_bytes(b"half")
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    with torch.no_grad():
-        model.fc1.weight.zero_()
-    found = checkpoint.load()
-    assert found is not None
-    assert (found.state, found.masks) == ({"epoch": 1}, None)
-    found.put_into(model)
-    assert torch.rand(3).equal(drawn)
-    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
-    mask = {"fc1.weight": torch.rand(16, 8) < 0.5}
-    with pytest.raises(AttributeError):  # a save that fails loses nothing, though the previous one is all there is
-        checkpoint.save(model, {"epoch": lambda: 2}, mask)
-    assert getattr(checkpoint.load(), "state", None) == {"epoch": 1}
-    checkpoint.save(model, {"epoch": 2}, mask)
-    shutil.copytree(tmp_path / "run/checkpoint", tmp_path / "run/checkpoint.previous")
-    (tmp_path / "run/checkpoint/state.pt").unlink()  # half removed
-    found = checkpoint.load()
-    assert found is not None
-    assert found.state == {"epoch": 2}
-    assert found.masks is not None
-    assert found.masks["fc1.weight"].equal(mask["fc1.weight"])
-    checkpoint.save(None, {"epoch": 3}, None)  # rows alone, no model
-    found = checkpoint.load()
-    assert found is not None
-    assert (found.state, found.weights, found.masks) == ({"epoch": 3}, {}, None)
-    checkpoint.remove()
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_pruner_that_brings_weights_back_is_stopped(tmp_path: Path) -> None:
-    from bench.trials.runner import TrialRecorder, run_trial
-
     path = tmp_path / "mine.py"
     path.write_text(
         "import cap, torch\n"
@@ -211,19 +172,17 @@ def test_a_pruner_that_brings_weights_back_is_stopped(tmp_path: Path) -> None:
     trial = Trial(
         sweep="s", profile="embedded", model="vit", pruner=f"{path}:Random", patterns=("0.6",),
         training=gradual(epochs=2, knots=((0, 0.5), (1, 0.6)), images=32), calibration={"images": 16},
+        evaluation_images=100,
     )  # fmt: skip
     with pytest.raises(RuntimeError, match="came back at"):
-        run_trial(trial, TrialRecorder(trial, "cpu"))
+        run_trial(trial)
 
 
 def test_a_pruner_that_supports_no_such_pattern_says_so() -> None:
-    from bench.trials.runner import TrialRecorder, run_trial
-
     trial = Trial(
         sweep="s", profile="embedded", model="vit", pruner="wanda", patterns=("0.5",), calibration={"images": 16},
-        training=gradual(epochs=1, knots=((0, 0.5),), images=32),
+        evaluation_images=100, training=gradual(epochs=1, knots=((0, 0.5),), images=32),
     )  # fmt: skip
-    rows = TrialRecorder(trial, "cpu")
-    run_trial(trial, rows)
-    assert [row["status"] for row in rows.rows] == ["done", "skipped"]
-    assert "ask for" in rows.rows[1]["error"]
+    _, skipped = run_trial(trial).rows
+    assert skipped.status == "skipped"
+    assert "ask for" in (skipped.error or "")

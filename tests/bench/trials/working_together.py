@@ -16,18 +16,16 @@ from torch import Tensor, nn
 
 import cap
 from bench.core import distributed
-from bench.data.inputs import Inputs
-from bench.evaluation.accuracy import Accuracy, evaluate
-from bench.execution.pool import Resources, execute
-from bench.models import get_model
+from bench.execution.worker import execute
 from bench.specs.recipes import FinetuneSpec, GradualSpec
 from bench.specs.trial import Trial
-from bench.trials import runner as trial
+from bench.trials.context import ExecutionConfig
 from cap.distributed import rank, rank_random_state, world_size
 from cap.testing.contract import tiny_calibration, tiny_layers, tiny_model
 
 COMMON: dict[str, Any] = {"images": 70, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
 SPEC: dict[str, Any] = {"sweep": "s", "profile": "embedded", "model": "vit", "calibration": {"images": 64}}
+SPEC["evaluation_images"] = 600
 CAP: dict[str, Any] = {"pruner": "cap", "pruner_options": {"block_size": 16, "num_gradients": 64}}
 TRIALS = {
     "one_shot": Trial(
@@ -131,14 +129,8 @@ def drifted() -> str:
     return "nothing"
 
 
-def evaluate_some(model: nn.Module, inputs: Inputs) -> Accuracy:
-    return evaluate(model, inputs.subset(600, seed=0))
-
-
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    trial.evaluate = evaluate_some  # for speed
-    type(get_model("embedded", "vit")).gate = 100.0
     distributed.LOST_AFTER = timedelta(seconds=3)
     distributed.init("cpu")
     distributed.run_on_rank0(lambda: (folder / "broken.py").write_text(BROKEN))
@@ -146,7 +138,12 @@ def main(folder: Path) -> None:
         Trial(**SPEC, pruner=f"{folder / 'broken.py'}:{name}", patterns=("0.5",))
         for name in ("Everywhere", "InTheLast")
     )
-    resources = Resources(micro_batch=None if world_size() == 1 else 5)
+    config = ExecutionConfig(micro_batch=None if world_size() == 1 else 5)
+
+    def ended(chosen: Trial) -> tuple[str, str | None]:
+        finished = execute(chosen, folder / "results", config)
+        return finished.status, finished.error
+
     outcome = {
         "pruned": prune_tiny(20),
         "pruned from one batch": prune_tiny(64),
@@ -155,13 +152,13 @@ def main(folder: Path) -> None:
         "batch norm": train_with_batch_norm(),
         "dropped": dropped(),
         "drifted": drifted(),
-        "failed": execute(everywhere, folder / "results", resources, share=False),
-        "done": {name: execute(chosen, folder / "results", resources, share=False) for name, chosen in TRIALS.items()},
-        "again": execute(TRIALS["one_shot"], folder / "results", resources, share=False),
+        "failed": ended(everywhere),
+        "done": {name: ended(chosen) for name, chosen in TRIALS.items()},
+        "again": ended(TRIALS["one_shot"]),
     }
     path = folder / f"{rank()}.pt"
     try:  # the others wait in vain for the last one's share of the evaluation
-        outcome["lost"] = execute(in_the_last, folder / "results", resources, share=False)
+        outcome["lost"] = ended(in_the_last)
     except distributed.LostProcessError as error:
         outcome["lost"] = str(error)
     torch.save(outcome, path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cap
-from cap.pruner import import_file
+from cap.registry import import_file
 from cap.testing.contract import CHECKS, PATTERNS, Check, Outcome, Subject, run_check, run_checks
 
 FILE = Path(__file__).with_name("broken_pruners.py")

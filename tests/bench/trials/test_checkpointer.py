@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from torch import nn
 
 from bench.data.inputs import Inputs
 from bench.evaluation.accuracy import Accuracy, evaluate
-from bench.execution.pool import Resources, execute
-from bench.models import get_model
+from bench.execution.worker import execute
 from bench.results.store import Store
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec
 from bench.specs.trial import Trial
-from bench.trials import progress
-from bench.trials import runner as trial
-from bench.trials.checkpoint import Checkpoint
-from bench.trials.progress import TrialCheckpointer
+from bench.trials import context
+from bench.trials import session as sessions
+from bench.trials.checkpoint import FILE
+from bench.trials.checkpointer import TrialCheckpointer
+from bench.trials.context import ExecutionConfig, TrialContext
+from bench.trials.session import TrialSession
 from cap.calibration import fingerprint
 
+Status = Callable[[Trial, Path], tuple[str, str | None]]
 COMMON: dict[str, Any] = {"images": 64, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
 COMMON |= {"augmentation": "deit", "distillation": 0.3}  # stochastic depth draws from the same generator
 SPEC: dict[str, Any] = {"sweep": "s", "profile": "embedded", "model": "vit", "calibration": {"images": 16}}
+SPEC |= {"evaluation_images": 100}
+OFTEN = ExecutionConfig(checkpoint_interval=0.0)  # after every step
 TRIALS = {
     "one_shot": Trial(
         **SPEC, pruner="magnitude", patterns=("0.5", "0.75", "0.9"), finetune_at=("0.5", "0.9"),
@@ -51,19 +56,28 @@ class KilledError(BaseException):
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Makes evaluation quick, saves after every step, and counts the states of models that are measured."""
+    """Counts the states of models that are evaluated."""
     counted: Counter[str] = Counter()
 
-    def evaluate_some(model: nn.Module, inputs: Inputs) -> Accuracy:
+    def counting(model: nn.Module, inputs: Inputs) -> Accuracy:
         counted[fingerprint(model)] += 1
-        return evaluate(model, inputs.subset(100, seed=0))
+        return evaluate(model, inputs)
 
-    trial.load_dense.cache_clear()
-    monkeypatch.setattr(trial, "evaluate", evaluate_some)
-    monkeypatch.setattr(type(get_model("embedded", "vit")), "gate", 100.0)
-    monkeypatch.setattr(progress, "INTERVAL", 0.0)
-    yield counted
-    trial.load_dense.cache_clear()  # of a few images
+    monkeypatch.setattr(context, "evaluate", counting)
+    monkeypatch.setattr(sessions, "evaluate", counting)
+    return counted
+
+
+@pytest.fixture
+def status(seen: Counter[str]) -> Status:
+    """Executes a trial, and returns how it ended; the dense model is evaluated once."""
+    session = TrialSession()
+
+    def run(chosen: Trial, folder: Path) -> tuple[str, str | None]:
+        finished = execute(chosen, folder, OFTEN, session)
+        return finished.status, finished.error
+
+    return run
 
 
 def results(folder: Path, chosen: Trial) -> tuple[pd.DataFrame, dict[str, bytes]]:
@@ -75,11 +89,11 @@ def results(folder: Path, chosen: Trial) -> tuple[pd.DataFrame, dict[str, bytes]
 
 @pytest.mark.parametrize("name", TRIALS)
 def test_what_is_cut_off_ends_as_if_it_had_not_been(
-    name: str, tmp_path: Path, seen: Counter[str], monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, seen: Counter[str], status: Status, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every run saves once, and is killed when it is about to save again: all that it did after that is lost."""
     chosen = TRIALS[name]
-    assert execute(chosen, tmp_path / "through", Resources(), share=False) == ("done", None)
+    assert status(chosen, tmp_path / "through") == ("done", None)
     measured = dict(seen)
     seen.clear()
     saves, runs, save = 0, 0, TrialCheckpointer.save
@@ -92,14 +106,14 @@ def test_what_is_cut_off_ends_as_if_it_had_not_been(
         save(self, *args)
 
     monkeypatch.setattr(TrialCheckpointer, "save", save_once)
-    status = None
-    while status is None:
+    ended = None
+    while ended is None:
         runs += 1
         try:
-            status = execute(chosen, tmp_path / "killed", Resources(), share=False)
+            ended = status(chosen, tmp_path / "killed")
         except KilledError:
             assert runs < 50
-    assert status == ("done", None)
+    assert ended == ("done", None)
     assert runs > 10
     through, killed = results(tmp_path / "through", chosen), results(tmp_path / "killed", chosen)
     pd.testing.assert_frame_equal(through[0], killed[0], check_exact=True)
@@ -112,7 +126,7 @@ def test_what_is_cut_off_ends_as_if_it_had_not_been(
 
 
 def test_what_is_measured_and_saved_is_not_measured_again(
-    tmp_path: Path, seen: Counter[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seen: Counter[str], status: Status, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed when all is measured but nothing is written, a trial fits and trains no more."""
     chosen = TRIALS["one_shot"]
@@ -123,11 +137,11 @@ def test_what_is_measured_and_saved_is_not_measured_again(
 
     monkeypatch.setattr(Store, "write", full)
     with pytest.raises(KilledError):
-        execute(chosen, tmp_path, Resources(), share=False)
+        status(chosen, tmp_path)
     assert sum(seen.values()) == 1 + 5
     monkeypatch.setattr(Store, "write", write)
-    monkeypatch.setattr(trial.TrialContext, "fit", full)
-    assert execute(chosen, tmp_path, Resources(), share=False) == ("done", None)
+    monkeypatch.setattr(TrialContext, "fit", full)
+    assert status(chosen, tmp_path) == ("done", None)
     assert sum(seen.values()) == 1 + 5
     phases = results(tmp_path, chosen)[0]["phase"].tolist()
     assert phases == ["dense", "one_shot", "finetuned", "one_shot", "one_shot", "finetuned"]
@@ -135,14 +149,28 @@ def test_what_is_measured_and_saved_is_not_measured_again(
 
 @pytest.mark.parametrize("changed", ["commit", "processes"])
 def test_a_checkpoint_of_others_starts_again(
-    changed: str, tmp_path: Path, seen: Counter[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    changed: str,
+    tmp_path: Path,
+    seen: Counter[str],
+    status: Status,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     chosen = TRIALS["one_shot"]
-    store = Store(tmp_path, chosen.profile, chosen.sweep)
-    code = {**progress._code(), changed: 3}
-    rows = [json.loads('{"pattern": "0.5", "started_at": "2026-01-01T00:00:00+00:00"}')]
-    state = {"code": code, "stretch": None, "rows": rows, "layer_rows": []}
-    Checkpoint(store.folder / chosen.id / "checkpoint").save(None, state, None)
-    assert execute(chosen, tmp_path, Resources(), share=False) == ("done", None)
-    assert sum(seen.values()) == 1 + 5
+    save = TrialCheckpointer.save
+
+    def save_and_die(self: TrialCheckpointer) -> None:
+        save(self)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrialCheckpointer, "save", save_and_die)
+        with pytest.raises(KilledError):
+            status(chosen, tmp_path)
+    seen.clear()
+    path = Store(tmp_path, chosen.profile, chosen.sweep).folder / chosen.id / FILE
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "code": {**state["code"], changed: 3}}, path)
+    assert status(chosen, tmp_path) == ("done", None)
+    assert sum(seen.values()) == 5  # all but the dense model, which the session has evaluated
     assert "starts again: its checkpoint is of other code, versions or processes" in caplog.text

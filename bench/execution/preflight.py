@@ -1,0 +1,148 @@
+"""Checks before any trial runs, and the resources that the trials share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+
+import cap
+from bench.core.errors import UserError
+from bench.execution.executor import group_by_calibration
+from bench.specs.trial import Trial
+from bench.trials.context import ExecutionConfig
+from bench.trials.int8 import check_installed
+from bench.trials.planning import plan_fit
+from cap.fisher.planning import gib
+
+
+@dataclass(frozen=True)
+class LocalResources:
+    """Resources of this machine that trials may use.
+
+    Attributes:
+        processes: Number of parallel processes; None for one for each core, on a GPU for one.
+        device: The torch device of all trials.
+        memory_gb: GiB that the fits of all processes together may take; None for what is free less a tenth.
+    """
+
+    processes: int | None = None
+    device: str = "cpu"
+    memory_gb: float | None = None
+
+    def check(self) -> None:
+        """Makes sure that the numbers are valid, and that the device can be used.
+
+        Raises:
+            UserError: If they are not, or it cannot.
+        """
+        if self.processes is not None and self.processes < 1:
+            raise UserError(f"--jobs {self.processes} is not valid: give at least 1")
+        if self.memory_gb is not None and not 0 < self.memory_gb < float("inf"):
+            raise UserError(f"--memory-gb {self.memory_gb} is not valid: give a number larger than 0")
+        check_device(self.device)
+
+    def share(self, trials: Sequence[Trial]) -> tuple[int, ExecutionConfig]:
+        """Returns the number of processes for some trials, and what each of these may use."""
+        processes = self.processes or (len(os.sched_getaffinity(0)) if self.device == "cpu" else 1)
+        processes = min(processes, len(group_by_calibration(trials)))
+        if self.memory_gb is not None:
+            budget = int(self.memory_gb * 2**30) // processes
+        else:
+            budget = cap.default_budget(self.device, processes)
+            if self.device == "cpu" and processes > 1:  # each loads its own libraries, data and model, like this one
+                budget = max(0, budget - psutil.Process().memory_info().rss)
+        return processes, ExecutionConfig(self.device, budget)
+
+
+def check_device(device: str) -> None:
+    """Makes sure that torch can compute on a device.
+
+    Raises:
+        UserError: If it cannot.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+def check_models(trials: Sequence[Trial]) -> None:
+    """Makes sure that the models' files are there, their patterns match layers, and INT8 is installed where asked for.
+
+    Raises:
+        UserError: If one of these is not so.
+    """
+    problems: dict[str, str] = {}
+    specs = {(trial.profile, trial.model): trial.resolve().model for trial in trials}
+    for (_, name), spec in specs.items():
+        try:
+            spec.check()
+            cap.select_layers(spec.outline(), spec.prunable)
+        except UserError as error:
+            problems[name] = str(error)
+        except ValueError as error:
+            raise UserError(f"model {name}: {error}") from None
+    if problems:
+        first = next(iter(problems.values()))
+        others = [name for name, problem in problems.items() if problem != first]
+        raise UserError(first + (f"; nor can {', '.join(others)} be loaded" if others else ""))
+    if any(trial.quantization is not None for trial in trials):
+        check_installed()
+
+
+def check_pruner(name: str, options: Mapping[str, Any]) -> None:
+    """Makes sure that a pruner's file, class, options and their values are valid.
+
+    Args:
+        name: Name of a registered pruner, or `path/to/file.py:ClassName`.
+        options: Options of the pruner, {name: value}.
+
+    Raises:
+        UserError: If one is not.
+    """
+    try:
+        cap.default_options(name)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    except Exception as error:  # noqa: BLE001  a user's file may raise anything
+        raise UserError(f"{name}: {type(error).__name__}: {error}") from None
+    if options:
+        try:
+            cap.create(name, **options)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        except Exception:  # noqa: BLE001  not for its options: the contract's checks will find it
+            pass
+
+
+def describe_memory(trials: Sequence[Trial], processes: int, config: ExecutionConfig) -> str | None:
+    """Returns a line that says what the fits of some trials will take; None where none plans its memory.
+
+    Raises:
+        UserError: If the budget is too small for one of them.
+    """
+    plans: dict[tuple[str, str, str], cap.MemoryPlan | None] = {}
+    name, model = None, None
+    for group in group_by_calibration(trials):
+        for trial in group:
+            label = f"{trial.model} {trial.pruner}"
+            key = (label, str(trial.pruner_options), str(trial.calibration))
+            if key not in plans:
+                if model is None or trial.model != name:
+                    name, model = trial.model, trial.resolve().model.build()
+                try:
+                    plans[key] = plan_fit(trial.resolve(), model, config.memory_budget or 0, share=len(group) > 1)
+                except ValueError as error:
+                    raise UserError(f"{label}: {error}; {processes} processes share the memory") from None
+    fits = [(label, found) for (label, _, _), found in plans.items() if found is not None]
+    if not fits:
+        return None
+    label, largest = max(fits, key=lambda fit: fit[1].peak_bytes)
+    several = [f"{name} {len(found.passes)}" for name, found in fits if len(found.passes) > 1]
+    passes = f"passes over the gradients: {', '.join(several)}" if several else "one pass over the gradients each"
+    return f"a fit takes up to {gib(largest.peak_bytes)} ({label}) of {gib(largest.budget)} memory, {passes}"

@@ -1,0 +1,1 @@
+"""Parts that all reports share: text, terminal tables, figures, the line on the origin of rows."""

@@ -1,0 +1,114 @@
+"""Statistics over seeds of a sweep's finished models, with the paper's values beside them. Reads parquet alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from bench.results.labels import FAMILY_ORDER, GLOBAL, PHASES, describe, label, method_order
+from bench.results.schema import SCHEMA
+
+PAPER_VALUES = Path("paper_values.csv")
+IDENTITY = ["family", "model", "pruner", "method", "name", "rank", "variant", "settings", "regime"]
+KEYS = [*IDENTITY, "sparsity", "pattern", "kind"]  # seeds alone are averaged
+NEAR = (0.5, 0.75, 0.9)
+
+
+def _ordered(values: pd.Series) -> pd.Series:
+    """Sort keys: families and pruners in the paper's order, anything else after them by name."""
+    if values.name == "family":
+        return values.map(lambda v: (FAMILY_ORDER.index(v) if v in FAMILY_ORDER else len(FAMILY_ORDER), v))
+    return values.map(method_order) if values.name == "method" else values
+
+
+def finished(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of finished pruned models with what tells their trials apart.
+
+    Args:
+        rows: Result rows, as `bench.results.store` describes them; columns that are not there count as empty.
+
+    Returns:
+        A copy with the columns of `bench.results.labels.describe`, `dense_bytes`, the size of the trial's dense model
+        as a file, and the target under the name `sparsity`.
+    """
+    whole = rows.reindex(columns=SCHEMA.names)
+    for field in SCHEMA:
+        if pa.types.is_integer(field.type) or pa.types.is_floating(field.type):
+            whole[field.name] = pd.to_numeric(whole[field.name])  # a column of nothing is of no type
+    dense = whole[whole["phase"] == "dense"].groupby("trial_id")["file_bytes"].first()
+    whole["dense_bytes"] = pd.to_numeric(whole["trial_id"].map(dense))
+    done = whole[(whole["status"] == "done") & (whole["phase"] != "dense")]
+    return describe(done).rename(columns={"sparsity_target": "sparsity"})
+
+
+def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Averages over seeds.
+
+    Args:
+        rows: Result rows, as `bench.results.store` describes them.
+        paper: The paper's own values: family, paper_model, pruner, sparsity, phase, top1, source.
+
+    Returns:
+        One row per model, pruner, variant and pattern with, for each of PHASES, the columns `<phase>_mean`,
+        `<phase>_std` (sample standard deviation, empty for n = 1), `<phase>_n`, `<phase>_drop` (percentage points),
+        `<phase>_rel_drop` (percent of dense), `<phase>_agreement` (percent), `<phase>_epoch`, `<phase>_bytes` (mean
+        size of the file), `<phase>_paper`; `dense` and `dense_bytes`; the means `fit_seconds`, and of the one-shot
+        models `predicted_loss_increase` and `observed_loss_increase`; the sum `violations`; and `pruner_options`.
+    """
+    done = finished(rows)
+    parts = done.groupby([*KEYS, "phase"]).agg(
+        mean=("top1", "mean"),
+        std=("top1", "std"),
+        n=("top1", "count"),
+        drop=("top1_drop", "mean"),
+        rel_drop=("top1_rel_drop", "mean"),
+        agreement=("agreement", "mean"),
+        epoch=("epoch", "max"),
+        bytes=("file_bytes", "mean"),
+    )
+    wide = parts.unstack("phase")
+    wide.columns = [f"{phase}_{statistic}" for statistic, phase in wide.columns]
+    for phase in PHASES:
+        for statistic in parts.columns:
+            if f"{phase}_{statistic}" not in wide:
+                wide[f"{phase}_{statistic}"] = float("nan")
+        wide[f"{phase}_paper"] = float("nan")
+    cells = done.groupby(KEYS)
+    wide["dense"] = cells["top1_dense"].first()
+    wide["dense_bytes"] = cells["dense_bytes"].first()
+    wide["fit_seconds"] = cells["fit_seconds"].mean()
+    wide["violations"] = cells["violations"].sum(min_count=1)
+    wide["pruner_options"] = cells["pruner_options"].first()
+    one_shot = done[done["phase"] == "one_shot"].groupby(KEYS)
+    for column in ("predicted_loss_increase", "observed_loss_increase"):
+        wide[column] = one_shot[column].mean()
+    order = ["family", "model", "method", "name", "pruner", "rank", "sparsity", "pattern"]
+    wide = wide.reset_index().sort_values(order, key=_ordered, ignore_index=True)
+    for known in (paper if paper is not None else pd.DataFrame()).itertuples():
+        same = (wide["family"] == known.family) & (wide["method"] == label(known.pruner)) & plain(wide)
+        wide.loc[same & (wide["sparsity"] == known.sparsity), f"{known.phase}_paper"] = known.top1
+    return wide
+
+
+def plain(frame: pd.DataFrame) -> pd.Series:
+    """Returns which rows or cells are of one pruning to a sparsity over all layers, with or without a fine-tune."""
+    return (frame["kind"] == GLOBAL) & (frame["regime"] == "one_shot")
+
+
+def series(frame: pd.DataFrame) -> pd.Series:
+    """Returns what a line of a figure is called: the pruner, its scope where there are several, its variant."""
+    return (frame["name"] + " " + frame["variant"]).str.strip()
+
+
+def read_paper_values(results: Path) -> pd.DataFrame:
+    """Reads the paper's own values, each with its source; what is unknown is not in the file, nor need there be one."""
+    path = results / PAPER_VALUES
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+
+def representative(sparsities: pd.Series) -> list[float]:
+    """Returns the sparsities nearest to 50, 75 and 90 %."""
+    known = sorted(sparsities.unique())
+    return sorted({min(known, key=lambda sparsity: abs(sparsity - wanted)) for wanted in NEAR}) if known else []

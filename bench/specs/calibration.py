@@ -1,0 +1,23 @@
+"""Calibration images of a trial."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bench.core.config import Spec
+
+
+class CalibrationSpec(Spec):
+    """The training images that a pruner may see, and what one gradient is.
+
+    Attributes:
+        images: Number of training images drawn.
+        batch_size: Images in one forward pass.
+        gradient: `sample` or `batch`, see `cap.Calibration`.
+    """
+
+    images: int = Field(1024, ge=1)
+    batch_size: int = Field(128, ge=1)
+    gradient: Literal["sample", "batch"] = "sample"

@@ -1,0 +1,163 @@
+"""Working context of one trial: all that its steps read."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import cap
+from bench.core.peak_memory import start_peak
+from bench.core.timing import seconds_since
+from bench.data.inputs import Inputs
+from bench.evaluation.accuracy import evaluate
+from bench.evaluation.macs import MACs
+from bench.models.sparse_file import dense_bytes, sparse_bytes
+from bench.specs.trial import ResolvedTrial
+from bench.trials.cost import FitCost
+from bench.trials.measurement import LayerCount, Measurement, TrainingSummary
+from bench.trials.session import DenseModel, SharedCalibration
+from cap.quantization import Int8Layer
+
+
+@dataclass(frozen=True)
+class ExecutionConfig:
+    """Means of a trial, on which its results do not depend.
+
+    Attributes:
+        device: torch device.
+        memory_budget: Bytes that a fit may take; None for what the device has free less a margin.
+        micro_batch: Training images of this process in one forward pass; None for its share of a whole batch.
+        folder: Folder of the trial's checkpoints and models; None to keep none.
+        checkpoint_interval: Seconds between two checkpoints within an epoch.
+    """
+
+    device: str = "cpu"
+    memory_budget: int | None = None
+    micro_batch: int | None = None
+    folder: Path | None = None
+    checkpoint_interval: float = 600.0
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """What the steps of a trial read; they write their results through a `TrialRecorder`.
+
+    Attributes:
+        resolved: The trial.
+        dense: Its dense model, left as it is.
+        macs: Multiply-adds of the dense model.
+        calibration: Images that the pruner sees.
+        config: Means of the trial.
+    """
+
+    resolved: ResolvedTrial
+    dense: DenseModel
+    macs: MACs
+    calibration: SharedCalibration
+    config: ExecutionConfig
+
+    @property
+    def test_inputs(self) -> Inputs:
+        """Test images that every state of the model is evaluated on."""
+        return self.resolved.test_inputs()
+
+    def fit(self, model: nn.Module) -> tuple[cap.Pruner, FitCost]:
+        """Fits the trial's pruner to a model, which is left as it is."""
+        trial, shared, device = self.resolved.trial, self.calibration, self.config.device
+        torch.manual_seed(trial.derived_seed("pruner"))
+        pruner = self.resolved.pruner()
+        layers = cap.select_layers(model, self.resolved.model.prunable)
+        images = shared.images
+        peak = start_peak(torch.device(device))
+        start, saved, computed = time.perf_counter(), images.seconds_saved, images.computed
+        pruner.fit(copy.deepcopy(model), layers, images, self.config.memory_budget)  # a pruner may change its model
+        saved = images.seconds_saved - saved
+        peak_bytes = peak()
+        if images.computed > computed:
+            shared.peak_bytes = peak_bytes
+        elif saved and peak_bytes is not None and shared.peak_bytes is not None:
+            peak_bytes = max(peak_bytes, shared.peak_bytes)
+        return pruner, FitCost(
+            fit_seconds=seconds_since(start, device) + saved,  # as if it had shared nothing
+            shared_seconds=saved,
+            peak_bytes=peak_bytes,
+            num_gradients=self._num_gradients(),
+        )
+
+    def prune(self, pruner: cap.Pruner, pattern: cap.Pattern, fit: FitCost) -> tuple[cap.PrunedWeights, FitCost]:
+        """Reads the weights at a pattern off a fitted pruner.
+
+        Returns:
+            The weights, and the cost of the fit with that of this added.
+        """
+        start = time.perf_counter()
+        pruned = pruner.prune(pattern)
+        took = seconds_since(start, self.config.device) - pruner.refit_seconds
+        cost = replace(fit, fit_seconds=fit.fit_seconds + pruner.refit_seconds, prune_seconds=fit.prune_seconds + took)
+        return pruned, cost
+
+    def _num_gradients(self) -> int | None:
+        """Returns how many gradients the pruner uses, or None if it uses none."""
+        trial = self.resolved.trial
+        if "num_gradients" not in trial.pruner_options:
+            return None
+        per_batch = trial.calibration.batch_size if trial.calibration.gradient == "batch" else 1
+        return trial.pruner_options["num_gradients"] or max(1, len(self.calibration.images) // per_batch)
+
+    def measure_dense(self) -> Measurement:
+        """Returns the measurement of the dense model."""
+        size = dense_bytes(self.dense.model) if self.resolved.trial.quantization is not None else None
+        return replace(self._count(self.dense.model, "dense"), knn_top1=self.dense.knn_top1, file_bytes=size)
+
+    def measure(
+        self,
+        model: nn.Module,
+        phase: str,
+        pattern: cap.Pattern,
+        cost: FitCost,
+        training: TrainingSummary | None = None,
+        int8: Mapping[str, Int8Layer] | None = None,
+    ) -> Measurement:
+        """Evaluates a pruned model.
+
+        Args:
+            model: The model.
+            phase: `one_shot`, `finetuned`, `int8` or `int8_finetuned`.
+            pattern: Pattern that it follows.
+            cost: Cost of its pruning.
+            training: Training after the pruning.
+            int8: {parameter name: layer} of the layers in INT8.
+        """
+        weights = {name: model.get_parameter(name) for name in self.macs.layers}
+        counted = self._count(model, phase)
+        return replace(
+            counted,
+            accuracy=evaluate(model, self.test_inputs),
+            pattern=pattern,
+            violations=cap.count_violations(weights, pattern),
+            knn_top1=self.resolved.model.knn_top1(model, self.config.device),
+            file_bytes=sparse_bytes(model, int8) if self.resolved.trial.quantization is not None else None,
+            cost=cost,
+            training=training,
+            int8=int8,
+        )
+
+    def _count(self, model: nn.Module, phase: str) -> Measurement:
+        """Returns the counts of a model's weights and zeros, with the dense model's accuracy in place of its own."""
+        weights = {name: model.get_parameter(name) for name in self.macs.layers}
+        return Measurement(
+            model=model,
+            phase=phase,
+            dense=self.dense.accuracy,
+            accuracy=self.dense.accuracy,
+            macs=self.macs,
+            layers={name: LayerCount(weight.numel(), int((weight == 0).sum())) for name, weight in weights.items()},
+            parameters=sum(p.numel() for p in model.parameters()),
+            nonzero=sum(int(p.count_nonzero()) for p in model.parameters()),
+        )

@@ -1,0 +1,53 @@
+"""One-shot pruning within a trial, with a fine-tune where asked for."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+
+import cap
+from bench.evaluation.accuracy import mean_loss
+from bench.trials.checkpointer import TrialCheckpointer
+from bench.trials.context import TrialContext
+from bench.trials.cost import FitCost
+from bench.trials.int8 import measure_int8
+from bench.trials.measurement import LossIncrease
+from bench.trials.recorder import TrialRecorder
+from bench.trials.training_loop import train
+from bench.trials.training_state import start_training
+
+
+def run_one_shot(context: TrialContext, recorder: TrialRecorder, checkpointer: TrialCheckpointer) -> None:
+    """Fits once, then for each pattern prunes, evaluates, and where asked for fine-tunes and evaluates again.
+
+    A run that was interrupted goes on from the last checkpoint, and fits again only if patterns are left to prune.
+    """
+    trial, dense = context.resolved.trial, context.dense.model
+    if checkpointer.has_saved("training") and trial.finetune is not None:
+        train(context, recorder, checkpointer, start_training(context, dense, trial.finetune, {}, FitCost()))
+    left = [pattern for pattern in context.resolved.patterns if str(pattern) not in recorder.patterns]
+    if not left:
+        return
+    pruner, fit = context.fit(dense)
+    dense_loss = mean_loss(dense, context.calibration.images)
+    for pattern in left:
+        if reason := pruner.supports(pattern) or cap.shape_mismatch(pruner.weights, pattern):
+            recorder.skipped(pattern, reason, "one_shot", fit)
+            continue
+        torch.manual_seed(trial.derived_seed(f"prune {pattern}"))  # the same after any training before it
+        pruned, cost = context.prune(pruner, pattern, fit)
+        candidate = copy.deepcopy(dense)
+        pruned.apply_to(candidate)
+        observed = mean_loss(candidate, context.calibration.images) - dense_loss
+        measured = context.measure(candidate, "one_shot", pattern, cost)
+        recorder.pruned(replace(measured, loss=LossIncrease(pruner.predicted_loss(pruned), observed)))
+        if trial.quantization is not None:
+            measure_int8(context, recorder, candidate, pattern, pruned.masks, cost)
+        if str(pattern) in trial.finetune_at and trial.finetune is not None:
+            state = start_training(context, candidate, trial.finetune, {trial.finetune.epochs: pattern}, cost)
+            state.training.set_masks(pruned.masks)
+            train(context, recorder, checkpointer, state)
+        else:
+            checkpointer.save()

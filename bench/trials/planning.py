@@ -1,0 +1,35 @@
+"""Memory plan of a trial's fit, made without its images."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+import cap
+from bench.specs.trial import ResolvedTrial
+
+
+def plan_fit(resolved: ResolvedTrial, model: nn.Module, memory_budget: int, share: bool) -> cap.MemoryPlan | None:
+    """Plans the fit of a trial within a memory budget.
+
+    Args:
+        resolved: The trial.
+        model: Architecture of its model, with any weights.
+        memory_budget: Bytes that the fit may take.
+        share: Whether what is computed on the calibration images is kept for the next trial of the group.
+
+    Returns:
+        The plan; None if the fit takes next to no memory.
+
+    Raises:
+        ValueError: If the budget is too small.
+    """
+    spec, calibration = resolved.model, resolved.trial.calibration
+    images = cap.Calibration(
+        torch.zeros(1, *spec.input_shape).expand(calibration.images, *spec.input_shape),
+        torch.zeros(calibration.images, dtype=torch.int64),
+        batch_size=calibration.batch_size,
+        gradient=calibration.gradient,
+        share=share,
+    )
+    return resolved.pruner().plan(model, cap.select_layers(model, spec.prunable), images, memory_budget)

@@ -1,0 +1,139 @@
+"""Dense models and calibration images that the trials of one process share."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+
+from torch import nn
+
+import cap
+from bench.data.inputs import stack_batches
+from bench.evaluation.accuracy import Accuracy, evaluate
+from bench.specs.trial import ResolvedTrial
+
+logger = logging.getLogger(__name__)
+
+SUBSET_ERRORS = 4  # standard errors by which a part of the test images may differ from all of them
+
+
+class GateError(Exception):
+    """A dense model does not reach its recorded accuracy, so nothing that follows would mean anything."""
+
+
+@dataclass(frozen=True)
+class DenseModel:
+    """A dense model and its accuracy.
+
+    Attributes:
+        model: The model on its device, in eval mode; nobody changes it.
+        accuracy: Accuracy on the test images.
+        knn_top1: Accuracy of the features' nearest neighbours, percent; None where it is not measured.
+    """
+
+    model: nn.Module
+    accuracy: Accuracy
+    knn_top1: float | None
+
+
+@dataclass
+class SharedCalibration:
+    """Calibration images, and what the fits on them have in common.
+
+    Attributes:
+        images: Calibration images as the pruners see them.
+        peak_bytes: Peak memory of the fit that computed what the others share.
+    """
+
+    images: cap.Calibration
+    peak_bytes: int | None = None
+
+
+class TrialSession:
+    """Dense models and calibration images of trials that run one after another; the last ones are kept.
+
+    Args:
+        device: torch device.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+        self._dense: tuple[tuple[str, str, int | None], DenseModel] | None = None
+        self._calibration: tuple[tuple[str, bool], SharedCalibration] | None = None
+
+    def dense(self, resolved: ResolvedTrial) -> DenseModel:
+        """Returns a trial's dense model, evaluated.
+
+        Raises:
+            GateError: If its top-1 differs from the recorded one.
+        """
+        key = (resolved.trial.profile, resolved.trial.model, resolved.trial.evaluation_images)
+        if self._dense is None or self._dense[0] != key:
+            self._dense = None  # frees the last one before the next is loaded
+            self._dense = (key, load_dense(resolved, self.device))
+        return self._dense[1]
+
+    def calibration(self, resolved: ResolvedTrial, share: bool) -> SharedCalibration:
+        """Returns a trial's calibration images.
+
+        Args:
+            resolved: The trial.
+            share: Whether what is computed on them is kept for the next trial of the group.
+        """
+        key = (resolved.trial.group, share)
+        if self._calibration is None or self._calibration[0] != key:
+            self._calibration = None
+            self._calibration = (key, SharedCalibration(draw_calibration(resolved, share)))
+        return self._calibration[1]
+
+    def forget_calibration(self) -> None:
+        """Frees the calibration images and what was computed on them."""
+        self._calibration = None
+
+
+def load_dense(resolved: ResolvedTrial, device: str = "cpu") -> DenseModel:
+    """Loads a trial's dense model onto a device and evaluates it.
+
+    Raises:
+        GateError: If its top-1 differs from the recorded one.
+    """
+    spec = resolved.model
+    model = spec.load(device)
+    accuracy = evaluate(model, resolved.test_inputs())
+    recorded = spec.recorded_top1()
+    if recorded is None:
+        logger.warning("%s reaches %.2f %% top-1; none is on record to hold it against", spec.name, accuracy.top1)
+    elif abs(accuracy.top1 - recorded) > spec.gate + _sampling_error(resolved, recorded, accuracy.n_images):
+        raise GateError(
+            f"{spec.name} reaches {accuracy.top1:.2f} % top-1, but {recorded:.2f} % is recorded for its weights: "
+            "the data, the weights or the libraries are not those it was trained with"
+        )
+    return DenseModel(model, accuracy, spec.knn_top1(model, device))
+
+
+def _sampling_error(resolved: ResolvedTrial, top1: float, images: int) -> float:
+    """Returns how far the top-1 on a part of the test images may lie from that on all, percentage points."""
+    if resolved.trial.evaluation_images is None:
+        return 0.0
+    return SUBSET_ERRORS * math.sqrt(top1 * (100 - top1) / images)
+
+
+def draw_calibration(resolved: ResolvedTrial, share: bool) -> cap.Calibration:
+    """Draws a trial's calibration images from the training set.
+
+    Args:
+        resolved: The trial.
+        share: Whether what is computed on them is kept for the next fit.
+    """
+    trial, spec = resolved.trial, resolved.trial.calibration
+    drawn = resolved.model.inputs("train").subset(spec.images, trial.derived_seed("calibration"))
+    images, labels = stack_batches(drawn)
+    return cap.Calibration(
+        images,
+        labels,
+        batch_size=spec.batch_size,
+        gradient=spec.gradient,
+        seed=trial.derived_seed("calibration order"),
+        share=share,
+    )

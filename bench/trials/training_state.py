@@ -1,0 +1,117 @@
+"""State of one model's training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from timm.optim import create_optimizer_v2
+from torch import nn
+
+import cap
+from bench.core import distributed
+from bench.core.random_state import random_state, set_random_state
+from bench.specs.recipes import TrainingSpec
+from bench.trials.context import TrialContext
+from bench.trials.cost import FitCost
+from bench.trials.measurement import TrainingSummary
+from cap.distributed import rank, world_size
+from cap.training.schedules import cosine, linear, sawtooth
+
+RATES = {"linear": linear, "cosine": cosine, "sawtooth": sawtooth}
+
+
+@dataclass
+class TrainingState:
+    """One model's training from start to end, and how far it is.
+
+    Attributes:
+        recipe: The recipe.
+        model: Model that is trained.
+        training: Its training.
+        measured: {number of epochs after which the model is measured: the pattern that it then has}.
+        cost: Cost of the pruning so far.
+        seconds: Time of the training so far, seconds.
+        epoch: Number of epochs that are done.
+        begun: Whether that which happens before the present epoch has happened.
+    """
+
+    recipe: TrainingSpec
+    model: nn.Module
+    training: cap.Training
+    measured: dict[int, cap.Pattern]
+    cost: FitCost
+    seconds: float = 0.0
+    epoch: int = 0
+    begun: bool = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all that is needed to go on, with the random generators of every process."""
+        return {
+            "model": self.model.state_dict(),
+            "training": self.training.state_dict(),
+            "generators": distributed.all_gather_object(random_state()),
+            "measured": {epoch: str(pattern) for epoch, pattern in self.measured.items()},
+            "cost": dataclasses.asdict(self.cost),
+            "seconds": self.seconds,
+            "epoch": self.epoch,
+            "begun": self.begun,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores a state; model, training and recipe must be set up as they were then."""
+        self.model.load_state_dict(state["model"])
+        set_random_state(state["generators"][rank()])
+        self.training.load_state_dict(state["training"])
+        self.measured = {epoch: cap.parse_pattern(text) for epoch, text in state["measured"].items()}
+        self.cost = FitCost(**state["cost"])
+        self.seconds, self.epoch, self.begun = state["seconds"], state["epoch"], state["begun"]
+
+
+def start_training(
+    context: TrialContext,
+    model: nn.Module,
+    recipe: TrainingSpec,
+    measured: Mapping[int, cap.Pattern],
+    cost: FitCost,
+    learner: nn.Module | None = None,
+) -> TrainingState:
+    """Sets up the training of a copy of a model, with stochastic depth where the augmentation set has some.
+
+    Args:
+        context: The trial.
+        model: The model, left as it is.
+        recipe: The recipe.
+        measured: {number of epochs after which the model is measured: the pattern that it then has}.
+        cost: Cost of the pruning so far.
+        learner: Model that learns in place of the copy, with parameters of the same names.
+    """
+    spec, device = context.resolved.model, context.config.device
+    chosen = recipe.augmentation_set
+    if learner is None:
+        learner = spec.build(drop_path_rate=chosen.drop_path).to(device)
+        learner.load_state_dict(model.state_dict())
+    seed = context.resolved.trial.derived_seed("fine-tune")
+    stream = spec.training_stream(recipe, seed, rank(), world_size(), device)
+    steps = recipe.lr_period() * -(-min(recipe.images, len(spec.inputs("train"))) // recipe.batch_size)
+    teacher = context.dense.model
+    training = cap.Training(
+        learner,
+        create_optimizer_v2(learner, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay),
+        stream.epoch,
+        lambda step: RATES[recipe.schedule](step, steps, recipe.lr, recipe.lr_end),
+        recipe.label_smoothing,
+        chosen.grad_clip,
+        cap.Distillation(teacher, recipe.distillation, recipe.temperature) if recipe.distillation else None,
+        recipe.precision,
+        context.config.micro_batch,
+    )
+    return TrainingState(recipe, learner, training, dict(measured), cost)
+
+
+def summarise_training(context: TrialContext, recipe: TrainingSpec, epochs: int, seconds: float) -> TrainingSummary:
+    """Returns how much a model was trained."""
+    images = epochs * min(recipe.images, len(context.resolved.model.inputs("train")))
+    return TrainingSummary(epochs, images, seconds)

@@ -373,7 +373,7 @@ def _print_memory(todo: list[Trial], resources: Resources) -> None:
     """Prints what the fits will take; refuses a budget that is too small for one of them."""
     from bench.execution.pool import group_by_calibration
     from bench.trials.runner import plan
-    from cap.fisher.planning import gib
+    from cap.device_memory import gib
 
     plans = {}
     for group in group_by_calibration(todo):
@@ -763,7 +763,7 @@ def check(pruner: str, *, option: Options = ()) -> None:
     """
     options = _options(option)
     _check_pruner(pruner, options)
-    from cap.testing.contract import run_checks
+    from cap.testing import run_checks
 
     counts: Counter[str] = Counter()
     for outcome in run_checks(pruner, options):

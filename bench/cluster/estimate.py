@@ -19,8 +19,8 @@ from bench.models import get_model
 from bench.models.imagenet import FeatureModel
 from bench.specs.recipes import TrainingSpec
 from bench.specs.trial import Trial
-from cap.fisher.blocks import InverseFactor
-from cap.fisher.planning import gram_bytes
+from cap.fisher.factors import InverseFactor
+from cap.fisher.gram import gram_bytes
 
 FISHER = ("cap", "woodfisher", "fastcap")  # pruners that sum up blocks of the Fisher
 LAYERWISE = ("wanda", "sparsegpt", "obc")  # pruners that see the layers' inputs alone

@@ -14,7 +14,7 @@ import cap
 from bench.data import imagenet
 from bench.models import IMAGENET
 from bench.models.imagenet import ImageNetModel
-from cap.calibration import hooked_layers, per_sample_gradients
+from cap.gradients import hooked_layers, per_sample_gradients
 
 PLAIN_VIT = {"cls_token", "pos_embed", "patch_embed.proj.weight", "head.weight"}
 CONVNEXT = {"stem.#.weight", "stages.#.blocks.#.conv_dw.weight", "head.fc.weight"}

@@ -22,7 +22,7 @@ from bench.trials import progress
 from bench.trials import runner as trial
 from bench.trials.checkpoint import Checkpoint
 from bench.trials.progress import TrialCheckpointer
-from cap.calibration import fingerprint
+from cap.model_state import fingerprint
 
 COMMON: dict[str, Any] = {"images": 64, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
 COMMON |= {"augmentation": "deit", "distillation": 0.3}  # stochastic depth draws from the same generator

@@ -18,8 +18,8 @@ from bench.evaluation.macs import count_macs
 from bench.specs.profiles import get_profile
 from bench.specs.recipes import TrainingSpec
 from bench.specs.trial import Trial
-from cap.fisher.blocks import InverseFactor
-from cap.fisher.planning import gram_bytes
+from cap.fisher.factors import InverseFactor
+from cap.fisher.gram import gram_bytes
 
 FISHER = ("cap", "woodfisher", "fastcap")  # pruners that sum up blocks of the Fisher
 LAYERWISE = ("wanda", "sparsegpt", "obc")  # pruners that see the layers' inputs alone

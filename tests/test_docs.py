@@ -17,7 +17,7 @@ from bench.reports import kernels as benchmarks
 from bench.reports.common.text import to_markdown
 from bench.reports.latency import report as speedup_report
 from bench.reports.sweep import report, tables
-from bench.reports.sweep.claims import verdicts
+from bench.reports.sweep.claims import claims
 from bench.reports.sweep.summary import summarise
 from bench.results.timings import Timings
 
@@ -76,9 +76,9 @@ def test_every_sweep_has_its_committed_results(sweep: str) -> None:
 
 def test_the_readme_table_is_the_committed_result(committed: pd.DataFrame) -> None:
     assert to_markdown(tables.compact(summarise(committed))) in README
-    said = verdicts(committed)
-    assert [verdict[:2] for verdict in said] == ["C1", "C2"]
-    assert all(verdict in README for verdict in said)
+    said = claims(committed)
+    assert [claim[:2] for claim in said] == ["C1", "C2"]
+    assert all(claim in README for claim in said)
 
 
 def test_table_1_is_whole_and_of_one_commit(committed: pd.DataFrame) -> None:

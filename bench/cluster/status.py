@@ -94,8 +94,8 @@ class SweepStatus:
 
     def _recorded(self, trial: Trial, status: str) -> TrialStatus:
         failure, log = self.store.failure(trial.id), self.store.log(trial.id)
-        where = f" on {failure['host']}" + (f", job {failure['job']}" if failure["job"] else "")
-        return TrialStatus(trial, status, f"{failure['error']}{where}", log if log.exists() else None)
+        where = f" on {failure.host}" + (f", job {failure.job}" if failure.job else "")
+        return TrialStatus(trial, status, f"{failure.error}{where}", log if log.exists() else None)
 
     def _cut_off(self, trial: Trial, job: SubmittedJob) -> TrialStatus:
         """Returns the status of a trial whose job ended without its rows."""

@@ -1,61 +1,38 @@
-"""Results on disk: one parquet file per trial, written atomically, and their collection into one table."""
+"""Results of a sweep on disk: one parquet file per trial, and their collection into one table."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bench.core import files
 from bench.core.errors import UserError
-from bench.results.schema import ADDED_COLUMNS, LAYER_SCHEMA, SCHEMA, LayerRow, ResultRow
+from bench.results.parquet import DamagedError, read_rows, write_rows, write_table
+from bench.results.schema import LAYER_SCHEMA, SCHEMA, LayerRow, ResultRow
 
 STATUSES = ("done", "skipped", "failed", "timeout", "preempted")
 FINISHED = ("done", "skipped")  # nothing is left to run
 DAMAGED = "damaged"  # status of a trial whose files cannot be read
 
-Row = Mapping[str, Any] | ResultRow | LayerRow
 
+@dataclass(frozen=True)
+class TrialFailure:
+    """Failure of a trial, as its rows tell it.
 
-def write_rows(rows: Iterable[Row], schema: pa.Schema, path: Path) -> None:
-    """Writes rows under a temporary name and renames the file, so that no reader ever sees half of it."""
-    values = [dict(row) if isinstance(row, Mapping) else dict(vars(row)) for row in rows]
-    if stray := {key for row in values for key in row} - set(schema.names):
-        raise KeyError(f"columns {sorted(stray)} are not in the schema")
-    _replace(pa.Table.from_pylist(values, schema=schema), path)
-
-
-def _replace(table: pa.Table, path: Path) -> None:
-    with files.atomic_write(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-
-
-class DamagedError(UserError):
-    """A file is cut off or corrupted."""
-
-
-def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
-    """Reads a table that `write_rows` wrote.
-
-    Raises:
-        UserError: If the file is damaged or of another schema.
+    Attributes:
+        error: Error in one line; None where nothing failed.
+        host: Name of the machine.
+        job: SLURM's id of the job, with its array task; None outside SLURM.
     """
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DamagedError(f"{path} is no readable parquet file ({error}): run the sweep again") from None
-    for name in ADDED_COLUMNS:
-        if name in schema.names and name not in table.schema.names:
-            table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
-    if not table.schema.equals(schema):
-        different = sorted({f.name for f in schema} ^ set(table.schema.names)) or ["types"]
-        raise UserError(f"{path} has another schema ({', '.join(different)} differ): delete it and run the sweep again")
-    return table
+
+    error: str | None = None
+    host: str | None = None
+    job: str | None = None
 
 
 class Store:
@@ -88,9 +65,9 @@ class Store:
         """Returns where a trial's rows are."""
         return self.folder / f"{trial_id}.parquet"
 
-    def write(self, trial_id: str, rows: Iterable[Row], layer_rows: Iterable[Row]) -> None:
+    def write(self, trial_id: str, rows: Iterable[ResultRow], layer_rows: Iterable[LayerRow]) -> None:
         """Writes a trial: its layers first, so that a trial whose rows are there is whole."""
-        write_rows(layer_rows, LAYER_SCHEMA, self.folder / f"{trial_id}.layers.parquet")
+        write_rows(layer_rows, LAYER_SCHEMA, self._layers(trial_id))
         write_rows(rows, SCHEMA, self.path(trial_id))
 
     def log(self, trial_id: str) -> Path:
@@ -114,6 +91,9 @@ class Store:
     def _lock(self, trial_id: str) -> Path:
         return self.folder / f"{trial_id}.lock"
 
+    def _layers(self, trial_id: str) -> Path:
+        return self.folder / f"{trial_id}.layers.parquet"
+
     def _tables(self, trial_id: str) -> tuple[pa.Table, pa.Table]:
         """Reads the rows of a trial and of its layers.
 
@@ -121,9 +101,7 @@ class Store:
             DamagedError: If one of the two files is.
             UserError: If one is of another schema.
         """
-        return read_rows(self.path(trial_id), SCHEMA), read_rows(
-            self.folder / f"{trial_id}.layers.parquet", LAYER_SCHEMA
-        )
+        return read_rows(self.path(trial_id), SCHEMA), read_rows(self._layers(trial_id), LAYER_SCHEMA)
 
     def status(self, trial_id: str) -> str | None:
         """Returns the worst status of a trial's rows (the later of STATUSES), DAMAGED, or None if it has none.
@@ -139,15 +117,14 @@ class Store:
             return DAMAGED
         return max(set(rows["status"].to_pylist()), key=STATUSES.index)
 
-    def failure(self, trial_id: str) -> dict[str, str | None]:
-        """Returns the `error`, `host` and `job` of the first row that has an error, of a trial that is not damaged."""
-        columns = ("error", "host", "job")
-        rows = read_rows(self.path(trial_id), SCHEMA).select(columns).to_pylist()
-        return next((row for row in rows if row["error"]), dict.fromkeys(columns))
+    def failure(self, trial_id: str) -> TrialFailure:
+        """Returns what the first row with an error says, of a trial that is not damaged."""
+        rows = read_rows(self.path(trial_id), SCHEMA).select(["error", "host", "job"]).to_pylist()
+        return next((TrialFailure(**row) for row in rows if row["error"]), TrialFailure())
 
     def given_up(self, trial_id: str, job: str) -> bool:
         """Returns whether the trial ended without a result in this very job, which will not try it again."""
-        return self.status(trial_id) in ("failed", "timeout") and self.failure(trial_id)["job"] == job
+        return self.status(trial_id) in ("failed", "timeout") and self.failure(trial_id).job == job
 
     def is_finished(self, trial_id: str) -> bool:
         """Returns whether there is nothing left to run."""
@@ -169,8 +146,8 @@ class Store:
         if not tables:
             raise UserError(f"no trial of {self.sweep} ({self.profile}) has run yet: capbench run {self.sweep}")
         rows, layers = (pa.concat_tables(parts) for parts in zip(*tables, strict=True))
-        _replace(layers, self.collected_layers)
-        _replace(rows, self.collected)
+        write_table(layers, self.collected_layers)
+        write_table(rows, self.collected)
         return rows.to_pandas()
 
     def read(self) -> pd.DataFrame:
@@ -185,3 +162,20 @@ class Store:
         if not ((rows["status"] == "done") & (rows["phase"] != "dense")).any():
             raise UserError(f"{self.collected} has no finished trial: see capbench status {self.sweep}")
         return rows
+
+
+def load_results(sweep: str, profile: str = "embedded", results: Path = Path("results")) -> pd.DataFrame:
+    """Returns the collected results of a sweep.
+
+    Args:
+        sweep: Name of the sweep.
+        profile: Name of the profile.
+        results: Folder of all results.
+
+    Returns:
+        One row per state of each trial's model, with the columns of `bench.results.schema.ResultRow`.
+
+    Raises:
+        UserError: If there are none, no trial in them finished, or the file is damaged or of another schema.
+    """
+    return Store(results, profile, sweep).read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from pydantic import Field
 from bench.core import provenance
 from bench.core.config import Spec
 from bench.core.errors import UserError
+from bench.results.parquet import DamagedError, read_rows, write_rows, write_table
 from bench.results.schema import arrow_schema
-from bench.results.store import DamagedError, read_rows, write_rows
 
 TIMED, WRONG, FAILED = "timed", "wrong", "failed"
 
@@ -160,7 +160,7 @@ class Timings:
 
     def write(self, cell: Cell, rows: Iterable[TimingRow]) -> None:
         """Writes what was measured of a cell."""
-        write_rows(map(asdict, rows), SCHEMA, self.path(cell))
+        write_rows(rows, SCHEMA, self.path(cell))
 
     def collect(self) -> pd.DataFrame:
         """Joins all cells into one table on disk and returns it.
@@ -171,9 +171,8 @@ class Timings:
         tables = [read_rows(path, SCHEMA) for path in sorted(self.folder.glob("*.parquet"))]
         if not tables:
             raise UserError(f"{self.folder} has no measurements: make some with capbench latency --name {self.name}")
-        rows = pa.concat_tables(tables).to_pylist()
-        rows.sort(key=lambda row: (row["model"], row["threads"], row["batch"]))
-        write_rows(rows, SCHEMA, self.collected)
+        order = [(column, "ascending") for column in ("model", "threads", "batch")]  # a stable sort: engines stay
+        write_table(pa.concat_tables(tables).sort_by(order), self.collected)
         return self.read()
 
     def read(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Turns a sweep's collected results into everything a reader sees: terminal, Markdown, CSV, figures, README."""
+"""A sweep's collected results as a reader sees them: terminal, Markdown, CSV, figures, README."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.table import Table
 
 from bench.reports.common.console import text_table
 from bench.reports.common.origin import origin
 from bench.reports.common.text import insert_text, to_markdown
 from bench.reports.sweep import tables
-from bench.reports.sweep.claims import verdicts
+from bench.reports.sweep.claims import claims
 from bench.reports.sweep.summary import read_paper_values, summarise
 from bench.results.labels import PHASES
 from bench.results.store import Store
 
+ALWAYS_EXPLAINED = (
+    "Top-1 in percent, mean ± sample standard deviation over n seeds; drop from dense in points and in percent of dense"
+)
 EXPLAINED = {  # part of a column's name: what it says
     "paper": "the paper's own value for its model of the family where it is known, else empty",
     tables.AGREEMENT: f"{tables.AGREEMENT}: test images that get the dense model's class",
@@ -26,7 +30,7 @@ EXPLAINED = {  # part of a column's name: what it says
     "violations": "violations: of the pattern, over all seeds",
     tables.FIT: f"{tables.FIT}: seconds that fitting took, where the model trains all of it so far, mean over seeds",
 }
-DISPENSABLE = (
+DISPENSABLE = (  # parts of columns' names: those that go first where room is short
     tables.AGREEMENT,
     "paper",
     "loss +",
@@ -35,47 +39,44 @@ DISPENSABLE = (
     tables.FIT,
     tables.SIZE,
     "drop",
-)  # first where room is short
+)
 TEXT_COLUMNS = ("pruner", "variant", "sparsity", "pattern")
 
 
 def markdown(rows: pd.DataFrame, results: Path, title: str) -> str:
     """Returns the whole report of a sweep in Markdown."""
     cells = tables.detailed(summarise(rows, read_paper_values(results)))
-    lines = [f"# {title}", "", origin(rows), "", *(f"* {verdict}" for verdict in verdicts(rows)), ""]
+    lines = [f"# {title}", "", origin(rows), "", *(f"* {claim}" for claim in claims(rows)), ""]
     return "\n".join([*lines, *textwrap.wrap(_explanation(cells), 120), "", to_markdown(cells)])
 
 
 def _explanation(cells: pd.DataFrame) -> str:
     """Returns what the columns of the detailed table mean."""
-    means = [
-        "Top-1 in percent, mean ± sample standard deviation over n seeds; drop from dense in points and in percent of"
-    ]
-    means += ["dense"]
-    for word, text in EXPLAINED.items():
-        if any(word in column for column in cells.columns):
-            means.append(text)
-    return "; ".join([" ".join(means[:2]), *means[2:]]) + "."
+    shown = [text for word, text in EXPLAINED.items() if any(word in column for column in cells.columns)]
+    return "; ".join([ALWAYS_EXPLAINED, *shown]) + "."
 
 
 def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console) -> None:
-    """Prints a table for every model, with as many columns as the terminal has room for, and the verdicts."""
+    """Prints a table for every model, with as many columns as the terminal has room for, and the claims."""
     cells = tables.detailed(summarise(rows, read_paper_values(results)))
     console.print(title, origin(rows), "Top-1 in percent.", highlight=False)
-    unbounded = console.options.update(max_width=10**4)
     for (model, dense), part in cells.groupby(["model", "dense"], sort=False):
-        shown = part.drop(columns=["model", "dense"])
-        shown = shown.loc[:, (shown != "").any()]
-        for word in ("", *DISPENSABLE):
-            if word:
-                shown = shown[[column for column in shown if word not in column]]
-            title = f"{model}: dense {dense}"
-            table = text_table(shown, title, TEXT_COLUMNS, wrapped=("variant",), sections=True, heading=_short)
-            if console.measure(table, options=unbounded).maximum <= console.width:
-                break
-        console.print(table)
-    for verdict in verdicts(rows):
-        console.print(verdict, highlight=False)
+        console.print(_fitting_table(part.drop(columns=["model", "dense"]), f"{model}: dense {dense}", console))
+    for claim in claims(rows):
+        console.print(claim, highlight=False)
+
+
+def _fitting_table(cells: pd.DataFrame, title: str, console: Console) -> Table:
+    """Returns a table without empty columns and, where the terminal is narrow, without dispensable ones."""
+    unbounded = console.options.update(max_width=10**4)
+    shown = cells.loc[:, (cells != "").any()]
+    for word in (None, *DISPENSABLE):
+        if word is not None:
+            shown = shown[[column for column in shown if word not in column]]
+        table = text_table(shown, title, TEXT_COLUMNS, wrapped=("variant",), sections=True, heading=_short)
+        if console.measure(table, options=unbounded).maximum <= console.width:
+            break
+    return table
 
 
 def _short(column: str) -> str:
@@ -104,13 +105,13 @@ def write_figures(rows: pd.DataFrame, store: Store, title: str) -> list[Path]:
 
 
 def insert(document: Path, name: str, rows: pd.DataFrame) -> None:
-    """Puts the compact table and the verdicts between `<!-- name -->` and `<!-- /name -->` in a Markdown document.
+    """Puts the compact table and the claims between `<!-- name -->` and `<!-- /name -->` in a Markdown document.
 
     Raises:
         UserError: If there is no such document, or it lacks the two marks.
     """
     table = to_markdown(tables.compact(summarise(rows)))
-    lines = "".join(f"* {verdict}\n" for verdict in verdicts(rows))
+    lines = "".join(f"* {claim}\n" for claim in claims(rows))
     insert_text(document, name, f"{table}\n{origin(rows)}\n\n{lines}")
 
 

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from bench.results.labels import FAMILY_ORDER, GLOBAL, PHASES, describe, label, method_order
+from bench.results.labels import FAMILY_ORDER, GLOBAL, PHASES, label, method_order
 from bench.results.schema import SCHEMA
+from bench.results.variants import describe
 
 PAPER_VALUES = Path("paper_values.csv")
 IDENTITY = ["family", "model", "pruner", "method", "name", "rank", "variant", "settings", "regime"]
 KEYS = [*IDENTITY, "sparsity", "pattern", "kind"]  # seeds alone are averaged
 NEAR = (0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """Results of a sweep at three levels of detail.
+
+    Attributes:
+        rows: Result rows, as `bench.results.schema.ResultRow` describes them.
+        done: Rows of finished pruned models, see `finished`.
+        summary: Cells, means over seeds, see `summarise`.
+    """
+
+    rows: pd.DataFrame
+    done: pd.DataFrame
+    summary: pd.DataFrame
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> SweepResults:
+        """Returns the three levels of result rows."""
+        return cls(rows, finished(rows), summarise(rows))
 
 
 def _ordered(values: pd.Series) -> pd.Series:
@@ -30,7 +52,7 @@ def finished(rows: pd.DataFrame) -> pd.DataFrame:
         rows: Result rows, as `bench.results.store` describes them; columns that are not there count as empty.
 
     Returns:
-        A copy with the columns of `bench.results.labels.describe`, `dense_bytes`, the size of the trial's dense model
+        A copy with the columns of `bench.results.variants.describe`, `dense_bytes`, the size of the trial's dense model
         as a file, and the target under the name `sparsity`.
     """
     whole = rows.reindex(columns=SCHEMA.names)

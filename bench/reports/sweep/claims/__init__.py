@@ -1,0 +1,43 @@
+"""What a sweep's results say on the paper's claims, in sentences with the numbers in them; a claim a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from bench.reports.sweep.claims.ablation import option_effects
+from bench.reports.sweep.claims.accuracy_at_75 import keeps_accuracy_at_75
+from bench.reports.sweep.claims.fastcap import fastcap_against_cap
+from bench.reports.sweep.claims.gradual import one_run_gives_all_sparsities
+from bench.reports.sweep.claims.int8 import keeps_accuracy_in_int8
+from bench.reports.sweep.claims.n_m import follows_n_m_patterns
+from bench.reports.sweep.claims.one_shot_lead import leads_one_shot
+from bench.reports.sweep.claims.per_layer import per_layer_ranking
+from bench.reports.sweep.claims.recipe import recipe_beats_usual
+from bench.reports.sweep.claims.self_supervised import large_models_keep_accuracy
+from bench.reports.sweep.summary import SweepResults
+
+Claim = Callable[[SweepResults], list[str]]
+CLAIMS: tuple[Claim, ...] = (  # in the order in which they are reported
+    keeps_accuracy_at_75,
+    leads_one_shot,
+    recipe_beats_usual,
+    follows_n_m_patterns,
+    keeps_accuracy_in_int8,
+    large_models_keep_accuracy,
+    one_run_gives_all_sparsities,
+    option_effects,
+    fastcap_against_cap,
+    per_layer_ranking,
+)
+
+
+def claims(rows: pd.DataFrame) -> list[str]:
+    """Returns what these rows say on the claims that they can decide, a sentence or a few each.
+
+    Args:
+        rows: Result rows, as `bench.results.schema.ResultRow` describes them.
+    """
+    results = SweepResults.of(rows)
+    return [sentence for claim in CLAIMS for sentence in claim(results)]

@@ -1,0 +1,54 @@
+"""The INT8 part of claim C4: models that CAP pruned keep their accuracy in INT8."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from bench.reports.common.text import extent, kibibytes
+from bench.reports.sweep.claims.wording import by_sparsity
+from bench.reports.sweep.summary import SweepResults
+from bench.results.labels import CAP, percent
+
+
+def keeps_accuracy_in_int8(results: SweepResults) -> list[str]:
+    """Returns what INT8 costs CAP's pruned models, and how small their files are."""
+    done = results.done
+    pairs = done.pivot_table(index=["method", "model", "sparsity", "pattern", "seed"], columns="phase", values="top1")
+    if not {"one_shot", "int8"} <= set(pairs) or CAP not in pairs.index or pairs.loc[[CAP], "int8"].isna().all():
+        return []
+    cells = pairs.dropna(subset=["one_shot", "int8"]).groupby(["method", "model", "sparsity", "pattern"]).mean()
+    own = cells.loc[CAP]
+    holds = own["int8"] >= 0.99 * own["one_shot"]
+    text = (
+        f"C4 (in its INT8 part: INT8 costs a model that CAP pruned at most 1 % relative top-1): {extent(holds)}, in "
+        f"{holds.sum()} of {len(holds)} cells (model and sparsity) without any training"
+    )
+    if tuned_too := "int8_finetuned" in own and own["int8_finetuned"].notna().all():
+        kept = own["int8_finetuned"] >= 0.99 * own["one_shot"]
+        text += f" and in {kept.sum()} after the short training in INT8"
+    text += f". Change in points of top-1, mean over models: {by_sparsity(_change(own, 'one_shot', 'int8'))}"
+    if tuned_too:
+        text += f"; with training in INT8 {by_sparsity(_change(own, 'one_shot', 'int8_finetuned'))}"
+        if "finetuned" in own and own["finetuned"].notna().all():
+            by_int8 = by_sparsity(_change(own, "finetuned", "int8_finetuned"))
+            text += f", and against the same training in single precision {by_int8}"
+    return [f"{text}.{_sizes(done[done['method'] == CAP])}"]
+
+
+def _change(cells: pd.DataFrame, before: str, after: str) -> pd.Series:
+    """Returns the change of top-1 from one phase to another in points, by sparsity, mean over models."""
+    return (cells[after] - cells[before]).groupby("sparsity").mean()
+
+
+def _sizes(own: pd.DataFrame) -> str:
+    """Returns how large the files are, mean over models and seeds; nothing where they were not measured."""
+    sizes = own[own["dense_bytes"].notna()].pivot_table(index="sparsity", columns="phase", values="file_bytes")
+    if not {"one_shot", "int8"} <= set(sizes):
+        return ""
+    dense = own["dense_bytes"].mean()
+    listed = "; ".join(
+        f"{percent(sparsity)} sparse {kibibytes(row.one_shot)} ({dense / row.one_shot:.1f} times smaller), sparse INT8 "
+        f"{kibibytes(row.int8)} ({dense / row.int8:.1f})"
+        for sparsity, row in zip(sizes.index, sizes.itertuples(), strict=True)
+    )
+    return f" Files, KiB, mean over models: dense {kibibytes(dense)}; {listed}."

@@ -1,0 +1,43 @@
+"""A sweep's results as figures; a kind of figure a module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from bench.reports.sweep.figures.bars import pattern_bars
+from bench.reports.sweep.figures.curves import accuracy_curves
+from bench.reports.sweep.figures.losses import loss_scatter
+from bench.reports.sweep.figures.options import has_option_curves, option_panels
+from bench.reports.sweep.summary import finished, summarise
+from bench.results.labels import NM
+
+
+def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
+    """Draws the figures that these rows have something for.
+
+    Options that were tried at three or more values get a panel each; otherwise there are curves over the sparsity, and
+    bars for N:M patterns. Where the increase of the calibration loss was both predicted and observed, one is drawn
+    against the other, under the name `<stem>_loss`.
+
+    Args:
+        rows: Result rows, as `bench.results.store` describes them.
+        title: Heading of the figures.
+        stem: Path without suffix.
+
+    Returns:
+        The files written.
+    """
+    summary = summarise(rows)
+    groups = summary["kind"] == NM
+    written: list[Path] = []
+    if has_option_curves(summary):
+        written += option_panels(summary, title, stem)
+    elif not groups.all():
+        written += accuracy_curves(summary[~groups], title, stem)
+        if groups.any():
+            written += pattern_bars(summary[groups], title, stem.with_name(f"{stem.name}_nm"))
+    else:
+        written += pattern_bars(summary, title, stem)
+    return written + loss_scatter(finished(rows), title, stem.with_name(f"{stem.name}_loss"))

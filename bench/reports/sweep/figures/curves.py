@@ -1,0 +1,75 @@
+"""Accuracy against sparsity, and the times of the fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from bench.reports.common.plotting import Style
+from bench.reports.sweep.figures.panels import (
+    DASHES,
+    DECADE,
+    ModelCells,
+    by_model,
+    draw_dense,
+    draw_line,
+    finish,
+    label_heights,
+    line_styles,
+    panels,
+)
+from bench.reports.sweep.summary import series
+from bench.results.labels import PHASES
+
+
+def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
+    """Draws accuracy against sparsity, one panel per model, and if nothing was trained a panel with the fits' times.
+
+    Args:
+        summary: As `bench.reports.sweep.summary.summarise` returns it.
+        title: Heading of the figure.
+        stem: Path without suffix.
+
+    Returns:
+        The files written: PNG and SVG.
+    """
+    names = series(summary)
+    models, styles = by_model(summary), line_styles(summary, names)
+    phases = [phase for phase in PHASES if summary[f"{phase}_n"].notna().any()]
+    timed = "finetuned" not in phases and summary["fit_seconds"].notna().any() and len(styles) > 1
+    figure, axes = panels(len(models) + timed)
+    for axis, model in zip(axes, models, strict=False):
+        draw_dense(axis, model.cells)
+        for name, curve in model.cells.groupby(names, sort=False):
+            for phase in phases:
+                points, place = curve[curve[f"{phase}_n"].notna()], phases.index(phase)
+                text = f"{name} {PHASES[phase]}" if len(phases) > 1 else str(name)
+                if len(points):
+                    x, style = 100 * points["sparsity"], styles[str(name)]
+                    draw_line(axis, x, points, phase, style, text, DASHES[place], hollow=place > 0)
+        axis.set_title(model.title)
+        axis.set_xlabel("sparsity of the pruned layers, %")
+    label_heights(axes, "top-1, %" if len(phases) > 1 else f"{PHASES[phases[0]]} top-1, %")
+    if timed:
+        _fit_times(axes[-1], models, styles)
+    return finish(figure, axes, title, stem)
+
+
+def _fit_times(axis: Axes, models: list[ModelCells], styles: dict[str, Style]) -> None:
+    """Draws how long the fits took as bars, in groups by model."""
+    width = 0.8 / len(styles)
+    shown = []
+    for place, model in enumerate(models):
+        times = model.cells.groupby(series(model.cells))["fit_seconds"].mean()
+        for number, (name, (color, _)) in enumerate(styles.items()):
+            if name in times and times[name] == times[name]:
+                axis.bar(place + (number - (len(styles) - 1) / 2) * width, times[name], width, color=color)
+                shown.append(times[name])
+    if max(shown) > DECADE * min(shown):
+        axis.set_yscale("log")
+    axis.set_xticks(range(len(models)), [model.model for model in models])
+    axis.set_title("time of the fit")
+    axis.set_ylabel("seconds")
+    axis.grid(alpha=0.3, axis="y")

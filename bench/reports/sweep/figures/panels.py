@@ -1,0 +1,152 @@
+"""Parts that the figures share: panels with a common legend, styles of their lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.reports.common.plotting import OTHERS, STYLES, Style, legend, legend_entries, save
+
+DASHES = ("-", "--", ":", "-.")
+PANEL = (3.6, 3.3)  # width and height, inches
+WIDTH = 15  # inches that panels may take side by side
+LEGEND_COLUMNS, LEGEND_LINE = 8, 0.22  # inches
+DECADE = 10  # ratio of largest to smallest from which on an axis is logarithmic
+
+
+@dataclass(frozen=True)
+class ModelCells:
+    """Cells of one model.
+
+    Attributes:
+        family: Family of the model.
+        model: Name of the model.
+        cells: Cells or rows of the model.
+    """
+
+    family: str
+    model: str
+    cells: pd.DataFrame
+
+    @property
+    def title(self) -> str:
+        """Heading of the model's panel."""
+        return self.family if self.family == self.model else f"{self.family} ({self.model})"
+
+
+def by_model(frame: pd.DataFrame) -> list[ModelCells]:
+    """Returns the cells or rows of each model, in their order."""
+    groups = frame.groupby(["family", "model"], sort=False)
+    return [ModelCells(str(family), str(model), part) for (family, model), part in groups]
+
+
+def line_styles(frame: pd.DataFrame, names: pd.Series) -> dict[str, Style]:
+    """Returns {line: colour and marker}: a method's own for its first line, others for the rest.
+
+    Args:
+        frame: Cells as `bench.reports.sweep.summary.summarise` returns them, or rows as its `finished` does.
+        names: Name of the line of each.
+    """
+    free, taken, found = iter(OTHERS * len(frame)), set(), {}
+    for method, name in dict.fromkeys(zip(frame["method"], names, strict=True)):
+        found[name] = next(free) if method in taken or method not in STYLES else STYLES[method]
+        taken.add(method)
+    return found
+
+
+def panels(count: int, width: float = PANEL[0]) -> tuple[Figure, list[Axes]]:
+    """Makes a figure of panels, in as many rows as it takes.
+
+    Args:
+        count: Number of panels.
+        width: Width of a panel, inches.
+    """
+    rows = ceil(count / max(1, int(WIDTH / width)))
+    columns = ceil(count / rows)
+    size = (max(5, width * columns + 0.4), PANEL[1] * rows + 0.4)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, list(axes.flat[:count])
+
+
+def label_heights(axes: list[Axes], text: str) -> None:
+    """Labels the vertical axis of the first panel in each row."""
+    for axis in axes:
+        place = axis.get_subplotspec()
+        if place is not None and place.is_first_col():
+            axis.set_ylabel(text)
+
+
+def finish(figure: Figure, axes: list[Axes], title: str, stem: Path, note: str = "") -> list[Path]:
+    """Puts a heading above and one legend for all panels below, with room for it, and writes the figure.
+
+    Args:
+        figure: The figure.
+        axes: Panels with entries for the legend.
+        title: Heading.
+        stem: Path without suffix.
+        note: Line below the legend.
+
+    Returns:
+        The files written: PNG and SVG.
+    """
+    entries = legend_entries(axes)
+    width, height = figure.get_size_inches()
+    longest = max(map(len, entries), default=1)
+    columns = max(1, min(LEGEND_COLUMNS, len(entries), int(width / (0.08 * longest + 0.55))))
+    below = LEGEND_LINE * (ceil(len(entries) / columns) + bool(note)) + 0.15
+    height += below
+    figure.set_size_inches(width, height)
+    figure.suptitle(title)
+    legend(figure, entries, columns, bottom=LEGEND_LINE * bool(note) / height)
+    if note:
+        figure.text(0.5, 0.08 / height, note, ha="center", fontsize=8)
+    figure.tight_layout(rect=(0, below / height, 1, 1))
+    return save(figure, stem)
+
+
+def draw_dense(axis: Axes, cells: pd.DataFrame) -> None:
+    """Draws the accuracy of the dense model of these cells, and what 1 % relative below it is."""
+    dense = cells["dense"].iloc[0]
+    axis.axhline(dense, color="black", linewidth=1, label="dense")
+    axis.axhline(0.99 * dense, color="black", linewidth=1, linestyle=":", label="1 % relative drop")
+    axis.grid(alpha=0.3)
+    axis.set_axisbelow(True)
+
+
+def draw_line(
+    axis: Axes, x: pd.Series, points: pd.DataFrame, phase: str, style: Style, name: str, dash: str, hollow: bool = False
+) -> None:
+    """Draws the means of a phase, with their standard deviations, joined by a line.
+
+    Args:
+        axis: Panel to draw in.
+        x: Place of each point.
+        points: Cells of a summary.
+        phase: Name of the phase.
+        style: Colour and marker.
+        name: Text in the legend.
+        dash: Line style of matplotlib.
+        hollow: Whether the markers are not filled.
+    """
+    color, marker = style
+    axis.errorbar(
+        x,
+        points[f"{phase}_mean"],
+        yerr=points[f"{phase}_std"].fillna(0),
+        color=color,
+        marker=marker,
+        markersize=4,
+        markerfacecolor="white" if hollow else color,
+        linestyle=dash,
+        linewidth=1.3,
+        capsize=2,
+        label=name,
+    )

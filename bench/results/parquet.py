@@ -1,0 +1,69 @@
+"""Parquet files that are written as a whole and checked when they are read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.core import files
+from bench.core.errors import UserError
+from bench.results.schema import ADDED_COLUMNS
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+class DamagedError(UserError):
+    """A file is cut off or corrupted."""
+
+
+def write_rows(rows: Iterable[DataclassInstance], schema: pa.Schema, path: Path) -> None:
+    """Writes rows under a temporary name and renames the file, so that no reader ever sees half of it.
+
+    Args:
+        rows: Rows, of a dataclass whose fields are columns of the schema; a column that it lacks becomes null.
+        schema: Schema of the file, see `bench.results.schema.arrow_schema`.
+        path: The file; its folder is made if need be.
+
+    Raises:
+        KeyError: If a row has a field that is no column of the schema.
+    """
+    values = [{field.name: getattr(row, field.name) for field in dataclasses.fields(row)} for row in rows]
+    if stray := {name for row in values for name in row} - set(schema.names):
+        raise KeyError(f"columns {sorted(stray)} are not in the schema")
+    write_table(pa.Table.from_pylist(values, schema=schema), path)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Writes a table under a temporary name and renames the file."""
+    with files.atomic_write(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
+    """Reads a table that `write_rows` wrote.
+
+    Args:
+        path: The file.
+        schema: Schema that it must have; of `ADDED_COLUMNS` those that it lacks are null.
+
+    Raises:
+        DamagedError: If the file is cut off or corrupted.
+        UserError: If it is of another schema.
+    """
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DamagedError(f"{path} is no readable parquet file ({error}): run the sweep again") from None
+    for name in ADDED_COLUMNS:
+        if name in schema.names and name not in table.schema.names:
+            table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
+    if not table.schema.equals(schema):
+        different = sorted({f.name for f in schema} ^ set(table.schema.names)) or ["types"]
+        raise UserError(f"{path} has another schema ({', '.join(different)} differ): delete it and run the sweep again")
+    return table

@@ -720,24 +720,24 @@ def export(
     if checkpoint is not None and finetune:
         raise UserError("--finetune belongs to --model: a checkpoint is exported as it is")
     from bench.execution.preflight import check_device, check_pruner
-    from bench.export.model import check_formats, load, prune, sizes
-    from bench.export.model import export as write
+    from bench.export.card import sizes
+    from bench.export.formats import check_formats
+    from bench.export.model import export_model
+    from bench.export.source import one_shot_trial
 
     formats = format or (("sparse",) if int8 else ("safetensors",))
     check_formats(formats, int8)
     check_device(device)
-    if checkpoint is not None:
-        pruned = load(checkpoint, int8)
-    else:
-        assert model is not None
+    source: Any = checkpoint
+    if model is not None:
         options = _options(option)
         check_pruner(pruner, options)
-        pruned = prune(profile, model, pruner, options, sparsity, seed, finetune, int8, device)
-    written = write(pruned, formats, output)
-    print(f"{pruned.row['top1']:.2f} % top-1, dense {pruned.row['top1_dense']:.2f} %")
-    for name, size in sizes(pruned).items():
+        source = one_shot_trial(profile, model, pruner, options, sparsity, seed, finetune, int8)
+    exported = export_model(source, output, formats, int8, device)
+    print(f"{exported.pruned.row.top1:.2f} % top-1, dense {exported.pruned.row.top1_dense:.2f} %")
+    for name, size in sizes(exported.pruned).items():
         print(f"{name:12} {size:>12,} bytes")
-    for file in written:
+    for file in exported.files:
         print(
             f"written: {file.path}, {file.path.stat().st_size:,} bytes; read back, outputs differ by {file.error:.3g}"
         )

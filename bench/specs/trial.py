@@ -182,8 +182,7 @@ class ResolvedTrial:
         Raises:
             UserError: If the data are missing or damaged.
         """
-        inputs = self.model.inputs("test")
-        return inputs if self.trial.evaluation_images is None else inputs.subset(self.trial.evaluation_images, seed=0)
+        return self.model.evaluation_inputs(self.trial.evaluation_images)
 
 
 # fields added after results were committed, with the value that says what was done before they were there: a trial that

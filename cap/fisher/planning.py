@@ -24,12 +24,12 @@ SHARED = 0.5  # of the budget, up to which Gram matrices are kept for the next p
 
 @dataclass(frozen=True)
 class LayerSlice:
-    """Consecutive weights of a layer: whole outputs and whole Fisher blocks.
+    """Range of consecutive weights of a layer: whole outputs and whole Fisher blocks.
 
     Attributes:
-        name: The layer.
-        start: First weight.
-        stop: One past the last weight.
+        name: Name of the layer.
+        start: Position of the first weight.
+        stop: Position after the last weight.
     """
 
     name: str
@@ -39,17 +39,17 @@ class LayerSlice:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How the Fisher blocks of a model are estimated within a memory budget.
+    """Plan of estimating the Fisher blocks of a model within a memory budget.
 
     Attributes:
-        passes: The parts whose Gram matrices are accumulated together, pass by pass over the calibration gradients.
-        peak_bytes: Estimated memory of the fit beyond what is in use before it.
-        budget: The memory budget in bytes.
-        num_gradients: Gradients in each pass.
-        forward_images: Images in one forward pass.
-        block_size: B.
+        passes: Parts whose Gram matrices are accumulated together, pass by pass over the calibration gradients.
+        peak_bytes: Estimated memory of the fit beyond what is in use before it, in bytes.
+        budget: Memory budget in bytes.
+        num_gradients: Number of gradients in each pass.
+        forward_images: Number of images in one forward pass.
+        block_size: B, number of weights in a block.
         shared: Whether the Gram matrices are kept for the next pruner.
-        gram_bytes: Memory of all Gram matrices.
+        gram_bytes: Memory of all Gram matrices, in bytes.
     """
 
     passes: tuple[tuple[LayerSlice, ...], ...]
@@ -79,8 +79,8 @@ def fisher_work(size: FitSize, num_gradients: int | None, block_size: int) -> Fi
 
     Args:
         size: Model and calibration set.
-        num_gradients: m; by default one per image, or per whole batch.
-        block_size: B.
+        num_gradients: m, number of gradients; by default one per image, or per whole batch.
+        block_size: B, number of weights in a block.
     """
     m = size.gradients(num_gradients)
     return FitWork(
@@ -93,8 +93,8 @@ def fisher_bytes(size: FitSize, num_gradients: int | None, block_size: int) -> F
 
     Args:
         size: Model and calibration set.
-        num_gradients: m; by default one per image, or per whole batch.
-        block_size: B.
+        num_gradients: m, number of gradients; by default one per image, or per whole batch.
+        block_size: B, number of weights in a block.
     """
     kept = size.weights * retained_bytes(block_size)
     grams = size.weights * gram_bytes(block_size, size.gradients(num_gradients), 4)
@@ -160,14 +160,14 @@ def plan_fit(
     """Plans the estimate of all Fisher blocks within a memory budget.
 
     The parts do not depend on the budget, nor do the images in a forward pass unless the fit would otherwise be
-    impossible; so the gradients and their sums are the same whatever the number of passes.
+    impossible; so the gradients and their sums are the same for any number of passes.
 
     Args:
         model: The model.
-        layers: {name: weight}.
-        calibration: The images.
-        num_gradients: m; by default one per image, or per whole batch.
-        block_size: B.
+        layers: Weights to prune, {name: weight}.
+        calibration: Calibration images.
+        num_gradients: m, number of gradients; by default one per image, or per whole batch.
+        block_size: B, number of weights in a block.
         retained: Bytes per weight that are kept once a layer is done.
         scratch: Bytes that turning a part's Gram matrices into its result takes.
         budget: Bytes that the fit may take beyond what is in use; by default the device's free memory less a margin.

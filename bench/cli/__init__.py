@@ -428,7 +428,7 @@ def compare(
         dry_run: Show what would run, and stop.
     """
     options = _options(option)
-    from bench.reports.comparison.report import PairedReport
+    from bench.reports.comparison.report import ComparisonReport
     from bench.results.store import Store
     from bench.specs.comparison import SWEEP, plan
 
@@ -444,7 +444,7 @@ def compare(
         return
     if failures and not any(store.path(trial.id).exists() for trial in planned.trials):
         raise SystemExit(1)
-    report = PairedReport(_collect(planned.trials, store), planned.entries(), title)
+    report = ComparisonReport(_collect(planned.trials, store), planned.entries(), title)
     report.print(console)
     print("written:", ", ".join(map(str, [store.collected, *report.write(store.collected.with_suffix(""))])))
     if failures:
@@ -596,45 +596,35 @@ def latency(
         name: The measurements go to RESULTS/NAME.
         dry_run: Show what would be measured, and stop.
     """
-    from bench.core.files import check_writable
-    from bench.latency import measure as bench
-    from bench.reports.latency.analysis import analyse, in_short
-    from bench.reports.latency.report import print_cells
-    from bench.results.timings import Timings
+    from bench.latency.run import measure_latency
+    from bench.reports.latency.analysis import analyse
+    from bench.reports.latency.report import print_cells, progress_lines
 
-    threads = threads or (len(os.sched_getaffinity(0)),)
-    cells, left_out = bench.plan(profile, model, sparsity, batch, threads, engines, seconds, memory)
-    timings = Timings(results, name)
-    todo = [cell for cell in cells if not timings.is_measured(cell)]
-    for line in left_out:
+    planned = measure_latency(model, sparsity, batch, threads, engines, seconds, memory, profile, name, results)
+    cells, missing = planned.cells, planned.missing
+    for line in planned.left_out:
         console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
-    print(f"{name}: {len(cells)} cells, {len(cells) - len(todo)} measured, {len(todo)} to measure")
+    print(f"{name}: {len(cells)} cells, {len(cells) - len(missing)} measured, {len(missing)} to measure")
     if dry_run:
-        print("\n".join(f"  {cell.label}" for cell in todo))
+        print("\n".join(f"  {cell.label}" for cell in missing))
         return
-    check_writable(timings.folder)
     failures = 0
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         console=console, disable=not console.is_terminal,
     ) as bar:  # fmt: skip
-        task = bar.add_task("", total=len(todo))
-        for cell in todo:
-            bar.update(task, description=cell.label)
-            try:
-                timings.write(cell, bench.run(cell))
-                rows = analyse(timings.rows([cell]))
-                line = f"{cell.label}: {in_short(rows)}"
-                bar.console.print(line, highlight=False, soft_wrap=True)
-                if (others := rows["others"].max()) > bench.DISTURBED:
-                    bar.console.print(f"  not reliable: other processes took {others:.1f} cores", highlight=False)
-            except RuntimeError as error:
+        task = bar.add_task("", total=len(missing))
+        for measured in planned.measure(begin=lambda cell: bar.update(task, description=cell.label)):
+            if measured.error is not None:
                 failures += 1
-                errors.print(f"failed: {cell.label}: {error}", highlight=False, markup=False, soft_wrap=True)
+                line = f"failed: {measured.cell.label}: {measured.error}"
+                errors.print(line, highlight=False, markup=False, soft_wrap=True)
+            else:
+                for line in progress_lines(measured.cell, planned.timings.rows([measured.cell])):
+                    bar.console.print(line, highlight=False, soft_wrap=True)
             bar.update(task, advance=1)
-    timings.collect()
-    print_cells(analyse(timings.rows(cells)), console)
-    print("written:", timings.collected)
+    print_cells(analyse(planned.timings.rows(cells)), console)
+    print("written:", planned.timings.collected)
     if failures:
         raise SystemExit(1)
 
@@ -647,10 +637,10 @@ def speedup(*, name: str = "speedup", results: Results = Path("results"), into: 
         name: The measurements are in RESULTS/NAME.
         into: A Markdown document whose place marked `<!-- speedup -->` receives the compact table.
     """
-    from bench.reports.latency.report import Report
+    from bench.reports.latency.report import LatencyReport
     from bench.results.timings import Timings
 
-    report = Report(Timings(results, name), results)
+    report = LatencyReport(Timings(results, name), results)
     report.print(console)
     print("written:", ", ".join(map(str, report.write(into))))
 

@@ -253,7 +253,8 @@ def test_nothing_to_compare() -> None:
 
 
 def test_statistics_and_report_do_not_import_torch() -> None:
-    code = "import sys, bench.paired, bench.paired_report; assert 'torch' not in sys.modules"
+    modules = "bench.reports.comparison.statistics, bench.reports.comparison.report"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -285,7 +286,7 @@ def test_all_pruners_get_the_same_data_seeds_and_budget(mine: Path) -> None:
 def test_own_options_take_precedence(mine: Path) -> None:
     assert planned(f"{mine}:Mine", options={"block_size": 3}).new.options == {"power": 1.0, "block_size": 3}
     again = planned("cap", options={"damp": 1e-5})
-    assert [one.label for one in again.contenders] == ["CAP (damp=1e-05)", "CAP (damp=1e-08)", "GM"]
+    assert [one.label for one in again.pruners] == ["CAP (damp=1e-05)", "CAP (damp=1e-08)", "GM"]
 
 
 def test_settings_that_a_profile_shares() -> None:

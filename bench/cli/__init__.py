@@ -657,7 +657,7 @@ def check(pruner: str, *, option: Options = ()) -> None:
 
     options = _options(option)
     check_pruner(pruner, options)
-    from cap.testing.contract import run_checks
+    from cap.testing import run_checks
 
     counts: Counter[str] = Counter()
     for outcome in run_checks(pruner, options):

@@ -159,11 +159,11 @@ class _Slot:
 
     Attributes:
         parent: Module of the compiled model that contains it.
-        child: Its name in the parent.
+        child: Name of the module in the parent.
         dense: The dense module.
-        candidate: Its counterpart.
+        candidate: Description of the counterpart.
         layer: Report on it.
-        sparse: The counterpart, once it is built.
+        sparse: Sparse counterpart, once it is built.
     """
 
     parent: nn.Module

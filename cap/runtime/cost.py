@@ -141,7 +141,7 @@ def seconds_within(model: nn.Module, x: Tensor, modules: Sequence[nn.Module]) ->
 
     Args:
         model: The model.
-        x: Its input.
+        x: Input of the model.
         modules: Modules to time.
     """
     taken = dict.fromkeys(modules, 0.0)

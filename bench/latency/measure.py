@@ -82,7 +82,7 @@ class EngineCheck:
         build_seconds: Time of export or compilation, seconds.
         layers_sparse: Layers that the sparse engine runs with its own kernels.
         layers_dense: Layers that it leaves dense.
-        run: Its forward pass, if it is to be timed.
+        run: Forward pass, if it is to be timed.
     """
 
     status: str = TIMED

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from bench.core.errors import UserError
     from bench.execution.comparison import compare, select_comparison
     from bench.execution.executor import Executor, FinishedTrial
-    from bench.execution.preflight import LocalResources, check_pruner
+    from bench.execution.preflight import LocalResources, check_device, check_pruner
     from bench.execution.selection import CollectedResults, TrialSelection, select_trials
     from bench.execution.sweeps import LocalRun, run_sweep
-    from bench.export.run import export_model
+    from bench.export.formats import check_formats
+    from bench.export.model import export_model
+    from bench.export.source import one_shot_trial
     from bench.latency.run import measure_latency
     from bench.models import MODELS, get_model
     from bench.reports.comparison.report import ComparisonReport
@@ -61,15 +63,18 @@ _MODULES = {
     "UserError": "bench.core.errors",
     "analyse_timings": "bench.reports.latency.analysis:analyse",
     "cancel_sweep": "bench.cluster.sweeps",
+    "check_device": "bench.execution.preflight",
+    "check_formats": "bench.export.formats",
     "check_pruner": "bench.execution.preflight",
     "compare": "bench.execution.comparison",
-    "export_model": "bench.export.run",
+    "export_model": "bench.export.model",
     "find_results": "bench.specs.discovery",
     "get_model": "bench.models",
     "grid": "bench.specs.sweep",
     "load_results": "bench.specs.discovery",
     "load_sweep": "bench.specs.discovery",
     "measure_latency": "bench.latency.run",
+    "one_shot_trial": "bench.export.source",
     "plan_comparison": "bench.specs.comparison:plan",
     "plan_sweep": "bench.cluster.sweeps",
     "prepare_submission": "bench.cluster.sweeps",
@@ -104,6 +109,8 @@ __all__ = [
     "UserError",
     "analyse_timings",
     "cancel_sweep",
+    "check_device",
+    "check_formats",
     "check_pruner",
     "compare",
     "export_model",
@@ -113,6 +120,7 @@ __all__ = [
     "load_results",
     "load_sweep",
     "measure_latency",
+    "one_shot_trial",
     "plan_comparison",
     "plan_sweep",
     "prepare_submission",

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 import bench
+from bench.cli.cluster_options import ClusterOptions
 from bench.cli.console import console, say, say_error
-from bench.cli.options import ClusterOptions, Only, Profile, Results, Seeds, first_given
+from bench.cli.options import Only, Profile, Results, Seeds, first_given
 from bench.cli.progress import progress_bar
 from bench.cli.status import say_gaps
 
@@ -52,7 +53,7 @@ def run(
     if cluster != "inline":
         if jobs is not None:
             raise bench.UserError("--jobs is for inline runs: give --max-parallel")
-        config = (site or ClusterOptions()).site()
+        config = (site or ClusterOptions()).config()
         submit(selection, bench.ClusterTarget(cluster, config, device, memory_gb, micro_batch), allow_dirty, dry_run)
         if not dry_run:
             command = _command("status", sweep, profile, results)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bench.export.card import WrittenFile, card, readme
+from bench.export.card import WrittenFile, card, readme, sizes
 from bench.export.formats import FORMATS, FormatName, check_formats
 from bench.export.source import PrunedModel, load, run
 from bench.specs.trial import Trial
@@ -28,6 +28,11 @@ class Export:
 
     pruned: PrunedModel
     files: list[WrittenFile]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the model by kind of file: dense, sparse and, of an INT8 model, sparse in INT8."""
+        return sizes(self.pruned)
 
 
 def export_model(

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 import bench
-from bench.cli.options import ClusterOptions, Only, Profile, Results, Seeds
+from bench.cli.cluster_options import ClusterOptions
+from bench.cli.options import Only, Profile, Results, Seeds
 
 
 def plan(

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 import bench
+from bench.cli.cluster_options import ClusterOptions
 from bench.cli.console import console, say, say_error
-from bench.cli.options import ClusterOptions, Only, Profile, Results, Seeds, first_given
+from bench.cli.options import Only, Profile, Results, Seeds, first_given
 from bench.cli.progress import progress_bar
 from bench.cli.status import say_gaps
 

@@ -1,1 +1,140 @@
-"""Runs the benchmark: from a sweep definition to tables and figures."""
+"""Benchmark of pruners: from a sweep's definition to tables and figures.
+
+The command line uses these names alone. They are imported when they are first used: `import bench` loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.cluster.sweeps import (
+        ClusterTarget,
+        cancel_sweep,
+        plan_sweep,
+        prepare_submission,
+        select_to_retry,
+        sweep_status,
+    )
+    from bench.core.errors import UserError
+    from bench.execution.comparison import compare, select_comparison
+    from bench.execution.executor import Executor, FinishedTrial
+    from bench.execution.preflight import LocalResources, check_pruner
+    from bench.execution.selection import CollectedResults, TrialSelection, select_trials
+    from bench.execution.sweeps import LocalRun, run_sweep
+    from bench.export.run import export_model
+    from bench.latency.run import measure_latency
+    from bench.models import MODELS, get_model
+    from bench.reports.comparison.report import ComparisonReport
+    from bench.reports.kernels import report as write_kernel_report
+    from bench.reports.latency.analysis import analyse as analyse_timings
+    from bench.reports.latency.report import LatencyReport
+    from bench.reports.latency.report import print_cells as print_timings
+    from bench.reports.latency.report import progress_lines as timing_lines
+    from bench.reports.sweep.report import SweepReport
+    from bench.results.timings import Timings
+    from bench.specs.comparison import plan as plan_comparison
+    from bench.specs.discovery import find_results, load_results, load_sweep, sweep_modules
+    from bench.specs.profiles import Profile
+    from bench.specs.sweep import Sweep, grid
+    from bench.specs.trial import Trial
+    from bench.trials.runner import run_trial
+
+# {name: module}, or module:attribute where the two names differ
+_MODULES = {
+    "ClusterTarget": "bench.cluster.sweeps",
+    "CollectedResults": "bench.execution.selection",
+    "ComparisonReport": "bench.reports.comparison.report",
+    "Executor": "bench.execution.executor",
+    "FinishedTrial": "bench.execution.executor",
+    "LatencyReport": "bench.reports.latency.report",
+    "LocalResources": "bench.execution.preflight",
+    "LocalRun": "bench.execution.sweeps",
+    "MODELS": "bench.models",
+    "Profile": "bench.specs.profiles",
+    "Sweep": "bench.specs.sweep",
+    "SweepReport": "bench.reports.sweep.report",
+    "Timings": "bench.results.timings",
+    "Trial": "bench.specs.trial",
+    "TrialSelection": "bench.execution.selection",
+    "UserError": "bench.core.errors",
+    "analyse_timings": "bench.reports.latency.analysis:analyse",
+    "cancel_sweep": "bench.cluster.sweeps",
+    "check_pruner": "bench.execution.preflight",
+    "compare": "bench.execution.comparison",
+    "export_model": "bench.export.run",
+    "find_results": "bench.specs.discovery",
+    "get_model": "bench.models",
+    "grid": "bench.specs.sweep",
+    "load_results": "bench.specs.discovery",
+    "load_sweep": "bench.specs.discovery",
+    "measure_latency": "bench.latency.run",
+    "plan_comparison": "bench.specs.comparison:plan",
+    "plan_sweep": "bench.cluster.sweeps",
+    "prepare_submission": "bench.cluster.sweeps",
+    "print_timings": "bench.reports.latency.report:print_cells",
+    "run_sweep": "bench.execution.sweeps",
+    "run_trial": "bench.trials.runner",
+    "select_comparison": "bench.execution.comparison",
+    "select_to_retry": "bench.cluster.sweeps",
+    "select_trials": "bench.execution.selection",
+    "sweep_modules": "bench.specs.discovery",
+    "sweep_status": "bench.cluster.sweeps",
+    "timing_lines": "bench.reports.latency.report:progress_lines",
+    "write_kernel_report": "bench.reports.kernels:report",
+}
+
+__all__ = [
+    "MODELS",
+    "ClusterTarget",
+    "CollectedResults",
+    "ComparisonReport",
+    "Executor",
+    "FinishedTrial",
+    "LatencyReport",
+    "LocalResources",
+    "LocalRun",
+    "Profile",
+    "Sweep",
+    "SweepReport",
+    "Timings",
+    "Trial",
+    "TrialSelection",
+    "UserError",
+    "analyse_timings",
+    "cancel_sweep",
+    "check_pruner",
+    "compare",
+    "export_model",
+    "find_results",
+    "get_model",
+    "grid",
+    "load_results",
+    "load_sweep",
+    "measure_latency",
+    "plan_comparison",
+    "plan_sweep",
+    "prepare_submission",
+    "print_timings",
+    "run_sweep",
+    "run_trial",
+    "select_comparison",
+    "select_to_retry",
+    "select_trials",
+    "sweep_modules",
+    "sweep_status",
+    "timing_lines",
+    "write_kernel_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _MODULES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cap import pruners
     from cap.calibration import Calibration
+    from cap.cost import FitBytes, FitSize, FitWork
+    from cap.device_memory import default_budget
     from cap.elimination import Elimination, compensate, eliminate
     from cap.fisher.blocks import BlockFisher
-    from cap.fisher.planning import MemoryPlan, default_budget
+    from cap.fisher.planning import MemoryPlan
     from cap.layers import select_layers
     from cap.patterns import NM, Blocks, Pattern, Unstructured, parse_pattern
     from cap.pruner import PrunedWeights, Pruner
@@ -30,6 +32,9 @@ _MODULES = {
     "Distillation": "cap.training.trainer",
     "Elimination": "cap.elimination",
     "Masks": "cap.training.masks",
+    "FitBytes": "cap.cost",
+    "FitSize": "cap.cost",
+    "FitWork": "cap.cost",
     "MemoryPlan": "cap.fisher.planning",
     "NM": "cap.patterns",
     "Pattern": "cap.patterns",
@@ -42,7 +47,7 @@ _MODULES = {
     "compensate": "cap.elimination",
     "count_violations": "cap.selection",
     "create": "cap.registry",
-    "default_budget": "cap.fisher.planning",
+    "default_budget": "cap.device_memory",
     "default_options": "cap.registry",
     "eliminate": "cap.elimination",
     "parse_pattern": "cap.patterns",
@@ -58,6 +63,9 @@ __all__ = [
     "Calibration",
     "Distillation",
     "Elimination",
+    "FitBytes",
+    "FitSize",
+    "FitWork",
     "Masks",
     "MemoryPlan",
     "Pattern",

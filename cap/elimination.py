@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -42,6 +44,15 @@ def check_positive(
     """
     if failed.any():
         raise NotPositiveError(first + int(failed.nonzero()[0]), what, advice)
+
+
+@contextmanager
+def layer_in_errors(layer: str, first: int) -> Iterator[None]:
+    """Adds the layer to errors on blocks, and the number of the first of these blocks to the number of the bad one."""
+    try:
+        yield
+    except NotPositiveError as error:
+        raise NotPositiveError(first + error.block, f"{layer}: {error.what}", error.advice) from None
 
 
 class Elimination(NamedTuple):

@@ -5,14 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
+from cap.cost import FitBytes, FitSize, FitWork
 from cap.fisher.planning import MemoryPlan
 from cap.patterns import Blocks, Pattern
 from cap.selection import select
+
+Needs = Literal["nothing", "inputs", "gradients"]
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,17 @@ class Pruner(ABC):
     also move the others it overrides `update` too, and if it does not reach every pattern, `supports`.
 
     Attributes:
+        needs: Part of the calibration that a fit computes: nothing, the layers' inputs, or gradients.
+        shares_gram: Whether the Gram matrices of the gradients may come from the pruner that was fitted before.
         weights: {name: weight}, copies of the dense weights that `fit` saw.
         importance: {name: score per weight}, as `scores` returned them.
         monotone: Whether a weight that is removed at one sparsity is removed at every higher one.
         memory_budget: Bytes that `scores` may take beyond what is in use, as given to `fit`; None for what is free.
         refit_seconds: Part of the last `prune` that was spent on fitting anew.
     """
+
+    needs: ClassVar[Needs] = "gradients"
+    shares_gram: ClassVar[bool] = False
 
     weights: dict[str, Tensor]
     importance: dict[str, Tensor]
@@ -116,6 +125,23 @@ class Pruner(ABC):
             ValueError: If the budget is too small, with what is needed and what to change.
         """
         return None
+
+    def work(self, size: FitSize) -> FitWork:
+        """Returns the work of a fit; by default that of one pass over what the pruner needs.
+
+        An option `num_gradients` is taken for the number of gradients in the pass.
+        """
+        match self.needs:
+            case "nothing":
+                return FitWork()
+            case "inputs":  # a forward pass, and as much again for what is made of the inputs
+                return FitWork(inference=2 * size.macs * size.calibration_images)
+            case "gradients":
+                return FitWork(gradients=size.gradient_macs(getattr(self, "num_gradients", None)))
+
+    def fit_bytes(self, size: FitSize) -> FitBytes:
+        """Returns the memory of a fit beside the model and its activations; by default next to none."""
+        return FitBytes()
 
     def fit(
         self,

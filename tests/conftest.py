@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 import cap
-from cap.testing.contract import TinyNet, tiny_calibration, tiny_layers, tiny_model
+from cap.testing import TinyNet, tiny_calibration, tiny_layers, tiny_model
 
 
 @pytest.fixture

@@ -90,11 +90,11 @@ def test_table_1_is_whole_and_of_one_commit(committed: pd.DataFrame) -> None:
 def test_the_readme_shows_the_committed_benchmarks(tmp_path: Path) -> None:
     """The table is the one that the committed measurements give, and these are of committed code."""
     (tmp_path / "core.json").write_bytes(committed_file("results/benchmarks/core.json"))
-    rows, about = benchmarks.read(tmp_path / "core.json")
-    assert not about["dirty"]
+    rows, origin = benchmarks.read(tmp_path / "core.json")
+    assert not origin.dirty
     assert to_markdown(benchmarks.compact(rows)) in README
-    assert benchmarks.origin(about) in README
-    assert benchmarks.markdown(rows, about) == (ROOT / "results/benchmarks/core.md").read_text()
+    assert str(origin) in README
+    assert benchmarks.markdown(rows, origin) == (ROOT / "results/benchmarks/core.md").read_text()
 
 
 def test_the_readme_shows_the_committed_speedup(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_the_readme_shows_the_committed_speedup(tmp_path: Path) -> None:
         path = tmp_path / "results" / name
         path.parent.mkdir(parents=True)
         path.write_bytes(committed_file(f"results/{name}"))
-    found = speedup_report.Report(Timings(tmp_path / "results", "speedup"), tmp_path / "results")
+    found = speedup_report.LatencyReport(Timings(tmp_path / "results", "speedup"), tmp_path / "results")
     assert not found.rows["dirty"].any()
     assert shown == found.compact(tmp_path)
     assert committed_file("results/speedup/speedup.md").decode() == found.markdown()

@@ -1,4 +1,4 @@
-"""The data and weights that live in the repository, and their checksums."""
+"""Data and weights that live in the repository, and their checksums."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.core.errors import UserError
+from bench.core.files import atomic_write
 
 ASSETS = Path(__file__).parent
 CHECKSUMS = ASSETS / "SHA256SUMS"
@@ -21,7 +22,8 @@ def sha256(path: Path) -> str:
 def write_checksums() -> None:
     """Writes the checksums of all data and weight files and of the models' cards, in the format of `sha256sum`."""
     files = sorted(p for pattern in ("*/*.parquet", "*/*.safetensors", "zoo/*.json") for p in ASSETS.glob(pattern))
-    CHECKSUMS.write_text("".join(f"{sha256(p)}  {p.relative_to(ASSETS)}\n" for p in files))
+    with atomic_write(CHECKSUMS) as temporary:
+        temporary.write_text("".join(f"{sha256(p)}  {p.relative_to(ASSETS)}\n" for p in files))
 
 
 def checksums() -> dict[str, str]:
@@ -40,7 +42,7 @@ def verified(name: str) -> Path:
     """Returns the path of an embedded file after comparing its SHA-256 with the recorded one.
 
     Args:
-        name: Path below `bench/assets`, such as `zoo/vit.safetensors`.
+        name: Path of the file below `bench/assets`, such as `zoo/vit.safetensors`.
 
     Raises:
         UserError: If the file is missing, unknown or damaged.

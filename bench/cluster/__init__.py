@@ -1,1 +1,1 @@
-"""cluster."""
+"""Execution of sweeps as jobs of SLURM, or of this machine."""

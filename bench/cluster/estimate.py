@@ -15,16 +15,14 @@ import torch
 
 import cap
 from bench.evaluation.macs import count_macs
-from bench.models import get_model
-from bench.models.imagenet import FeatureModel
+from bench.specs.profiles import get_profile
 from bench.specs.recipes import TrainingSpec
 from bench.specs.trial import Trial
-from cap.fisher.blocks import InverseFactor
-from cap.fisher.planning import gram_bytes
+from cap.fisher.factors import InverseFactor
+from cap.fisher.gram import gram_bytes
 
 FISHER = ("cap", "woodfisher", "fastcap")  # pruners that sum up blocks of the Fisher
 LAYERWISE = ("wanda", "sparsegpt", "obc")  # pruners that see the layers' inputs alone
-TEST_IMAGES = {"embedded": 10_000, "imagenet": 50_000}
 START = 20.0  # seconds until a job's first trial begins: libraries, model, data
 ROWS = 64 * 1024  # bytes of a trial's two files
 
@@ -66,6 +64,11 @@ RATES = {
 }
 
 
+def assumed_rates(device: str) -> Rates:
+    """Returns the rates of a torch device that nothing else is known of, to bring trials together by."""
+    return RATES["a100" if device.startswith("cuda") else "cpu"]
+
+
 @dataclass(frozen=True)
 class Size:
     """A model in numbers.
@@ -84,10 +87,10 @@ class Size:
 @cache
 def size(profile: str, model: str) -> Size:
     """Measures a model's architecture; it needs neither its weights nor memory for them."""
-    spec = get_model(profile, model)
+    spec = get_profile(profile).model(model)
     with torch.device("meta"):
         net = spec.build()
-        image = torch.zeros(1, spec.timm_options.get("in_chans", 3), spec.input_size, spec.input_size)
+        image = torch.zeros(1, *spec.input_shape)
     layers = cap.select_layers(net, spec.prunable)
     total = sum(p.numel() for p in net.parameters())
     return Size(count_macs(net, layers, image).total, sum(w.numel() for w in layers.values()), total)
@@ -157,9 +160,8 @@ def work(trial: Trial, shared: bool = False) -> Work:
     if shared:
         fit = Work(inference=fit.inference, solve=fit.solve)
     states = len(trial.patterns) + len(trial.finetune_at)
-    images = TEST_IMAGES[trial.profile]
-    if isinstance(spec := get_model(trial.profile, trial.model), FeatureModel):
-        images += spec.bank + images  # features of both, for the neighbours
+    resolved = trial.resolve()
+    images = resolved.model.evaluation_passes(resolved.test_images)
     total = Work(inference=size(trial.profile, trial.model).macs * images * states)
     if trial.training is None:
         total += fit

@@ -1,4 +1,4 @@
-"""What SLURM's own commands say: limits of the site, states of jobs."""
+"""SLURM's commands: limits of the site, states of jobs, cancellation."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ TIMEOUT = 60  # seconds for one command
 DEFAULT_ARRAY = 1000  # tasks in an array where the site does not say
 _AT_ONCE = 200  # job ids on one command line
 
-# still to come or on their way; all other states are final
-WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "SUSPENDED", "PREEMPTED"})
+# on their nodes; all other states of a job that is in the queue are those of one that waits
 RUNNING = frozenset({"RUNNING", "CONFIGURING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"})
 
 
 @dataclass(frozen=True)
 class JobState:
-    """What is known of a job.
+    """State of a job.
 
     Attributes:
-        state: SLURM's word, such as PENDING, RUNNING, NODE_FAIL; UNKNOWN if it knows the job no more.
-        nodes: Where it runs or ran.
-        reason: Why it waits.
+        state: Name of the state in SLURM, such as PENDING, RUNNING, NODE_FAIL; UNKNOWN if it knows the job no more.
+        nodes: Nodes that it runs or ran on.
+        reason: Reason why it waits.
         active: Whether SLURM has it in its queue.
     """
 
@@ -39,11 +38,6 @@ class JobState:
     def is_running(self) -> bool:
         """Whether it is on its nodes."""
         return self.active and self.state in RUNNING
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it will start, for the first time or again."""
-        return self.active and not self.is_running
 
 
 class SlurmError(UserError):
@@ -135,11 +129,11 @@ def cancel(jobs: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a site takes.
+    """Limits of a site.
 
     Attributes:
-        array_size: Tasks in one array.
-        submitted: Jobs of this user in the queue, array tasks counted one by one; None for no limit.
+        array_size: Largest number of tasks in one array.
+        submitted: Largest number of jobs of this user in the queue, array tasks counted one by one; None for no limit.
     """
 
     array_size: int

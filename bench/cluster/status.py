@@ -1,4 +1,4 @@
-"""Where every trial of a sweep stands, from the results and the cluster together."""
+"""Status of every trial of a sweep, from the results and the cluster together."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench.cluster.submit import Job
+from bench.cluster.submission import JobNote
+from bench.cluster.submitted import SubmittedJob, all_jobs
 from bench.results.store import DAMAGED, FINISHED, Store
 from bench.specs.trial import Trial
 
@@ -20,12 +20,13 @@ _ENDED = {"TIMEOUT": "timeout", "DEADLINE": "timeout", "CANCELLED": "cancelled",
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """Where a trial stands.
+    """Status of a trial.
 
     Attributes:
+        trial: The trial.
         state: One of STATES; `preempted` was interrupted and waits to go on.
-        detail: What there is to say of it: the error, the job, its node.
-        log: Where more is written.
+        detail: Error, job and node, as far as there are any.
+        log: File with more about it.
     """
 
     trial: Trial
@@ -39,31 +40,35 @@ class TrialStatus:
         return self.state not in ("running", "pending", "preempted")
 
     def line(self) -> str:
-        """Returns it in a line."""
+        """Returns the status in a line."""
         parts = [self.trial.label, self.detail, f"({self.log})" if self.log is not None else ""]
         return f"{self.trial.id}  {self.state:9}  {'  '.join(part for part in parts if part)}"
 
 
 def summary(found: Iterable[TrialStatus]) -> str:
     """Returns how many trials are in which state."""
-    counts = Counter(standing.state for standing in found)
+    counts = Counter(status.state for status in found)
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
 
 
 class SweepStatus:
-    """The standings of a sweep.
+    """Status of the trials of a sweep.
 
     Args:
-        store: Its results.
-        jobs: All its jobs, the oldest first.
+        store: Results of the sweep.
+        jobs: All its jobs, the oldest first; asked for by default.
+
+    Raises:
+        SlurmError: If some jobs went to SLURM, which does not answer.
     """
 
-    def __init__(self, store: Store, jobs: Sequence[Job]) -> None:
+    def __init__(self, store: Store, jobs: Sequence[SubmittedJob] | None = None) -> None:
         self.store = store
+        jobs = all_jobs(store) if jobs is None else jobs
         self._newest = {trial_id: job for job in jobs for trial_id in job.trial_ids}
 
-    def standing(self, trial: Trial) -> TrialStatus:
-        """Returns where a trial stands."""
+    def status(self, trial: Trial) -> TrialStatus:
+        """Returns the status of a trial."""
         status, job = self.store.status(trial.id), self._newest.get(trial.id)
         if status in FINISHED:
             return TrialStatus(trial, status)
@@ -77,9 +82,9 @@ class SweepStatus:
             return TrialStatus(trial, "running")
         return self._cut_off(trial, job) if job is not None else TrialStatus(trial, TO_RUN)
 
-    def _active(self, trial: Trial, job: Job) -> TrialStatus:
+    def _active(self, trial: Trial, job: SubmittedJob) -> TrialStatus:
         notes = job.folder.notes(job.id)
-        interrupted = sum(note["event"] in ("timeout", "preempted") for note in notes)
+        interrupted = sum(note.event in ("timeout", "preempted") for note in notes)
         again = f", interrupted {interrupted} times" if interrupted else ""
         if job.state.is_running:
             where = f"job {job.id} on {job.state.nodes}{again}"
@@ -92,8 +97,8 @@ class SweepStatus:
         where = f" on {failure.host}" + (f", job {failure.job}" if failure.job else "")
         return TrialStatus(trial, status, f"{failure.error}{where}", log if log.exists() else None)
 
-    def _cut_off(self, trial: Trial, job: Job) -> TrialStatus:
-        """Returns the standing of a trial whose job ended without its rows."""
+    def _cut_off(self, trial: Trial, job: SubmittedJob) -> TrialStatus:
+        """Returns the status of a trial whose job ended without its rows."""
         notes, ended = job.folder.notes(job.id), job.state.state
         where = f" on {job.state.nodes}" if job.state.nodes not in ("", "None assigned") else ""
         detail, state = f"job {job.id}: {ended}{where}", _ENDED.get(ended, "failed")
@@ -104,6 +109,6 @@ class SweepStatus:
         return TrialStatus(trial, state, detail, log if log.exists() else None)
 
 
-def _at(notes: Sequence[dict[str, Any]]) -> str | None:
+def _at(notes: Sequence[JobNote]) -> str | None:
     """Returns the trial that a job is at, or was at when it ended; None if it has not come to any."""
-    return next((note["trial_id"] for note in reversed(notes) if note["event"] == "trial"), None)
+    return next((note.trial_id for note in reversed(notes) if note.event == "trial"), None)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,26 +40,6 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     np.random.set_state(state["numpy"])
 
 
-@contextmanager
-def temporarily_seeded(seed: int) -> Iterator[None]:
-    """Lets timm and torchvision draw from this seed, on the CPU, and leaves the generators as they were."""
-    python, legacy, generator = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed a GPU's generator, too
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
-        torch.set_rng_state(generator)
-
-
 def derive_seed(seed: int, purpose: str) -> int:
     """Returns a seed for one purpose, such as `calibration`."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:6], "big")
-
-
-def combined_seed(*parts: int) -> int:
-    """Returns one seed for several numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])

@@ -54,7 +54,7 @@ class PoolExecutor:
     ) -> Generator[FinishedTrial, None, list[Trial]]:
         """Runs groups of trials, and returns the trials whose process died while it was at them."""
         waiting, interrupted, workers = deque(groups), list[Trial](), list[_Worker]()
-        threads = max(1, len(os.sched_getaffinity(0)) // min(processes, len(groups)))
+        threads = max(1, len(os.sched_getaffinity(0)) // max(1, min(processes, len(groups))))
         try:
             while waiting or workers:
                 while waiting and len(workers) < processes:

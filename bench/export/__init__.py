@@ -1,1 +1,1 @@
-"""export."""
+"""Export of pruned models as files that others read."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import io
 import logging
 import os
@@ -19,24 +18,30 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-Pass = Callable[[], Any]  # one forward pass on the example: a tensor or an array of the model's outputs
+from bench.core.packages import missing
+
+ForwardPass = Callable[[], Any]  # one pass on the example: a tensor or an array of the model's outputs
 CHOOSE_BATCH = 16  # images for which the sparse engine chooses its layers: with more, the choice only takes longer
 EXTRA = "pip install 'cap-bench[engines]'"
 
 
-class Subject:
-    """What an engine is given: a model, its input, the number of threads.
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """A model and its input, for an engine to run.
 
-    Args:
-        model: In eval mode; engines leave it as it is.
-        example: (batch, channels, height, width), the input of every pass.
-        threads: Of one pass; PyTorch's own number has been set to the same.
-        folder: For files that an engine needs.
+    Attributes:
+        model: The model in eval mode; engines leave it as it is.
+        example: Input of every pass, (batch, channels, height, width).
+        threads: Threads of one pass; PyTorch's own number has been set to the same.
+        folder: Folder for files that an engine needs.
         control: Whether the sparse engine must use its kernels even where dense ones are faster.
     """
 
-    def __init__(self, model: nn.Module, example: Tensor, threads: int, folder: Path, control: bool = False) -> None:
-        self.model, self.example, self.threads, self.folder, self.control = model, example, threads, folder, control
+    model: nn.Module
+    example: Tensor
+    threads: int
+    folder: Path
+    control: bool = False
 
     def onnx(self) -> Path:
         """Returns the model as an ONNX file of this one input shape, exported when first asked for."""
@@ -49,7 +54,7 @@ class Subject:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps progress and advice of exporters and compilers off the terminal."""
+    """Keeps the progress bars and hints of exporters and compilers off the terminal."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -60,28 +65,28 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-@dataclass(frozen=True)
-class Ready:
-    """An engine that is ready to run.
+@dataclass(frozen=True, eq=False)
+class InferenceSession:
+    """A model loaded into an engine, ready to run.
 
     Attributes:
         run: One forward pass.
-        layers_sparse: How many layers it runs sparse; None for a dense engine.
-        layers_dense: How many it could and does not.
+        layers_sparse: Number of layers that run sparse; None for a dense engine.
+        layers_dense: Number of layers that could and do not.
     """
 
-    run: Pass
+    run: ForwardPass
     layers_sparse: int | None = None
     layers_dense: int | None = None
 
 
 class Engine(ABC):
-    """One way to run a model.
+    """A runtime for inference.
 
     Attributes:
-        name: As on the command line.
+        name: Name on the command line.
         dense: Whether zeros among the weights make no difference to its speed.
-        packages: What must be installed.
+        packages: Packages that it needs.
     """
 
     name: ClassVar[str]
@@ -90,38 +95,38 @@ class Engine(ABC):
 
     def missing(self) -> str | None:
         """Returns why the engine cannot be used here, or None if it can."""
-        absent = [package for package in self.packages if importlib.util.find_spec(package) is None]
+        absent = missing(self.packages)
         return f"{self.name} needs {', '.join(absent)}: {EXTRA}" if absent else None
 
-    def prepare(self, subject: Subject) -> None:
-        """Makes the files that the engine reads."""
+    def export(self, workload: Workload) -> None:
+        """Writes the files that the engine reads."""
         if "onnx" in self.packages:
-            subject.onnx()
+            workload.onnx()
 
-    def build(self, subject: Subject) -> Ready:
-        """Returns the engine ready to run the subject's model, whose weights it shares none of."""
-        ready = self.load(subject)
+    def build(self, workload: Workload) -> InferenceSession:
+        """Returns a session that runs the workload's model, and shares no weights with it."""
+        session = self.load(workload)
 
         def run() -> Any:
             with torch.inference_mode():
-                return ready.run()
+                return session.run()
 
-        return Ready(run, ready.layers_sparse, ready.layers_dense)
+        return InferenceSession(run, session.layers_sparse, session.layers_dense)
 
     @abstractmethod
-    def load(self, subject: Subject) -> Ready:
-        """Does the work of `build`; what it returns is run under inference mode."""
+    def load(self, workload: Workload) -> InferenceSession:
+        """Does the work of `build`; the session's passes are run under inference mode."""
 
 
 class Eager(Engine):
-    """PyTorch as it is."""
+    """Eager PyTorch."""
 
     name = "eager"
 
-    def load(self, subject: Subject) -> Ready:
+    def load(self, workload: Workload) -> InferenceSession:
         """Copies the model."""
-        model = copy.deepcopy(subject.model)
-        return Ready(lambda: model(subject.example))
+        model = copy.deepcopy(workload.model)
+        return InferenceSession(lambda: model(workload.example))
 
 
 class Compile(Engine):
@@ -135,12 +140,12 @@ class Compile(Engine):
             return None
         return "compile needs a C++ compiler, and neither g++ nor clang++ is installed"
 
-    def load(self, subject: Subject) -> Ready:
+    def load(self, workload: Workload) -> InferenceSession:
         """Compiles for this one input shape."""
-        model = torch.compile(copy.deepcopy(subject.model), dynamic=False, options={"freezing": True})
+        model = torch.compile(copy.deepcopy(workload.model), dynamic=False, options={"freezing": True})
         with torch.inference_mode(), _quiet():
-            model(subject.example)
-        return Ready(lambda: model(subject.example))
+            model(workload.example)
+        return InferenceSession(lambda: model(workload.example))
 
 
 class OnnxRuntime(Engine):
@@ -149,17 +154,17 @@ class OnnxRuntime(Engine):
     name = "onnxruntime"
     packages = ("onnxruntime", "onnx", "onnxscript")
 
-    def load(self, subject: Subject) -> Ready:
+    def load(self, workload: Workload) -> InferenceSession:
         """Opens a session."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = subject.threads
+        options.intra_op_num_threads = workload.threads
         # threads that spin while they wait, as its do by default, take the cores from what runs beside and after them
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = onnxruntime.InferenceSession(subject.onnx(), options, providers=["CPUExecutionProvider"])
-        inputs = {session.get_inputs()[0].name: subject.example.numpy()}
-        return Ready(lambda: session.run(None, inputs)[0])
+        model = onnxruntime.InferenceSession(workload.onnx(), options, providers=["CPUExecutionProvider"])
+        inputs = {model.get_inputs()[0].name: workload.example.numpy()}
+        return InferenceSession(lambda: model.run(None, inputs)[0])
 
 
 class OpenVino(Engine):
@@ -168,18 +173,18 @@ class OpenVino(Engine):
     name = "openvino"
     packages = ("openvino", "onnx", "onnxscript")
 
-    def load(self, subject: Subject) -> Ready:
+    def load(self, workload: Workload) -> InferenceSession:
         """Compiles for the processor."""
         import openvino
 
         settings = {
-            "INFERENCE_NUM_THREADS": subject.threads,
+            "INFERENCE_NUM_THREADS": workload.threads,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        compiled = openvino.Core().compile_model(subject.onnx(), "CPU", settings)
-        inputs = [subject.example.numpy()]
-        return Ready(lambda: compiled(inputs)[0])
+        compiled = openvino.Core().compile_model(workload.onnx(), "CPU", settings)
+        inputs = [workload.example.numpy()]
+        return InferenceSession(lambda: compiled(inputs)[0])
 
 
 class Sparse(Engine):
@@ -189,17 +194,30 @@ class Sparse(Engine):
     dense = False
     packages = ("numba",)
 
-    def load(self, subject: Subject) -> Ready:
+    def load(self, workload: Workload) -> InferenceSession:
         """Compiles the pruned layers."""
         from cap.runtime import compile
 
-        model = compile(subject.model, subject.example[:CHOOSE_BATCH], force=subject.control)
+        model = compile(workload.model, workload.example[:CHOOSE_BATCH], force=workload.control)
         report = model.report()
         sparse = 0 if report.kept_dense else sum(layer.choice == "sparse" for layer in report.layers)
-        return Ready(lambda: model(subject.example), sparse, len(report.layers) - sparse)
+        return InferenceSession(lambda: model(workload.example), sparse, len(report.layers) - sparse)
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """An engine at a sparsity of the model's weights.
+
+    Attributes:
+        engine: Name of the engine.
+        sparsity: Fraction of zeros in the prunable layers; the sparse engine at 0 is the control.
+    """
+
+    engine: str
+    sparsity: float = 0.0
 
 
 ENGINES: dict[str, Engine] = {
     engine.name: engine for engine in (Eager(), Compile(), OnnxRuntime(), OpenVino(), Sparse())
 }
-BASELINE = Eager.name  # every output is checked against it
+BASELINE = Eager.name  # all outputs are checked against its outputs

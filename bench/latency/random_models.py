@@ -23,9 +23,9 @@ def randomise(model: nn.Module, prunable: Sequence[str], seed: int) -> None:
     around 1, the rest around 0.
 
     Args:
-        model: Changed in place.
+        model: The model, changed in place.
         prunable: Regular expressions on parameter names, for `cap.select_layers`.
-        seed: Of the weights.
+        seed: Seed of the weights.
     """
     generator = torch.Generator().manual_seed(seed)
     layers = cap.select_layers(model, prunable)
@@ -44,8 +44,8 @@ def pruned_models(spec: ModelSpec, sparsities: Sequence[float], seed: int) -> di
 
     Args:
         spec: The model.
-        sparsities: 0 is the model as it is.
-        seed: Of the weights.
+        sparsities: Fractions of zeros; 0 is the model as it is.
+        seed: Seed of the weights.
 
     Returns:
         {sparsity: (model in eval mode, fraction of zeros in its prunable layers)}.

@@ -194,6 +194,10 @@ class FeatureModel(ImageNetModel):
         folder = Path(os.environ.get(CACHE_VARIABLE, "~/.cache/capbench")).expanduser()
         return folder / "heads" / f"{self.name}-{digest.hexdigest()[:16]}.safetensors"
 
+    def evaluation_passes(self, test_images: int) -> int:
+        """Returns the images of an evaluation: the test images, and once more with the bank for the neighbours."""
+        return 2 * test_images + self.bank
+
     def knn_top1(self, model: nn.Module, device: str = "cpu") -> float:
         """Returns the top-1 in percent of 20 nearest neighbours among 100,000 training images, the same for all."""
         backbone = probing.pooled(model)

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from bench.core.config import Spec
+from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.data.stream import StreamRecipe, TrainingStream
 
@@ -93,9 +94,37 @@ class ModelSpec(Spec):
             UserError: If the data are missing or damaged.
         """
 
+    def calibration_inputs(self, count: int, seed: int) -> Inputs:
+        """Returns the training images that a trial calibrates on.
+
+        Args:
+            count: Number of images.
+            seed: Seed of the trial.
+
+        Raises:
+            UserError: If the data are missing or damaged.
+        """
+        return self.inputs("train").subset(count, derive_seed(seed, "calibration"))
+
+    def evaluation_inputs(self, count: int | None = None) -> Inputs:
+        """Returns the test images that a trial evaluates on.
+
+        Args:
+            count: Number of images, drawn once for all trials; None for all.
+
+        Raises:
+            UserError: If the data are missing or damaged.
+        """
+        inputs = self.inputs("test")
+        return inputs if count is None or count >= len(inputs) else inputs.subset(count, seed=0)
+
     def knn_top1(self, model: nn.Module, device: str = "cpu") -> float | None:
         """Returns the top-1 of a model's features by nearest neighbours, in percent; None where it is not measured."""
         return None
+
+    def evaluation_passes(self, test_images: int) -> int:
+        """Returns how many images go through the model when one state of it is evaluated on so many test images."""
+        return test_images
 
     @abstractmethod
     def training_stream(

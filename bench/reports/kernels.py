@@ -1,10 +1,11 @@
-"""What `nox -s benchmark` measured, as a table and a figure. Reads pytest-benchmark's JSON alone."""
+"""Report on the measurements of `nox -s benchmark`: a table and a figure. Reads pytest-benchmark's JSON alone."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,11 +20,40 @@ NO_RIVAL = "no per-sample gradients"  # a floor, not a way to do the same
 GROWTH = "growth: "
 
 
-def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+@dataclass(frozen=True)
+class BenchmarkOrigin:
+    """Machine, packages and code of measurements.
+
+    Attributes:
+        cpu: Name of the processor.
+        cores: Number of cores that the benchmarks could use.
+        memory_bytes: Memory of the machine.
+        versions: {name: version} of Python and packages.
+        commit: Commit of the code.
+        dirty: Whether tracked files differed from it.
+    """
+
+    cpu: str
+    cores: int
+    memory_bytes: int
+    versions: Mapping[str, str]
+    commit: str
+    dirty: bool
+
+    def __str__(self) -> str:
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        modified = ", with uncommitted changes" if self.dirty else ""
+        return (
+            f"{self.cpu}, {self.cores} cores, {self.memory_bytes / 2**30:.0f} GiB; {versions}; "
+            f"commit {self.commit[:12]}{modified}."
+        )
+
+
+def read(path: Path) -> tuple[pd.DataFrame, BenchmarkOrigin]:
     """Reads a file of pytest-benchmark.
 
     Returns:
-        One row per benchmark with group, method, median (seconds), rounds and what the benchmark noted; and the
+        One row per benchmark with group, method, median (seconds), rounds and the benchmark's own notes; and the
         machine and the commit.
 
     Raises:
@@ -44,22 +74,10 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         frame["peak_extra_bytes"] = pd.to_numeric(frame["peak_extra_bytes"])  # empty where it cannot be measured
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is no output of `nox -s benchmark`: {type(error).__name__}: {error}") from None
-    commit = content["commit_info"]
-    about = {
-        **content["machine_info"],
-        "commit": commit["id"],
-        "dirty": commit["dirty"],
-    }
-    return frame, about
-
-
-def origin(about: dict[str, Any]) -> str:
-    """Returns one line that says where the numbers come from."""
-    versions = ", ".join(f"{name} {about[name]}" for name in ("python", "torch", "numba") if name in about)
-    modified = ", with uncommitted changes" if about["dirty"] else ""
-    return (
-        f"{about['cpu']}, {about['cores']} cores, {about['memory_bytes'] / 2**30:.0f} GiB; {versions}; "
-        f"commit {about['commit'][:12]}{modified}."
+    machine, commit = content["machine_info"], content["commit_info"]
+    versions = {name: machine[name] for name in ("python", "torch", "numba") if name in machine}
+    return frame, BenchmarkOrigin(
+        machine["cpu"], machine["cores"], machine["memory_bytes"], versions, commit["id"], commit["dirty"]
     )
 
 
@@ -117,12 +135,12 @@ def compact(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def markdown(rows: pd.DataFrame, about: dict[str, Any]) -> str:
+def markdown(rows: pd.DataFrame, origin: BenchmarkOrigin) -> str:
     """Returns the whole report in Markdown."""
     lines = [
         "# The pruning core against its plain versions",
         "",
-        origin(about),
+        str(origin),
         "",
         "Medians over so many rounds in one process; how many times as fast as the first method of the group; the most",
         "memory that a call took beyond what was in use before it. The plain versions are in",
@@ -139,7 +157,7 @@ def growth_figure(rows: pd.DataFrame, stem: Path) -> list[Path]:
     """Draws time against size, both logarithmic, with the slope between the last and the middle point.
 
     Args:
-        rows: As `read` returns them.
+        rows: Benchmarks, as `read` returns them.
         stem: Path without suffix.
 
     Returns:
@@ -177,7 +195,7 @@ def report(path: Path, into: Path | None = None) -> list[Path]:
 
     Args:
         path: Output of pytest-benchmark.
-        into: A Markdown document whose place marked `<!-- benchmarks -->` receives the compact table.
+        into: Markdown document whose place marked `<!-- benchmarks -->` receives the compact table.
 
     Returns:
         The files written.
@@ -185,11 +203,11 @@ def report(path: Path, into: Path | None = None) -> list[Path]:
     Raises:
         UserError: If there are no measurements, or the document has no such place.
     """
-    rows, about = read(path)
+    rows, origin = read(path)
     text = path.with_suffix(".md")
-    text.write_text(markdown(rows, about))
+    text.write_text(markdown(rows, origin))
     written = [text, *growth_figure(rows, path.with_suffix(""))]
     if into is not None:
-        insert_text(into, "benchmarks", f"{to_markdown(compact(rows))}\n{origin(about)}\n")
+        insert_text(into, "benchmarks", f"{to_markdown(compact(rows))}\n{origin}\n")
         written.append(into)
     return written

@@ -1,1 +1,1 @@
-"""scripts."""
+"""Scripts that make the embedded data and models, and prepare ImageNet."""

@@ -10,7 +10,7 @@ from bench.core.config import Spec
 
 
 class Augmentation(Spec):
-    """Strengths of the random changes made to each training image.
+    """Strengths of the random changes to each training image.
 
     Attributes:
         shift: Largest translation, pixels in each direction (whole pixels where nothing is rotated or scaled).
@@ -40,30 +40,36 @@ def warp(images: Tensor, theta: Tensor, size: int | None = None) -> Tensor:
     return F.grid_sample(images, grid, align_corners=False)
 
 
-def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, strengths: Augmentation, generator: torch.Generator) -> Tensor:
     """Returns changed copies of images.
 
     Args:
-        images: (n, channels, size, size), float in [0, 1].
-        how: The strengths.
-        generator: The only source of randomness.
+        images: Images (n, channels, size, size), float in [0, 1].
+        strengths: Strengths of the changes.
+        generator: Only source of randomness.
     """
     n, size = len(images), images.shape[-1]
-    angle = _uniform(n, -how.rotation, how.rotation, generator).deg2rad()
-    zoom = 1 / (1 + _uniform(n, -how.scale, how.scale, generator))
-    shift = _uniform(2 * n, -how.shift - 0.5, how.shift + 0.5, generator).round().clamp(-how.shift, how.shift)
-    mirror = 1 - 2 * (torch.rand(n, generator=generator) < how.flip).float()
+    angle = _uniform(n, -strengths.rotation, strengths.rotation, generator).deg2rad()
+    zoom = 1 / (1 + _uniform(n, -strengths.scale, strengths.scale, generator))
+    shift = (
+        _uniform(2 * n, -strengths.shift - 0.5, strengths.shift + 0.5, generator)
+        .round()
+        .clamp(-strengths.shift, strengths.shift)
+    )
+    mirror = 1 - 2 * (torch.rand(n, generator=generator) < strengths.flip).float()
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0], theta[:, 0, 1] = zoom * angle.cos() * mirror, -zoom * angle.sin()
     theta[:, 1, 0], theta[:, 1, 1] = zoom * angle.sin() * mirror, zoom * angle.cos()
     theta[:, :, 2] = shift.view(n, 2) * 2 / size
     images = warp(images, theta)
-    if how.jitter:
-        contrast, brightness = (_uniform(n, 1 - how.jitter, 1 + how.jitter, generator).view(n, 1, 1, 1) for _ in "cb")
+    if strengths.jitter:
+        contrast, brightness = (
+            _uniform(n, 1 - strengths.jitter, 1 + strengths.jitter, generator).view(n, 1, 1, 1) for _ in "cb"
+        )
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         images = (((images - mean) * contrast + mean) * brightness).clamp(0, 1)
-    if how.erasing:
-        images = _erase(images, how.erasing, generator)
+    if strengths.erasing:
+        images = _erase(images, strengths.erasing, generator)
     return images
 
 

@@ -21,6 +21,7 @@ from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PILImage
 
 from bench.assets import ASSETS, write_checksums
+from bench.core.files import atomic_write
 from bench.data.fashion_mnist import CLASSES, split_file
 
 IMAGES_PER_CLASS = 2700
@@ -51,7 +52,8 @@ def write_split(images: np.ndarray, labels: np.ndarray, path: Path) -> None:
     features = Features({"image": Image(), "label": ClassLabel(names=list(CLASSES))})
     rows = {"image": [{"bytes": encode_png(i), "path": None} for i in images], "label": labels.astype(int).tolist()}
     table = Dataset.from_dict(rows, features=features).data.table  # its schema metadata names the features
-    pq.write_table(table, path, compression="zstd", compression_level=19, use_dictionary=False)
+    with atomic_write(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", compression_level=19, use_dictionary=False)
 
 
 def main() -> None:

@@ -108,6 +108,12 @@ class Comparison:
         listed = ", ".join(changed)
         return f"{self.new.label} runs with {listed}, as the others; --option sets another value" if changed else None
 
+    def notes(self) -> Iterator[str]:
+        """Yields what is to be known before the trials run: the profile's options, skipped patterns."""
+        if overrides := self.overrides():
+            yield overrides
+        yield from self.refusals()
+
     def refusals(self) -> Iterator[str]:
         """Yields a line for every pattern that a pruner will skip."""
         for config in self.pruners:

@@ -1,4 +1,4 @@
-"""How models are trained: after one-shot pruning, while they are pruned step by step, with alternating phases."""
+"""Training recipes: after one-shot pruning, with gradual pruning, with alternating phases, in INT8."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ SGD_WEIGHT_DECAY = 1e-4  # the decay of the sets is for AdamW, which takes it ap
 
 
 class TrainingSpec(Spec):
-    """What all training has in common.
+    """Fields that all training has in common.
 
     Attributes:
-        epochs: Passes.
-        images: Training images in an epoch, drawn anew for each.
-        batch_size: Images in a step.
-        optimizer: timm's name of it.
+        epochs: Number of epochs.
+        images: Number of training images in an epoch, drawn anew for each.
+        batch_size: Number of images in a step.
+        optimizer: timm's name of the optimiser.
         lr: First, or highest, learning rate; `lr_end` is the last, or lowest.
-        schedule: How the rate goes from the one to the other.
-        label_smoothing: Of the cross-entropy.
+        schedule: Course of the rate from `lr` to `lr_end`.
+        label_smoothing: Label smoothing of the cross-entropy, in [0, 1).
         augmentation: Name of the augmentation set.
         crop: Smallest share of the image's area in a random crop.
         distillation: Share of the loss that is the divergence from the dense model's outputs; 0 for none.
-        temperature: Of that divergence.
-        precision: Of the forward pass; below float32 by autocast, with weights and optimiser in float32.
+        temperature: Temperature of that divergence.
+        precision: Precision of the forward pass; below float32 by autocast, with weights and optimiser in float32.
     """
 
     epochs: int = Field(ge=1)
@@ -47,29 +47,33 @@ class TrainingSpec(Spec):
 
     @property
     def augmentation_set(self) -> AugmentationSet:
-        """What the name stands for."""
+        """Augmentation set of that name."""
         return AUGMENTATION_SETS[self.augmentation]
 
     @property
     def weight_decay(self) -> float:
-        """Of the optimiser."""
+        """Weight decay of the optimiser."""
         return self.augmentation_set.weight_decay if self.optimizer == "adamw" else SGD_WEIGHT_DECAY
 
     def events(self) -> dict[int, float | None]:
-        """Returns what happens before an epoch: pruning to a sparsity, or None for freeing all weights."""
+        """Returns the events before epochs, {epoch: sparsity to prune to, or None to free all weights}."""
         return {}
 
     def measured(self) -> dict[int, float]:
-        """Returns after how many epochs the model is measured, and the sparsity it then has."""
+        """Returns the measured states, {number of epochs: sparsity that the model then has}."""
         return {}
 
     def lr_period(self) -> int:
-        """Returns the epochs in which the rate goes from `lr` to `lr_end` once."""
+        """Returns the number of epochs in which the rate goes from `lr` to `lr_end` once."""
         return self.epochs
 
 
 class FinetuneSpec(TrainingSpec):
-    """Training after one-shot pruning, masks held."""
+    """Training after one-shot pruning, masks held.
+
+    Attributes:
+        schedule: Course of the rate from `lr` to `lr_end`.
+    """
 
     schedule: Literal["linear", "cosine"] = "linear"
 
@@ -78,13 +82,13 @@ class GradualSpec(TrainingSpec):
     """Pruning step by step while the model trains.
 
     Attributes:
-        regime: Tells this from other training.
+        regime: Name of the regime.
         schedule: `sawtooth`: the rate jumps to `lr` at every pruning step and falls linearly to `lr_end` until the
             next; or one `cosine`, or one `linear` fall, over all epochs.
-        period: Epochs between two steps.
-        ramp: `linear` between the knots, or `cubic` from the first to the last.
-        knots: (epoch, sparsity) of the ramp; steps are at the first knot's epoch and then every `period`.
-        scope: Of `cap.Unstructured`.
+        period: Number of epochs between two steps.
+        ramp: Course of the sparsity: `linear` between the knots, or `cubic` from the first to the last.
+        knots: Points (epoch, sparsity) of the ramp; steps are at the first knot's epoch and then every `period`.
+        scope: Scope of `cap.Unstructured`.
     """
 
     regime: Literal["gradual"] = "gradual"
@@ -110,11 +114,11 @@ class GradualSpec(TrainingSpec):
         return cap.Ramp(self.knots, self.ramp).steps(self.period)
 
     def events(self) -> dict[int, float | None]:
-        """Returns the pruning steps."""
+        """Returns the pruning steps, {epoch: sparsity}."""
         return {**self.steps()}
 
     def measured(self) -> dict[int, float]:
-        """Returns the epoch that follows the training of each step."""
+        """Returns the end of the training after each step, {number of epochs: sparsity}."""
         epochs = [*self.steps(), self.epochs]
         return dict(zip(epochs[1:], self.steps().values(), strict=True))
 
@@ -130,13 +134,13 @@ class ACDCSpec(TrainingSpec):
     removed start again from zero.
 
     Attributes:
-        regime: Tells this from other training.
-        schedule: Of the learning rate, over all epochs.
-        sparsity: Of the compressed phases.
-        warmup: Dense epochs before the first compressed phase.
-        phase: Epochs in a phase.
-        final: Epochs of the last, compressed phase, at least.
-        scope: Of `cap.Unstructured`.
+        regime: Name of the regime.
+        schedule: Course of the learning rate over all epochs.
+        sparsity: Sparsity of the compressed phases.
+        warmup: Number of dense epochs before the first compressed phase.
+        phase: Number of epochs in a phase.
+        final: Smallest number of epochs of the last, compressed phase.
+        scope: Scope of `cap.Unstructured`.
     """
 
     regime: Literal["acdc"] = "acdc"
@@ -156,7 +160,7 @@ class ACDCSpec(TrainingSpec):
         return self
 
     def events(self) -> dict[int, float | None]:
-        """Returns the beginnings of all phases."""
+        """Returns the beginnings of all phases, {epoch: sparsity, None for a dense phase}."""
         events: dict[int, float | None] = {}
         epoch = self.warmup
         while epoch + 2 * self.phase + self.final <= self.epochs:
@@ -165,7 +169,7 @@ class ACDCSpec(TrainingSpec):
         return {**events, epoch: self.sparsity}
 
     def measured(self) -> dict[int, float]:
-        """Returns the end."""
+        """Returns the end of the training, {number of epochs: sparsity}."""
         return {self.epochs: self.sparsity}
 
 

@@ -118,9 +118,12 @@ class Trial(Spec):
     @property
     def id(self) -> str:
         """Identity of the trial: a hash of the canonical JSON of all its values and of the files behind them."""
+        return hashlib.sha256(self.identity_text().encode()).hexdigest()[:16]
+
+    def identity_text(self) -> str:
+        """Returns the canonical JSON that the identity is the hash of."""
         values = {**_without_added(self.model_dump(mode="json")), "files": self._files()}
-        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @property
     def group(self) -> str:
@@ -179,8 +182,7 @@ class ResolvedTrial:
         Raises:
             UserError: If the data are missing or damaged.
         """
-        inputs = self.model.inputs("test")
-        return inputs if self.trial.evaluation_images is None else inputs.subset(self.trial.evaluation_images, seed=0)
+        return self.model.evaluation_inputs(self.trial.evaluation_images)
 
 
 # fields added after results were committed, with the value that says what was done before they were there: a trial that

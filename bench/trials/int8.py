@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 import cap
-from bench.core.errors import UserError
+from bench.core.packages import require
 from bench.core.timing import seconds_since
 from bench.trials.context import TrialContext
 from bench.trials.cost import FitCost
@@ -32,8 +31,7 @@ def check_installed() -> None:
     Raises:
         UserError: If there is not.
     """
-    if importlib.util.find_spec("torchao") is None:
-        raise UserError(f"INT8 needs torchao: pip install -c constraints.txt -e '.[{EXTRA}]'")
+    require(["torchao"], EXTRA, "INT8")
 
 
 def observed(model: nn.Module, images: Tensor, training: bool = False) -> nn.Module:

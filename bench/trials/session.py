@@ -127,8 +127,7 @@ def draw_calibration(resolved: ResolvedTrial, share: bool) -> cap.Calibration:
         share: Whether what is computed on them is kept for the next fit.
     """
     trial, spec = resolved.trial, resolved.trial.calibration
-    drawn = resolved.model.inputs("train").subset(spec.images, trial.derived_seed("calibration"))
-    images, labels = stack_batches(drawn)
+    images, labels = stack_batches(resolved.model.calibration_inputs(spec.images, trial.seed))
     return cap.Calibration(
         images,
         labels,

@@ -1,76 +1,25 @@
-"""How much memory there is, and how a fit is cut into passes that stay within it."""
+"""The plan by which the Fisher blocks of a model are estimated within a memory budget."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor, nn
 
-from cap import distributed
-from cap.calibration import Calibration, differentiable, evaluating, hooked_layers
+from cap.calibration import Calibration
+from cap.cost import FitBytes, FitSize, FitWork
+from cap.device_memory import fit_budget, gib
+from cap.fisher.factors import InverseFactor
+from cap.fisher.gram import buffered_gradients, gram_bytes
+from cap.gradients import hooked_layers
+from cap.model_state import differentiable, evaluating
 
 PART_BYTES = 2**28  # Gram matrices that are accumulated and turned into factors at a time
 ACTIVATION_BYTES = 2**30  # what a forward and backward pass may hold, if the budget allows
-MARGIN = 0.1  # of the free memory, left to others
 SHARED = 0.5  # of the budget, up to which Gram matrices are kept for the next pruner
-
-
-def free_memory(device: torch.device | str = "cpu") -> int:
-    """Returns the bytes that a device has free: on CUDA the card's, otherwise the machine's within its limits."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
-    return min([psutil.virtual_memory().available, *_left_in_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
-
-
-def _left_in_groups(membership: Path, root: Path) -> list[int]:
-    """Returns what each control group of this process leaves it: a job's or a container's limit (cgroups(7))."""
-    left = []
-    for line in membership.read_text().splitlines() if membership.exists() else ():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            base, limit, usage, cache = root, "memory.max", "memory.current", "inactive_file"
-        elif "memory" in controllers.split(","):
-            base, limit = root / "memory", "memory.limit_in_bytes"
-            usage, cache = "memory.usage_in_bytes", "total_inactive_file"
-        else:
-            continue
-        group = base / path.lstrip("/")
-        for folder in [group, *group.parents][: len(group.relative_to(base).parts) + 1]:
-            try:
-                most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
-                stat = dict(row.split() for row in (folder / "memory.stat").read_text().splitlines())
-            except (OSError, ValueError):  # not visible from here, or no limit ("max")
-                continue
-            left.append(max(0, most - used + int(stat.get(cache, 0))))
-    return left
-
-
-def default_budget(device: torch.device | str = "cpu", shares: int = 1) -> int:
-    """Returns what a fit may take if nothing else is said: the device's free memory less a margin.
-
-    Args:
-        device: The device of the model.
-        shares: Number of processes among which the memory is shared.
-    """
-    return int(free_memory(device) * (1 - MARGIN)) // shares
-
-
-def fit_budget(device: torch.device, kept: int = 0) -> int:
-    """Returns what a fit may take if nothing else is said, the same in all processes of a torch.distributed group.
-
-    Args:
-        device: The device of the model.
-        kept: Bytes in use that the fit can free.
-    """
-    shares = distributed.local_size() if device.type == "cpu" else 1
-    return distributed.all_reduce_min(default_budget(device, shares) + kept)
 
 
 @dataclass(frozen=True)
@@ -120,23 +69,36 @@ class MemoryPlan:
         )
 
 
-def gib(size: float) -> str:
-    """Formats bytes."""
-    return f"{size / 2**30:.2f} GiB"
+def retained_bytes(block_size: int) -> float:
+    """Returns the bytes per weight that are kept after a fit: factors, weights, scores and their selection."""
+    return InverseFactor.bytes_per_weight(block_size) + 4 + 8 + 8
 
 
-def buffered_gradients(block_size: int, num_gradients: int | None) -> int:
-    """Returns how many gradients a Gram matrix gathers before it adds them up: all, if they take less than it does."""
-    if num_gradients is not None and num_gradients < block_size:
-        return num_gradients
-    several = min(128, max(32, 4 * block_size))
-    return several if num_gradients is not None else max(several, block_size)
+def fisher_work(size: FitSize, num_gradients: int | None, block_size: int) -> FitWork:
+    """Returns the work of one estimate of the Fisher blocks and of its factors.
+
+    Args:
+        size: Model and calibration set.
+        num_gradients: m; by default one per image, or per whole batch.
+        block_size: B.
+    """
+    m = size.gradients(num_gradients)
+    return FitWork(
+        gradients=size.gradient_macs(m), gram=m * block_size * size.weights, solve=block_size**2 * size.weights
+    )
 
 
-def gram_bytes(block_size: int, num_gradients: int, itemsize: int) -> int:
-    """Returns the bytes that accumulating a Gram matrix takes per weight: see `cap.fisher.Gram`."""
-    gathered = itemsize * buffered_gradients(block_size, num_gradients)
-    return gathered + (8 * block_size if num_gradients >= block_size else 0)
+def fisher_bytes(size: FitSize, num_gradients: int | None, block_size: int) -> FitBytes:
+    """Returns the memory of the factors alone, and together with the Gram matrices of all weights in float32.
+
+    Args:
+        size: Model and calibration set.
+        num_gradients: m; by default one per image, or per whole batch.
+        block_size: B.
+    """
+    kept = size.weights * retained_bytes(block_size)
+    grams = size.weights * gram_bytes(block_size, size.gradients(num_gradients), 4)
+    return FitBytes(int(kept), int(kept + grams))
 
 
 def partition_layers(layers: Mapping[str, Tensor], block_size: int, per_weight: int) -> list[LayerSlice]:
@@ -148,6 +110,41 @@ def partition_layers(layers: Mapping[str, Tensor], block_size: int, per_weight: 
         starts = range(0, weight.numel(), step)
         parts += [LayerSlice(name, start, min(start + step, weight.numel())) for start in starts]
     return parts
+
+
+@dataclass(frozen=True)
+class _Need:
+    """Memory that a fit cannot do without, in bytes.
+
+    Attributes:
+        per_image: Activations of one image.
+        per_gradient_image: Gradients of the largest part for one image; they may have to be made beside their place.
+        batch_gradient: Gradient of all weights, if it is that of a batch.
+        scratch: Room in which a part's Gram matrices are turned into its result.
+        blocks: Results of all layers, and the Gram matrices of the largest part.
+    """
+
+    per_image: int
+    per_gradient_image: int
+    batch_gradient: int
+    scratch: int
+    blocks: float
+
+    def fixed(self, images: int) -> int:
+        """Returns the memory that does not depend on the number of passes, with so many images at a time."""
+        gradients = images * self.per_gradient_image + self.batch_gradient
+        return images * self.per_image + max(self.scratch, gradients)
+
+    def at_least(self, images: int) -> float:
+        """Returns the memory of a fit in as many passes as there are parts, with so many images at a time."""
+        return self.fixed(images) + self.blocks
+
+    def images_within(self, budget: int, most: int) -> int:
+        """Returns the images at a time, halved from `most` until they fit into the budget; 1 even if that does not."""
+        images = most
+        while images > 1 and (images * self.per_image > ACTIVATION_BYTES or self.at_least(images) > budget):
+            images = -(-images // 2)
+        return images
 
 
 def plan_fit(
@@ -181,40 +178,35 @@ def plan_fit(
     if budget is None:  # what is kept from the last pruner is put to use again, or freed
         budget = fit_budget(next(iter(layers.values())).device, calibration.shared_bytes)
     m = calibration.count(num_gradients)
-    per_image = activation_bytes(model, layers, calibration)
     itemsize = max(weight.itemsize for weight in layers.values())
     per_weight = gram_bytes(block_size, m, max(4, itemsize))
     parts = partition_layers(layers, block_size, per_weight)
     sizes = {part: part.stop - part.start for part in parts}
     total, largest = sum(sizes.values()), max(sizes.values())
-
-    def fixed(images: int) -> int:
-        # one part's gradients at a time may have to be made beside the place where they are wanted
-        gradients = images * largest if calibration.gradient == "sample" else total
-        return images * per_image + max(scratch, itemsize * gradients)
-
-    def needed(images: int) -> float:
-        return fixed(images) + total * retained + largest * per_weight
-
+    need = _Need(
+        per_image=activation_bytes(model, layers, calibration),
+        per_gradient_image=itemsize * largest if calibration.gradient == "sample" else 0,
+        batch_gradient=itemsize * total if calibration.gradient == "batch" else 0,
+        scratch=scratch,
+        blocks=total * retained + largest * per_weight,
+    )
     images = calibration.batch_size
     if calibration.gradient == "sample":
-        images = min(images, m, buffered_gradients(block_size, m))
-        while images > 1 and (images * per_image > ACTIVATION_BYTES or needed(images) > budget):
-            images = -(-images // 2)
-    if needed(images) > budget:
+        images = need.images_within(budget, min(images, m, buffered_gradients(block_size, m)))
+    if need.at_least(images) > budget:
+        advice = "" if calibration.gradient == "sample" else f" or the batch size (now {images})"
         raise ValueError(
-            f"a memory budget of {gib(budget)} is too small, {gib(needed(images))} are needed: "
-            f"{gib(images * per_image)} for {images} image{'s' if images > 1 else ''} in the model, "
+            f"a memory budget of {gib(budget)} is too small, {gib(need.at_least(images))} are needed: "
+            f"{gib(images * need.per_image)} for {images} image{'s' if images > 1 else ''} in the model, "
             f"{gib(total * retained)} for the factors of {total:,} weights, the rest for Gram matrices and scratch. "
-            f"Raise the memory budget, or lower the block size (now {block_size})"
-            + ("" if calibration.gradient == "sample" else f" or the batch size (now {images})")
+            f"Raise the memory budget, or lower the block size (now {block_size}){advice}"
         )
-    grams = total * per_weight
-    at_once = fixed(images) + grams + total * retained
+    fixed, grams = need.fixed(images), total * per_weight
+    at_once = fixed + grams + total * retained
     if calibration.share and at_once <= SHARED * budget:
         return MemoryPlan((tuple(parts),), int(at_once), budget, m, images, block_size, True, grams)
-    passes, peak = _passes(layers, sizes, per_weight, retained, budget - fixed(images))
-    return MemoryPlan(passes, int(fixed(images) + peak), budget, m, images, block_size, False, grams)
+    passes, peak = _passes(layers, sizes, per_weight, retained, budget - fixed)
+    return MemoryPlan(passes, int(fixed + peak), budget, m, images, block_size, False, grams)
 
 
 def _passes(

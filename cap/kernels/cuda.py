@@ -29,7 +29,7 @@ def eliminate_blocks(
     with torch.cuda.device_of(weight):  # Triton launches on the current device
         for start in range(0, num_blocks, chunk):
             part = slice(start, start + chunk)
-            _eliminate[(len(weight[part]),)](
+            elimination_kernel[(len(weight[part]),)](
                 weight[part], fisher_inverse[part], order[part], loss[part], rows, steps, quota,
                 size=size, padded=triton.next_power_of_2(size), group=group, tile=TILE,
             )  # fmt: skip
@@ -37,10 +37,25 @@ def eliminate_blocks(
 
 
 @triton.jit
-def _eliminate(  # type: ignore[no-untyped-def]
+def elimination_kernel(  # type: ignore[no-untyped-def]
     weight, inverse, order, loss, rows, steps, quota,
     size: tl.constexpr, padded: tl.constexpr, group: tl.constexpr, tile: tl.constexpr,
 ):  # fmt: skip
+    """Fills order, losses and scratch rows of the block whose number is the program's; shapes as in `eliminate_blocks`.
+
+    Args:
+        weight: (num_blocks, B).
+        inverse: (num_blocks, B, B).
+        order: (num_blocks, K), int64, written.
+        loss: (num_blocks, B), float64, written; NaN where no removable weight is left too early.
+        rows: (num_blocks, K, B), float64, scratch.
+        steps: K.
+        quota: Number of weights of each group that are removed before it is closed.
+        size: B.
+        padded: Power of two, at least B.
+        group: Number of weights in a group.
+        tile: Number of earlier rows read at a time.
+    """
     block = tl.program_id(0).to(tl.int64)
     inverse += block * size * size
     rows += block * steps * size

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.elimination import eliminate
-from cap.fisher.blocks import InverseFactor, block_chunks, check_fisher, merge_blocks, split_blocks
+from cap.elimination import eliminate, layer_in_errors
+from cap.fisher.blocks import block_chunks, check_fisher, merge_blocks, split_blocks
+from cap.fisher.factors import InverseFactor
 from cap.kernels import for_device
 from cap.patterns import NM, Blocks, Pattern, Unstructured
-from cap.pruners.fisher_based import FisherPruner, layer_in_errors
+from cap.pruners._fisher_based import FisherPruner
 from cap.registry import register
 from cap.selection import check_groups, select
 
@@ -139,7 +140,7 @@ class CAP(FisherPruner):
         """Returns the joint OBS update of every block: read off the factors for a prefix of the order of removal."""
         result = {}
         for name, weight in self.weights.items():
-            counts = self._prefixes(name, masks[name])
+            counts = self.removed_prefixes(name, masks[name])
             if counts is None:
                 result[name] = self.joint_update(name, masks[name])
             else:
@@ -147,7 +148,7 @@ class CAP(FisherPruner):
                 result[name] = merge_blocks(blocks, weight).to(weight.dtype) * masks[name]
         return result
 
-    def _prefixes(self, name: str, keep: Tensor) -> Tensor | None:
+    def removed_prefixes(self, name: str, keep: Tensor) -> Tensor | None:
         """Returns how many places of each block's order a mask removes, or None if it skips some."""
         order = self.factors[name].order.long()
         removed = split_blocks(~keep, self.block_size).gather(1, order).flip(1)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from cap import distributed
 from cap.calibration import Calibration
+from cap.columns import obs_column_update, upper_factor
 from cap.fisher.blocks import merge_blocks, split_blocks
-from cap.pruners.layerwise import LayerwisePruner, obs_column_update, upper_factor
-from cap.pruners.recomputing import RecomputingPruner
+from cap.pruners._layerwise import LayerwisePruner
+from cap.pruners._recomputing import RecomputingPruner
 from cap.registry import register
 
 
@@ -31,6 +32,8 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
         damp: Dampening, relative to the mean of F's diagonal.
         num_recomputations: N_r, equal parts of the way to a sparsity, with the Fisher estimated anew before each.
     """
+
+    shares_gram = True
 
     def __init__(
         self,

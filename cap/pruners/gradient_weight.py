@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cap import distributed
 from cap.calibration import Calibration
 from cap.pruner import Pruner
-from cap.pruners.options import check_count
+from cap.pruners._options import check_count
 from cap.registry import register
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.pruner import Pruner
+from cap.pruner import Needs, Pruner
 from cap.registry import register
 
 
@@ -17,6 +18,8 @@ class Magnitude(Pruner):
 
     With `Unstructured(s)` all layers are ranked together (GM), with `Unstructured(s, scope="layer")` each alone (UM).
     """
+
+    needs: ClassVar[Needs] = "nothing"
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns |w|; looks at no data."""

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from cap import distributed
 from cap.calibration import Calibration
-from cap.fisher.planning import fit_budget, gib
+from cap.cost import FitBytes, FitSize, FitWork
+from cap.device_memory import fit_budget, gib
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
-from cap.pruners.recomputing import RecomputingPruner
+from cap.pruners._recomputing import RecomputingPruner
 from cap.registry import register
 
 
@@ -67,6 +68,16 @@ class MFAC(RecomputingPruner):
                 f"a memory budget of {gib(budget)} is too small, {gib(needed)} are needed: mfac keeps {m:,} gradients "
                 f"of {sum(weights):,} weights. Raise the memory budget, or lower num_gradients"
             )
+
+    def work(self, size: FitSize) -> FitWork:
+        """Returns the work of all estimates: the gradients, and the products of each with all others."""
+        m, times = size.gradients(self.num_gradients), self.num_recomputations
+        return FitWork(gradients=size.gradient_macs(m) * times, gram=m**2 * size.weights * times)
+
+    def fit_bytes(self, size: FitSize) -> FitBytes:
+        """Returns the memory of all gradients, which are kept."""
+        kept = 4 * size.gradients(self.num_gradients) * size.weights
+        return FitBytes(kept, kept)
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns `w^2 / (2 diag(F^-1))`."""

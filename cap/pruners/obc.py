@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
+from cap.columns import as_columns, from_columns, second_moments, upper_factor
 from cap.elimination import compensate, eliminate
 from cap.fisher.blocks import block_chunks
 from cap.patterns import NM, Pattern
-from cap.pruners.layerwise import LayerwisePruner, as_columns, from_columns, second_moments, upper_factor
-from cap.pruners.options import check_positive
+from cap.pruners._layerwise import LayerwisePruner
+from cap.pruners._options import check_positive
 from cap.registry import register
 from cap.selection import check_groups
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
+from cap.columns import as_columns, from_columns, obs_column_update, second_moments, split_count, upper_factor
+from cap.cost import FitSize, FitWork
 from cap.patterns import NM, Pattern, Unstructured
 from cap.pruner import PrunedWeights
-from cap.pruners.layerwise import (
-    LayerwisePruner,
-    as_columns,
-    from_columns,
-    obs_column_update,
-    second_moments,
-    split_count,
-    upper_factor,
-)
-from cap.pruners.options import check_count, check_positive
+from cap.pruners._layerwise import LayerwisePruner
+from cap.pruners._options import check_count, check_positive
 from cap.registry import register
 from cap.selection import check_groups, keep_highest, keep_nm, layer_counts
 
@@ -43,6 +38,10 @@ class SparseGPT(LayerwisePruner):
         check_count("block_size", block_size)
         check_positive("damp", damp)
         self.block_size, self.damp = block_size, damp
+
+    def work(self, size: FitSize) -> FitWork:
+        """Returns the work of second moments, and of spreading each weight's error within its block of columns."""
+        return replace(super().work(size), solve=size.weights * self.block_size)
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns `w^2 / C_cc^2` of the dense weights; what goes is decided during the sweep."""

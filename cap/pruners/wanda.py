@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.pruners.layerwise import LayerwisePruner, as_columns, from_columns, second_moments
+from cap.columns import as_columns, from_columns, second_moments
+from cap.pruners._layerwise import LayerwisePruner
 from cap.registry import register
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cap.elimination import check_positive
-from cap.fisher.blocks import InverseFactor, block_chunks, check_fisher, merge_blocks, split_blocks
+from cap.elimination import check_positive, layer_in_errors
+from cap.fisher.blocks import block_chunks, check_fisher, merge_blocks, split_blocks
+from cap.fisher.factors import InverseFactor
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
 from cap.pruner import PrunedWeights
-from cap.pruners.fisher_based import FisherPruner, layer_in_errors
+from cap.pruners._fisher_based import FisherPruner
 from cap.registry import register
 from cap.selection import check_blocks, keep_ranked_blocks
 

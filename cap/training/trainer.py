@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cap import distributed
-from cap.calibration import fingerprint
+from cap.model_state import fingerprint
 from cap.training.masks import Masks
 
 Batches = Callable[[int, int], Iterable[tuple[Tensor, Tensor]]]

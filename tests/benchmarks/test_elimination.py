@@ -21,7 +21,7 @@ SHAPES = {
 @functools.lru_cache(maxsize=1)
 def problem(num_weights: int, block_size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights (num_blocks, B) and inverse Fisher blocks in single precision, as the plain version wants them."""
-    num_blocks = (num_weights // 64 if SMALL else num_weights) // block_size
+    num_blocks = max(1, num_weights // 512 // block_size) if SMALL else num_weights // block_size
     generator = torch.Generator().manual_seed(0)
     inverse = torch.empty(num_blocks, block_size, block_size)
     for part in range(0, num_blocks, 64):

@@ -17,7 +17,8 @@ DAMP = 1e-6
 @functools.lru_cache(maxsize=1)
 def gradients(m: int, num_weights: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return 1e-3 * torch.randn(m, num_weights // 64 if SMALL else num_weights, generator=generator)
+    m, num_weights = (max(4, m // 64), num_weights // 64) if SMALL else (m, num_weights)
+    return 1e-3 * torch.randn(m, num_weights, generator=generator)
 
 
 def block_fisher(rows: torch.Tensor, block_size: int, damp: float) -> torch.Tensor:
@@ -57,7 +58,7 @@ def test_inverse(measure: Measure, case: str, method: str) -> None:
 @pytest.mark.parametrize("method", ["Sherman-Morrison, in place", "BlockFisher"])
 @pytest.mark.parametrize("m", [2**p for p in range(3, 12)])
 def test_growth_with_gradients(measure: Measure, m: int, method: str) -> None:
-    rows = gradients(m, 2**15 if not SMALL else 2**15 * 64)[:, : 192 * 64]
+    rows = gradients(m, 2**15)[:, : 192 * (2 if SMALL else 64)]
     block_fisher(rows[:, :384], 192, DAMP)
     group = "growth: inverse Fisher with m, d = 12,288, B = 192"
     measure(group, method, lambda: METHODS[method](rows, 192, DAMP), x=m)

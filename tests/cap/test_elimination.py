@@ -159,7 +159,8 @@ INTERPRETED = """
 import torch
 from cap.kernels import cuda, reference
 torch.manual_seed(0)
-for num_blocks, size, quota, group, steps in [(3, 8, 1, 1, 8), (2, 24, 1, 1, 24), (2, 24, 2, 4, 12), (2, 40, 1, 1, 9)]:
+# more steps than a tile; groups; fewer steps than weights
+for num_blocks, size, quota, group, steps in [(1, 20, 1, 1, 20), (2, 8, 2, 4, 4), (2, 40, 1, 1, 9)]:
     g = torch.randn(num_blocks, 2 * size, size, dtype=torch.float64)
     inverse = torch.linalg.inv(g.mT @ g / (2 * size) + 1e-3 * torch.eye(size, dtype=torch.float64))
     weight = torch.randn(num_blocks, size)
@@ -201,7 +202,7 @@ def test_triton_kernel_compiles_for_cuda(capability: int, tmp_path, monkeypatch)
     pointers = {"weight": "*fp32", "inverse": "*fp64", "order": "*i64", "loss": "*fp64", "rows": "*fp64"}
     constants = {"size": 192, "padded": triton.next_power_of_2(192), "group": 1, "tile": cuda.TILE}
     signature = {**pointers, "steps": "i32", "quota": "i32", **dict.fromkeys(constants, "constexpr")}
-    source = ASTSource(fn=cuda._eliminate, signature=signature, constexprs=constants)
+    source = ASTSource(fn=cuda.elimination_kernel, signature=signature, constexprs=constants)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
     assert len(compiled.asm["cubin"]) > 1000
 

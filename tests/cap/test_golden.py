@@ -9,7 +9,8 @@ import torch
 from safetensors import safe_open
 
 import cap
-from cap.fisher.blocks import InverseFactor, split_blocks
+from cap.fisher.blocks import split_blocks
+from cap.fisher.factors import InverseFactor
 from cap.kernels import batched, cpu, reference
 
 DATA = Path(__file__).parents[1] / "data"

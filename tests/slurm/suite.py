@@ -20,20 +20,21 @@ from bench.specs.sweep import Sweep, grid
 """
 FIELDS = {  # of a sweep's trials
     # a job for each seed, of a few seconds
-    "quick": 'model="convnext", pruner="magnitude", patterns=("0.5", "0.9"), seed=list(range({seeds}))',
+    "quick": 'model="convnext", pruner="magnitude", patterns=("0.5", "0.9"), seed=list(range({seeds})), '
+    'evaluation_images=500',
     # one job of two trials
-    "pair": 'model="vit", pruner=["magnitude", "woodfisher"], patterns=("0.5",), seed=0',
+    "pair": 'model="vit", pruner=["magnitude", "woodfisher"], patterns=("0.5",), seed=0, evaluation_images=500',
     # one job of half a minute or more, which leaves a checkpoint every two seconds
     "gradual": 'model="vit", pruner="magnitude", patterns=("0.5", "0.75"), training=GradualSpec(epochs={epochs}, '
     'images=2048, batch_size=32, lr=5e-4, lr_end=1e-5, period={epochs} // 2, knots=((0, 0.5), ({epochs} // 2, 0.75)), '
-    'crop=0.75)',
+    'crop=0.75), evaluation_images=500',
     # one job that a group of processes works on together
     "together": 'model="vit", pruner="woodfisher", pruner_options={{"num_gradients": 256, "block_size": 16}}, '
     'patterns=("0.75",), finetune_at=("0.75",), '
     'finetune=FinetuneSpec(epochs=1, images=1024, batch_size=64, lr=1e-3, lr_end=1e-4, crop=0.75)',
     # 200 trials in a job for each of 10 seeds; wanda can do none of its 100
     "soak": 'model="convnext", pruner=["magnitude", "wanda"], patterns=[(f"0.{{n}}",) for n in range(10, 20)], '
-    'seed=list(range(10))',
+    'seed=list(range(10)), evaluation_images=500',
 }  # fmt: skip
 DIFFERS = re.compile(r".*_seconds|peak_memory_bytes|host|job|started_at|processes|file_bytes")  # from run to run
 
@@ -102,7 +103,7 @@ class Suite:
             return all(line.startswith(state) for line in found.values())
 
         try:
-            self.cluster.wait_until(reached, seconds)
+            self.cluster.wait_until(reached, seconds, every=0.5)
         except TimeoutError as error:
             logs = [f"--- {p.name}\n{p.read_text()}" for p in self.results.rglob("*.err")]
             raise TimeoutError("\n".join([str(found), *logs, str(error)])) from None

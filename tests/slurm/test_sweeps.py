@@ -70,7 +70,7 @@ def test_a_preempted_job_goes_on_where_it_was(suite: Suite) -> None:
 
 def test_a_job_that_reaches_its_time_limit_is_requeued_and_finishes(suite: Suite) -> None:
     sweep = suite.sweep("gradual", epochs=60)
-    suite.submit(sweep, "--time", "2", "--signal-delay", "20")
+    suite.submit(sweep, "--time", "1", "--signal-delay", "5")
     suite.wait(sweep, 600)
     assert notes(suite, "timeout")
     assert len(notes(suite, "start")) == 1 + len(notes(suite, "timeout"))
@@ -245,7 +245,8 @@ def notes_when_started(suite: Suite) -> list[str]:
 
 def test_other_code_than_was_submitted_is_refused(suite: Suite) -> None:
     sweep = suite.sweep("quick", seeds=1)
-    (hold,) = [suite.cluster.run("sbatch", "--parsable", "--exclusive", "--nodes=2", "--wrap=srun sleep 300").strip()]
+    command = ("--parsable", "--exclusive", "--nodes=2", "--output=/dev/null", "--wrap=srun sleep 300")
+    hold = suite.cluster.run("sbatch", *command).strip()
     (job,) = suite.submit(sweep)
     (path,) = suite.results.rglob("submission.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "commit": "0" * 40}))

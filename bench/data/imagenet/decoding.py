@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bench.core.errors import UserError
-from bench.core.random_state import combined_seed, temporarily_seeded
 from bench.data.imagenet.source import StoredSplit
+from bench.data.seeding import combined_seed, temporarily_seeded
 
 WORKERS_VARIABLE = "CAPBENCH_WORKERS"
 # a cluster sends its signals to all processes of a job: workers must neither answer them nor die of them

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.core.random_state import combined_seed, seed_everything, temporarily_seeded
+from bench.core.random_state import seed_everything
 from bench.data.augmentation.transforms import create_mixup
 from bench.data.imagenet.decoding import decode
 from bench.data.imagenet.source import NUM_CLASSES, StoredSplit
 from bench.data.imagenet.transforms import training_transform
+from bench.data.seeding import combined_seed, temporarily_seeded
 from bench.data.stream import StreamRecipe
 
 

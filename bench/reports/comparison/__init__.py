@@ -1,1 +1,1 @@
-"""comparison."""
+"""Reports on a new pruner against others."""

@@ -1,27 +1,24 @@
-"""What a reader sees of a comparison: terminal, Markdown, CSV, figure. Reads parquet alone."""
+"""Report on a comparison of pruners: terminal, Markdown, CSV, figure. Reads parquet alone."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
 from rich.console import Console
 
 from bench.core.errors import UserError
 from bench.reports.common.console import text_table
 from bench.reports.common.origin import origin
-from bench.reports.common.plotting import OTHERS, STYLES, legend, legend_entries, save
 from bench.reports.common.text import mebibytes, plus_minus, seconds, to_markdown
+from bench.reports.comparison.figure import draw
 from bench.reports.comparison.statistics import CONFIDENCE, compare, overall
 from bench.results.labels import PHASES
 
 PERCENT = f"{100 * CONFIDENCE:g} %"
-ROOM = 0.15  # that a label takes of the axis
 
 NOTES = f"""\
 All see the same {{images:,}} training images, drawn anew by each seed, and no other data; how many gradients a pruner
@@ -46,13 +43,13 @@ that only large differences mean something.
 
 @dataclass(frozen=True)
 class Entry:
-    """One pruner of a comparison, as a reader sees it.
+    """One pruner of a comparison.
 
     Attributes:
-        label: Its name, different from that of all others.
-        pruner: Its name in the rows.
-        options: Its options, JSON as in the rows.
-        source: The file it is from with its checksum; empty for a registered one.
+        label: Name in the report, different from that of all others.
+        pruner: Name in the rows.
+        options: Options, JSON as in the rows.
+        source: File of the pruner with its checksum; empty for a registered one.
     """
 
     label: str
@@ -61,13 +58,13 @@ class Entry:
     source: str = ""
 
 
-class PairedReport:
-    """The report of a new pruner against others.
+class ComparisonReport:
+    """Report on a new pruner against others: terminal, Markdown, CSV, figure.
 
     Args:
-        rows: Result rows, as `bench.results.store` describes them.
-        entries: The pruners, the new one first.
-        title: Heading of everything.
+        rows: Result rows, as `bench.results.schema.ResultRow` describes them.
+        entries: Pruners, the new one first.
+        title: Heading of report and figure.
 
     Raises:
         UserError: If the new pruner has no result.
@@ -106,23 +103,23 @@ class PairedReport:
         lines = []
         for (_, model, pattern, phase), part in cells.groupby(["family", "model", "pattern", "phase"], sort=False):
             for number, row in enumerate(part.to_dict("records")):
-                done = row["status"] == "done"
-                lines.append(
-                    {
-                        "model": model if number == 0 else "",
-                        "pattern": pattern if number == 0 else "",
-                        "phase": PHASES[phase] if number == 0 else "",
-                        "pruner": row["label"],
-                        "top-1": plus_minus(row["top1_mean"], row["top1_std"]) if done else row["status"],
-                        "n": str(row["n"]),
-                        "difference": "" if pd.isna(row["difference"]) else f"{row['difference']:+.2f}",
-                        f"{PERCENT} interval": ""
-                        if pd.isna(row["low"])
-                        else f"{row['low']:+.2f} to {row['high']:+.2f}",
-                        "verdict": row["verdict"] if row["label"] != self.new else "",
-                    }
-                )
+                shared = {"model": model, "pattern": pattern, "phase": PHASES[phase]}
+                if number:
+                    shared = dict.fromkeys(shared, "")
+                lines.append({**shared, **self._accuracy(row)})
         return pd.DataFrame(lines)
+
+    def _accuracy(self, row: Mapping[str, Any]) -> dict[str, str]:
+        """Returns what is a pruner's own in a cell, as text."""
+        top1 = plus_minus(row["top1_mean"], row["top1_std"]) if row["status"] == "done" else row["status"]
+        return {
+            "pruner": row["label"],
+            "top-1": top1,
+            "n": str(row["n"]),
+            "difference": "" if pd.isna(row["difference"]) else f"{row['difference']:+.2f}",
+            f"{PERCENT} interval": "" if pd.isna(row["low"]) else f"{row['low']:+.2f} to {row['high']:+.2f}",
+            "verdict": row["verdict"] if row["label"] != self.new else "",
+        }
 
     def _costs(self) -> pd.DataFrame:
         """Returns time and memory of the fits as text, one row per model and pruner."""
@@ -153,6 +150,7 @@ class PairedReport:
         return [f"{line} ({', '.join(models)})." for line, models in found.items()]
 
     def _pruners(self) -> pd.DataFrame:
+        """Returns the pruners with their sources and options as text."""
         return pd.DataFrame(
             [[entry.label, entry.source or entry.pruner, f"`{entry.options}`"] for entry in self.entries],
             columns=["pruner", "what it is", "options"],
@@ -195,103 +193,12 @@ class PairedReport:
             The files written.
         """
         text, values = stem.with_suffix(".md"), stem.with_suffix(".csv")
-        pictures = self.figure(stem)
+        pictures = draw(self.cells, self.new, self.against, self.title, stem)
         text.write_text(self.markdown(pictures[0].name))
         self.cells.to_csv(values, index=False, float_format="%.6g")
         return [text, values, *pictures]
-
-    def _styles(self) -> dict[str, tuple[str, str]]:
-        """Returns each pruner's colour and marker: the new one's its own, the others' those of all figures."""
-        own, *left = OTHERS
-        spare = iter(left * len(self.entries))
-        styles = {entry.label: STYLES.get(entry.label) or next(spare) for entry in self.entries[1:]}
-        return {self.new: own, **styles}
-
-    def figure(self, stem: Path) -> list[Path]:
-        """Draws top-1 and paired differences against sparsity, a column for each model and a row pair for each phase.
-
-        Args:
-            stem: Path without suffix.
-
-        Returns:
-            The files written: PNG and SVG.
-        """
-        models = list(dict.fromkeys(self.cells["model"]))
-        phases = list(dict.fromkeys(self.cells["phase"]))
-        places, ticks = _places(self.cells)
-        figure, axes = plt.subplots(
-            2 * len(phases), len(models), sharex=True, squeeze=False,
-            figsize=(3.6 * len(models) + 1.6, 5 * len(phases) + 0.8),
-        )  # fmt: skip
-        for row, phase in enumerate(phases):
-            for column, model in enumerate(models):
-                part = self.cells[(self.cells["model"] == model) & (self.cells["phase"] == phase)]
-                part = part.assign(x=part["pattern"].map(places))
-                top, below = axes[2 * row][column], axes[2 * row + 1][column]
-                self._draw_accuracies(top, part)
-                self._draw_differences(below, part, max(places.values()) - min(places.values()))
-                top.set_title(f"{model}, {PHASES[phase]}")
-                for axis in (top, below):
-                    axis.set_xticks(list(places.values()), labels=ticks)
-                    axis.tick_params(labelbottom=True)
-                    axis.grid(alpha=0.3)
-            axes[2 * row][0].set_ylabel("top-1, %")
-            axes[2 * row + 1][0].set_ylabel(f"{self.new} less the other, points")
-        for axis in axes[-1]:
-            axis.set_xlabel("sparsity of the pruned layers, or pattern")
-        figure.suptitle(self.title)
-        legend(figure, legend_entries(axes[0]), columns=8)
-        figure.tight_layout(rect=(0, 0.25 / figure.get_figheight() + 0.02, 1, 1))
-        return save(figure, stem)
-
-    def _draw_accuracies(self, axis: Axes, part: pd.DataFrame) -> None:
-        axis.axhline(part["top1_dense"].max(), color="black", linewidth=1, label="dense")
-        for name, (color, marker) in self._styles().items():
-            curve = part[(part["label"] == name) & (part["status"] == "done")]
-            for number, (_, points) in enumerate(curve.groupby(curve["pattern"].map(_kind), sort=False)):
-                axis.errorbar(
-                    points["x"], points["top1_mean"], yerr=points["top1_std"].fillna(0), color=color, marker=marker,
-                    markersize=4, linewidth=1.3, capsize=2, label=name if number == 0 else None,
-                )  # fmt: skip
-
-    def _draw_differences(self, axis: Axes, part: pd.DataFrame, width: float) -> None:
-        """Draws differences with their intervals side by side; points alone where one seed gives no interval."""
-        axis.axhline(0, color="black", linewidth=1)
-        step = 0.02 * (width or 1)
-        if part["difference"].abs().max() > 10:  # small differences must be seen beside large ones
-            axis.set_yscale("symlog", linthresh=1)
-            axis.yaxis.set_major_formatter("{x:g}")
-        for number, name in enumerate(self.against):
-            points = part[(part["label"] == name) & (part["pairs"] > 0)]
-            color, marker = self._styles()[name]
-            axis.errorbar(
-                points["x"] + step * (number - (len(self.against) - 1) / 2), points["difference"],
-                yerr=(points["high"] - points["difference"]).fillna(0), color=color, marker=marker, markersize=4,
-                linestyle="none", capsize=2,
-            )  # fmt: skip
 
 
 def _print_table(console: Console, cells: pd.DataFrame, title: str) -> None:
     left = ("model", "pattern", "pruner", "verdict")
     console.print(text_table(cells, title, left, wrapped=("verdict",), sections=True))
-
-
-def _kind(pattern: str) -> str:
-    """Returns what patterns of one kind have in common: all but the sparsity."""
-    return "N:M" if ":" in pattern else pattern.partition("@")[2]
-
-
-def _places(cells: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
-    """Returns where each pattern stands on the axis, and the axis' labels.
-
-    Patterns of one kind stand at their sparsities in percent if the labels have room there, others side by side.
-    """
-    patterns = cells[["pattern", "sparsity"]].drop_duplicates()
-    patterns = patterns.sort_values("pattern", key=lambda values: values.map(_kind), kind="stable")
-    names, percent = list(patterns["pattern"]), [100 * sparsity for sparsity in patterns["sparsity"]]
-    gaps = [high - low for low, high in itertools.pairwise(percent)]
-    one_kind = patterns["pattern"].map(_kind).nunique() == 1
-    if one_kind and all(gap >= ROOM * (percent[-1] - percent[0]) and gap for gap in gaps):
-        ticks = [name if _kind(name) else f"{value:g} %" for name, value in zip(names, percent, strict=True)]
-        return dict(zip(names, percent, strict=True)), ticks
-    return {name: float(place) for place, name in enumerate(names)}, names

@@ -1,4 +1,4 @@
-"""A pruner against others, paired by seed: differences and their confidence intervals. Reads parquet alone."""
+"""Differences of a pruner to others, paired by seed, and their confidence intervals. Reads parquet alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def labels(pruners: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """Returns a short name for each pruner, no two the same.
 
     Args:
-        pruners: Names, or `path/to/file.py:ClassName`, with all options; no two the same.
+        pruners: Names, or `path/to/file.py:ClassName`, each with all options; no two the same.
 
     Returns:
         A registered pruner's name in tables, a file's class name; where these are the same for several, with what tells
@@ -53,23 +53,33 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
     """Returns the confidence interval of the mean of differences, by Student's t with n - 1 degrees of freedom.
 
     Args:
-        differences: (n,), one for each seed.
+        differences: Differences of top-1, one for each seed, points, (n,).
 
     Returns:
-        Its two ends; NaN for less than two differences, the same value twice where all are equal.
+        The two ends; NaN for less than two differences, the same value twice where all are equal.
     """
-    n = len(differences)
-    if n < 2:
+    if len(differences) < 2:
         return math.nan, math.nan
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * differences.std(ddof=1) / math.sqrt(n)
-    return float(differences.mean() - half), float(differences.mean() + half)
+    if _alike(differences):  # no t statistic
+        return float(differences[0]), float(differences[0])
+    found = stats.ttest_1samp(differences, 0).confidence_interval(CONFIDENCE)
+    return float(found.low), float(found.high)
+
+
+def _alike(differences: np.ndarray) -> bool:
+    """Returns whether all differences are the same: neither pruner depends on the seed."""
+    return bool((differences == differences[0]).all())
 
 
 def verdict(differences: np.ndarray) -> str:
-    """Returns what differences of top-1, one for each seed, say about the new pruner: whether the interval leaves 0."""
+    """Returns whether the new pruner is better: whether the interval of the differences leaves 0.
+
+    Args:
+        differences: The new pruner's top-1 less the other's, one for each seed, points, (n,).
+    """
     if len(differences) < 2:
         return ONE_SEED if len(differences) else NONE
-    if (differences == differences[0]).all():  # neither depends on the seed
+    if _alike(differences):
         return ALIKE
     low, high = interval(differences)
     return BETTER if low > 0 else WORSE if high < 0 else EVEN
@@ -79,9 +89,9 @@ def compare(rows: pd.DataFrame, new: str, against: Sequence[str]) -> pd.DataFram
     """Compares a pruner with others in every cell: model, pattern and phase.
 
     Args:
-        rows: Result rows, as `bench.results.store` describes them, with each pruner's name for the reader in `label`.
-        new: The label of the pruner to compare.
-        against: The labels of the others.
+        rows: Result rows, as `bench.results.schema.ResultRow` describes them, with each pruner's label in `label`.
+        new: Label of the pruner to compare.
+        against: Labels of the others.
 
     Returns:
         One row per cell and pruner, the new one first: `family`, `model`, `pattern`, `sparsity`, `phase`, `label`;
@@ -116,19 +126,22 @@ def compare(rows: pd.DataFrame, new: str, against: Sequence[str]) -> pd.DataFram
                 "fit_seconds": fits["fit_seconds"].mean(),
                 "peak_memory_bytes": fits["peak_memory_bytes"].max(),
             }
-            if name != new:
-                difference = (tops[new] - top1).dropna()  # by seed
-                low, high = interval(difference.to_numpy())
-                line |= {
-                    "pairs": len(difference),
-                    "difference": difference.mean(),
-                    "difference_std": difference.std(ddof=1),
-                    "low": low,
-                    "high": high,
-                    "verdict": verdict(difference.to_numpy()),
-                }
-            lines.append(line)
+            lines.append(line if name == new else line | _paired((tops[new] - top1).dropna()))
     return pd.DataFrame(lines).astype({"pairs": "Int64"})
+
+
+def _paired(differences: pd.Series) -> dict[str, float | str]:
+    """Returns the columns on differences of top-1, one for each seed that two pruners have."""
+    values = differences.to_numpy()
+    low, high = interval(values)
+    return {
+        "pairs": len(values),
+        "difference": differences.mean(),
+        "difference_std": differences.std(ddof=1),
+        "low": low,
+        "high": high,
+        "verdict": verdict(values),
+    }
 
 
 def _ordered(values: pd.Series) -> pd.Series:
@@ -154,9 +167,9 @@ def overall(cells: pd.DataFrame, new: str, baseline: str) -> str:
     """Returns one line on a pruner against one other.
 
     Args:
-        cells: As `compare` returns them.
-        new: The label of the pruner to compare.
-        baseline: The label of the other.
+        cells: Compared cells, as `compare` returns them.
+        new: Label of the pruner to compare.
+        baseline: Label of the other.
     """
     part = cells[cells["label"] == baseline]
     counts = part["verdict"].value_counts()

@@ -1,1 +1,1 @@
-"""latency."""
+"""Reports on measured times of inference."""

@@ -1,4 +1,4 @@
-"""What measured times of inference say: ratios, tables, a verdict on claim C5. Reads parquet alone."""
+"""Ratios and tables of measured times of inference, and the verdict on claim C5. Reads parquet alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def analyse(rows: pd.DataFrame) -> pd.DataFrame:
     """Compares the engines within each cell.
 
     Args:
-        rows: As `bench.results.timings` describes them.
+        rows: Measured rows, as `bench.results.timings.TimingRow` describes them.
 
     Returns:
         The rows, by family, model, threads and batch, with: `rounds`, `p50` and `p95` (seconds), `throughput` (images
@@ -42,7 +42,7 @@ def analyse(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compare(cell: pd.DataFrame) -> pd.DataFrame:
-    """Adds to the rows of one cell what `analyse` returns."""
+    """Returns the rows of one cell with the columns that `analyse` adds."""
     timed = cell["status"] == TIMED
     times = {place: np.asarray(cell["seconds"][place]) for place in cell.index[timed]}
     medians = pd.Series({place: np.median(values) for place, values in times.items()}, dtype=float)
@@ -102,7 +102,7 @@ def detailed(compared: pd.DataFrame) -> pd.DataFrame:
     """Returns all engines of all cells as text, ready to print; columns that are empty in every row are left out.
 
     Args:
-        compared: As `analyse` returns it.
+        compared: Compared rows, as `analyse` returns them.
     """
     rows = compared.assign(layers=compared["layers_sparse"] + compared["layers_dense"])
     lines = [
@@ -129,11 +129,11 @@ def detailed(compared: pd.DataFrame) -> pd.DataFrame:
     return table.loc[:, (table != "").any()]
 
 
-def in_short(compared: pd.DataFrame) -> str:
+def cell_summary(compared: pd.DataFrame) -> str:
     """Returns one line on a cell: eager's time, and how many times as fast as it the others are.
 
     Args:
-        compared: As `analyse` returns it, of one cell.
+        compared: Compared rows of one cell, as `analyse` returns them.
     """
     words = [
         f"{_engine(row)} {row['status'] if row['status'] != TIMED else _ratio(row['to_eager'])}"
@@ -152,7 +152,7 @@ def compact(compared: pd.DataFrame) -> pd.DataFrame:
     """Returns one line per model and batch: how many times as fast as the best dense engine, and in brackets as eager.
 
     Args:
-        compared: As `analyse` returns it; of several numbers of threads the largest counts.
+        compared: Compared rows, as `analyse` returns them; of several numbers of threads the largest counts.
     """
     lines = []
     for (model, batch), rows in sparse_rows(compared).groupby(["model", "batch"], sort=False):
@@ -171,12 +171,12 @@ def compact(compared: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines).fillna("")
 
 
-def kept(compared: pd.DataFrame, drops: pd.DataFrame) -> dict[str, tuple[float, str]]:
+def lossless_sparsities(compared: pd.DataFrame, drops: pd.DataFrame) -> dict[str, tuple[float, str]]:
     """Returns for each model up to which of its measured sparsities accuracy is kept, and by which evidence.
 
     Args:
-        compared: As `analyse` returns it.
-        drops: As `accuracy` returns it.
+        compared: Compared rows, as `analyse` returns them.
+        drops: Losses of accuracy, as `accuracy` returns them.
 
     Returns:
         {model: (highest sparsity at which the embedded model of its family loses at most ALLOWED, in words)}; a model
@@ -196,17 +196,17 @@ def kept(compared: pd.DataFrame, drops: pd.DataFrame) -> dict[str, tuple[float, 
     return found
 
 
-def c5(compared: pd.DataFrame, drops: pd.DataFrame) -> str | None:
-    """Claim C5: sparsity that costs no accuracy makes inference on the CPU 1.5 to 2.4 times as fast.
+def speedup_claim(compared: pd.DataFrame, drops: pd.DataFrame) -> str | None:
+    """Returns the verdict on claim C5: sparsity that costs no accuracy makes CPU inference 1.5 to 2.4 times as fast.
 
     Args:
-        compared: As `analyse` returns it.
-        drops: As `accuracy` returns it.
+        compared: Compared rows, as `analyse` returns them.
+        drops: Losses of accuracy, as `accuracy` returns them.
 
     Returns:
-        The verdict, or None if it cannot be decided.
+        One paragraph with the numbers in it, or None if the claim cannot be decided.
     """
-    sparse, limits = sparse_rows(compared), kept(compared, drops)
+    sparse, limits = sparse_rows(compared), lossless_sparsities(compared, drops)
     limit = sparse["model"].map({model: sparsity for model, (sparsity, _) in limits.items()})
     cells = sparse[sparse["sparsity_target"] == limit]
     if cells.empty:

@@ -1,7 +1,8 @@
-"""Measured speed-up as a figure. Reads parquet alone."""
+"""Figure of measured speed-ups and the accuracy kept. Reads parquet alone."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,7 +14,7 @@ from bench.reports.common.plotting import legend, legend_entries, save
 from bench.reports.latency.analysis import ALLOWED, CLAIMED, sparse_rows
 
 COLORS = ("#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#ff7f0e")  # of batch sizes
-LOOKS: dict[str, tuple[str, str, str]] = {  # of a phase: its name, line and marker's filling
+PHASE_STYLES: dict[str, tuple[str, str, str]] = {  # of a phase: its name, line and marker's filling
     "one_shot": ("one-shot", "-", "black"),
     "finetuned": ("fine-tuned", "--", "white"),
 }
@@ -23,8 +24,9 @@ def draw(compared: pd.DataFrame, drops: pd.DataFrame, stem: Path) -> list[Path]:
     """Draws speed-up against sparsity for each model, and below it the accuracy that its family keeps.
 
     Args:
-        compared: As `analyse` returns it; of several numbers of threads the largest counts.
-        drops: As `accuracy` returns it.
+        compared: Compared rows, as `bench.reports.latency.analysis.analyse` returns them; of several numbers of
+            threads the largest counts.
+        drops: Losses of accuracy, as `bench.reports.latency.analysis.accuracy` returns them.
         stem: Path without suffix.
 
     Returns:
@@ -40,23 +42,10 @@ def draw(compared: pd.DataFrame, drops: pd.DataFrame, stem: Path) -> list[Path]:
         height_ratios=(1.5, 1),
     )  # fmt: skip
     for ((model, family), rows), above, below in zip(models, axes[0], axes[1], strict=True):
-        above.axhspan(*CLAIMED, color="black", alpha=0.07, linewidth=0, label="claimed")
-        above.axhline(1, color="black", linewidth=1)
-        for batch, points in rows.groupby("batch"):
-            points = points.sort_values("sparsity_target")
-            x = 100 * points["sparsity_target"]
-            errors = [points["to_dense"] - points["to_dense_low"], points["to_dense_high"] - points["to_dense"]]
-            above.errorbar(
-                x, points["to_dense"], yerr=np.clip(errors, 0, None), color=colors[batch], marker="o", markersize=4,
-                linewidth=1.3, capsize=2, label=f"batch {batch}, to the best dense engine",
-            )  # fmt: skip
-            above.plot(
-                x, points["to_eager"], color=colors[batch], marker="o", markersize=4, markerfacecolor="white",
-                linewidth=1.3, linestyle="--", label=f"batch {batch}, to eager",
-            )  # fmt: skip
+        _draw_speedups(above, rows, colors)
         above.set_title(str(model))
         above.grid(alpha=0.3)
-        _accuracy(below, drops[drops["family"] == family], rows["sparsity_target"])
+        _draw_accuracy(below, drops[drops["family"] == family], rows["sparsity_target"])
         below.set_xlabel("sparsity of the pruned layers, %\n(0: control)")
         below.set_xticks([100 * sparsity for sparsity in sorted(rows["sparsity_target"].unique())])
     axes[0][0].set_ylabel("times as fast")
@@ -69,12 +58,30 @@ def draw(compared: pd.DataFrame, drops: pd.DataFrame, stem: Path) -> list[Path]:
     return save(drawn, stem)
 
 
-def _accuracy(axis: Axes, drops: pd.DataFrame, sparsities: pd.Series) -> None:
-    """Draws what top-1 the embedded model of a family keeps at these sparsities."""
+def _draw_speedups(axis: Axes, rows: pd.DataFrame, colors: Mapping[int, str]) -> None:
+    """Draws how many times as fast the sparse engine is on one model, a colour for each batch size."""
+    axis.axhspan(*CLAIMED, color="black", alpha=0.07, linewidth=0, label="claimed")
+    axis.axhline(1, color="black", linewidth=1)
+    for batch, points in rows.groupby("batch"):
+        points = points.sort_values("sparsity_target")
+        x = 100 * points["sparsity_target"]
+        errors = [points["to_dense"] - points["to_dense_low"], points["to_dense_high"] - points["to_dense"]]
+        axis.errorbar(
+            x, points["to_dense"], yerr=np.clip(errors, 0, None), color=colors[batch], marker="o", markersize=4,
+            linewidth=1.3, capsize=2, label=f"batch {batch}, to the best dense engine",
+        )  # fmt: skip
+        axis.plot(
+            x, points["to_eager"], color=colors[batch], marker="o", markersize=4, markerfacecolor="white",
+            linewidth=1.3, linestyle="--", label=f"batch {batch}, to eager",
+        )  # fmt: skip
+
+
+def _draw_accuracy(axis: Axes, drops: pd.DataFrame, sparsities: pd.Series) -> None:
+    """Draws the top-1 that the embedded model of a family keeps at these sparsities."""
     axis.axhline(100 - ALLOWED, color="black", linewidth=1, linestyle=":", label=f"{ALLOWED:g} % relative drop")
     axis.grid(alpha=0.3)
     shown = drops[drops["sparsity"].isin(sparsities)].sort_values("sparsity")
-    for phase, (name, line, filling) in LOOKS.items():
+    for phase, (name, line, filling) in PHASE_STYLES.items():
         points = shown[shown[phase].notna()]
         if len(points):
             axis.plot(

@@ -1,4 +1,4 @@
-"""Measured times of inference as a reader sees them: Markdown, CSV, figure, README. Reads parquet alone."""
+"""Report on measured times of inference: terminal, Markdown, CSV, figure, README. Reads parquet alone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from rich.console import Console
 from bench.reports.common.console import text_table
 from bench.reports.common.origin import code_state
 from bench.reports.common.text import insert_text, to_markdown
-from bench.reports.latency.analysis import CELL, accuracy, analyse, c5, compact, detailed
+from bench.reports.latency.analysis import CELL, accuracy, analyse, cell_summary, compact, detailed, speedup_claim
 from bench.reports.latency.figure import draw
-from bench.results.timings import Timings
+from bench.results.timings import Cell, Timings
 
+DISTURBED = 0.2  # cores taken by others from which on times are not to be relied on
 SETTING = (
     "Weights are random, with masks of the magnitude pruner over all prunable layers together: the time depends on the "
     "masks and not on the values. All engines run in one process, each once a round in rotating order, and their "
@@ -48,8 +49,8 @@ def print_cells(compared: pd.DataFrame, console: Console) -> None:
     """Prints a table for every cell.
 
     Args:
-        compared: As `bench.reports.latency.analysis.analyse` returns it.
-        console: Where to.
+        compared: Compared rows, as `bench.reports.latency.analysis.analyse` returns them.
+        console: Terminal to print to.
     """
     for (model, threads, batch), cell in compared.groupby(CELL, sort=False):
         table = detailed(cell)
@@ -57,19 +58,36 @@ def print_cells(compared: pd.DataFrame, console: Console) -> None:
         show(table[wanted], f"{model}, batch {batch}, threads {threads}", console)
 
 
-class Report:
-    """What a reader sees of measurements.
+def progress_lines(cell: Cell, rows: pd.DataFrame) -> list[str]:
+    """Returns what is said as soon as a cell is measured: its speed-ups, and whether other work disturbed them.
 
     Args:
-        timings: Where they are.
-        results: Folder of all results: the accuracy comes from there.
+        cell: The cell.
+        rows: Its rows, as `bench.results.timings.TimingRow` describes them.
+    """
+    compared = analyse(rows)
+    lines = [f"{cell.label}: {cell_summary(compared)}"]
+    if (others := compared["others"].max()) > DISTURBED:
+        lines.append(f"  not reliable: other processes took {others:.1f} cores")
+    return lines
+
+
+class LatencyReport:
+    """Report on measured times: terminal, Markdown, CSV, figure.
+
+    Args:
+        timings: Measurements on disk.
+        results: Folder of all results, with the accuracy.
+
+    Raises:
+        UserError: If there are no measurements.
     """
 
     def __init__(self, timings: Timings, results: Path) -> None:
         self.timings = timings
         self.rows = timings.read()
         self.compared, self.drops = analyse(self.rows), accuracy(results)
-        self.verdict = c5(self.compared, self.drops)
+        self.verdict = speedup_claim(self.compared, self.drops)
 
     def print(self, console: Console) -> None:
         """Prints the ratios and the verdict."""
@@ -89,7 +107,7 @@ class Report:
         """Returns the table of ratios, where it comes from, the verdict and the figure, in Markdown.
 
         Args:
-            folder: Of the document, for the links.
+            folder: Folder of the document, for the links.
         """
         stem = Path(os.path.relpath(self.timings.collected.with_suffix(""), folder))
         lines = [to_markdown(compact(self.compared)), origin(self.rows), ""]
@@ -106,7 +124,7 @@ class Report:
         """Writes the report as Markdown, the numbers as CSV and the figure beside the measurements.
 
         Args:
-            into: A Markdown document whose place marked `<!-- speedup -->` receives the compact table.
+            into: Markdown document whose place marked `<!-- speedup -->` receives the compact table.
 
         Returns:
             The files written.

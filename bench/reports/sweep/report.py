@@ -113,3 +113,45 @@ def insert(document: Path, name: str, rows: pd.DataFrame) -> None:
     table = to_markdown(tables.compact(summarise(rows)))
     lines = "".join(f"* {claim}\n" for claim in claims(rows))
     insert_text(document, name, f"{table}\n{origin(rows)}\n\n{lines}")
+
+
+class SweepReport:
+    """Report on a sweep: terminal, Markdown, CSV, figures, README.
+
+    Args:
+        store: Results of the sweep in a profile.
+        results: Folder of all results, with the paper's values.
+
+    Raises:
+        UserError: If the sweep has no collected results.
+    """
+
+    def __init__(self, store: Store, results: Path) -> None:
+        self.store, self.results = store, results
+        self.rows = store.read()
+        self.title = f"{store.sweep} ({store.profile})"
+
+    def print(self, console: Console) -> None:
+        """Prints a table for every model, and the verdicts."""
+        print_report(self.rows, self.results, self.title, console)
+
+    def write(self, into: Path | None = None) -> list[Path]:
+        """Writes the report as Markdown and the summary as CSV beside the collected results.
+
+        Args:
+            into: Markdown document whose place marked with the sweep's name receives the compact table.
+
+        Returns:
+            The files written.
+
+        Raises:
+            UserError: If the document has no such place.
+        """
+        if into is not None:
+            insert(into, self.store.sweep, self.rows)
+        written = write_tables(self.rows, self.store, self.results, self.title)
+        return [*written, *([into] if into is not None else [])]
+
+    def draw(self) -> list[Path]:
+        """Draws the figures beside the collected results, and returns the files written."""
+        return write_figures(self.rows, self.store, self.title)

@@ -9,8 +9,6 @@ import pytest
 
 from bench.cli import load_sweep
 from bench.cluster import estimate as cost
-from bench.cluster.plan import describe, jobs_of
-from bench.cluster.site import ClusterConfig
 from bench.execution.executor import group_by_calibration
 from bench.trials.planning import plan_fit
 
@@ -67,23 +65,3 @@ def test_trials_that_share_gradients_pay_for_them_once() -> None:
     alone = cost.work(group[2]).seconds(CPU)
     assert magnitude < woodfisher
     assert cap < alone
-
-
-def test_jobs_fit_into_the_time_limit_but_for_single_trials() -> None:
-    trials = load_sweep("table1").trials("embedded")
-    assert len(jobs_of(trials, ClusterConfig(), CPU)) == len(group_by_calibration(trials)) == 12
-    assert len(jobs_of(trials, ClusterConfig(time=1), CPU)) > 12
-    split = jobs_of(trials, ClusterConfig(time=1), CPU)
-    assert [t for job in split for t in job] == [t for group in group_by_calibration(trials) for t in group]
-
-
-def test_a_plan_says_what_is_assumed() -> None:
-    trials = load_sweep("table1").trials("embedded")
-    lines = "\n".join(describe(trials, {trials[0].id}, ClusterConfig(time=60, mem_gb=8), cost.RATES["a100"]))
-    assert "36, 1 done or in jobs already, 35 to run" in lines
-    assert "12 of 12 groups" in lines
-    assert "GPU hours (a100: rates assumed, not measured)" in lines
-    assert "each job asks for 8 GB" in lines
-    assert list(describe(trials, {trial.id for trial in trials}, ClusterConfig(), CPU)) == [
-        "trials    36, 36 done or in jobs already, 0 to run"
-    ]

@@ -16,13 +16,13 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 
 from bench.core.errors import UserError
-from bench.core.random_state import temporarily_seeded
 from bench.data import imagenet
 from bench.data.augmentation import AUGMENTATION_SETS
 from bench.data.imagenet import decoding
 from bench.data.imagenet.stream import share
 from bench.data.imagenet.transforms import data_config, training_transform
 from bench.data.inputs import stack_batches
+from bench.data.seeding import temporarily_seeded
 from bench.models.imagenet import ImageNetModel
 from bench.scripts import prepare_imagenet
 from bench.specs.recipes import FinetuneSpec

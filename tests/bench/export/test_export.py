@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,10 +15,19 @@ import cap
 from bench import cli
 from bench.core.errors import UserError
 from bench.data.fashion_mnist import load_split, to_input
-from bench.export import model as export
-from bench.export.model import Pruned
+from bench.evaluation.accuracy import evaluate
+from bench.export import formats, source
+from bench.export.card import sizes
+from bench.export.formats import check_formats
+from bench.export.model import write_files
+from bench.export.source import PrunedModel, load
 from bench.models import get_model, sparse_file
 from bench.models.pruned_file import save_pruned
+from bench.results.schema import ResultRow
+from bench.specs.calibration import CalibrationSpec
+from bench.specs.recipes import GradualSpec
+from bench.specs.trial import Trial
+from bench.trials.session import draw_calibration
 from cap.quantization import Int8Layer, apply_int8
 
 SPEC = get_model("embedded", "vit")
@@ -30,23 +40,23 @@ IMAGES = to_input(load_split("test").images[:64], SPEC.input_size)
 
 
 @pytest.fixture
-def pruned() -> Pruned:
+def pruned() -> PrunedModel:
     model = SPEC.load()
     layers = cap.select_layers(model, SPEC.prunable)
     calibration = cap.Calibration(IMAGES[:1], torch.zeros(1, dtype=torch.int64))
     weights = cap.create("magnitude").fit(model, layers, calibration).prune(cap.Unstructured(0.75))
     weights.apply_to(model)
-    return Pruned(SPEC, model, weights.masks, {}, {name: ROW.get(name) for name in export.ROW})
+    return PrunedModel(SPEC, model, weights.masks, ResultRow(**ROW))
 
 
 @pytest.fixture
-def in_int8(pruned: Pruned) -> Pruned:
+def in_int8(pruned: PrunedModel) -> PrunedModel:
     layers = {}
     for name, weight in cap.select_layers(pruned.model, SPEC.prunable).items():
         scale = weight.detach().abs().amax(1) / 127
         layers[name] = Int8Layer((weight.detach() / scale[:, None]).round().to(torch.int8), scale, 0.05, 128)
     apply_int8(pruned.model, layers)
-    return Pruned(SPEC, pruned.model, pruned.masks, layers, pruned.row)
+    return dataclasses.replace(pruned, int8=layers)
 
 
 @torch.inference_mode()
@@ -54,8 +64,8 @@ def outputs(model: torch.nn.Module) -> torch.Tensor:
     return model.eval()(IMAGES)
 
 
-def test_a_checkpoint_loads_in_timm(pruned: Pruned, tmp_path: Path) -> None:
-    (written,) = export.export(pruned, ["safetensors"], tmp_path)
+def test_a_checkpoint_loads_in_timm(pruned: PrunedModel, tmp_path: Path) -> None:
+    (written,) = write_files(pruned, tmp_path, ["safetensors"])
     model = timm.create_model(SPEC.timm_name, **SPEC.timm_options, checkpoint_path=tmp_path / "model.safetensors")
     assert torch.equal(outputs(model), outputs(pruned.model))
     assert written.error == 0
@@ -76,15 +86,15 @@ def test_a_checkpoint_loads_in_timm(pruned: Pruned, tmp_path: Path) -> None:
 @pytest.mark.parametrize("int8", [False, True])
 def test_a_sparse_file_comes_back(int8: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     model = request.getfixturevalue("in_int8" if int8 else "pruned")
-    (written,) = export.export(model, ["sparse"], tmp_path)
+    (written,) = write_files(model, tmp_path, ["sparse"])
     assert written.path.name == ("model.int8.sparse.safetensors" if int8 else "model.sparse.safetensors")
     fresh = SPEC.build()
     sparse_file.read(written.path).load_into(fresh)
     assert torch.equal(outputs(fresh), outputs(model.model))
-    sizes = export.sizes(model)
-    assert written.path.stat().st_size == pytest.approx(sizes["sparse INT8" if int8 else "sparse fp32"], rel=0.05)
-    assert sizes["sparse fp32"] < 0.4 * sizes["dense fp32"]
-    assert not int8 or sizes["sparse INT8"] < 0.2 * sizes["dense fp32"]
+    found = sizes(model)
+    assert written.path.stat().st_size == pytest.approx(found["sparse INT8" if int8 else "sparse fp32"], rel=0.05)
+    assert found["sparse fp32"] < 0.4 * found["dense fp32"]
+    assert not int8 or found["sparse INT8"] < 0.2 * found["dense fp32"]
 
 
 @pytest.mark.parametrize("int8", [False, True])
@@ -93,37 +103,70 @@ def test_onnx_gives_the_same(int8: bool, request: pytest.FixtureRequest, tmp_pat
     if int8:
         pytest.importorskip("torchao", reason="the extra quantization is not installed")
     model = request.getfixturevalue("in_int8" if int8 else "pruned")
-    (written,) = export.export(model, ["onnx"], tmp_path)
+    (written,) = write_files(model, tmp_path, ["onnx"])
     file = onnx.load(written.path)
     matrices = [w.data_type for w in file.graph.initializer if len(w.dims) == 2]
     assert matrices.count(onnx.TensorProto.INT8) == len(model.int8)
     assert sum(node.op_type == "QuantizeLinear" for node in file.graph.node) == (len(model.int8) if int8 else 0)
-    assert str(Path(export.__file__).parent).encode() not in written.path.read_bytes()  # nor any other path
+    assert str(Path(formats.__file__).parent).encode() not in written.path.read_bytes()  # nor any other path
 
 
-def test_other_outputs_are_noticed(pruned: Pruned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(export.WRITERS, "sparse", lambda pruned, _, images: pruned.model(images).detach() + 1e-3)
+def test_other_outputs_are_noticed(pruned: PrunedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = formats.FileFormat("model", lambda pruned, _, images: pruned.model(images).detach() + 1e-3)
+    monkeypatch.setitem(formats.FORMATS, "sparse", other)
     with pytest.raises(RuntimeError, match="gives other outputs: they differ by up to"):
-        export.export(pruned, ["sparse"], tmp_path)
+        write_files(pruned, tmp_path, ["sparse"])
 
 
-def test_what_a_trial_left_is_loaded(pruned: Pruned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_trial_left_is_loaded(pruned: PrunedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "abc" / "0.75.safetensors"
     save_pruned(file, pruned.model, pruned.masks)
     with pytest.raises(UserError, match=r"abc\.parquet does not exist"):
-        export.load(file, int8=False)
-    rows = [{**ROW, "status": "done"}, {**ROW, "pattern": "0.9", "status": "done"}]
+        load(file, int8=False)
+    top1 = evaluate(pruned.model, SPEC.evaluation_inputs(1000)).top1
+    row = {**ROW, "status": "done", "top1": top1, "n_images": 1000}
+    rows = [row, {**row, "pattern": "0.9"}]
     pd.DataFrame(rows).to_parquet(tmp_path / "abc.parquet")
-    found = export.load(file, int8=False)
+    found = load(file, int8=False)
     assert torch.equal(outputs(found.model), outputs(pruned.model))
     assert found.masks.keys() == pruned.masks.keys()
-    assert found.row == pruned.row
+    assert found.row == ResultRow(**row)
     pd.DataFrame([{**row, "top1": 70.0} for row in rows]).to_parquet(tmp_path / "abc.parquet")
-    with pytest.raises(UserError, match=r"has 84.51 % top-1, but its row says 70.00 %"):
-        export.load(file, int8=False)
-    monkeypatch.setattr(export, "evaluate", lambda *_: pytest.fail("not needed"))
+    with pytest.raises(UserError, match=f"has {top1:.2f} % top-1, but its row says 70.00 %"):
+        load(file, int8=False)
+    monkeypatch.setattr(source, "evaluate", lambda *_: pytest.fail("not needed"))
     with pytest.raises(UserError, match=r"0\.5\.safetensors does not exist"):
-        export.load(file.with_name("0.5.safetensors"), int8=False)
+        load(file.with_name("0.5.safetensors"), int8=False)
+
+
+def test_a_checkpoint_is_quantized_on_the_images_of_its_trial(
+    pruned: PrunedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are as many as the trial's and drawn by its seed, not those of a trial with the default calibration."""
+    recipe = {"epochs": 1, "images": 8, "batch_size": 8, "lr": 1e-3, "lr_end": 1e-4, "schedule": "cosine"}
+    trial = Trial(
+        sweep="s",
+        profile="embedded",
+        model="vit",
+        pruner="magnitude",
+        patterns=("0.75",),
+        training=GradualSpec(**recipe, period=1, knots=((0, 0.75),)),
+        calibration=CalibrationSpec(images=6),
+        seed=3,
+        evaluation_images=100,
+    )
+    row = {**ROW, "status": "done", "seed": trial.seed, "calibration_images": trial.calibration.images}
+    row |= {"top1": evaluate(pruned.model, trial.resolve().test_inputs()).top1, "n_images": 100}
+    file = tmp_path / "abc" / "0.75.safetensors"
+    save_pruned(file, pruned.model, pruned.masks)
+    pd.DataFrame([row]).to_parquet(tmp_path / "abc.parquet")
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(source, "observed", lambda model, images: seen.append(images))
+    monkeypatch.setattr(source, "int8_layers", lambda graph: {})
+    found = load(file, int8=True)
+    (images,) = seen
+    assert torch.equal(images, draw_calibration(trial.resolve(), share=False).images)
+    assert (found.row.phase, found.row.top1, found.row.n_images) == ("int8", row["top1"], 100)
 
 
 @pytest.mark.parametrize(
@@ -147,8 +190,8 @@ def test_mistakes_are_one_line(arguments: list[str], message: str, capsys: pytes
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs onnx, onnxscript, onnxruntime: pip install .*\.\[engines\]"):
-        export.check_formats(["onnx"], int8=False)
+        check_formats(["onnx"], int8=False)
     with pytest.raises(UserError, match=r"INT8 needs torchao: pip install .*\.\[quantization\]"):
-        export.check_formats(["sparse"], int8=True)
+        check_formats(["sparse"], int8=True)

@@ -13,7 +13,7 @@ from bench.evaluation.accuracy import evaluate
 from bench.evaluation.macs import count_macs
 from bench.models import get_model
 from bench.models.embedded import EMBEDDED, EmbeddedModel
-from bench.scripts.train_models import RECIPES
+from bench.scripts.recipes import RECIPES
 from bench.specs.trial import Trial
 from bench.trials.session import GateError, load_dense
 

@@ -13,7 +13,7 @@ from torch import nn
 import cap
 from bench.data.imagenet.transforms import data_config
 from bench.models.imagenet import IMAGENET, ImageNetModel
-from cap.calibration import hooked_layers, per_sample_gradients
+from cap.gradients import hooked_layers, per_sample_gradients
 
 PLAIN_VIT = {"cls_token", "pos_embed", "patch_embed.proj.weight", "head.weight"}
 CONVNEXT = {"stem.#.weight", "stages.#.blocks.#.conv_dw.weight", "head.fc.weight"}

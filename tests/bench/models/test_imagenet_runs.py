@@ -34,6 +34,7 @@ from bench.models.imagenet import IMAGENET, FeatureModel, ImageNetModel
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.recipes import FinetuneSpec
 from bench.specs.trial import ResolvedTrial, Trial
+from bench.trials.context import ExecutionConfig
 from bench.trials.runner import run_trial
 from bench.trials.session import GateError, draw_calibration, load_dense
 

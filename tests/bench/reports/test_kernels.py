@@ -51,11 +51,11 @@ def test_ratios_are_those_of_the_medians(tmp_path: Path) -> None:
         "datetime": "",
     }
     path.write_text(json.dumps(content))
-    rows, about = benchmarks.read(path)
+    rows, origin = benchmarks.read(path)
     [line] = benchmarks.compact(rows).to_dict("records")
     assert (line["times as fast as plain"], line["as the best plain"]) == ("16", "8.0")
     assert list(benchmarks.detailed(rows)["times as fast"]) == ["1", "2.0", "16", "80"]
-    assert benchmarks.origin(about) == "a, 2 cores, 1 GiB; ; commit ffffffffffff."
+    assert str(origin) == "a, 2 cores, 1 GiB; ; commit ffffffffffff."
 
 
 def test_a_file_of_another_kind_is_an_error(tmp_path: Path) -> None:

@@ -6,9 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from bench import assets
-from bench.core.errors import UserError
 from bench.specs.recipes import FinetuneSpec
-from bench.specs.sweep import Sweep, filter_trials, grid
 from bench.specs.trial import Trial
 
 BASE = {"sweep": "s", "profile": "embedded", "model": "vit", "pruner": "cap", "patterns": ("0.5",)}
@@ -43,6 +41,28 @@ def test_id_covers_the_files_behind_the_trial(tmp_path: Path, monkeypatch: pytes
     assert len(ids) == 2
 
 
+def test_fields_added_later_are_left_out_of_the_id_where_they_stand_alone(tmp_path: Path) -> None:
+    """A pruner's option of the same name counts; so does another value than that of before."""
+    assert Trial(**BASE, quantization=None, evaluation_images=None).id == Trial(**BASE).id
+    assert Trial(**BASE, evaluation_images=100).id != Trial(**BASE).id
+    training = {"epochs": 1, "images": 1, "batch_size": 1, "lr": 1, "lr_end": 1}
+    recipes = [FinetuneSpec(**training), FinetuneSpec(**training, precision="float32"),
+               FinetuneSpec(**training, precision="bfloat16")]  # fmt: skip
+    ids = [Trial(**BASE, finetune_at=("0.5",), finetune=recipe).id for recipe in recipes]
+    assert ids[0] == ids[1] != ids[2]
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import cap\nclass Mine(cap.Pruner):\n    def __init__(self, precision='float32', quantization=None): pass\n"
+        "    def scores(self, model, layers, calibration): return {n: w.abs() for n, w in layers.items()}\n"
+    )
+    options = ({"precision": "float32"}, {"precision": "half"}, {"quantization": 8}, {"quantization": None})
+    mine = [Trial(**{**BASE, "pruner": f"{path}:Mine"}, pruner_options=option) for option in options]
+    assert len({trial.id for trial in mine}) == 3
+    canonical = mine[0].identity_text()
+    assert '"precision":"float32"' in canonical
+    assert '"quantization":null' in canonical
+
+
 def test_id_does_not_depend_on_how_it_was_written() -> None:
     one = Trial(**BASE, pruner_options={"damp": 1e-7, "block_size": 8})
     other = Trial(**{**BASE, "patterns": ["0.50"]}, pruner_options={"block_size": 8, "damp": 1e-7})
@@ -75,41 +95,3 @@ def test_derived_seeds_differ_by_purpose_and_seed_but_not_by_pruner() -> None:
     assert cap_trial.derived_seed("calibration") == other.derived_seed("calibration")
     assert cap_trial.derived_seed("calibration") != cap_trial.derived_seed("fine-tune")
     assert cap_trial.derived_seed("calibration") != Trial(**BASE, seed=1).derived_seed("calibration")
-
-
-def test_grid_is_a_product() -> None:
-    constants = {key: value for key, value in BASE.items() if key not in ("pruner", "model")}
-    pruners = [{"pruner": "cap", "pruner_options": {"damp": 1e-7}}, {"pruner": "magnitude"}]
-    trials = grid(**constants, model=["vit", "dino"], which=pruners)
-    assert [(t.model, t.pruner) for t in trials] == [
-        ("vit", "cap"), ("vit", "magnitude"), ("dino", "cap"), ("dino", "magnitude"),
-    ]  # fmt: skip
-    assert trials[0].pruner_options["damp"] == 1e-7
-    assert trials[0].patterns == ("0.5",)
-
-
-def test_a_sweep_owns_its_trials() -> None:
-    with pytest.raises(ValidationError, match="a trial of s/embedded stands in other/embedded"):
-        Sweep(name="other", title="", profiles={"embedded": (Trial(**BASE),)})
-    sweep = Sweep(name="s", title="", profiles={"embedded": (Trial(**BASE),)})
-    with pytest.raises(UserError, match="no profile 'cluster': choose from embedded"):
-        sweep.trials("cluster")
-
-
-def test_narrow() -> None:
-    trials = grid(**{**BASE, "model": ["vit", "xcit", "dino"], "pruner": ["cap", "magnitude"], "seed": [0, 1]})
-    assert {t.model for t in filter_trials(trials, ["model=vit", "model=dino", "pruner=cap"])} == {"vit", "dino"}
-    assert len(filter_trials(trials, ["model=vit", "model=dino", "pruner=cap"], [1])) == 2
-    assert {t.model for t in filter_trials(trials, ["family=hybrid"])} == {"xcit"}
-    assert filter_trials(trials) == trials
-    for only, message in (("size=3", "key of model, family, pruner"), ("model=swin", "choose from dino, vit, xcit")):
-        with pytest.raises(UserError, match=message):
-            filter_trials(trials, [only])
-    with pytest.raises(UserError, match="no seed 9: choose from 0, 1"):
-        filter_trials(trials, seeds=[9])
-
-
-def test_a_trial_stands_once_in_a_sweep() -> None:
-    [trial] = grid(sweep="s", profile="embedded", model="vit", pruner="magnitude", patterns=("0.5",))
-    with pytest.raises(ValidationError, match=r"vit magnitude seed 0 .* stands twice in embedded"):
-        Sweep(name="s", title="t", profiles={"embedded": (trial, trial)})

@@ -24,7 +24,7 @@ from bench.trials.checkpoint import FILE
 from bench.trials.checkpointer import TrialCheckpointer
 from bench.trials.context import ExecutionConfig, TrialContext
 from bench.trials.session import TrialSession
-from cap.calibration import fingerprint
+from cap.model_state import fingerprint
 
 Status = Callable[[Trial, Path], tuple[str, str | None]]
 COMMON: dict[str, Any] = {"images": 64, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}

@@ -21,7 +21,7 @@ from bench.specs.recipes import FinetuneSpec, GradualSpec
 from bench.specs.trial import Trial
 from bench.trials.context import ExecutionConfig
 from cap.distributed import rank, rank_random_state, world_size
-from cap.testing.contract import tiny_calibration, tiny_layers, tiny_model
+from cap.testing import tiny_calibration, tiny_layers, tiny_model
 
 COMMON: dict[str, Any] = {"images": 70, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
 SPEC: dict[str, Any] = {"sweep": "s", "profile": "embedded", "model": "vit", "calibration": {"images": 64}}

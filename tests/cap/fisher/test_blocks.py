@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import cap
+from cap.elimination import layer_in_errors
 from cap.fisher.blocks import merge_blocks, split_blocks
 from cap.kernels import batched, cpu
 
@@ -149,8 +150,6 @@ def test_a_bad_block_is_named_with_its_layer(model, layers, calibration) -> None
 
 
 def test_a_bad_block_far_into_a_layer_has_its_number() -> None:
-    from cap.pruners.fisher_based import layer_in_errors
-
     inverse = torch.eye(4).repeat(3, 1, 1)
     inverse[1, 0, 1] = inverse[1, 1, 0] = 2
     expected = pytest.raises(ValueError, match=r"^fc\.weight: the inverse of block 228 is not positive definite")

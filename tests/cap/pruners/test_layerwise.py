@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import cap
-from cap.calibration import GradientBatch
-from cap.pruners.layerwise import as_columns, from_columns, obs_column_update, second_moments, split_count, upper_factor
+from cap.columns import as_columns, from_columns, obs_column_update, second_moments, split_count, upper_factor
+from cap.gradients import GradientBatch
 
 DATA = Path(__file__).parents[2] / "data"
 

@@ -58,7 +58,7 @@ class BuiltInWithoutSource(Sound):
 
 
 class Raises(Sound):
-    BREAKS, FINDS = "scores", "ZeroDivisionError: half way (tests/broken_pruners.py:"
+    BREAKS, FINDS = "scores", "ZeroDivisionError: half way (testing/broken_pruners.py:"
 
     def scores(self, model, layers, calibration):
         raise ZeroDivisionError("half way")
@@ -292,7 +292,7 @@ class TurnsRound(Sound):
     def select(self, pattern):
         if isinstance(pattern, cap.Unstructured) and pattern.sparsity == 0.98:
             turned = {name: torch.where(score > 0, 1 / score, 0) for name, score in self.importance.items()}
-            return cap.selection.select(turned, pattern)
+            return select(turned, pattern)
         return super().select(pattern)
 
 
@@ -361,6 +361,24 @@ class FewerBlocks(Sound):
 
     def select(self, pattern):
         return super().select(cap.Blocks(4, 0.4) if isinstance(pattern, cap.Blocks) else pattern)
+
+
+class SaysNothing(Sound):
+    BREAKS, FINDS = "declared needs", "needs = 'nothing', but asked for gradients and inputs"
+    needs = "nothing"
+
+    def scores(self, model, layers, calibration):
+        list(calibration.gradients(model, layers)), list(calibration.layer_inputs(model, layers))
+        return super().scores(model, layers, calibration)
+
+
+class SaysInputs(Sound):
+    BREAKS, FINDS = "declared needs", "needs = 'inputs', but asked for gradients"
+    needs = "inputs"
+
+    def scores(self, model, layers, calibration):
+        list(calibration.gradients(model, layers)), list(calibration.layer_inputs(model, layers))
+        return super().scores(model, layers, calibration)
 
 
 class OneRowForEachImage(Sound):

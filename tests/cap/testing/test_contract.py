@@ -9,7 +9,7 @@ import pytest
 
 import cap
 from cap.registry import import_file
-from cap.testing.contract import CHECKS, PATTERNS, Check, Outcome, Subject, run_check, run_checks
+from cap.testing import CHECKS, PATTERNS, Check, Outcome, Subject, run_check, run_checks
 
 FILE = Path(__file__).with_name("broken_pruners.py")
 WRITTEN = {

@@ -164,7 +164,8 @@ def test_half_precision_comes_near_single(calibration, precision: str) -> None:
 def test_a_loss_scale_that_overflows_is_lowered_and_saved(calibration) -> None:
     net = small_net()
     training = training_of(net, calibration, precision="float16", grad_clip=1.0)
-    training._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    state = training.state_dict()
+    training.load_state_dict({**state, "scaler": {**state["scaler"], "scale": 2.0**40}})
     before = [weight.detach().clone() for weight in net.parameters()]
     training.run_epoch(0)
     assert all(one.equal(other) for one, other in zip(net.parameters(), before, strict=True)), "infinite steps taken"

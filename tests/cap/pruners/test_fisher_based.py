@@ -153,3 +153,15 @@ def test_nm_in_convolutions_has_no_violations(name, pattern, model, layers, cali
     pruned = pruner.prune(pattern)
     assert cap.count_violations(pruned.weights, pattern) == 0
     assert pruned.sparsity == pattern.sparsity
+
+
+def test_joint_woodfisher_is_better_on_the_objective_with_the_same_mask(model, layers, calibration) -> None:
+    options = {"block_size": 16, "damp": 1e-4}
+    plain, joint = (cap.create("woodfisher", **options, joint=j).fit(model, layers, calibration) for j in (False, True))
+    one, other = plain.prune(cap.Unstructured(0.7)), joint.prune(cap.Unstructured(0.7))
+    for name, factor in plain.factors.items():
+        assert one.masks[name].equal(other.masks[name])
+        fisher = torch.linalg.inv(factor.inverse(slice(0, len(factor.order))))
+        change = [(p.weights[name] - layers[name]).detach().reshape(-1, 16, 1).double() for p in (one, other)]
+        separate_rise, joint_rise = (float((c.mT @ fisher @ c).sum()) for c in change)
+        assert joint_rise < separate_rise

@@ -6,13 +6,16 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
+from cap.cost import FitBytes, FitSize, FitWork
+from cap.fisher.planning import fisher_bytes, fisher_work
 from cap.patterns import NM, Pattern
-from cap.pruner import PrunedWeights, Pruner
-from cap.pruners.options import check_count, check_positive
+from cap.pruner import Needs, PrunedWeights, Pruner
+from cap.pruners._options import check_count, check_positive
 
 
 class RecomputingPruner(Pruner):
@@ -25,6 +28,8 @@ class RecomputingPruner(Pruner):
         num_recomputations: N_r, the number of parts. With more than one, `prune` estimates anew for every sparsity, and
             masks at different sparsities are no longer contained in one another.
     """
+
+    needs: ClassVar[Needs] = "gradients"
 
     def __init__(self, block_size: int, num_gradients: int | None, damp: float, num_recomputations: int) -> None:
         check_count("block_size", block_size)
@@ -40,6 +45,15 @@ class RecomputingPruner(Pruner):
         if isinstance(pattern, NM) and self.num_recomputations > 1:
             return f"{pattern} cannot be reached in parts: set num_recomputations to 1, not {self.num_recomputations}"
         return super().supports(pattern)
+
+    def work(self, size: FitSize) -> FitWork:
+        """Returns the work of all estimates of the Fisher in blocks of B x B."""
+        estimate = fisher_work(size, self.num_gradients, self.block_size)
+        return sum([estimate] * self.num_recomputations, FitWork())
+
+    def fit_bytes(self, size: FitSize) -> FitBytes:
+        """Returns the memory of the factors, and of all blocks of B x B at once."""
+        return fisher_bytes(size, self.num_gradients, self.block_size)
 
     def fit(
         self,

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.elimination import NotPositiveError, compensate
-from cap.fisher.blocks import CHUNK_BYTES, InverseFactor, block_chunks, fisher_blocks, merge_blocks, split_blocks
-from cap.fisher.planning import MemoryPlan, plan_fit
+from cap.elimination import compensate, layer_in_errors
+from cap.fisher.blocks import block_chunks, chunk_bytes, merge_blocks, split_blocks
+from cap.fisher.estimate import fisher_blocks
+from cap.fisher.factors import InverseFactor
+from cap.fisher.planning import MemoryPlan, plan_fit, retained_bytes
 from cap.pruner import PrunedWeights
-from cap.pruners.recomputing import RecomputingPruner
-
-
-@contextmanager
-def layer_in_errors(layer: str, first: int) -> Iterator[None]:
-    """Adds the layer to errors on blocks, and the number of the first of these blocks to the number of the bad one."""
-    try:
-        yield
-    except NotPositiveError as error:
-        raise NotPositiveError(first + error.block, f"{layer}: {error.what}", error.advice) from None
+from cap.pruners._recomputing import RecomputingPruner
 
 
 class FisherPruner(RecomputingPruner):
@@ -32,6 +24,8 @@ class FisherPruner(RecomputingPruner):
     Attributes:
         factors: {name: factors of the inverse Fisher blocks}.
     """
+
+    shares_gram = True
 
     factors: dict[str, InverseFactor]
 
@@ -61,8 +55,8 @@ class FisherPruner(RecomputingPruner):
         Raises:
             ValueError: If the budget is too small, with what is needed and what to change.
         """
-        retained = InverseFactor.bytes_per_weight(self.block_size) + 4 + 8 + 8  # weights, scores and their selection
-        scratch = 4 * max(CHUNK_BYTES, 8 * self.block_size**2)  # F, its inverse and what they are made with
+        retained = retained_bytes(self.block_size)
+        scratch = 4 * chunk_bytes(self.block_size)  # F, its inverse and what they are made with
         return plan_fit(
             model, layers, calibration, self.num_gradients, self.block_size, retained, scratch, memory_budget
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cluster.site import ClusterOptions, minutes
+from bench.cluster.config import load_config, minutes
 from bench.core.errors import UserError
 
 
@@ -24,19 +24,19 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         minutes(text)
 
 
-def test_the_command_line_goes_above_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_settings_go_above_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    assert ClusterOptions().site().partition is None
+    assert load_config().partition is None
     (tmp_path / "config" / "capbench").mkdir(parents=True)
     (tmp_path / "config" / "capbench" / "cluster.toml").write_text('partition = "home"\n')
-    assert ClusterOptions().site().partition == "home"
+    assert load_config().partition == "home"
     Path("cluster.toml").write_text(
         'partition = "gpu"\ntime = "1-00"\nsetup = ["module load cuda"]\n[extra]\nreservation = "x"\n'
     )
-    site = ClusterOptions(gpus_per_node=4, time="2:00:00").site()
-    assert (site.partition, site.time, site.tasks, site.setup) == ("gpu", 120, 4, ("module load cuda",))
-    assert site.extra == {"reservation": "x"}
+    config = load_config(gpus_per_node=4, time="2:00:00")
+    assert (config.partition, config.time, config.tasks, config.setup) == ("gpu", 120, 4, ("module load cuda",))
+    assert config.extra == {"reservation": "x"}
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,11 @@ def test_a_file_that_is_wrong_is_refused(tmp_path: Path, text: str, message: str
     path = tmp_path / "cluster.toml"
     path.write_text(text)
     with pytest.raises(UserError, match=message):
-        ClusterOptions(cluster_file=path).site()
+        load_config(path)
 
 
 def test_a_missing_file_or_a_wrong_value_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        ClusterOptions(cluster_file=tmp_path / "none.toml").site()
+        load_config(tmp_path / "none.toml")
     with pytest.raises(UserError, match="max_parallel"):
-        ClusterOptions(max_parallel=0).site()
+        load_config(max_parallel=0)

@@ -1,4 +1,4 @@
-"""What the pruners share that look at one layer's inputs at a time."""
+"""Layers as columns, one for each weight of an output: their inputs, and removal column by column."""
 
 from __future__ import annotations
 
@@ -11,22 +11,7 @@ from torch import Tensor, nn
 from cap import distributed
 from cap.calibration import Calibration
 from cap.layers import owner
-from cap.patterns import Blocks, Pattern, Unstructured
-from cap.pruner import Pruner
 from cap.selection import count_removed
-
-
-class LayerwisePruner(Pruner):
-    """Base of pruners that keep each layer's outputs on the calibration images; they say nothing across layers."""
-
-    def supports(self, pattern: Pattern) -> str | None:
-        """Layers are pruned one by one, each to a sparsity of its own."""
-        name = type(self).__name__
-        if isinstance(pattern, Unstructured) and pattern.scope == "global":
-            return f"{name} has no scores that compare layers: ask for {pattern.sparsity}@layer"
-        if isinstance(pattern, Blocks):
-            return f"{name} removes single weights, not blocks of them"
-        return None
 
 
 def second_moments(

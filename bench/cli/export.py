@@ -1,0 +1,52 @@
+"""`capbench export`: a pruned model as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import bench
+from bench.cli.options import Options, Profile, Several, read_options
+
+
+def export(
+    checkpoint: Path | None = None,
+    *,
+    model: str | None = None,
+    pruner: str = "cap",
+    option: Options = (),
+    sparsity: str = "0.75",
+    seed: int = 0,
+    finetune: bool = False,
+    int8: bool = False,
+    format: Annotated[tuple[Literal["safetensors", "sparse", "onnx"], ...], Several] = (),
+    output: Path = Path("export"),
+    profile: Profile = "embedded",
+    device: str = "cpu",
+) -> None:
+    """Write a pruned model as files that others read, each read back and compared; and a card about it.
+
+    Args:
+        checkpoint: A model that a gradual or AC/DC trial left: results/PROFILE/SWEEP/TRIAL/PATTERN.safetensors.
+        model: Without a checkpoint: the model to prune at once.
+        pruner: Its pruner (see `capbench list pruners`), or path/to/file.py:ClassName.
+        sparsity: A sparsity or another pattern: 0.75, 0.75@layer, 2:4.
+        seed: Of the calibration images and the training.
+        finetune: Train after pruning, in INT8 if the model is.
+        int8: Quantize weights and activations.
+        format: safetensors (loads in timm), sparse (bitmask and values), onnx; several may be given. By default
+            safetensors, with --int8 sparse.
+        output: Folder to write to.
+        device: The torch device.
+    """
+    exported = bench.export_model(
+        checkpoint,
+        model=model, pruner=pruner, options=read_options(option), sparsity=sparsity, seed=seed, finetune=finetune,
+        int8=int8, formats=format, output=output, profile=profile, device=device,
+    )  # fmt: skip
+    print(f"{exported.top1:.2f} % top-1, dense {exported.top1_dense:.2f} %")
+    for name, size in exported.sizes.items():
+        print(f"{name:12} {size:>12,} bytes")
+    for file in exported.written:
+        size = file.path.stat().st_size
+        print(f"written: {file.path}, {size:,} bytes; read back, outputs differ by {file.error:.3g}")

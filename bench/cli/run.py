@@ -1,0 +1,128 @@
+"""`capbench run`: trials of a sweep, here or on a cluster."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+import bench
+from bench.cli.console import console, say, say_error
+from bench.cli.options import ClusterOptions, Only, Profile, Results, Seeds, first_given
+from bench.cli.progress import progress_bar
+from bench.cli.status import say_gaps
+
+
+def run(
+    sweep: str,
+    *,
+    profile: Profile = "embedded",
+    only: Only = (),
+    seeds: Seeds = (),
+    retry: Literal["failed", "timeout"] | None = None,
+    cluster: Literal["inline", "local", "slurm"] = "inline",
+    jobs: int | None = None,
+    device: str | None = None,
+    memory_gb: float | None = None,
+    micro_batch: int | None = None,
+    results: Results = Path("results"),
+    allow_dirty: bool = False,
+    dry_run: bool = False,
+    site: Annotated[ClusterOptions | None, Parameter(name="*", group="Cluster (local and slurm)")] = None,
+) -> None:
+    """Run a sweep: only what is neither done nor in a job already.
+
+    Args:
+        sweep: Name of a sweep (see `capbench list sweeps`), or a file path/to/sweep.py.
+        retry: Only the trials that failed, or that the time limit was too short for.
+        cluster: Where: in processes of this command, as local jobs that outlive it, or as jobs of SLURM.
+        jobs: Parallel processes of an inline run; by default one for each core, on a GPU one.
+        device: The torch device of all trials: cpu, cuda, cuda:1, ...; by default cuda for jobs with GPUs, else cpu.
+        memory_gb: GiB that the fits of all processes together may take on the device; by default what is free less a
+            tenth. Results do not depend on it.
+        micro_batch: Training images in one forward pass of each process of a job; by default its share of the batch.
+        allow_dirty: Submit though the checkout differs from its commit.
+        dry_run: Show what would run, and stop.
+    """
+    selection = bench.select_trials(sweep, profile, only, seeds, results)
+    if retry is not None:
+        selection = bench.select_to_retry(selection, retry)
+    if cluster != "inline":
+        if jobs is not None:
+            raise bench.UserError("--jobs is for inline runs: give --max-parallel")
+        config = (site or ClusterOptions()).site()
+        submit(selection, bench.ClusterTarget(cluster, config, device, memory_gb, micro_batch), allow_dirty, dry_run)
+        if not dry_run:
+            command = _command("status", sweep, profile, results)
+            print(f"{command} --watch shows how the jobs are; they need no terminal")
+        return
+    if site is not None or micro_batch is not None:
+        option = first_given(site) if site is not None else "--micro-batch"
+        raise bench.UserError(f"an inline run has no {option}: it needs --cluster slurm or --cluster local")
+    failures = run_here(selection, bench.LocalResources(jobs, device or "cpu", memory_gb), dry_run)
+    if not dry_run:
+        say_gaps(selection.collect())
+    if failures:
+        raise SystemExit(1)
+
+
+def _command(name: str, sweep: str, profile: str, results: Path) -> str:
+    """Returns a command for the same sweep."""
+    options = {"profile": (profile, "embedded"), "results": (str(results), "results")}
+    given = [f" --{option} {value}" for option, (value, default) in options.items() if value != default]
+    return f"capbench {name} {sweep}{''.join(given)}"
+
+
+def submit(selection: bench.TrialSelection, target: bench.ClusterTarget, allow_dirty: bool, dry_run: bool) -> None:
+    """Submits the trials that are neither done nor in a job already, or lists the jobs."""
+    with bench.prepare_submission(selection, target, allow_dirty, dry_run) as submission:
+        say(submission.summary)
+        if dry_run:
+            for job in submission.jobs:
+                say(f"  job of {len(job)}: {', '.join(trial.label for trial in job)}")
+        elif submission.todo:
+            for line in submission.submit():
+                print(line)
+
+
+def run_here(selection: bench.TrialSelection, resources: bench.LocalResources, dry_run: bool) -> int:
+    """Runs the trials that are not done yet, or lists them, and returns how many failed."""
+    run = bench.LocalRun(selection, resources)
+    say(run.summary)
+    if dry_run:
+        for trial in run.todo:
+            say(f"  {trial.id}  {trial.label}")
+        return 0
+    if not run.todo:
+        return 0
+    if (line := run.check()) is not None:
+        say(line)
+    return _follow(run)
+
+
+def _follow(run: bench.LocalRun) -> int:
+    """Runs trials under a progress bar, or with a line now and then where the output is no terminal."""
+    total, failures, number = len(run.todo), 0, 0
+    lines_at = {-(-total * tenth // 10) for tenth in range(1, 11)}
+    with progress_bar(total, "trials") as bar:
+        try:
+            with closing(run.run()) as trials:
+                for number, finished in enumerate(trials, 1):
+                    bar.describe(finished.trial.label)
+                    bar.advance()
+                    if finished.status == "failed":
+                        failures += 1
+                        say_error(_failure(finished, run.selection.store.log(finished.trial.id)))
+                    if not console.is_terminal and number in lines_at:
+                        print(f"{number} of {total} trials", flush=True)
+        except KeyboardInterrupt:
+            say_error(f"interrupted after {number} of {total} trials; run again to go on")
+            raise SystemExit(130) from None
+    return failures
+
+
+def _failure(finished: bench.FinishedTrial, log: Path) -> str:
+    where = f" ({log})" if log.exists() else ""
+    return f"failed: {finished.trial.label}: {finished.error}{where}"

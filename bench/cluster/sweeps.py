@@ -1,0 +1,200 @@
+"""Sweeps on a cluster: what they will take, their submission, and where their trials stand."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from bench.cluster import submit
+from bench.cluster.estimate import RATES
+from bench.cluster.plan import describe, jobs_of
+from bench.cluster.site import ClusterConfig
+from bench.cluster.status import RETRIED, SweepStatus, TrialStatus, summary
+from bench.core.errors import UserError
+from bench.execution.preflight import check_models
+from bench.execution.selection import TrialSelection
+from bench.specs.profiles import get_profile
+from bench.specs.trial import Trial
+
+LARGE = 10**6  # training images from which on a profile is taken to run on GPUs
+
+
+@dataclass(frozen=True)
+class ClusterTarget:
+    """Cluster that trials are submitted to, and the settings of all of them.
+
+    Attributes:
+        cluster: `slurm`, or `local` for processes that outlive this one.
+        config: Settings of each job.
+        device: Torch device of all trials; None for cuda where the jobs have GPUs, else cpu.
+        memory_gb: GiB that a fit may take; None for what is free.
+        micro_batch: Training images of a process in one forward pass; None for its share of a whole batch.
+    """
+
+    cluster: submit.Cluster
+    config: ClusterConfig
+    device: str | None = None
+    memory_gb: float | None = None
+    micro_batch: int | None = None
+
+    @property
+    def torch_device(self) -> str:
+        """Torch device of all trials."""
+        return self.device or ("cuda" if self.config.gpus_per_node else "cpu")
+
+
+@dataclass(frozen=True)
+class SweepSubmission:
+    """Submission of the trials of a selection that are neither finished nor in a job.
+
+    Attributes:
+        selection: The selection.
+        target: The cluster.
+        todo: The trials to submit.
+        jobs: For each job its trials, in order.
+    """
+
+    selection: TrialSelection
+    target: ClusterTarget
+    todo: tuple[Trial, ...]
+    jobs: list[list[Trial]]
+
+    @property
+    def summary(self) -> str:
+        """Number of trials that are done, in jobs and to run, in one line."""
+        return self.selection.summary(self.todo)
+
+    def submit(self) -> list[str]:
+        """Submits the jobs.
+
+        Returns:
+            Lines that say which jobs were submitted, and how many the site does not take at present.
+
+        Raises:
+            UserError: If a trial cannot run, or the cluster refuses.
+        """
+        target = self.target
+        check_models(self.todo)
+        ids = submit.submit(
+            self.jobs,
+            self.selection.store,
+            target.config,
+            target.cluster,
+            target.torch_device,
+            target.memory_gb,
+            target.micro_batch,
+        )
+        lines = [f"submitted {len(ids)} jobs: {', '.join(dict.fromkeys(job.partition('_')[0] for job in ids))}"]
+        if len(ids) < len(self.jobs) and target.cluster == "slurm":
+            lines.append(f"the site takes no more at present: run again for the other {len(self.jobs) - len(ids)} jobs")
+        return lines
+
+
+@contextlib.contextmanager
+def prepare_submission(
+    selection: TrialSelection, target: ClusterTarget, allow_dirty: bool = False, dry_run: bool = False
+) -> Iterator[SweepSubmission]:
+    """Finds out what is to be submitted; within the context no other process submits trials of the same sweep.
+
+    Args:
+        selection: The trials.
+        target: The cluster.
+        allow_dirty: Whether the checkout may differ from its commit.
+        dry_run: Whether nothing will be submitted.
+
+    Raises:
+        UserError: If a setting is not valid, the checkout differs from its commit, or another process submits.
+    """
+    store = selection.store
+    if target.micro_batch is not None and target.micro_batch < 1:
+        raise UserError(f"--micro-batch {target.micro_batch} is not valid: give at least 1")
+    submit.check_code(allow_dirty)
+    if not dry_run:
+        store.check_writable()
+    with contextlib.nullcontext() if dry_run else submit.exclusive(store):
+        todo = selection.missing(submit.busy(store))
+        rates = RATES["a100" if target.torch_device.startswith("cuda") else "cpu"]
+        yield SweepSubmission(selection, target, todo, jobs_of(todo, target.config, rates))
+
+
+def plan_sweep(selection: TrialSelection, config: ClusterConfig, hardware: str | None = None) -> Iterator[str]:
+    """Yields what a sweep would take on a cluster, line by line: jobs, hours, memory, storage.
+
+    Args:
+        selection: The trials.
+        config: Settings of each job.
+        hardware: Hardware of one process: cpu (two cores), a100, h100; None for a100 where the jobs have GPUs or the
+            profile is large.
+
+    Raises:
+        UserError: If the hardware is unknown.
+    """
+    profile = get_profile(selection.store.profile)
+    hardware = hardware or ("a100" if config.gpus_per_node or profile.splits["train"] >= LARGE else "cpu")
+    if hardware not in RATES:
+        raise UserError(f"--hardware {hardware} is not known: choose from {', '.join(RATES)}")
+    done = {trial.id for trial in selection.trials if selection.store.is_finished(trial.id)}
+    return describe(selection.trials, done | submit.busy(selection.store), config, RATES[hardware])
+
+
+@dataclass(frozen=True)
+class SelectionStatus:
+    """Where the trials of a selection stand.
+
+    Attributes:
+        trials: Status of each trial, in order.
+    """
+
+    trials: tuple[TrialStatus, ...]
+
+    @property
+    def summary(self) -> str:
+        """Number of trials in each state, in one line."""
+        return summary(self.trials)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing runs or waits that will change it."""
+        return all(status.is_settled for status in self.trials)
+
+    def lines(self, before: SelectionStatus | None = None) -> list[str]:
+        """Returns a line for each trial, or for those alone that stood differently before."""
+        old = {status.line() for status in before.trials} if before is not None else set()
+        return [line for status in self.trials if (line := status.line()) not in old]
+
+
+def sweep_status(selection: TrialSelection) -> SelectionStatus:
+    """Returns where the trials of a selection stand.
+
+    Raises:
+        UserError: If SLURM does not answer.
+    """
+    status = SweepStatus(selection.store, submit.all_jobs(selection.store))
+    return SelectionStatus(tuple(status.standing(trial) for trial in selection.trials))
+
+
+def select_to_retry(selection: TrialSelection, retry: str) -> TrialSelection:
+    """Returns the trials of a selection that ended without a result, and are in no job that waits or runs.
+
+    Args:
+        selection: The trials.
+        retry: Kind of end: `failed` or `timeout`.
+
+    Raises:
+        UserError: If there is none.
+    """
+    states = RETRIED[retry]
+    chosen = tuple(found.trial for found in sweep_status(selection).trials if found.state in states)
+    if not chosen:
+        raise UserError(f"no trial to retry: none of {len(selection.trials)} is {' or '.join(states)}")
+    return replace(selection, trials=chosen)
+
+
+def cancel_sweep(selection: TrialSelection) -> int:
+    """Cancels all jobs of a selection's sweep, and returns how many.
+
+    Raises:
+        UserError: If SLURM does not answer.
+    """
+    return submit.cancel(selection.store)

@@ -1,0 +1,67 @@
+"""Comparison of a new pruner with others: from the trials to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from bench.execution.executor import Executor
+from bench.execution.selection import TrialSelection
+from bench.execution.sweeps import run_missing
+from bench.reports.comparison.report import ComparisonReport
+from bench.results.store import Store
+from bench.specs.comparison import SWEEP, Comparison, plan
+
+AGAINST = ("cap", "woodfisher", "magnitude")
+SPARSITIES = ("0.5", "0.75", "0.9")
+SEEDS = (0, 1, 2)
+
+
+def select_comparison(comparison: Comparison, results: Path = Path("results")) -> TrialSelection:
+    """Returns the trials of a comparison with the place of their results."""
+    profile = comparison.profile.name
+    title = f"{comparison.new.label} against {', '.join(other.label for other in comparison.against)} ({profile})"
+    store = Store(results, profile, SWEEP, comparison.name)
+    return TrialSelection(title, results, store, comparison.trials, comparison.trials)
+
+
+def compare(
+    pruner: str,
+    options: Mapping[str, Any] | None = None,
+    against: Sequence[str] = AGAINST,
+    models: Sequence[str] = (),
+    sparsities: Sequence[str] = SPARSITIES,
+    seeds: Sequence[int] = SEEDS,
+    finetune: bool = False,
+    profile: str = "embedded",
+    results: Path = Path("results"),
+    executor: Executor | None = None,
+) -> ComparisonReport:
+    """Compares a new pruner with others on the same images, seeds and budget; only what is not done yet runs.
+
+    Args:
+        pruner: The new pruner: `path/to/file.py:ClassName`, or a registered name.
+        options: Options of the new pruner, {name: value}.
+        against: Names of the pruners to compare it with.
+        models: Names of models; none for all of the profile.
+        sparsities: Sparsities or other patterns: 0.75, 0.75@layer, 0.75@blocks4, 2:4.
+        seeds: Seeds; each draws other calibration images.
+        finetune: Whether models are also fine-tuned after every pattern.
+        profile: Name of the profile.
+        results: Folder of all results.
+        executor: Place where the trials run; by default processes of this machine, one for each core.
+
+    Returns:
+        The report, with its cells, verdicts and files to write.
+
+    Raises:
+        UserError: If an argument is not valid, a trial cannot run, or the new pruner has no result.
+    """
+    comparison = plan(pruner, options or {}, against, models, sparsities, seeds, finetune, profile)
+    selection = select_comparison(comparison, results)
+    with closing(run_missing(selection, executor)) as finished:
+        for _ in finished:
+            pass
+    return ComparisonReport(selection.collect().rows, comparison.entries(), selection.title)

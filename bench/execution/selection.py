@@ -1,0 +1,118 @@
+"""Trials to run together, with the place of their results."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bench.results.store import DAMAGED, Store
+from bench.specs.discovery import load_sweep
+from bench.specs.profiles import get_profile
+from bench.specs.sweep import Sweep, filter_trials
+from bench.specs.trial import Trial
+
+
+@dataclass(frozen=True)
+class TrialSelection:
+    """Trials of one sweep and profile.
+
+    Attributes:
+        title: Heading of messages and reports.
+        results: Folder of all results.
+        store: Results of the sweep in the profile.
+        trials: Selected trials.
+        collected: Trials that are collected into one table, among them the selected ones.
+    """
+
+    title: str
+    results: Path
+    store: Store
+    trials: tuple[Trial, ...]
+    collected: tuple[Trial, ...]
+
+    def missing(self, busy: Collection[str] = ()) -> tuple[Trial, ...]:
+        """Returns the trials that are not finished, and not among the ids of those that are in a job."""
+        return tuple(t for t in self.trials if t.id not in busy and not self.store.is_finished(t.id))
+
+    def summary(self, todo: Sequence[Trial]) -> str:
+        """Returns how many trials are done, in jobs and to run, in one line."""
+        done = sum(self.store.is_finished(trial.id) for trial in self.trials)
+        waiting = len(self.trials) - done - len(todo)
+        in_jobs = f"{waiting} in jobs already, " if waiting else ""
+        return f"{self.title}: {len(self.trials)} trials, {done} done, {in_jobs}{len(todo)} to run"
+
+    def has_results(self) -> bool:
+        """Returns whether any trial has rows."""
+        return any(self.store.path(trial.id).exists() for trial in self.trials)
+
+    def collect(self) -> CollectedResults:
+        """Joins the rows of the trials that have some into one table on disk.
+
+        Raises:
+            UserError: If none has, or a file is of another schema.
+        """
+        rows = self.store.collect([trial.id for trial in self.collected])
+        present = set(rows["trial_id"])
+        missing = tuple(trial for trial in self.collected if trial.id not in present)
+        damaged = tuple(trial for trial in missing if self.store.status(trial.id) == DAMAGED)
+        return CollectedResults(self, rows, missing, damaged)
+
+
+@dataclass(frozen=True)
+class CollectedResults:
+    """Rows of trials in one table.
+
+    Attributes:
+        selection: The trials.
+        rows: Rows of those that have some, as `bench.results.schema.ResultRow` describes them.
+        missing: Trials without rows that can be read.
+        damaged: Those of them whose files cannot be read.
+    """
+
+    selection: TrialSelection
+    rows: pd.DataFrame
+    missing: tuple[Trial, ...]
+    damaged: tuple[Trial, ...]
+
+    def gaps(self) -> list[str]:
+        """Returns a line about the missing trials, if there are some, and one for each damaged trial."""
+        store, lines = self.selection.store, []
+        if self.missing:
+            names = sorted({f"{trial.model}/{trial.pruner}" for trial in self.missing})
+            total = len(self.selection.collected)
+            lines.append(f"{store.collected} lacks {len(self.missing)} of {total} trials: {', '.join(names)}")
+        for trial in self.damaged:
+            path = store.path(trial.id)
+            lines.append(f"{path} ({trial.label}) cannot be read: run the sweep again to make it anew")
+        return lines
+
+
+def select_trials(
+    sweep: Sweep | str,
+    profile: str = "embedded",
+    only: Iterable[str] = (),
+    seeds: Sequence[int] = (),
+    results: Path = Path("results"),
+) -> TrialSelection:
+    """Selects trials of a sweep.
+
+    Args:
+        sweep: The sweep, its name, or its file `path/to/sweep.py`.
+        profile: Name of the profile.
+        only: Filters `key=value` with a key of model, family, pruner; values of one key are alternatives.
+        seeds: Seeds to select; none for all.
+        results: Folder of all results.
+
+    Raises:
+        UserError: If the sweep, the profile, a model, a filter or a seed is unknown, or no trial matches.
+    """
+    loaded = load_sweep(sweep) if isinstance(sweep, str) else sweep
+    every = loaded.trials(profile)
+    for name in dict.fromkeys(trial.model for trial in every):
+        get_profile(profile).model(name)  # refuses unknown ones
+    store = Store(results, profile, loaded.name)
+    trials = filter_trials(every, only, seeds)
+    return TrialSelection(f"{loaded.name} ({profile})", results, store, trials, every)

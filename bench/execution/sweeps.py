@@ -1,0 +1,122 @@
+"""Runs of those trials of a sweep that have no results yet."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from functools import cached_property
+from pathlib import Path
+
+from bench.execution.executor import Executor, FinishedTrial
+from bench.execution.inline import InlineExecutor
+from bench.execution.pool import PoolExecutor
+from bench.execution.preflight import LocalResources, check_models, describe_memory
+from bench.execution.selection import TrialSelection, select_trials
+from bench.specs.sweep import Sweep
+from bench.trials.context import ExecutionConfig
+
+
+class LocalRun:
+    """Run of the unfinished trials of a selection in processes of this machine.
+
+    Args:
+        selection: The trials.
+        resources: Resources that they may use; by default all of the processor.
+
+    Attributes:
+        todo: The unfinished trials.
+
+    Raises:
+        UserError: If the resources are not valid.
+    """
+
+    def __init__(self, selection: TrialSelection, resources: LocalResources | None = None) -> None:
+        self.selection, self.resources = selection, resources or LocalResources()
+        self.resources.check()
+        self.todo = selection.missing()
+
+    @property
+    def summary(self) -> str:
+        """Number of trials that are done and to run, in one line."""
+        return self.selection.summary(self.todo)
+
+    @cached_property
+    def _share(self) -> tuple[int, ExecutionConfig]:
+        return self.resources.share(self.todo)
+
+    def check(self) -> str | None:
+        """Makes sure, before any work, that the trials can run and their results be written.
+
+        Returns:
+            A line that says what memory the fits will take; None where none plans its memory.
+
+        Raises:
+            UserError: If a trial cannot run, or the results cannot be written.
+        """
+        self.selection.store.check_writable()
+        check_models(self.todo)
+        return describe_memory(self.todo, *self._share)
+
+    def run(self) -> Generator[FinishedTrial]:
+        """Runs the trials and yields each as soon as it has ended; closing the generator ends what still runs."""
+        if not self.todo:
+            return
+        processes, config = self._share
+        results = self.selection.results
+        executor = InlineExecutor(results, config) if processes == 1 else PoolExecutor(results, config, processes)
+        with closing(executor.run(self.todo)) as finished:
+            yield from finished
+
+
+def run_missing(selection: TrialSelection, executor: Executor | None = None) -> Generator[FinishedTrial]:
+    """Checks that the unfinished trials of a selection can run, and returns a generator that runs them.
+
+    Args:
+        selection: The trials.
+        executor: Place where they run; by default processes of this machine, one for each core.
+
+    Raises:
+        UserError: If a trial cannot run, or its results cannot be written.
+    """
+    if executor is not None:
+        todo = selection.missing()
+        check_models(todo)
+        return executor.run(todo)
+    run = LocalRun(selection)
+    if run.todo:
+        run.check()
+    return run.run()
+
+
+def run_sweep(
+    sweep: Sweep | str,
+    profile: str = "embedded",
+    only: Iterable[str] = (),
+    seeds: Sequence[int] = (),
+    results: Path = Path("results"),
+    executor: Executor | None = None,
+) -> Generator[FinishedTrial]:
+    """Runs those trials of a sweep that have no results yet, and collects the rows of all into one table.
+
+    Args:
+        sweep: The sweep, its name, or its file `path/to/sweep.py`.
+        profile: Name of the profile.
+        only: Filters `key=value` with a key of model, family, pruner; values of one key are alternatives.
+        seeds: Seeds to run; none for all.
+        results: Folder of all results.
+        executor: Place where the trials run; by default processes of this machine, one for each core.
+
+    Returns:
+        A generator that runs the trials and yields each as soon as it has ended; closing it ends what still runs.
+
+    Raises:
+        UserError: If an argument is not valid, or a trial cannot run.
+    """
+    selection = select_trials(sweep, profile, only, seeds, results)
+    return _then_collect(run_missing(selection, executor), selection)
+
+
+def _then_collect(running: Generator[FinishedTrial], selection: TrialSelection) -> Generator[FinishedTrial]:
+    with closing(running) as finished:
+        yield from finished
+    selection.collect()

@@ -1,0 +1,86 @@
+"""Card of an exported model: how it was made, how good and how large it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core import provenance
+from bench.export.source import PrunedModel
+from bench.models import sparse_file
+from bench.reports.common.text import kibibytes
+
+# columns of the result row that the card takes over
+COLUMNS = (
+    "profile", "sweep", "trial_id", "model", "family", "dataset", "pruner", "pruner_options", "pattern", "regime",
+    "recipe", "phase", "epoch", "seed", "sparsity_prunable", "sparsity_model", "top1", "top5", "loss", "n_images",
+    "top1_dense", "params_dense", "params_nonzero", "macs_dense", "macs_sparse", "calibration_images", "num_gradients",
+    "commit", "dirty", "versions",
+)  # fmt: skip
+JSON_COLUMNS = ("pruner_options", "recipe", "versions")
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """File that was written and read back.
+
+    Attributes:
+        format: Name of its format.
+        path: Path of the file.
+        error: Largest difference of the outputs of what was read back.
+    """
+
+    format: str
+    path: Path
+    error: float
+
+
+def card(pruned: PrunedModel) -> dict[str, Any]:
+    """Returns what there is to know about the model and how it was made, as JSON has it."""
+    columns = {name: getattr(pruned.row, name) for name in COLUMNS}
+    return {
+        "architecture": pruned.spec.timm_name,
+        "options": pruned.spec.timm_options,
+        "input": pruned.spec.preparation(),
+        **{name: json.loads(value) if value and name in JSON_COLUMNS else value for name, value in columns.items()},
+        "exported_at_commit": provenance.commit(),
+        "layer_sparsity": {name: 1 - float(mask.double().mean()) for name, mask in pruned.masks.items()},
+        "int8_layers": list(pruned.int8),
+    }
+
+
+def sizes(pruned: PrunedModel) -> dict[str, int]:
+    """Returns the bytes of the model as a dense file, a sparse one and, in INT8, a sparse INT8 one, as written."""
+    found = {"dense fp32": sparse_file.dense_bytes(pruned.model), "sparse fp32": sparse_file.sparse_bytes(pruned.model)}
+    return found | ({"sparse INT8": sparse_file.sparse_bytes(pruned.model, pruned.int8)} if pruned.int8 else {})
+
+
+def readme(pruned: PrunedModel, files: Sequence[WrittenFile]) -> str:
+    """Returns the card in Markdown, with the files and the line that loads the model."""
+    row = pruned.row
+    options = "".join(f", {key}={value!r}" for key, value in pruned.spec.timm_options.items())
+    lines = [
+        f"# {row.model} pruned to {row.pattern} by {row.pruner}" + (", INT8" if pruned.int8 else ""),
+        "",
+        f"{row.top1:.2f} % top-1 on {row.n_images:,} test images of {row.dataset} (dense {row.top1_dense:.2f} %); "
+        f"{100 * (row.sparsity_prunable or 0):.2f} % of the prunable weights are zero. Phase {row.phase}, seed "
+        f"{row.seed}, commit {(row.commit or 'unknown')[:12]}. All else is in [card.json](card.json).",
+        "",
+        "| file | KiB | largest difference of outputs when read back |",
+        "| --- | --- | --- |",
+        *(f"| {file.path.name} | {kibibytes(file.path.stat().st_size)} | {file.error:.3g} |" for file in files),
+        "",
+        "Sizes as written, KiB: "
+        + ", ".join(f"{name} {kibibytes(size)}" for name, size in sizes(pruned).items())
+        + ".",
+    ]
+    formats = {file.format for file in files}
+    if "safetensors" in formats:
+        lines += ["", "```python", f'timm.create_model("{pruned.spec.timm_name}"{options}, '
+                  'checkpoint_path="model.safetensors")', "```"]  # fmt: skip
+    if "sparse" in formats:
+        lines += ["", "`bench.models.sparse_file.read(path).load_into(model)` reads the sparse file."]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,149 @@
+"""Formats of exported models: a timm checkpoint, a compressed sparse file, ONNX."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from bench.core.errors import UserError
+from bench.core.packages import require
+from bench.export.card import card
+from bench.export.source import PrunedModel
+from bench.models import sparse_file
+from bench.trials.int8 import check_installed
+from cap.layers import owner
+from cap.quantization import Int8Layer
+
+FormatName = Literal["safetensors", "sparse", "onnx"]
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def check_formats(formats: Sequence[FormatName], int8: bool) -> None:
+    """Refuses, before any work, what cannot be written.
+
+    Raises:
+        UserError: If a format does not hold an INT8 model, or a package is missing.
+    """
+    if int8:
+        if "safetensors" in formats:
+            raise UserError("--format safetensors holds single precision alone: an INT8 model goes to sparse or onnx")
+        check_installed()
+    if "onnx" in formats:
+        require(ONNX_PACKAGES, "engines", "--format onnx")
+
+
+def write_safetensors(pruned: PrunedModel, path: Path, images: Tensor) -> Tensor:
+    """Writes a checkpoint that timm loads, with its masks in a second file, where timm does not stumble over them."""
+    state = {name: value.contiguous() for name, value in pruned.model.state_dict().items()}
+    save_file(state, path, {"format": "pt", "card": json.dumps(card(pruned))})
+    save_file({name: mask.contiguous() for name, mask in pruned.masks.items()}, path.with_name("masks.safetensors"))
+    with torch.inference_mode():
+        return pruned.spec.build(checkpoint_path=path).eval()(images)
+
+
+def write_sparse(pruned: PrunedModel, path: Path, images: Tensor) -> Tensor:
+    """Writes a compressed sparse file: see `bench.models.sparse_file`."""
+    sparse_file.write(path, pruned.model, pruned.int8, {"card": json.dumps(card(pruned))})
+    model = pruned.spec.build().eval()
+    sparse_file.read(path).load_into(model)
+    with torch.inference_mode():
+        return model(images)
+
+
+def write_onnx(pruned: PrunedModel, path: Path, images: Tensor) -> Tensor:
+    """Writes an ONNX graph from images to logits, of any batch size; ONNX Runtime reads it back."""
+    import onnxruntime
+
+    model = _with_int8_operators(pruned) if pruned.int8 else pruned.model
+    batch = torch.export.Dim("batch")
+    with torch.no_grad():
+        program = torch.onnx.export(
+            model,
+            (images[:2],),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: batch},),
+            verbose=False,
+        )
+    assert program is not None
+    for node in program.model.graph:
+        node.metadata_props.clear()  # where in which file on this machine each comes from
+    program.model.metadata_props["card"] = json.dumps(card(pruned))
+    program.save(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """Format of an exported model.
+
+    Attributes:
+        file: Name of the file, of a model in single precision.
+        write: Writer to a path; it reads the file back and returns its outputs on the images given.
+        limit: Largest difference of outputs, in units of the largest output.
+        int8_limit: Largest difference of an INT8 model's outputs, in the same units.
+    """
+
+    file: str
+    write: Callable[[PrunedModel, Path, Tensor], Tensor]
+    limit: float = 1e-6
+    int8_limit: float = 1e-6
+
+    def path(self, folder: Path, int8: bool) -> Path:
+        """Returns the path of the file in a folder."""
+        return folder / (self.file.replace("model", "model.int8") if int8 else self.file)
+
+
+FORMATS: dict[str, FileFormat] = {
+    "safetensors": FileFormat("model.safetensors", write_safetensors),
+    "sparse": FileFormat("model.sparse.safetensors", write_sparse),
+    # an engine's INT8 kernels round at other places
+    "onnx": FileFormat("model.onnx", write_onnx, limit=1e-4, int8_limit=0.05),
+}
+
+
+class _Dequantized(nn.Module):
+    """Weight of INT8 values, in terms that ONNX has an operator for."""
+
+    def __init__(self, layer: Int8Layer) -> None:
+        super().__init__()
+        self.register_buffer("scale", layer.scale)
+        self.register_buffer("zero_point", torch.zeros(len(layer.scale), dtype=torch.int64))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Returns the weight in float32."""
+        dequantize = torch.ops.quantized_decomposed.dequantize_per_channel
+        return dequantize(values, self.scale, self.zero_point, 0, -128, 127, torch.int8)
+
+
+def _with_int8_operators(pruned: PrunedModel) -> nn.Module:
+    """Returns an INT8 model that holds its weights as int8 and rounds inputs in terms that ONNX has operators for."""
+    import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401  defines the operators
+
+    result = pruned.spec.build().eval()
+    result.load_state_dict(pruned.model.state_dict())
+    for name, layer in pruned.int8.items():
+        module, weight = owner(result, name), name.rpartition(".")[2]
+        delattr(module, weight)
+        module.register_parameter(weight, nn.Parameter(layer.values, requires_grad=False))
+        parametrize.register_parametrization(module, weight, _Dequantized(layer), unsafe=True)  # it changes the type
+        module.register_forward_pre_hook(_rounding(layer))
+    return result
+
+
+def _rounding(layer: Int8Layer) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+    ops, grid = torch.ops.quantized_decomposed, (layer.input_scale, layer.input_zero_point, 0, 255, torch.uint8)
+    return lambda _, inputs: (
+        ops.dequantize_per_tensor(ops.quantize_per_tensor(inputs[0], *grid), *grid),
+        *inputs[1:],
+    )

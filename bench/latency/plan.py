@@ -1,0 +1,73 @@
+"""Cells to measure: models, batch sizes and numbers of threads, each with the engines that can be used here."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from bench.core.errors import UserError, first_mistake
+from bench.latency.engines import BASELINE, ENGINES, EngineConfig
+from bench.models import get_model
+from bench.results.timings import Cell
+
+
+def plan_cells(
+    profile: str,
+    models: Sequence[str],
+    sparsities: Sequence[float],
+    batch_sizes: Sequence[int],
+    threads: Sequence[int],
+    engines: Sequence[str],
+    seconds: float,
+    memory_batch_sizes: Sequence[int],
+) -> tuple[list[Cell], list[str]]:
+    """Returns the cells to measure, and why engines that were asked for are left out.
+
+    Args:
+        profile: Name of the profile.
+        models: Names of models in the profile.
+        sparsities: Sparsities of the sparse engine, above 0 and below 1.
+        batch_sizes: Images in a pass.
+        threads: Threads of a pass; none for one for each core.
+        engines: Names of `bench.latency.engines.ENGINES`; eager is always measured.
+        seconds: Time that the rounds of a cell should take, seconds.
+        memory_batch_sizes: Those of the batch sizes at which memory is measured, too.
+
+    Raises:
+        UserError: If a value is unknown or not valid.
+    """
+    cores = len(os.sched_getaffinity(0))
+    threads = threads or (cores,)
+    for name in models:
+        get_model(profile, name)
+    if unknown := [name for name in engines if name not in ENGINES]:
+        raise UserError(f"unknown engine {unknown[0]!r}: choose from {', '.join(ENGINES)}")
+    if too_many := [number for number in threads if number > cores]:
+        raise UserError(f"--threads {too_many[0]} is more than the {cores} cores that this process may use")
+    if outside := [sparsity for sparsity in sparsities if not 0 < sparsity < 1]:
+        raise UserError(f"--sparsity {outside[0]} is not valid: give numbers above 0 and below 1; 0 is always measured")
+    if stray := sorted(set(memory_batch_sizes) - set(batch_sizes)):
+        raise UserError(f"--memory {stray[0]} is none of --batch {' '.join(map(str, batch_sizes))}")
+    reasons = {name: ENGINES[name].missing() for name in ENGINES if name in {BASELINE, *engines}}
+    usable = tuple(name for name, reason in reasons.items() if reason is None)
+    try:
+        cells = [
+            Cell(
+                profile=profile, model=model, batch=batch, threads=number, engines=usable,
+                sparsities=tuple(sorted(set(sparsities))), seconds=seconds, memory=batch in memory_batch_sizes,
+            )
+            for model, number, batch in itertools.product(*map(dict.fromkeys, (models, threads, batch_sizes)))
+        ]  # fmt: skip
+    except ValidationError as error:
+        raise UserError(first_mistake(error)) from None
+    return cells, [reason for reason in reasons.values() if reason is not None]
+
+
+def engine_configs(cell: Cell) -> list[EngineConfig]:
+    """Returns what a cell compares: the dense engines, the sparse one's control, the sparse one at each sparsity."""
+    dense = [EngineConfig(name) for name in cell.engines if ENGINES[name].dense]
+    sparse = [name for name in cell.engines if not ENGINES[name].dense]
+    return [*dense, *(EngineConfig(name, sparsity) for name in sparse for sparsity in (0.0, *cell.sparsities))]

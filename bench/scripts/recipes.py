@@ -1,0 +1,83 @@
+"""Recipes that the embedded models are trained by."""
+
+from __future__ import annotations
+
+from bench.core.config import Spec
+from bench.scripts.augmentation import Augmentation
+
+STRONG = Augmentation(shift=2, rotation=10, scale=0.1, flip=0.5, jitter=0.2, erasing=0.25)
+MILD = Augmentation(shift=2, flip=0.5, jitter=0.2, erasing=0.1)
+
+
+class Recipe(Spec):
+    """Training of one model with labels.
+
+    Attributes:
+        epochs: Passes over the training images.
+        lr: Highest learning rate; it rises during the warm-up and falls to zero along a cosine.
+        batch_size: Number of images in a step.
+        warmup_epochs: Epochs of the warm-up.
+        weight_decay: Weight decay of AdamW.
+        drop_path: Rate of stochastic depth in the last block.
+        mixup: Alpha of mixup.
+        cutmix: Alpha of cutmix.
+        mixup_prob: Probability that a batch is mixed at all.
+        smoothing: Label smoothing.
+        ema_decay: Decay of the moving average of the weights.
+        grad_clip: Largest norm of the gradient.
+        augmentation: Strengths of the augmentation.
+        calm_epochs: Last epochs, which run with MILD augmentation and neither mixup nor cutmix.
+    """
+
+    epochs: int
+    lr: float
+    batch_size: int = 128
+    warmup_epochs: int = 3
+    weight_decay: float = 0.05
+    drop_path: float = 0.05
+    mixup: float = 0.2
+    cutmix: float = 0.5
+    mixup_prob: float = 0.5
+    smoothing: float = 0.1
+    ema_decay: float = 0.998
+    grad_clip: float = 1.0
+    augmentation: Augmentation = STRONG
+    calm_epochs: int = 10
+
+
+class DinoRecipe(Spec):
+    """Training of the DINO model without labels.
+
+    Attributes:
+        epochs: Passes over the training images.
+        lr: Highest learning rate; it rises during the warm-up and falls to zero along a cosine.
+        batch_size: Number of images in a step.
+        warmup_epochs: Epochs of the warm-up.
+        weight_decay: Weight decay of AdamW.
+        local_crops: Number of narrow crops of each image.
+        prototypes: Number of outputs of the heads.
+        momentum: First momentum of the teacher; it rises to 1 along a cosine.
+        teacher_temp: Temperature of the teacher's outputs.
+        student_temp: Temperature of the student's outputs.
+        grad_clip: Largest norm of the gradient.
+    """
+
+    epochs: int = 20
+    lr: float = 1e-3
+    batch_size: int = 128
+    warmup_epochs: int = 2
+    weight_decay: float = 0.04
+    local_crops: int = 4
+    prototypes: int = 1024
+    momentum: float = 0.99
+    teacher_temp: float = 0.04
+    student_temp: float = 0.1
+    grad_clip: float = 3.0
+
+
+RECIPES = {
+    "vit": Recipe(epochs=80, lr=1.5e-3),
+    "convnext": Recipe(epochs=105, lr=3e-3, drop_path=0.1),
+    "xcit": Recipe(epochs=50, lr=1.5e-3),
+    "dino": Recipe(epochs=60, lr=1.5e-3, drop_path=0.05),
+}

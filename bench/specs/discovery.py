@@ -1,0 +1,98 @@
+"""Discovery of sweeps: by name among the installed ones, or in a user's file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from bench.core.errors import UserError, first_mistake
+from bench.results.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.specs.sweep import Sweep
+
+ENTRY_POINTS = "capbench.sweeps"
+
+
+def sweep_modules() -> dict[str, str]:
+    """Returns the installed sweeps, {name: module}, from every package of the entry-point group `capbench.sweeps`."""
+    found: dict[str, str] = {}
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        package = importlib.import_module(point.value)
+        found |= {info.name: f"{point.value}.{info.name}" for info in pkgutil.iter_modules(package.__path__)}
+    return dict(sorted(found.items()))
+
+
+def load_sweep(name: str) -> Sweep:
+    """Loads a sweep by name, or from a file `path/to/sweep.py`.
+
+    Raises:
+        UserError: If there is no such sweep, or the file is not valid.
+    """
+    from bench.specs.sweep import Sweep
+
+    known = sweep_modules()
+    if name in known:
+        module = importlib.import_module(known[name])
+    elif name.endswith(".py") and Path(name).is_file():
+        module = _load_file(name)
+    else:
+        raise UserError(f"unknown sweep {name!r}: choose from {', '.join(known)}, or give a file path/to/sweep.py")
+    if not isinstance(module.SWEEP, Sweep):
+        raise UserError(f"SWEEP of {name} is no bench.specs.sweep.Sweep but a {type(module.SWEEP).__name__}")
+    return module.SWEEP
+
+
+def _load_file(path: str) -> ModuleType:
+    """Imports a sweep file; a mistake in it is the user's."""
+    from pydantic import ValidationError
+
+    from cap.registry import import_file
+
+    try:
+        module = import_file(Path(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_mistake(error)}") from None
+    except Exception as error:  # noqa: BLE001  a user's file may raise anything
+        raise UserError(f"{path}: {type(error).__name__}: {error}") from None
+    if not hasattr(module, "SWEEP"):
+        raise UserError(f"{path} defines no SWEEP: it must have a variable SWEEP of the class bench.specs.sweep.Sweep")
+    return module
+
+
+def find_results(sweep: str, profile: str = "embedded", results: Path = Path("results")) -> Store:
+    """Returns the place of a sweep's results; its file or package need not be there.
+
+    Args:
+        sweep: Name of the sweep, or its file `path/to/sweep.py`.
+        profile: Name of the profile.
+        results: Folder of all results.
+
+    Raises:
+        UserError: If there is neither such a sweep nor a table of its results.
+    """
+    name = Path(sweep).stem if sweep.endswith(".py") else sweep
+    store = Store(results, profile, name)
+    if not store.collected.exists() and name == sweep and name not in (known := sweep_modules()):
+        raise UserError(f"unknown sweep {name!r}, and {store.collected} does not exist: choose from {', '.join(known)}")
+    return store
+
+
+def load_results(sweep: str, profile: str = "embedded", results: Path = Path("results")) -> pd.DataFrame:
+    """Returns the collected rows of a sweep, as `bench.results.schema.ResultRow` describes them.
+
+    Args:
+        sweep: Name of the sweep, or its file `path/to/sweep.py`.
+        profile: Name of the profile.
+        results: Folder of all results.
+
+    Raises:
+        UserError: If there is no table of its results, no trial in it finished, or it cannot be read.
+    """
+    return find_results(sweep, profile, results).read()

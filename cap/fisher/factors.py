@@ -1,0 +1,106 @@
+"""The inverse Fisher blocks of a layer as triangular factors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cap.kernels import batched, for_device
+
+
+@dataclass(frozen=True)
+class InverseFactor:
+    """The inverse Fisher blocks of one layer as triangular factors in single precision: a quarter of their memory.
+
+    With P the permutation that brings the block's entry `order[t]` to place t, `P F^-1 P^T = M^T M` with M lower
+    triangular. A rounding error of M is one of the inverse's square root, so the inverse stays positive definite.
+
+    Attributes:
+        order: (num_blocks, B), int16: the entry at each place.
+        packed: (num_blocks, B * (B + 1) / 2), float32: the rows of M up to the diagonal.
+        coefficients: (num_blocks, B), float64: c with `M^T c = P w`, so that w less the last k of the terms `c_t M[t]`
+            is the joint OBS update that removes the last k places.
+        padding: Inert entries at the end of the last block.
+    """
+
+    order: Tensor
+    packed: Tensor
+    coefficients: Tensor
+    padding: int = 0
+
+    @classmethod
+    def empty(cls, num_weights: int, block_size: int, device: torch.device | str = "cpu") -> InverseFactor:
+        """Makes room for the factors of a layer."""
+        num_blocks = -(-num_weights // block_size)
+        return cls(
+            torch.empty(num_blocks, block_size, dtype=torch.int16, device=device),
+            torch.empty(num_blocks, block_size * (block_size + 1) // 2, device=device),
+            torch.empty(num_blocks, block_size, dtype=torch.float64, device=device),
+            num_blocks * block_size - num_weights,
+        )
+
+    @staticmethod
+    def bytes_per_weight(block_size: int) -> float:
+        """Memory of the factors."""
+        return 2 * (block_size + 1) + 2 + 8
+
+    def fill(self, part: slice, fisher: Tensor, weight: Tensor, order: Tensor | None = None) -> Tensor:
+        """Factors a range of blocks.
+
+        Args:
+            part: Range of blocks.
+            fisher: F, (blocks, B, B), float64.
+            weight: w, (blocks, B).
+            order: (blocks, B), int64; by default each entry at its own place.
+
+        Returns:
+            (blocks,), True for blocks that are not positive definite.
+        """
+        if order is None:
+            order = torch.arange(weight.shape[1], device=weight.device).repeat(len(weight), 1)
+        self.order[part] = order.to(torch.int16)
+        kernels = for_device(fisher.device)
+        return kernels.factor_blocks(fisher, order, weight, self.packed[part], self.coefficients[part])
+
+    def inverse(self, part: slice) -> Tensor:
+        """Returns F^-1 of a range of blocks: (blocks, B, B), float64."""
+        lower = batched.unpack(self.packed[part], self.order.shape[1])
+        place = self.order[part].long().argsort(1)
+        return torch.bmm(lower.transpose(1, 2), lower).gather(1, place[:, :, None].expand_as(lower)).gather(
+            2, place[:, None, :].expand_as(lower)
+        )  # fmt: skip
+
+    def diagonal(self, part: slice) -> Tensor:
+        """Returns the diagonals of F^-1: (blocks, B), float64."""
+        size = self.order.shape[1]
+        at_places = for_device(self.packed.device).inverse_diagonal(self.packed[part], size)
+        return torch.empty_like(at_places).scatter_(1, self.order[part].long(), at_places)
+
+    def times(self, vector: Tensor, part: slice) -> Tensor:
+        """Returns F^-1 v for v (blocks, B), float64."""
+        order = self.order[part].long()
+        product = for_device(vector.device).multiply_inverse(self.packed[part], vector.gather(1, order))
+        return torch.empty_like(product).scatter_(1, order, product)
+
+    def quadratic_form(self, vector: Tensor, part: slice) -> Tensor:
+        """Returns `v^T F v` for v (blocks, B), float64: (blocks,)."""
+        upper = batched.unpack(self.packed[part], self.order.shape[1]).transpose(1, 2)
+        permuted = vector.gather(1, self.order[part].long()).unsqueeze(2)
+        return torch.linalg.solve_triangular(upper, permuted, upper=True).square().sum((1, 2))
+
+    def without_last(self, weight: Tensor, counts: Tensor) -> Tensor:
+        """Returns the weights after the joint OBS update that removes each block's last places.
+
+        Args:
+            weight: (num_blocks, B), the weights that the factors were made with.
+            counts: (num_blocks,), int64: how many places.
+
+        Returns:
+            (num_blocks, B), float64; what was removed is not exactly zero.
+        """
+        order = self.order.long()
+        kernels = for_device(weight.device)
+        permuted = kernels.subtract_last_rows(weight.gather(1, order), self.packed, self.coefficients, counts)
+        return torch.empty_like(permuted).scatter_(1, order, permuted)

@@ -1,0 +1,80 @@
+"""A single check of the contract, and how it is run."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cap.registry import source_file
+from cap.testing.inspection import NotApplicable, Violation
+from cap.testing.subject import Subject
+
+Run = Callable[[Subject], str | None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One requirement.
+
+    Attributes:
+        name: A few words.
+        explanation: What is required, why, what usually breaks it and how to mend that.
+        run: Raises `Violation` or `NotApplicable`; may return a remark.
+        gate: Whether the checks after it mean nothing if it fails.
+    """
+
+    name: str
+    explanation: str
+    run: Run
+    gate: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one check.
+
+    Attributes:
+        check: The check.
+        status: What became of it.
+        message: What was found, why it was skipped, or a remark.
+    """
+
+    check: Check
+    status: Literal["passed", "failed", "skipped"]
+    message: str = ""
+
+
+def check(name: str, gate: bool = False) -> Callable[[Run], Check]:
+    """Turns a function into a check; its docstring is the explanation."""
+    return lambda run: Check(name, inspect.getdoc(run) or "", run, gate)
+
+
+def run_check(one: Check, subject: Subject) -> Outcome:
+    """Runs one check; whatever the pruner raises is a failure."""
+    try:
+        remark = one.run(subject)
+    except Violation as found:
+        return Outcome(one, "failed", str(found))
+    except NotApplicable as reason:
+        return Outcome(one, "skipped", str(reason))
+    except Exception as error:  # noqa: BLE001  whatever the pruner does
+        return Outcome(one, "failed", _describe(error, subject))
+    return Outcome(one, "passed", remark or "")
+
+
+def _describe(error: Exception, subject: Subject) -> str:
+    """Returns the line of a traceback that tells the error, with the last place in the pruner's own file."""
+    last_line = traceback.format_exception_only(type(error), error)[-1].strip().splitlines()[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    file = source_file(subject.name)
+    own = [frame for frame in frames if file and Path(frame.filename).resolve() == file.resolve()] or frames
+    return f"{last_line} ({_short(own[-1].filename)}:{own[-1].lineno})"
+
+
+def _short(path: str) -> str:
+    """Returns a path as seen from the working folder."""
+    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path

@@ -1,0 +1,81 @@
+"""The pruner under test, and the findings of a check on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+import cap
+from cap.testing.inspection import Violation, check_scores
+from cap.testing.tiny import LAYERS, PATTERN_LAYERS, tiny_calibration, tiny_layers, tiny_model
+
+PATTERNS: tuple[cap.Pattern, ...] = (
+    cap.Unstructured(0.6),
+    cap.Unstructured(0.6, scope="layer"),
+    cap.Unstructured(0.6, scope="erk"),
+    cap.NM(2, 4),
+    cap.NM(1, 4),
+    cap.NM(4, 8),
+    cap.Blocks(4, 0.5),
+)
+SMALL = {"block_size": 8, "num_gradients": 40}  # values that fit the tiny model, for options of these names
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The pruner under test.
+
+    Attributes:
+        name: A name of `cap.available()`, or `path/to/file.py:ClassName`.
+        options: Options as the user gave them.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+
+    def create(self) -> cap.Pruner:
+        """Makes the pruner, with small values for the options that the user did not give."""
+        known = cap.default_options(self.name)
+        small = {key: value for key, value in SMALL.items() if key in known}
+        return cap.create(self.name, **{**small, **self.options})
+
+    def fit(
+        self,
+        model: nn.Module | None = None,
+        calibration: cap.Calibration | None = None,
+        layers: str = LAYERS,
+        seed: int = 0,
+    ) -> cap.Pruner:
+        """Fits a new pruner; by default to the tiny model and images."""
+        # as in a sweep, the layers are not the model's own tensors unless a check needs them to be
+        chosen = tiny_layers(tiny_model() if model is None else model, layers)
+        model = tiny_model() if model is None else model
+        torch.manual_seed(seed)
+        pruner = self.create()
+        fitted = pruner.fit(model, chosen, calibration or tiny_calibration(), memory_budget=None)
+        if fitted is not pruner:
+            raise Violation(f"fit returned {type(fitted).__name__}: it must end with `return self`")
+        if not hasattr(pruner, "weights"):
+            raise Violation("fit did not set self.weights: write `scores` and leave `fit` to the base class")
+        check_scores(pruner, chosen)
+        return pruner
+
+    def fit_any(
+        self, model: nn.Module | None = None, calibration: cap.Calibration | None = None
+    ) -> tuple[cap.Pruner, cap.Pattern]:
+        """Fits a new pruner, and returns it with the first of `PATTERNS` that it supports.
+
+        Raises:
+            Violation: If it supports none.
+        """
+        pruner = self.fit(model, calibration)
+        pattern = next((one for one in PATTERNS if pruner.supports(one) is None), None)
+        if pattern is None:
+            raise Violation(f"supports refuses every pattern: {pruner.supports(PATTERNS[0])}")
+        if not isinstance(pattern, cap.Unstructured):
+            pruner = self.fit(model, calibration, PATTERN_LAYERS)
+        return pruner, pattern

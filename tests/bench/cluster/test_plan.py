@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from bench.cli import load_sweep
+from bench.cluster import estimate
+from bench.cluster.config import ClusterConfig
+from bench.cluster.plan import describe, pack_jobs, split_groups
+from bench.execution.executor import group_by_calibration
+
+CPU = estimate.RATES["cpu"]
+
+
+def test_groups_are_split_at_the_limit() -> None:
+    a, b, c = load_sweep("table1").trials("embedded")[:3]
+    assert split_groups([[a, b, c]], [[4.0, 4.0, 4.0]], 8.0) == [[a, b], [c]]
+    assert split_groups([[a], [b, c]], [[1.0], [1.0, 1.0]], 100.0) == [[a], [b, c]], "groups are not joined"
+    assert split_groups([[a, b, c]], [[99.0, 1.0, 99.0]], 8.0) == [[a], [b], [c]], (
+        "too long alone, but nothing is left out"
+    )
+
+
+def test_jobs_fit_into_the_time_limit_but_for_single_trials() -> None:
+    trials = load_sweep("table1").trials("embedded")
+    assert len(pack_jobs(trials, ClusterConfig(), CPU)) == len(group_by_calibration(trials)) == 12
+    assert len(pack_jobs(trials, ClusterConfig(time=1), CPU)) > 12
+    split = pack_jobs(trials, ClusterConfig(time=1), CPU)
+    assert [t for job in split for t in job] == [t for group in group_by_calibration(trials) for t in group]
+
+
+def test_a_plan_says_what_is_assumed() -> None:
+    trials = load_sweep("table1").trials("embedded")
+    lines = "\n".join(describe(trials, {trials[0].id}, ClusterConfig(time=60, mem_gb=8), estimate.RATES["a100"]))
+    assert "36, 1 done or in jobs already, 35 to run" in lines
+    assert "12 of 12 groups" in lines
+    assert "GPU hours (a100: rates assumed, not measured)" in lines
+    assert "each job asks for 8 GB" in lines
+    assert list(describe(trials, {trial.id for trial in trials}, ClusterConfig(), CPU)) == [
+        "trials    36, 36 done or in jobs already, 0 to run"
+    ]

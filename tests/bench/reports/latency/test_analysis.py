@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.reports.latency import analysis
+from bench.results.store import write_rows
+
+MakeRows = Callable[..., list[dict[str, Any]]]
+MakeTable = Callable[..., pd.DataFrame]
+
+
+def test_ratios_are_of_medians_and_quartiles_of_rounds(rows: MakeRows, timings: MakeTable) -> None:
+    compared = analysis.analyse(timings(rows(batch=8))).set_index(["engine", "sparsity_target"])
+    sparse = compared.loc[("sparse", 0.5)]
+    assert (sparse["p50"], sparse["throughput"], sparse["rounds"]) == (0.2, 40, 3)
+    assert sparse["p95"] == pytest.approx(0.245)
+    assert (sparse["best_dense"], sparse["to_dense"], sparse["to_eager"]) == ("openvino", 1.0, 2.0)
+    by_round = [1.5, 1.6, 2.5]
+    assert (sparse["to_eager_low"], sparse["to_eager_high"]) == tuple(pytest.approx(q) for q in (1.55, 2.05)), by_round
+    assert compared.loc[("eager", 0.0), "to_eager"] == 1
+    assert compared.loc[("eager", 0.0), "to_dense"] == 0.5
+    assert np.isnan(compared.loc[("compile", 0.0), "to_eager"])
+
+
+def test_models_are_ordered_by_family_and_size(rows: MakeRows, timings: MakeTable) -> None:
+    slow = [{**row, "seconds": row.get("seconds") and [10 * s for s in row["seconds"]]} for row in rows("another")]
+    compared = analysis.analyse(timings(rows("hybrid_one", family="hybrid"), slow, rows("tiny")))
+    assert list(compared["model"].unique()) == ["tiny", "another", "hybrid_one"]
+
+
+def test_tables(rows: MakeRows, timings: MakeTable) -> None:
+    compared = analysis.analyse(timings(rows(), rows(threads=1), rows(batch=16, scale=0.5)))
+    lines = analysis.compact(compared).to_dict("records")
+    assert lines == [
+        {"model": "deit", "batch": "1", "best dense": "openvino, 0.2 s (2.00)", "0 % (control)": "0.40 (0.80)",
+         "50 %": "1.00 (2.00)", "75 %": "2.00 (4.00)"},
+        {"model": "deit", "batch": "16", "best dense": "openvino, 0.2 s (2.00)", "0 % (control)": "0.80 (1.60)",
+         "50 %": "2.00 (4.00)", "75 %": "4.00 (8.00)"},
+    ]  # fmt: skip
+    table = analysis.detailed(compared)
+    assert len(table) == 18
+    assert list(table["engine"][:6]) == ["eager", "openvino", "sparse 0 % (control)", "sparse 50 %", "sparse 75 %",
+                                         "compile"]  # fmt: skip
+    assert list(table["not timed since"][:6]) == ["", "", "", "", "", "RuntimeError: x"]
+    assert "memory" not in table
+    short = analysis.cell_summary(compared[:6])
+    assert short == "eager 0.4 s; openvino 2.00, sparse 0 % (control) 0.80, sparse 50 % 2.00, sparse 75 % 4.00, " \
+                    "compile failed"  # fmt: skip
+
+
+def test_the_verdict_is_at_the_sparsity_that_costs_no_accuracy(
+    rows: MakeRows, timings: MakeTable, drops: pd.DataFrame
+) -> None:
+    compared = analysis.analyse(timings(rows(), rows(batch=64, scale=2.0)))
+    said = analysis.speedup_claim(compared, drops)
+    assert said is not None
+    assert "accuracy loss): holds in part." in said
+    assert "in 1 of 2 cells (model and batch), as eager in 2." in said
+    assert "deit at 75 %, where the embedded small loses 0.40 %: batch 1 2.00 (4.00), batch 64 1.00 (2.00)." in said
+    assert "0 % (control) 0.20 to 0.40 (0.40 to 0.80)" in said
+    assert "2 threads of a processor" in said
+    assert "does not hold." in str(analysis.speedup_claim(analysis.analyse(timings(rows(scale=2.0))), drops))
+    assert "): holds. " in str(analysis.speedup_claim(analysis.analyse(timings(rows())), drops))
+    assert analysis.speedup_claim(compared, drops.assign(one_shot=5.0, finetuned=5.0)) is None
+    assert analysis.speedup_claim(compared, drops.assign(family="convnext")) is None
+
+
+def test_accuracy_is_table_1s(make, frame, tmp_path: Path) -> None:
+    from bench.results.store import SCHEMA as TRIALS
+
+    found = frame(
+        make("cap", "0.5", [88.2, 89.1]), make("cap", "0.5", [81.0], phase="finetuned"), make("magnitude", "0.5", [9.0])
+    )
+    write_rows(found.astype(object).where(found.notna(), None).to_dict("records"), TRIALS,
+               tmp_path / "embedded" / "table1.parquet")  # fmt: skip
+    [line] = analysis.accuracy(tmp_path).to_dict("records")
+    assert line == {"family": "vit", "model": "vit", "sparsity": 0.5, "one_shot": pytest.approx(1.5),
+                    "finetuned": pytest.approx(10)}  # fmt: skip
+    assert analysis.accuracy(tmp_path / "nowhere").empty

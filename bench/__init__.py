@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from bench.execution.preflight import LocalResources, check_pruner
     from bench.execution.selection import CollectedResults, TrialSelection, select_trials
     from bench.execution.sweeps import LocalRun, run_sweep
-    from bench.export.run import export_model
+    from bench.export.model import export_model
+    from bench.export.source import one_shot_trial
     from bench.latency.run import measure_latency
     from bench.models import MODELS, get_model
     from bench.reports.comparison.report import ComparisonReport
@@ -63,13 +64,14 @@ _MODULES = {
     "cancel_sweep": "bench.cluster.sweeps",
     "check_pruner": "bench.execution.preflight",
     "compare": "bench.execution.comparison",
-    "export_model": "bench.export.run",
+    "export_model": "bench.export.model",
     "find_results": "bench.specs.discovery",
     "get_model": "bench.models",
     "grid": "bench.specs.sweep",
     "load_results": "bench.specs.discovery",
     "load_sweep": "bench.specs.discovery",
     "measure_latency": "bench.latency.run",
+    "one_shot_trial": "bench.export.source",
     "plan_comparison": "bench.specs.comparison:plan",
     "plan_sweep": "bench.cluster.sweeps",
     "prepare_submission": "bench.cluster.sweeps",
@@ -113,6 +115,7 @@ __all__ = [
     "load_results",
     "load_sweep",
     "measure_latency",
+    "one_shot_trial",
     "plan_comparison",
     "plan_sweep",
     "prepare_submission",

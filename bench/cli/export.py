@@ -39,14 +39,20 @@ def export(
         output: Folder to write to.
         device: The torch device.
     """
-    exported = bench.export_model(
-        checkpoint,
-        model=model, pruner=pruner, options=read_options(option), sparsity=sparsity, seed=seed, finetune=finetune,
-        int8=int8, formats=format, output=output, profile=profile, device=device,
-    )  # fmt: skip
-    print(f"{exported.top1:.2f} % top-1, dense {exported.top1_dense:.2f} %")
+    if (checkpoint is None) == (model is None):
+        raise bench.UserError("give either a checkpoint or --model")
+    if checkpoint is not None and finetune:
+        raise bench.UserError("--finetune belongs to --model: a checkpoint is exported as it is")
+    source: Path | bench.Trial | None = checkpoint
+    if model is not None:
+        options = read_options(option)
+        source = bench.one_shot_trial(profile, model, pruner, options, sparsity, seed, finetune, int8)
+    assert source is not None
+    exported = bench.export_model(source, output, format, int8, device)
+    row = exported.pruned.row
+    print(f"{row.top1:.2f} % top-1, dense {row.top1_dense:.2f} %")
     for name, size in exported.sizes.items():
         print(f"{name:12} {size:>12,} bytes")
-    for file in exported.written:
+    for file in exported.files:
         size = file.path.stat().st_size
         print(f"written: {file.path}, {size:,} bytes; read back, outputs differ by {file.error:.3g}")

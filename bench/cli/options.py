@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 import bench
-from bench.cluster.site import ClusterOptions
+from bench.cli.cluster_options import ClusterOptions
 
 Profile = Annotated[str, Parameter(help="Which models and data: embedded needs nothing but this repository.")]
 Results = Annotated[Path, Parameter(help="Folder of all results.")]

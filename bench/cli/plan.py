@@ -29,7 +29,7 @@ def plan(
         hardware: What one process computes on: cpu (two cores), a100, h100; by default a100 for jobs with GPUs.
     """
     selection = bench.select_trials(sweep, profile, only, seeds, results)
-    lines = bench.plan_sweep(selection, (site or ClusterOptions()).site(), hardware)
+    lines = bench.plan_sweep(selection, (site or ClusterOptions()).config(), hardware)
     print(f"{selection.title} on {cluster}")
     for line in lines:
         print(line)

@@ -52,7 +52,7 @@ def run(
     if cluster != "inline":
         if jobs is not None:
             raise bench.UserError("--jobs is for inline runs: give --max-parallel")
-        config = (site or ClusterOptions()).site()
+        config = (site or ClusterOptions()).config()
         submit(selection, bench.ClusterTarget(cluster, config, device, memory_gb, micro_batch), allow_dirty, dry_run)
         if not dry_run:
             command = _command("status", sweep, profile, results)

@@ -6,14 +6,17 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from bench.cluster import submit
+from bench.cluster import submitted
+from bench.cluster.config import ClusterConfig
 from bench.cluster.estimate import RATES
-from bench.cluster.plan import describe, jobs_of
-from bench.cluster.site import ClusterConfig
+from bench.cluster.executor import ClusterExecutor, check_code, exclusive
+from bench.cluster.plan import describe
 from bench.cluster.status import RETRIED, SweepStatus, TrialStatus, summary
+from bench.cluster.submission import Cluster
 from bench.core.errors import UserError
 from bench.execution.preflight import check_models
 from bench.execution.selection import TrialSelection
+from bench.results.store import Store
 from bench.specs.profiles import get_profile
 from bench.specs.trial import Trial
 
@@ -32,16 +35,16 @@ class ClusterTarget:
         micro_batch: Training images of a process in one forward pass; None for its share of a whole batch.
     """
 
-    cluster: submit.Cluster
+    cluster: Cluster
     config: ClusterConfig
     device: str | None = None
     memory_gb: float | None = None
     micro_batch: int | None = None
 
-    @property
-    def torch_device(self) -> str:
-        """Torch device of all trials."""
-        return self.device or ("cuda" if self.config.gpus_per_node else "cpu")
+    def executor(self, store: Store) -> ClusterExecutor:
+        """Returns the executor of one sweep's trials."""
+        device = self.device or ("cuda" if self.config.gpus_per_node else "cpu")
+        return ClusterExecutor(store, self.config, self.cluster, device, self.memory_gb, self.micro_batch)
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,13 @@ class SweepSubmission:
 
     Attributes:
         selection: The selection.
-        target: The cluster.
+        executor: The cluster.
         todo: The trials to submit.
         jobs: For each job its trials, in order.
     """
 
     selection: TrialSelection
-    target: ClusterTarget
+    executor: ClusterExecutor
     todo: tuple[Trial, ...]
     jobs: list[list[Trial]]
 
@@ -74,19 +77,10 @@ class SweepSubmission:
         Raises:
             UserError: If a trial cannot run, or the cluster refuses.
         """
-        target = self.target
         check_models(self.todo)
-        ids = submit.submit(
-            self.jobs,
-            self.selection.store,
-            target.config,
-            target.cluster,
-            target.torch_device,
-            target.memory_gb,
-            target.micro_batch,
-        )
+        ids = self.executor.submit(self.todo)
         lines = [f"submitted {len(ids)} jobs: {', '.join(dict.fromkeys(job.partition('_')[0] for job in ids))}"]
-        if len(ids) < len(self.jobs) and target.cluster == "slurm":
+        if len(ids) < len(self.jobs) and self.executor.cluster == "slurm":
             lines.append(f"the site takes no more at present: run again for the other {len(self.jobs) - len(ids)} jobs")
         return lines
 
@@ -109,13 +103,12 @@ def prepare_submission(
     store = selection.store
     if target.micro_batch is not None and target.micro_batch < 1:
         raise UserError(f"--micro-batch {target.micro_batch} is not valid: give at least 1")
-    submit.check_code(allow_dirty)
+    check_code(allow_dirty)
     if not dry_run:
         store.check_writable()
-    with contextlib.nullcontext() if dry_run else submit.exclusive(store):
-        todo = selection.missing(submit.busy(store))
-        rates = RATES["a100" if target.torch_device.startswith("cuda") else "cpu"]
-        yield SweepSubmission(selection, target, todo, jobs_of(todo, target.config, rates))
+    with contextlib.nullcontext() if dry_run else exclusive(store):
+        todo, executor = selection.missing(submitted.busy(store)), target.executor(store)
+        yield SweepSubmission(selection, executor, todo, executor.jobs(todo))
 
 
 def plan_sweep(selection: TrialSelection, config: ClusterConfig, hardware: str | None = None) -> Iterator[str]:
@@ -135,7 +128,7 @@ def plan_sweep(selection: TrialSelection, config: ClusterConfig, hardware: str |
     if hardware not in RATES:
         raise UserError(f"--hardware {hardware} is not known: choose from {', '.join(RATES)}")
     done = {trial.id for trial in selection.trials if selection.store.is_finished(trial.id)}
-    return describe(selection.trials, done | submit.busy(selection.store), config, RATES[hardware])
+    return describe(selection.trials, done | submitted.busy(selection.store), config, RATES[hardware])
 
 
 @dataclass(frozen=True)
@@ -170,8 +163,8 @@ def sweep_status(selection: TrialSelection) -> SelectionStatus:
     Raises:
         UserError: If SLURM does not answer.
     """
-    status = SweepStatus(selection.store, submit.all_jobs(selection.store))
-    return SelectionStatus(tuple(status.standing(trial) for trial in selection.trials))
+    status = SweepStatus(selection.store)
+    return SelectionStatus(tuple(status.status(trial) for trial in selection.trials))
 
 
 def select_to_retry(selection: TrialSelection, retry: str) -> TrialSelection:
@@ -197,4 +190,4 @@ def cancel_sweep(selection: TrialSelection) -> int:
     Raises:
         UserError: If SLURM does not answer.
     """
-    return submit.cancel(selection.store)
+    return submitted.cancel(selection.store)

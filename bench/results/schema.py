@@ -29,14 +29,14 @@ class ResultRow:
         profile: Name of the profile.
         trial_id: Identity of the trial.
         status: One of `bench.results.store.STATUSES`.
-        error: Why there is no result.
+        error: Reason why there is no result.
         model: Name of the model in its profile.
         family: Family of the model.
         timm_name: timm's name of the architecture.
         dataset: Name of the data set.
         pruner: Registered name, or `path/to/file.py:ClassName`.
         pruner_options: JSON of all options.
-        pattern: What `cap.parse_pattern` reads.
+        pattern: Pattern, as `cap.parse_pattern` reads it.
         sparsity_target: Fraction of zeros asked for.
         sparsity_prunable: Fraction of zeros in the layers that are pruned.
         sparsity_model: Fraction of zeros in all parameters.
@@ -62,7 +62,7 @@ class ResultRow:
         macs_sparse: Multiply-adds without those of zeros.
         fit_seconds: Time of the fits, as if nothing were shared, seconds.
         shared_seconds: Part of it that another trial of the group spent, seconds.
-        prune_seconds: Time of reading off the pruned weights, seconds.
+        prune_seconds: Time of taking the pruned weights from the fits, seconds.
         finetune_seconds: Time of the training, seconds.
         peak_memory_bytes: Peak memory during the fits.
         calibration_images: Training images that the pruner saw.

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import cap
 from bench.results.schema import SCHEMA
+from cap.patterns import parse_pattern
 
 DENSE = 90.0
 
@@ -36,7 +36,7 @@ def make() -> Make:
             {
                 "status": "done", "pruner": pruner, "pruner_options": json.dumps(options), "seed": seed,
                 "recipe": json.dumps(recipe) if recipe else None, "trial_id": f"{identity}{seed}", "pattern": pattern,
-                "sparsity_target": cap.parse_pattern(pattern).sparsity, "top1": value, "top1_dense": DENSE,
+                "sparsity_target": parse_pattern(pattern).sparsity, "top1": value, "top1_dense": DENSE,
                 "top1_drop": DENSE - value, "top1_rel_drop": 100 * (DENSE - value) / DENSE, "n_images": 10_000,
                 "commit": "c0ffee" * 6, "dirty": False, "device": "cpu", **values,
             }

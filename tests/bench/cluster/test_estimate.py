@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.cli import load_sweep
+from bench.specs.discovery import load_sweep
 from bench.cluster import estimate
 from bench.execution.executor import group_by_calibration
 from bench.trials.planning import plan_fit

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bench.cli import load_sweep
+from bench.specs.discovery import load_sweep
 from bench.cluster import estimate
 from bench.cluster.config import ClusterConfig
 from bench.cluster.plan import describe, pack_jobs, split_groups

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.cli import load_sweep
+from bench.specs.discovery import load_sweep
 from bench.cluster.slurm import JobState
 from bench.cluster.status import SweepStatus, TrialStatus, summary
 from bench.cluster.submitted import SubmittedJob

@@ -53,7 +53,9 @@ def test_prunable_layers(spec: EmbeddedModel) -> None:
 
 
 def test_the_gate_closes_on_other_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = Trial(sweep="s", profile="embedded", model="vit", pruner="magnitude", patterns=("0.5",))
+    trial = Trial(
+        sweep="s", profile="embedded", model="vit", pruner="magnitude", patterns=("0.5",), evaluation_images=1000
+    )
     monkeypatch.setattr(EmbeddedModel, "card", lambda self: {"top1": 95.0})
     with pytest.raises(GateError, match=r"95\.00 % is recorded"):
         load_dense(trial.resolve())

@@ -77,3 +77,11 @@ def test_shares_make_up_the_batch() -> None:
         assert sorted(position for positions in shares for position in positions) == list(range(count))
         for positions in shares if count % 2 == 0 else ():
             assert [count - 1 - position for position in positions] == positions[::-1], "mixup's partners are together"
+
+
+def test_the_order_of_an_epoch_depends_on_seed_and_number_alone(imagenet_folders: Path, tiny: ImageNetModel) -> None:
+    stream = tiny.training_stream(training("light1", batch_size=12), seed=5)
+    assert [labels.tolist() for _, labels in stream.epoch(1)] == [
+        [998, 7, 7, 3, 998, 998, 3, 3, 3, 7, 998, 998],
+        [998, 7, 3, 3, 3, 7, 7, 7, 998, 7, 3, 998],
+    ]

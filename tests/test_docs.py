@@ -12,7 +12,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.cli import load_sweep, sweep_modules
 from bench.reports import kernels as benchmarks
 from bench.reports.common.text import to_markdown
 from bench.reports.latency import report as speedup_report
@@ -20,6 +19,7 @@ from bench.reports.sweep import report, tables
 from bench.reports.sweep.claims import claims
 from bench.reports.sweep.summary import summarise
 from bench.results.timings import Timings
+from bench.specs.discovery import load_sweep, sweep_modules
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

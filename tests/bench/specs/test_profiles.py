@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import cap
-from bench.cli import load_sweep
+from bench.specs.discovery import load_sweep
 from bench.specs.profiles import IMAGENET
 from bench.specs.recipes import GradualSpec
 from bench.specs.trial import Trial

@@ -241,6 +241,7 @@ def test_the_terminal_table_leaves_out_columns_that_do_not_fit(make, frame, tmp_
 
 def test_tables_and_pictures_do_not_import_torch() -> None:
     code = (
-        "import sys, bench.report, bench.plots, bench.tables, bench.store, bench.cli; assert 'torch' not in sys.modules"
+        "import sys, bench.reports.sweep.report, bench.reports.sweep.figures, bench.reports.sweep.tables, "
+        "bench.results.store, bench.cli; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.specs.discovery import load_sweep
 from bench.cluster.slurm import JobState
 from bench.cluster.submission import Submission, new_folder
 from bench.cluster.submitted import SubmittedJob
 from bench.core import provenance
 from bench.results.store import Store
+from bench.specs.discovery import load_sweep
 from bench.specs.trial import Trial
 
 

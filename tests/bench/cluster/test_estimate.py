@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.specs.discovery import load_sweep
 from bench.cluster import estimate
 from bench.execution.executor import group_by_calibration
+from bench.specs.discovery import load_sweep
 from bench.trials.planning import plan_fit
 
 RESULTS = Path(__file__).parents[3] / "results" / "embedded"

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from bench.specs.discovery import load_sweep
 from bench.cluster import estimate
 from bench.cluster.config import ClusterConfig
 from bench.cluster.plan import describe, pack_jobs, split_groups
 from bench.execution.executor import group_by_calibration
+from bench.specs.discovery import load_sweep
 
 CPU = estimate.RATES["cpu"]
 

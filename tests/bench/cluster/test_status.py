@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.specs.discovery import load_sweep
 from bench.cluster.slurm import JobState
 from bench.cluster.status import SweepStatus, TrialStatus, summary
 from bench.cluster.submitted import SubmittedJob
 from bench.results.schema import ResultRow
 from bench.results.store import Store
+from bench.specs.discovery import load_sweep
 from bench.specs.trial import Trial
 
 TRIALS = load_sweep("table1").trials("embedded")[:3]

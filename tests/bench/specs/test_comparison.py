@@ -2,10 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from bench import cli
 from bench.core.errors import UserError
 from bench.specs.comparison import Comparison, plan
 from bench.specs.profiles import EMBEDDED
@@ -134,45 +132,6 @@ def test_patterns_that_some_skip_are_announced(mine: Path) -> None:
     assert lines[1].startswith("Wanda skips 0.5: ")
     assert lines[1].endswith("ask for 0.5@layer")
     assert len(lines) == 2
-
-
-def test_options_are_json_where_they_can_be() -> None:
-    texts = ("a=1e-8", "b=true", "c=[1, 2]", "d=some text", "e=null", "f=", "g=x=y")
-    assert cli._options(texts) == {
-        "a": 1e-8, "b": True, "c": [1, 2], "d": "some text", "e": None, "f": "", "g": "x=y",
-    }  # fmt: skip
-
-
-def test_a_pruner_from_outside_the_repository(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = mine.parent / "results"
-    command = ["compare", "--pruner", f"{mine}:Mine", "--option", "power=-1", "--against", "magnitude", "--model",
-               "vit", "--sparsity", "0.5", "--seeds", "0", "1", "--results", str(results), "--jobs", "1"]  # fmt: skip
-    cli.main(command)
-    out = capsys.readouterr().out
-    assert "4 trials, 0 done, 4 to run" in out
-    assert "Mine against GM: better in 0 of 1 cells, worse in 0, no difference shown in 0, the same difference" in out
-    folder = results / "embedded/compare"
-    [report] = folder.glob("Mine-*.md")
-    assert {path.suffix for path in folder.glob("Mine-*")} == {".md", ".csv", ".png", ".svg", ".parquet"}
-    assert not list((results / "embedded").glob("*.parquet")), "no sweep's results are touched"
-    cells = pd.read_csv(report.with_suffix(".csv"))
-    assert cells["label"].tolist() == ["Mine", "GM"]
-    assert cells["n"].tolist() == [2, 2]
-    assert cells["top1_mean"].tolist()[1] == pytest.approx(88.31, abs=0.1), "as in Table 1"
-    assert cells.loc[1, "low"] == pytest.approx(cells.loc[1, "high"]), "neither depends on the seed"
-    before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if not path.name.startswith("Mine")}
-    assert sum(path.suffix == ".parquet" for path in before) == 2 * 4, "of each trial its row and its layers' rows"
-
-    cli.main(command)
-    assert "4 trials, 4 done, 0 to run" in capsys.readouterr().out
-    after = {path: path.stat().st_mtime_ns for path in folder.iterdir() if not path.name.startswith("Mine")}
-    assert after == before
-
-    mine.write_text(f"{MINE}\n# changed")
-    cli.main([*command, "--dry-run"])
-    out = capsys.readouterr().out
-    assert "4 trials, 2 done, 2 to run" in out
-    assert "magnitude seed" not in out
 
 
 def test_defaults_that_the_profile_replaces_are_told(mine: Path) -> None:

@@ -1,0 +1,71 @@
+"""`capbench check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench import cli
+
+MINE = """
+import cap
+class Mine(cap.Pruner):
+    def __init__(self, power=1.0):
+        if isinstance(power, bool):
+            raise ValueError(f"power={power} is not valid")
+        self.power = power
+    def scores(self, model, layers, calibration):
+        return {name: weight.abs() ** self.power for name, weight in layers.items()}
+class Broken(Mine):
+    def update(self, masks):
+        raise IndexError("nothing\\nhere")
+"""
+
+
+def test_check_of_a_sound_pruner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    cli.main(["check", f"{tmp_path}/mine.py:Mine", "--option", "power=0.5"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "passed   scores" in lines
+    assert [line for line in lines if line.startswith("skipped  docstring (Mine has none")]
+    passed = sum(line.startswith("passed") for line in lines)
+    assert lines[-1] == f"{tmp_path}/mine.py:Mine: {passed} passed, 0 failed, 1 skipped"
+    cli.main(["check", "sparsegpt", "--option", "block_size=4", "damp=0.1"])
+    out = capsys.readouterr().out
+    assert "skipped  monotone masks (the class says monotone = False)" in out
+    assert "passed   pattern 0.5@blocks4 (refused: SparseGPT removes single weights" in out
+
+
+def test_check_tells_what_is_broken_and_how_to_mend_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MINE)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["check", "mine.py:Broken"])
+    assert stopped.value.code == 1
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index(
+        f"FAILED   pruned weights: IndexError: nothing (mine.py:{1 + MINE.split('IndexError')[0].count(chr(10))})"
+    )
+    assert lines[at + 1].startswith("         `prune` returns weights and masks for exactly the layers")
+    assert lines[-1].endswith(f": 2 passed, 1 failed, {sum(line.startswith('skipped') for line in lines)} skipped")
+
+
+def test_mistakes_in_what_to_check(tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MINE)
+    Path("wrong.py").write_text("import cap\nclass Mine(cap.Pruner)\n    pass\n")
+    for arguments, message in [
+        (["capp"], "unknown pruner 'capp': choose from cap, "),
+        (["other.py:Mine"], "pruner file other.py does not exist"),
+        (["mine.py:Yours"], "mine.py has no pruner class 'Yours'; it has Mine, Broken"),
+        (["wrong.py:Mine"], "wrong.py:Mine: SyntaxError: expected ':'"),
+        (["mine.py:Mine", "--option", "strength=2"], "has no option strength: its options are power=1.0"),
+        (["mine.py:Mine", "--option", "power=true"], "power=True is not valid"),
+        (["mine.py:Mine", "--option", "power"], "cannot read option 'power': write key=value"),
+        (["mine.py:Mine", "--option", "power=1", "power=2"], "option power is given twice"),
+    ]:
+        assert message in fails("check", *arguments)

@@ -1,0 +1,31 @@
+"""`capbench table` and `plot`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench import cli
+
+
+def test_table_and_plot(finished, capsys: pytest.CaptureFixture[str]) -> None:
+    results = Path(finished[1])
+    cli.main(["table", "tiny", "--results", str(results)])
+    cli.main(["plot", "tiny", "--results", str(results)])
+    out = capsys.readouterr().out
+    assert "C1" in out
+    assert "C2" in out
+    assert {path.name for path in (results / "embedded").iterdir() if path.is_file()} == {
+        "tiny.parquet", "tiny.layers.parquet", "tiny.md", "tiny.csv", "tiny.png", "tiny.svg",
+        "tiny_loss.png", "tiny_loss.svg",
+    }  # fmt: skip
+
+
+def test_results_of_another_schema(fails: Callable[..., str], finished, tmp_path: Path) -> None:
+    results = tmp_path / "embedded"
+    results.mkdir()
+    pd.DataFrame({"accuracy": [1.0]}).to_parquet(results / "tiny.parquet")
+    assert "another schema" in fails("table", "tiny", "--results", str(tmp_path))

@@ -1,0 +1,183 @@
+"""`capbench run`, end to end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from bench import assets, cli
+from bench import models as zoo
+from bench.results.schema import SCHEMA
+
+
+def test_rows(finished: tuple[str, str]) -> None:
+    rows = pd.read_parquet(Path(finished[1]) / "embedded/tiny.parquet")
+    assert list(rows.columns) == SCHEMA.names
+    assert rows[["pruner", "phase"]].values.tolist() == [
+        [pruner, phase] for pruner in ("magnitude", "cap") for phase in ("dense", "one_shot", "finetuned")
+    ]
+    pruned = rows[rows["phase"] != "dense"]
+    assert (rows["status"] == "done").all()
+    assert pruned["sparsity_prunable"].tolist() == [0.75] * 4
+    assert (pruned["params_nonzero"] < 0.3 * pruned["params_dense"]).all()
+    assert (pruned["macs_sparse"] < 0.4 * pruned["macs_dense"]).all()
+    assert (rows["n_images"] == 1_000).all()
+    assert rows["top1_drop"].tolist() == pytest.approx((rows["top1_dense"] - rows["top1"]).tolist())
+    assert rows["trial_id"].nunique() == 2
+    assert (pruned["fit_seconds"] > 0).all()
+    assert pruned["finetune_seconds"].notna().tolist() == [False, True] * 2
+    assert rows["commit"].notna().all()
+    one_shot = pruned[pruned["phase"] == "one_shot"].set_index("pruner")["top1"]
+    assert one_shot["cap"] > one_shot["magnitude"]
+    layers = pq.read_table(Path(finished[1]) / "embedded/tiny.layers.parquet").to_pandas()
+    assert set(layers["weights"]) == {64 * 64, 3 * 64 * 64, 4 * 64 * 64}
+    assert len(layers) == 6 * 16
+    sums = layers.groupby(["trial_id", "phase"])["zeros"].sum()
+    assert set(sums) == {0, round(0.75 * 16 * 12288)}
+
+
+def test_what_is_done_is_not_run_again(finished, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep, results = finished
+    before = {path: path.stat().st_mtime_ns for path in Path(results).glob("embedded/tiny/*")}
+    cli.main(["run", sweep, "--results", results])
+    assert "2 trials, 2 done, 0 to run" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in Path(results).glob("embedded/tiny/*")}
+    cli.main(["status", sweep, "--results", results])
+    assert "2 done" in capsys.readouterr().out
+
+
+def test_interrupted_and_picked_up_again(tiny: str, tmp_path: Path) -> None:
+    """Ctrl-C, as a terminal sends it: to the command and its workers."""
+    sweep, results = tmp_path / "tiny.py", tmp_path / "results"
+    sweep.write_text(tiny.replace("seed=[0]", "seed=[0, 1]"))
+    command = [sys.executable, "-m", "bench", "run", str(sweep), "--results", str(results), "--jobs", "2"]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's tests ignore it
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    while not list(results.glob("embedded/tiny/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "run again to go on" in error
+    assert "Traceback" not in error
+    done = {path.name: path.stat().st_mtime_ns for path in results.glob("embedded/tiny/*[!s].parquet")}
+    assert not list(results.glob("embedded/tiny/.*")), "nothing half written is left"
+    subprocess.run(command, check=True, timeout=240)
+    rows = pd.read_parquet(results / "embedded/tiny.parquet")
+    assert rows["trial_id"].nunique() == 4
+    after = {path.name: path.stat().st_mtime_ns for path in results.glob("embedded/tiny/*.parquet")}
+    assert done.items() <= after.items(), "what was done is kept"
+
+
+def test_a_failing_pruner_stops_no_other(tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.py").write_text(
+        "import cap\nclass Broken(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
+        "        raise ZeroDivisionError('half way')\n"
+    )
+    text = tiny.replace('{"pruner": "cap"', f'{{"pruner": "{tmp_path}/broken.py:Broken"}}, {{"pruner": "cap"')
+    (tmp_path / "tiny.py").write_text(text)
+    results = tmp_path / "results"
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["run", str(tmp_path / "tiny.py"), "--results", str(results), "--jobs", "1"])
+    assert stopped.value.code == 1
+    assert "ZeroDivisionError: half way" in capsys.readouterr().err
+    rows = pd.read_parquet(results / "embedded/tiny.parquet")
+    assert rows["status"].value_counts().to_dict() == {"done": 7, "failed": 1}, "its dense row is kept"
+    [log] = (results / "embedded/tiny").glob("*.log")
+    assert "half way" in log.read_text()
+    cli.main(["status", str(tmp_path / "tiny.py"), "--results", str(results)])
+    assert "2 done, 1 failed" in capsys.readouterr().out
+    cli.main(["run", str(tmp_path / "tiny.py"), "--results", str(results), "--dry-run"])
+    assert "3 trials, 2 done, 1 to run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("end", "message"), [("os.kill(os.getpid(), 9)", "its process was killed"), ("sys.exit(3)", "SystemExit: 3")]
+)
+def test_a_trial_that_ends_its_worker_fails_alone(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], end: str, message: str
+) -> None:
+    (tmp_path / "ends.py").write_text(
+        "import os, sys, cap\nclass Ends(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
+        f"        {end}\n"
+    )
+    text = tiny.replace('{"pruner": "magnitude"}', f'{{"pruner": "{tmp_path}/ends.py:Ends"}}')
+    (tmp_path / "tiny.py").write_text(text.replace("seed=[0]", "seed=[0, 1]"))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["run", str(tmp_path / "tiny.py"), "--results", str(tmp_path), "--jobs", "2"])
+    assert stopped.value.code == 1
+    assert message in capsys.readouterr().err
+    rows = pd.read_parquet(tmp_path / "embedded/tiny.parquet")
+    assert set(rows["pruner"]) == {"cap"}
+    assert set(rows["seed"]) == {0, 1}
+    assert (rows["status"] == "done").all()
+
+
+def test_memory_is_planned_before_work(tiny: str, tmp_path: Path, fails: Callable[..., str]) -> None:
+    (tmp_path / "tiny.py").write_text(tiny)
+    sweep = ("run", str(tmp_path / "tiny.py"), "--results", str(tmp_path))
+    error = fails(*sweep, "--memory-gb", "0.01")
+    assert "vit cap: a memory budget of 0.01 GiB is too small" in error
+    assert "Raise the memory budget" in error
+    assert not list(tmp_path.glob("embedded/tiny/*.parquet"))
+    assert "--memory-gb -1.0 is not valid" in fails(*sweep, "--memory-gb=-1")
+
+
+def test_damaged_weights_are_found_before_work(
+    fails: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    copy = tmp_path / "embedded"
+    shutil.copytree(assets.ASSETS, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    content = bytearray((copy / "zoo/vit.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copy / "zoo/vit.safetensors").write_bytes(content)
+    monkeypatch.setattr(assets, "ASSETS", copy)
+    assets.verified.cache_clear()
+    error = fails("run", "table1", "--only", "model=vit", "--results", str(tmp_path / "results"))
+    monkeypatch.undo()
+    assets.verified.cache_clear()
+    assert "vit.safetensors is damaged" in error
+
+
+def test_a_pattern_that_matches_no_layer(
+    fails: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vit = zoo.EMBEDDED["vit"].model_copy(update={"prunable": (".*conv.*",)})
+    monkeypatch.setitem(zoo.EMBEDDED, "vit", vit)
+    error = fails("run", "table1", "--only", "model=vit", "--results", str(tmp_path))
+    assert "model vit: layer pattern '.*conv.*' matches no weight" in error
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"pruner": "cap"', '"pruner": "capp"', "unknown pruner 'capp': choose from cap"),
+        ('"block_size": 32', '"blocksize": 32', "its options are block_size"),
+        ('("0.75",), f', '("1.75",), f', "sparsity 1.75 is out of range"),
+        ('model=["vit"]', 'model=["vti"]', "unknown model 'vti' in profile 'embedded': choose from"),
+        ("import FinetuneSpec", "import Finetune", "Finetune"),
+        ('"num_gradients": 64', '"num_gradients": -1', "num_gradients=-1 is not valid"),
+        ("SWEEP = Sweep(", "SWEEP = 3 or Sweep(", "is no bench.Sweep but a int"),
+        ("SWEEP = Sweep(", "SWEPT = Sweep(", "defines no SWEEP"),
+    ],
+)
+def test_mistakes_in_a_sweep_file(
+    tiny: str, fails: Callable[..., str], tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    (tmp_path / "tiny.py").write_text(tiny.replace(old, new))
+    assert message in fails("run", str(tmp_path / "tiny.py"), "--results", str(tmp_path / "results"))
+    assert not (tmp_path / "results").exists()

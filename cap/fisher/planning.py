@@ -114,21 +114,25 @@ def partition_layers(layers: Mapping[str, Tensor], block_size: int, per_weight: 
 
 @dataclass(frozen=True)
 class _Need:
-    """Memory that a fit cannot do without, in bytes.
+    """Memory that a fit cannot do without, in bytes but for `weights`.
 
     Attributes:
         per_image: Activations of one image.
         per_gradient_image: Gradients of the largest part for one image; they may have to be made beside their place.
         batch_gradient: Gradient of all weights, if it is that of a batch.
         scratch: Room in which a part's Gram matrices are turned into its result.
-        blocks: Results of all layers, and the Gram matrices of the largest part.
+        weights: Number of weights in all layers.
+        factors: Results of all layers.
+        largest_gram: Gram matrices of the largest part.
     """
 
     per_image: int
     per_gradient_image: int
     batch_gradient: int
     scratch: int
-    blocks: float
+    weights: int
+    factors: float
+    largest_gram: int
 
     def fixed(self, images: int) -> int:
         """Returns the memory that does not depend on the number of passes, with so many images at a time."""
@@ -137,7 +141,7 @@ class _Need:
 
     def at_least(self, images: int) -> float:
         """Returns the memory of a fit in as many passes as there are parts, with so many images at a time."""
-        return self.fixed(images) + self.blocks
+        return self.fixed(images) + self.factors + self.largest_gram
 
     def images_within(self, budget: int, most: int) -> int:
         """Returns the images at a time, halved from `most` until they fit into the budget; 1 even if that does not."""
@@ -145,6 +149,22 @@ class _Need:
         while images > 1 and (images * self.per_image > ACTIVATION_BYTES or self.at_least(images) > budget):
             images = -(-images // 2)
         return images
+
+    def check(self, images: int, budget: int, block_size: int) -> None:
+        """Refuses a budget that is too small for so many images at a time.
+
+        Raises:
+            ValueError: If it is, with what is needed and what to change.
+        """
+        if self.at_least(images) <= budget:
+            return
+        advice = f" or the batch size (now {images})" if self.batch_gradient else ""
+        raise ValueError(
+            f"a memory budget of {gib(budget)} is too small, {gib(self.at_least(images))} are needed: "
+            f"{gib(images * self.per_image)} for {images} image{'s' if images > 1 else ''} in the model, "
+            f"{gib(self.factors)} for the factors of {self.weights:,} weights, the rest for Gram matrices and scratch. "
+            f"Raise the memory budget, or lower the block size (now {block_size}){advice}"
+        )
 
 
 def plan_fit(
@@ -188,19 +208,14 @@ def plan_fit(
         per_gradient_image=itemsize * largest if calibration.gradient == "sample" else 0,
         batch_gradient=itemsize * total if calibration.gradient == "batch" else 0,
         scratch=scratch,
-        blocks=total * retained + largest * per_weight,
+        weights=total,
+        factors=total * retained,
+        largest_gram=largest * per_weight,
     )
     images = calibration.batch_size
     if calibration.gradient == "sample":
         images = need.images_within(budget, min(images, m, buffered_gradients(block_size, m)))
-    if need.at_least(images) > budget:
-        advice = "" if calibration.gradient == "sample" else f" or the batch size (now {images})"
-        raise ValueError(
-            f"a memory budget of {gib(budget)} is too small, {gib(need.at_least(images))} are needed: "
-            f"{gib(images * need.per_image)} for {images} image{'s' if images > 1 else ''} in the model, "
-            f"{gib(total * retained)} for the factors of {total:,} weights, the rest for Gram matrices and scratch. "
-            f"Raise the memory budget, or lower the block size (now {block_size}){advice}"
-        )
+    need.check(images, budget, block_size)
     fixed, grams = need.fixed(images), total * per_weight
     at_once = fixed + grams + total * retained
     if calibration.share and at_once <= SHARED * budget:

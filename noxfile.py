@@ -59,7 +59,7 @@ def slurm_tests(session: nox.Session) -> None:
         session.error(f"SLURM is not installed: apt-get install {' '.join(missing)}")
     install(session, "tests")
     run(session, "pytest", "tests/slurm", "--override-ini", "addopts=--import-mode=importlib -ra",
-        "--override-ini", "pythonpath=tests/slurm", *session.posargs,
+        "--override-ini", "pythonpath=tests/slurm", "-n", "4", "--dist", "worksteal", *session.posargs,
         env={"CAPBENCH_REQUIRE_SLURM": "1", "OMP_WAIT_POLICY": "PASSIVE"},
     )  # fmt: skip
 

@@ -17,6 +17,11 @@ import torch
 from cluster import Cluster
 from suite import Suite
 
+from bench.cluster.config import ClusterConfig
+from bench.cluster.executor import ClusterExecutor
+from bench.results.store import Store
+from bench.specs.discovery import load_sweep
+
 
 @pytest.fixture
 def suite(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Suite]:
@@ -70,7 +75,7 @@ def test_a_preempted_job_goes_on_where_it_was(suite: Suite) -> None:
 
 def test_a_job_that_reaches_its_time_limit_is_requeued_and_finishes(suite: Suite) -> None:
     sweep = suite.sweep("gradual", epochs=60)
-    suite.submit(sweep, "--time", "1", "--signal-delay", "5")
+    suite.submit(sweep, "--time", "2", "--signal-delay", "20")
     suite.wait(sweep, 600)
     assert notes(suite, "timeout")
     assert len(notes(suite, "start")) == 1 + len(notes(suite, "timeout"))
@@ -119,6 +124,17 @@ def test_a_killed_job_fails_with_its_log_and_a_retry_finishes(suite: Suite) -> N
 
 def _counts(suite: Suite, sweep: str) -> Counter[str]:
     return Counter(line.split()[0] for line in suite.statuses(sweep).values())
+
+
+def test_the_executor_yields_each_trial_as_it_ends(suite: Suite) -> None:
+    trials = load_sweep(suite.sweep("pair")).trials("embedded")
+    store = Store(suite.results, "embedded", "pair")
+    executor = ClusterExecutor(store, ClusterConfig(time=30), "slurm", poll_seconds=0.5)
+    assert [(end.trial.id, end.status, end.error) for end in executor.run(trials)] == [
+        (trial.id, "done", None) for trial in trials
+    ]
+    assert [end.status for end in executor.run(trials)] == ["done", "done"], "there is nothing to submit"
+    assert len(list(suite.results.rglob("submission.json"))) == 1
 
 
 def test_cancelled_trials_run_again(suite: Suite) -> None:

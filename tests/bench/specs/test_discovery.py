@@ -19,7 +19,7 @@ def test_installed_sweeps() -> None:
     assert list(sweep_modules()) == sorted(sweep_modules())
     assert sweep_modules()["table1"] == "sweeps.table1"
     assert load_sweep("table1").name == "table1"
-    with pytest.raises(UserError, match="unknown sweep 'tabel1': choose from ablation, .*, or give a file path/to"):
+    with pytest.raises(UserError, match=r"unknown sweep 'tabel1': choose from ablation, .*, or give a file path/to"):
         load_sweep("tabel1")
 
 
@@ -43,7 +43,7 @@ def test_a_sweep_in_a_file(tmp_path: Path) -> None:
 def test_results_of_a_sweep(tmp_path: Path) -> None:
     assert find_results("table1", results=tmp_path).collected == tmp_path / "embedded/table1.parquet"
     assert find_results("path/to/mine.py", "imagenet", tmp_path).collected == tmp_path / "imagenet/mine.parquet"
-    with pytest.raises(UserError, match="unknown sweep 'mine', and .* does not exist: choose from ablation"):
+    with pytest.raises(UserError, match=r"unknown sweep 'mine', and .* does not exist: choose from ablation"):
         find_results("mine", results=tmp_path)
     with pytest.raises(UserError, match="does not exist: run the sweep first with capbench run table1"):
         load_results("table1", results=tmp_path)

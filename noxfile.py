@@ -37,7 +37,7 @@ def lint(session: nox.Session) -> None:
     install(session, "lint", "tests")
     run(session, "ruff", "format", "--check", ".")
     run(session, "ruff", "check", ".")
-    run(session, "lint-imports")
+    run(session, "lint-imports", "--no-cache")
     run(session, "mypy")
 
 

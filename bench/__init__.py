@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from bench.core.errors import UserError
     from bench.execution.comparison import compare, select_comparison
     from bench.execution.executor import Executor, FinishedTrial
-    from bench.execution.preflight import LocalResources, check_device, check_pruner
+    from bench.execution.preflight import LocalResources, check_pruner
     from bench.execution.selection import CollectedResults, TrialSelection, select_trials
     from bench.execution.sweeps import LocalRun, run_sweep
-    from bench.export.formats import check_formats
     from bench.export.model import export_model
     from bench.export.source import one_shot_trial
     from bench.latency.run import measure_latency
@@ -63,8 +62,6 @@ _MODULES = {
     "UserError": "bench.core.errors",
     "analyse_timings": "bench.reports.latency.analysis:analyse",
     "cancel_sweep": "bench.cluster.sweeps",
-    "check_device": "bench.execution.preflight",
-    "check_formats": "bench.export.formats",
     "check_pruner": "bench.execution.preflight",
     "compare": "bench.execution.comparison",
     "export_model": "bench.export.model",
@@ -109,8 +106,6 @@ __all__ = [
     "UserError",
     "analyse_timings",
     "cancel_sweep",
-    "check_device",
-    "check_formats",
     "check_pruner",
     "compare",
     "export_model",

@@ -24,18 +24,19 @@ class Calibration:
     Args:
         images: Model inputs, (n, ...), in random order: fewer gradients than images means the first images.
         labels: Targets, (n, ...).
-        loss: Maps (outputs, labels) to the mean loss over the batch; cross-entropy by default. For per-sample gradients
-            it must not mix samples.
+        loss: Function of (outputs, labels) that returns the mean loss over the batch; cross-entropy by default. For
+            per-sample gradients it must not mix samples.
         batch_size: Images in one forward pass and, with `gradient="batch"`, in one gradient.
-        gradient: `sample` for the gradient of every single image's loss, which is what the empirical Fisher is defined
-            on; `batch` for the gradients of mini-batch means, which the release uses.
-        seed: Order in which images are drawn when `batch` gradients go around the images again.
-        share: Keep what a pruner computed from the gradients for the next pruner that is fitted to the same model.
+        gradient: Kind of gradients: `sample` for that of every single image's loss, which is what the empirical Fisher
+            is defined on; `batch` for those of mini-batch means, which the release uses.
+        seed: Seed of the order in which images are drawn when `batch` gradients go around the images again.
+        share: Whether what a pruner computed from the gradients is kept for the next pruner that is fitted to the same
+            model.
 
     Attributes:
-        seconds_saved: Time that the pruners fitted so far would have taken longer without `share`.
-        computed: How often something was computed to be shared.
-        shared_bytes: Memory of what is kept for sharing.
+        seconds_saved: Seconds that the pruners fitted so far would have taken longer without `share`.
+        computed: Number of times that something was computed to be shared.
+        shared_bytes: Memory of what is kept for sharing, in bytes.
     """
 
     def __init__(
@@ -67,10 +68,10 @@ class Calibration:
         """Returns what was computed for a model before, if it is the last that was, or else computes it.
 
         Args:
-            model: The model; what was computed for other weights is no use.
-            key: Says what is computed, with all options.
-            compute: Computes it.
-            size: Bytes that it takes.
+            model: Model that it is computed for, told by architecture and values.
+            key: Name of what is computed, with all options.
+            compute: Function that computes it.
+            size: Memory that it takes, in bytes.
         """
         full_key = (key, self.gradient, self.batch_size, fingerprint(model))
         if self._shared is not None and self._shared[0] == full_key:
@@ -109,8 +110,8 @@ class Calibration:
 
         Args:
             model: The model.
-            layers: Parameter names to weights, as `select_layers` returns them.
-            num_gradients: How many in all; by default one per image, or per whole batch.
+            layers: Weights to differentiate by, {name: weight}, as `select_layers` returns them.
+            num_gradients: Number of gradients in all; by default one per image, or per whole batch.
 
         Yields:
             For every layer (b, num_weights) gradients, b rows at a time.
@@ -135,11 +136,11 @@ class Calibration:
 
         Args:
             model: The model.
-            layers: Parameter names to weights.
-            num_gradients: How many in all.
-            forward_images: With per-sample gradients the images in one forward pass, if not `batch_size`.
-            divided: In a torch.distributed group leave out the batches that the other processes compute, so that sums
-                over the processes (`cap.distributed.add_up`) are those over all gradients.
+            layers: Weights to differentiate by, {name: weight}.
+            num_gradients: Number of gradients in all; by default one per image, or per whole batch.
+            forward_images: Images in one forward pass of per-sample gradients; by default `batch_size`.
+            divided: Whether the batches that other processes of a torch.distributed group compute are left out, so that
+                sums over the processes (`cap.distributed.all_reduce_sum`) are those over all gradients.
 
         Raises:
             ValueError: If more per-sample gradients are asked for than there are images.
@@ -160,8 +161,8 @@ class Calibration:
 
         Args:
             model: The model.
-            layers: Names to weights of Linear and Conv2d layers.
-            divided: Leave out what other processes compute, as in `gradient_batches`.
+            layers: Weights of Linear and Conv2d layers, {name: weight}.
+            divided: Whether what other processes compute is left out, as in `gradient_batches`.
 
         Yields:
             For every layer (groups, positions, columns): positions are those of all images of a batch, columns the

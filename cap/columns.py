@@ -21,9 +21,9 @@ def second_moments(
 
     Args:
         model: The model.
-        layers: {name: weight} of Linear and Conv2d layers.
-        calibration: The images.
-        full: The whole matrix, or only its diagonal.
+        layers: Weights of Linear and Conv2d layers, {name: weight}.
+        calibration: Calibration images.
+        full: Whether the whole matrix is returned, or only its diagonal.
 
     Returns:
         For every layer `X X^T` over the number of images, (groups, columns, columns) or (groups, columns), float64:
@@ -66,8 +66,8 @@ def upper_factor(moment: Tensor, damp: float) -> Tensor:
     """Returns the upper Cholesky factor of the inverse of dampened second moments.
 
     Args:
-        moment: (groups, columns, columns), float64. A column that is all zero, an input that never is anything else, is
-            replaced by that of the identity.
+        moment: Second moments, (groups, columns, columns), float64. A column that is all zero, that
+            of an input which is always zero, is replaced by that of the identity.
         damp: Dampening, relative to the mean of the diagonal.
 
     Returns:
@@ -85,10 +85,10 @@ def obs_column_update(w: Tensor, factor: Tensor, keep: Tensor, part: slice) -> N
     """Removes weights column by column and spreads each one's error over the columns to its right.
 
     Args:
-        w: (outputs, columns), float64; changed in place.
-        factor: C, (columns, columns), upper triangular.
-        keep: (outputs, columns), True where the weight stays.
-        part: The columns to go through.
+        w: Weights, (outputs, columns), float64; changed in place.
+        factor: C, the upper Cholesky factor of the inverse, (columns, columns).
+        keep: Keep-mask, (outputs, columns), True where the weight stays.
+        part: Range of columns to go through.
     """
     for c in range(part.start, part.stop):
         error = (w[:, c] * ~keep[:, c]) / factor[c, c]
@@ -100,8 +100,8 @@ def split_count(count: int, sizes: list[int]) -> list[int]:
     """Splits the weights to remove from a layer among its blocks of columns, as evenly as whole numbers allow.
 
     Args:
-        count: Weights to remove from the layer.
-        sizes: Weights in each block.
+        count: Number of weights to remove from the layer.
+        sizes: Number of weights in each block.
 
     Returns:
         Weights to remove from each block; their sum is `count`.

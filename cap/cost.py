@@ -25,7 +25,7 @@ class FitSize:
         """Returns the number of gradients of one pass; by default one per image, or per whole batch.
 
         Args:
-            num_gradients: Number of gradients that is asked for.
+            num_gradients: Number of gradients that is asked for, if any.
         """
         return num_gradients or max(1, self.calibration_images // self.images_per_gradient)
 
@@ -64,8 +64,8 @@ class FitBytes:
     """Memory of a fit beside the model and its activations, in bytes.
 
     Attributes:
-        least: With a pass over the gradients for each small part of the weights.
-        single_pass: With one pass over the gradients for all weights.
+        least: Memory with a pass over the gradients for each small part of the weights.
+        single_pass: Memory with one pass over the gradients for all weights.
     """
 
     least: int = 0

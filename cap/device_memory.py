@@ -57,7 +57,7 @@ def default_budget(device: torch.device | str = "cpu", shares: int = 1) -> int:
     """Returns what a fit may take if nothing else is said: the device's free memory less a margin.
 
     Args:
-        device: The device of the model.
+        device: Device of the model.
         shares: Number of processes among which the memory is shared.
     """
     return int(free_memory(device) * (1 - MARGIN)) // shares
@@ -67,7 +67,7 @@ def fit_budget(device: torch.device, kept: int = 0) -> int:
     """Returns what a fit may take if nothing else is said, the same in all processes of a torch.distributed group.
 
     Args:
-        device: The device of the model.
+        device: Device of the model.
         kept: Bytes in use that the fit can free.
     """
     shares = distributed.local_size() if device.type == "cpu" else 1

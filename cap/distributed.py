@@ -1,4 +1,4 @@
-"""What the processes of a torch.distributed group do together; in a single process nothing happens."""
+"""Communication among the processes of a torch.distributed group; in a single process nothing happens."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def check_same(digest: str, what: str) -> None:
     """Makes sure that the processes have the same.
 
     Args:
-        digest: Hexadecimal, at least 60 bits, of what they have.
-        what: It, in words, plural.
+        digest: Hash of what a process has, hexadecimal, at least 60 bits.
+        what: Name of what they have, for the error, plural.
 
     Raises:
         RuntimeError: In all processes, if it differs between any two; names the first that differs from process 0.
@@ -99,7 +99,8 @@ def rank_random_state(step: int) -> Iterator[None]:
     """Lets a model draw other random numbers in each process, and leaves torch's CPU generator as it found it.
 
     Args:
-        step: Makes the numbers differ from step to step; together with the last seed that was set it determines them.
+        step: Number of the step, which makes the numbers differ; together with the last seed that was set it determines
+            them.
     """
     if world_size() == 1:
         yield

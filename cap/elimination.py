@@ -18,12 +18,12 @@ CHUNK_BYTES = 2**27  # double-precision scratch of `compensate`
 
 
 class NotPositiveError(ValueError):
-    """A block is not positive definite.
+    """Error of a block that is not positive definite.
 
     Attributes:
-        block: Its number.
-        what: What the block is one of.
-        advice: What to do.
+        block: Number of the block, from 0.
+        what: Name of its kind.
+        advice: Way out, for the message.
     """
 
     def __init__(self, block: int, what: str, advice: str) -> None:
@@ -37,9 +37,9 @@ def check_positive(
     """Raises an error that names the first block which is not positive definite.
 
     Args:
-        failed: (num_blocks,), True for such blocks.
-        what: What the blocks are.
-        advice: What to do.
+        failed: Flags, (num_blocks,), True for such blocks.
+        what: Name of the blocks' kind.
+        advice: Way out, for the message.
         first: Number of the first of these blocks.
     """
     if failed.any():
@@ -56,11 +56,11 @@ def layer_in_errors(layer: str, first: int) -> Iterator[None]:
 
 
 class Elimination(NamedTuple):
-    """The outcome of the greedy loop.
+    """Outcome of the greedy loop.
 
     Attributes:
-        order: (num_blocks, K), int64: the index within its block of the weight removed k-th.
-        loss: (num_blocks, B), float64: the cumulative loss increase at which each weight goes, inf for one that stays.
+        order: Order of removal, (num_blocks, K), int64: the index within its block of the weight removed k-th.
+        loss: Cumulative loss increase at which each weight goes, (num_blocks, B), float64; inf for one that stays.
     """
 
     order: Tensor
@@ -84,10 +84,10 @@ def eliminate(
     cost. The arithmetic is in double precision.
 
     Args:
-        weight: (num_blocks, B).
-        fisher_inverse: (num_blocks, B, B), the inverse of the dampened Fisher blocks.
-        pattern: With an N:M pattern a group of M consecutive weights that has lost M - N is closed, and the loop stops
-            when all are closed.
+        weight: Weights, (num_blocks, B).
+        fisher_inverse: Inverse of the dampened Fisher blocks, (num_blocks, B, B).
+        pattern: N:M pattern, if any: a group of M consecutive weights that has lost M - N is closed, and the loop
+            stops when all are closed.
         max_sparsity: Fraction of each block after which the loop stops, rounded up to whole weights.
 
     Raises:
@@ -110,12 +110,12 @@ def eliminate(
 def compensate(weight: Tensor, fisher_inverse: Tensor, keep: Tensor) -> Tensor:
     """Removes a set of weights at once and sets the others to their optimal values: the joint OBS update.
 
-    `w - H[:,S] (H[S,S])^-1 w_S` with S the removed set: the values that the greedy loop arrives at, whatever its order.
+    `w - H[:,S] (H[S,S])^-1 w_S` with S the removed set: the values that the greedy loop arrives at in any order.
 
     Args:
-        weight: (num_blocks, B).
-        fisher_inverse: (num_blocks, B, B), untouched by any elimination.
-        keep: (num_blocks, B), True where the weight stays.
+        weight: Weights, (num_blocks, B).
+        fisher_inverse: Inverse Fisher blocks, (num_blocks, B, B), untouched by any elimination.
+        keep: Keep-mask, (num_blocks, B), True where the weight stays.
 
     Returns:
         (num_blocks, B), exactly zero outside `keep`.

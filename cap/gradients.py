@@ -18,15 +18,16 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class GradientBatch:
-    """The gradients of one batch: those of Linear and Conv2d layers are computed when they are asked for.
+    """Gradients of one batch: those of Linear and Conv2d layers are computed when they are asked for.
 
     Until then a layer's inputs and output gradients are all that is held, which for most layers is less than the
     gradients are, and a caller that has room for them already need not make any other.
 
     Args:
-        count: n, the number of gradients.
-        calls: For every layer read off its inputs and output gradients its module and a pair of these for every call.
-        ready: The other layers' gradients: {name: (n, num_weights)}.
+        count: n, number of gradients.
+        calls: Module of every layer that is read off its inputs and output gradients, and a pair of these for every
+            call.
+        ready: Gradients of the other layers, {name: (n, num_weights)}.
 
     Attributes:
         first: Number of the first of them among all gradients.
@@ -47,9 +48,9 @@ class GradientBatch:
         """Returns a layer's gradients (n, num_weights), or a range of their columns.
 
         Args:
-            name: The layer.
-            start: First weight; a multiple of the weights of one output.
-            stop: One past the last weight, likewise.
+            name: Name of the layer.
+            start: Position of the first weight, a multiple of the weights of one output.
+            stop: Position after the last weight, likewise.
         """
         if name in self._ready:
             return self._ready[name][:, start:stop]
@@ -61,10 +62,10 @@ class GradientBatch:
         """Writes a range of a layer's gradients where they are wanted, if possible without a copy.
 
         Args:
-            name: The layer.
-            start: First weight; a multiple of the weights of one output.
-            stop: One past the last weight, likewise.
-            out: (n, stop - start).
+            name: Name of the layer.
+            start: Position of the first weight, a multiple of the weights of one output.
+            stop: Position after the last weight, likewise.
+            out: Room for the gradients, (n, stop - start).
         """
         if name in self._calls:
             module, calls = self._calls[name]
@@ -166,12 +167,12 @@ def _weight_gradients(module: nn.Module, inputs: Tensor, flow: Tensor, n: int, s
     """Returns per-sample gradients (n, stop - start) of one call of a layer.
 
     Args:
-        module: Linear or Conv2d.
-        inputs: The layer's inputs.
+        module: Linear or Conv2d layer.
+        inputs: Inputs of the layer.
         flow: Gradient of the summed loss with respect to the layer's outputs.
         n: Number of images.
-        start: First weight; a multiple of the weights of one output.
-        stop: One past the last weight, likewise.
+        start: Position of the first weight, a multiple of the weights of one output.
+        stop: Position after the last weight, likewise.
     """
     if isinstance(module, nn.Linear):
         return torch.bmm(*_linear_factors(module, inputs, flow, n, start, stop)).flatten(1)

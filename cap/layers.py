@@ -1,4 +1,4 @@
-"""Chooses the weights to prune by name."""
+"""Selection of the weights to prune, by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def select_layers(model: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Par
     expression written for one implementation never misses the other's weights silently.
 
     Args:
-        model: Any module.
+        model: Module that has the weights.
         patterns: Regular expressions that must match a whole parameter name, such as `.*(attn.qkv|mlp.fc\d).weight`.
 
     Returns:

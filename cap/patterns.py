@@ -1,4 +1,4 @@
-"""Sparsity patterns: which sets of weights may be removed together."""
+"""Sparsity patterns: the sets of weights that may be removed together."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def _check_sparsity(sparsity: float) -> None:
 
 @dataclass(frozen=True)
 class Unstructured:
-    """Any weight may go.
+    """Unstructured sparsity: any weight may go.
 
     Attributes:
         sparsity: Fraction of zeros, in [0, 1).
-        scope: `global` ranks the weights of all layers together; `layer` gives every layer the same sparsity; `erk`
-            gives each layer the Erdos-Renyi-kernel budget, see `cap.selection.layer_counts`.
+        scope: Scope of the ranking: `global` ranks all layers together; `layer` gives every layer the same sparsity;
+            `erk` gives each layer the Erdos-Renyi-kernel budget, see `cap.selection.layer_counts`.
     """
 
     sparsity: float
@@ -37,11 +37,11 @@ class Unstructured:
 
 @dataclass(frozen=True)
 class NM:
-    """Of every `of` consecutive inputs, `keep` weights stay: 2:4 keeps two of four.
+    """N:M sparsity: of every `of` consecutive inputs, `keep` weights stay; 2:4 keeps two of four.
 
     Attributes:
-        keep: Weights kept in a group, at least 1.
-        of: Size of a group, larger than `keep`.
+        keep: Number of weights kept in a group, at least 1.
+        of: Number of weights in a group, larger than `keep`.
     """
 
     keep: int
@@ -62,10 +62,10 @@ class NM:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Blocks of `size` consecutive weights stay or go as a whole.
+    """Block sparsity: `size` consecutive weights stay or go as a whole.
 
     Attributes:
-        size: Weights in a block, at least 1.
+        size: Number of weights in a block, at least 1.
         sparsity: Fraction of zeros, in [0, 1).
     """
 

@@ -24,8 +24,8 @@ class PrunedWeights:
     """Pruned weights and their masks.
 
     Attributes:
-        weights: {name: weight}, zero wherever the mask is False.
-        masks: {name: keep-mask}, boolean, True where the weight is kept.
+        weights: Weights, {name: weight}, zero wherever the mask is False.
+        masks: Keep-masks, {name: mask}, boolean, True where the weight is kept.
     """
 
     weights: dict[str, Tensor]
@@ -45,7 +45,7 @@ class PrunedWeights:
 
 
 class Pruner(ABC):
-    """Base class: fitted once to a dense model, read off at any sparsity.
+    """Base class of pruners, which are fitted once to a dense model and read off at any sparsity.
 
     A subclass is a class with keyword options that have defaults, and one method, `scores`. If removing weights should
     also move the others it overrides `update` too, and if it does not reach every pattern, `supports`.
@@ -53,11 +53,11 @@ class Pruner(ABC):
     Attributes:
         needs: Part of the calibration that a fit computes: nothing, the layers' inputs, or gradients.
         shares_gram: Whether the Gram matrices of the gradients may come from the pruner that was fitted before.
-        weights: {name: weight}, copies of the dense weights that `fit` saw.
-        importance: {name: score per weight}, as `scores` returned them.
+        weights: Copies of the dense weights that `fit` saw, {name: weight}.
+        importance: Scores as `scores` returned them, {name: score per weight}.
         monotone: Whether a weight that is removed at one sparsity is removed at every higher one.
         memory_budget: Bytes that `scores` may take beyond what is in use, as given to `fit`; None for what is free.
-        refit_seconds: Part of the last `prune` that was spent on fitting anew.
+        refit_seconds: Seconds of the last `prune` that were spent on fitting anew.
     """
 
     needs: ClassVar[Needs] = "gradients"
@@ -74,9 +74,9 @@ class Pruner(ABC):
         """Scores every weight; the lowest are removed first.
 
         Args:
-            model: The dense model; leave it as it is.
-            layers: {name: weight} to prune, detached copies (the same as `self.weights`).
-            calibration: The only data that may be used.
+            model: Dense model, to be left as it is.
+            layers: Weights to prune, {name: weight}, detached copies (the same as `self.weights`).
+            calibration: Only data that may be used.
 
         Returns:
             {name: scores} in each weight's own shape, comparable across layers.
@@ -108,7 +108,7 @@ class Pruner(ABC):
         """Returns by how much pruning raises the calibration loss in the pruner's own model of it, None if it has none.
 
         Args:
-            pruned: What `prune` returned.
+            pruned: Pruned weights that `prune` returned.
         """
         return None
 
@@ -153,9 +153,9 @@ class Pruner(ABC):
         """Learns all that is needed to prune to any sparsity; the model is left untouched.
 
         Args:
-            model: The dense model.
-            layers: {name: weight}, as `select_layers` returns them.
-            calibration: The only data that may be used.
+            model: Dense model.
+            layers: Weights to prune, {name: weight}, as `select_layers` returns them.
+            calibration: Only data that may be used.
             memory_budget: Bytes that the fit may take beyond what is in use on the model's device; by default what is
                 free less a margin. The result does not depend on it.
 

@@ -1,4 +1,4 @@
-"""INT8 weights and inputs of layers: what they are, and a model that computes as INT8 kernels do."""
+"""INT8 weights and inputs of layers, and models that compute as INT8 kernels do."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Int8Layer:
     Inputs are unsigned, with one scale and zero point that do not depend on the input.
 
     Attributes:
-        values: int8, of the weight's shape, output channels first.
-        scale: (output channels,), float32.
+        values: Quantized weight, int8, output channels first.
+        scale: Scale of each output channel, (output channels,), float32.
         input_scale: Width of a step of the input.
-        input_zero_point: Which of 0 to 255 stands for an input of 0.
+        input_zero_point: Value of 0 to 255 that stands for an input of 0.
     """
 
     values: Tensor
@@ -47,8 +47,8 @@ def apply_int8(model: nn.Module, layers: Mapping[str, Int8Layer]) -> None:
     Products are added up in float32, where INT8 kernels add whole numbers: but for rounding, sums are the same.
 
     Args:
-        model: The model; not one that this was done to before.
-        layers: {parameter name: INT8 layer}.
+        model: Model with the weights, to which this was not done before.
+        layers: INT8 layers, {parameter name: layer}.
 
     Raises:
         ValueError: If one fits no weight of the model.

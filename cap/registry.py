@@ -118,8 +118,8 @@ def create(name: str, **options: Any) -> Pruner:
     """Makes a pruner.
 
     Args:
-        name: A name of `available()`, or `path/to/file.py:ClassName`.
-        **options: The pruner's own options.
+        name: Name of `available()`, or `path/to/file.py:ClassName`.
+        **options: Options of the pruner.
 
     Raises:
         ValueError: If the pruner, or one of the options, is unknown; the message lists the valid ones.

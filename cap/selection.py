@@ -1,4 +1,4 @@
-"""Exact selection: which weights a pattern removes, given a score for each."""
+"""Exact selection of the weights that a pattern removes, given a score for each."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def layer_counts(shapes: Mapping[str, tuple[int, ...]], pattern: Unstructured) -
     others make up for it. The counts add up to exactly that of the pattern.
 
     Args:
-        shapes: {layer: shape of its weight}.
-        pattern: Of scope `layer` or `erk`.
+        shapes: Shapes of the weights, {layer: shape}.
+        pattern: Pattern of scope `layer` or `erk`.
     """
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     if pattern.scope == "layer":
@@ -50,8 +50,8 @@ def keep_highest(scores: Tensor, num_removed: int) -> Tensor:
     """Removes exactly the `num_removed` lowest scores; of equal scores those at lower positions go first.
 
     Args:
-        scores: Any shape, no NaN.
-        num_removed: Between 0 and `scores.numel()`.
+        scores: Scores, of any shape, no NaN.
+        num_removed: Number of scores to remove, between 0 and `scores.numel()`.
 
     Returns:
         Boolean mask of the same shape, True where the weight is kept.
@@ -135,9 +135,9 @@ def keep_ranked_blocks(
     """Keeps the blocks of highest score over all layers.
 
     Args:
-        scores: {layer: (blocks,)}, one score for each block of `pattern.size` consecutive weights.
-        shapes: {layer: shape of its weight}.
-        pattern: The pattern.
+        scores: Score of each block of `pattern.size` consecutive weights, {layer: (blocks,)}.
+        shapes: Shapes of the weights, {layer: shape}.
+        pattern: Pattern to follow.
 
     Returns:
         {layer: keep-mask in the weight's shape}.
@@ -150,8 +150,8 @@ def select(scores: dict[str, Tensor], pattern: Pattern) -> dict[str, Tensor]:
     """Turns scores into keep-masks that follow a pattern exactly.
 
     Args:
-        scores: For every layer a score per weight, in the weight's own shape; the lowest are removed.
-        pattern: What the masks must look like.
+        scores: Score of each weight, {layer: scores in the weight's own shape}; the lowest are removed.
+        pattern: Pattern that the masks follow.
 
     Returns:
         For every layer a boolean mask of the same shape, True where the weight is kept.
@@ -173,8 +173,8 @@ def shape_mismatch(weights: Mapping[str, Tensor], pattern: Pattern) -> str | Non
     """Returns why the groups or blocks of a pattern do not fit some layer, or None if they fit all.
 
     Args:
-        weights: {layer: weight}.
-        pattern: The pattern.
+        weights: Weights, {layer: weight}.
+        pattern: Pattern to follow.
     """
     try:
         if isinstance(pattern, NM):
@@ -191,8 +191,8 @@ def count_violations(weights: Mapping[str, Tensor], pattern: Pattern) -> int:
     """Counts how far weights are from following a pattern; 0 if they do.
 
     Args:
-        weights: {layer: weight, or keep-mask}; what is not zero counts as kept.
-        pattern: The pattern.
+        weights: Weights or keep-masks, {layer: weight}; what is not zero counts as kept.
+        pattern: Pattern to follow.
 
     Returns:
         For N:M the weights too many, over all groups; otherwise the zeros, or the blocks of zeros, too few.

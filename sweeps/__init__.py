@@ -1,1 +1,1 @@
-"""What to run: one file per table or figure, each with a `SWEEP`."""
+"""Definitions of sweeps: one file per table or figure, each with a `SWEEP`."""

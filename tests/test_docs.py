@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import re
 import subprocess
@@ -122,21 +121,3 @@ def test_the_readmes_pruner_keeps_the_contract(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout
     assert "0 failed" in done.stdout
-
-
-def imports(path: Path) -> set[str]:
-    """Top-level packages that a file imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
-    return found
-
-
-def test_imports_run_one_way() -> None:
-    for path in (ROOT / "cap").rglob("*.py"):
-        assert not imports(path) & {"bench", "sweeps", "tests", "timm", "submitit"}, path
-    for path in (ROOT / "bench").rglob("*.py"):
-        assert not imports(path) & {"sweeps", "tests"}, path

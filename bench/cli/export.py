@@ -43,16 +43,12 @@ def export(
         raise bench.UserError("give either a checkpoint or --model")
     if checkpoint is not None and finetune:
         raise bench.UserError("--finetune belongs to --model: a checkpoint is exported as it is")
-    formats = format or (("sparse",) if int8 else ("safetensors",))
-    bench.check_formats(formats, int8)
-    bench.check_device(device)
     source: Path | bench.Trial | None = checkpoint
     if model is not None:
         options = read_options(option)
-        bench.check_pruner(pruner, options)
         source = bench.one_shot_trial(profile, model, pruner, options, sparsity, seed, finetune, int8)
     assert source is not None
-    exported = bench.export_model(source, output, formats, int8, device)
+    exported = bench.export_model(source, output, format, int8, device)
     row = exported.pruned.row
     print(f"{row.top1:.2f} % top-1, dense {row.top1_dense:.2f} %")
     for name, size in exported.sizes.items():

@@ -101,10 +101,10 @@ def _bytes(size: float) -> str:
 
 
 def _memory(trials: Sequence[Trial], config: ClusterConfig) -> Iterator[str]:
-    largest = max(trials, key=lambda trial: estimate.fit_bytes(trial)[0])
-    least, once = estimate.fit_bytes(largest)
+    largest = max(trials, key=lambda trial: estimate.fit_bytes(trial).least)
+    fit = estimate.fit_bytes(largest)
     asked = f"; each job asks for {config.mem_gb:g} GB" if config.mem_gb is not None else ""
     yield (
-        f"memory    a fit takes {_bytes(least)} at the least and {_bytes(once)} with one pass over the gradients "
-        f"({largest.model} {largest.pruner}), beside model and activations{asked}"
+        f"memory    a fit takes {_bytes(fit.least)} at the least and {_bytes(fit.single_pass)} with one pass over the "
+        f"gradients ({largest.model} {largest.pruner}), beside model and activations{asked}"
     )

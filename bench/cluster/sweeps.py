@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from bench.cluster import submitted
 from bench.cluster.config import ClusterConfig
 from bench.cluster.estimate import RATES
 from bench.cluster.executor import ClusterExecutor, check_code, exclusive
 from bench.cluster.plan import describe
 from bench.cluster.status import RETRIED, SweepStatus, TrialStatus, summary
 from bench.cluster.submission import Cluster
-from bench.cluster.submitted import busy, cancel
 from bench.core.errors import UserError
 from bench.execution.preflight import check_models
 from bench.execution.selection import TrialSelection
@@ -42,7 +42,7 @@ class ClusterTarget:
     micro_batch: int | None = None
 
     def executor(self, store: Store) -> ClusterExecutor:
-        """Returns the executor that submits trials of a sweep."""
+        """Returns the executor of one sweep's trials."""
         device = self.device or ("cuda" if self.config.gpus_per_node else "cpu")
         return ClusterExecutor(store, self.config, self.cluster, device, self.memory_gb, self.micro_batch)
 
@@ -53,7 +53,7 @@ class SweepSubmission:
 
     Attributes:
         selection: The selection.
-        executor: Executor that submits them.
+        executor: The cluster.
         todo: The trials to submit.
         jobs: For each job its trials, in order.
     """
@@ -104,11 +104,10 @@ def prepare_submission(
     if target.micro_batch is not None and target.micro_batch < 1:
         raise UserError(f"--micro-batch {target.micro_batch} is not valid: give at least 1")
     check_code(allow_dirty)
-    executor = target.executor(store)
     if not dry_run:
         store.check_writable()
     with contextlib.nullcontext() if dry_run else exclusive(store):
-        todo = selection.missing(busy(store))
+        todo, executor = selection.missing(submitted.busy(store)), target.executor(store)
         yield SweepSubmission(selection, executor, todo, executor.jobs(todo))
 
 
@@ -129,7 +128,7 @@ def plan_sweep(selection: TrialSelection, config: ClusterConfig, hardware: str |
     if hardware not in RATES:
         raise UserError(f"--hardware {hardware} is not known: choose from {', '.join(RATES)}")
     done = {trial.id for trial in selection.trials if selection.store.is_finished(trial.id)}
-    return describe(selection.trials, done | busy(selection.store), config, RATES[hardware])
+    return describe(selection.trials, done | submitted.busy(selection.store), config, RATES[hardware])
 
 
 @dataclass(frozen=True)
@@ -191,4 +190,4 @@ def cancel_sweep(selection: TrialSelection) -> int:
     Raises:
         UserError: If SLURM does not answer.
     """
-    return cancel(selection.store)
+    return submitted.cancel(selection.store)

@@ -1,1 +1,1 @@
-"""core."""
+"""Errors, files, locks, processes, seeds and clocks: what every room may use."""

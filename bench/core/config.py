@@ -1,4 +1,4 @@
-"""The base of all specifications."""
+"""Base class of all specifications."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -20,17 +20,17 @@ LOST_AFTER = timedelta(minutes=5)  # a process that is so late at a trial's end 
 
 
 class LostProcessError(Exception):
-    """Another process ended, or is stuck: this one cannot go on without it."""
+    """Loss of another process, without which this one cannot go on: it ended, or is stuck."""
 
 
 def init(device: str) -> None:
-    """Joins the other processes of this job, as torchrun's environment or else submitit's tells; alone there are none.
+    """Joins the other processes of this job, as torchrun's environment or else submitit's tells.
 
     Gradients and weights go through NCCL on CUDA and gloo on a CPU, messages through gloo. A `MASTER_ADDR` that the
     environment has takes precedence over the first host's name.
 
     Args:
-        device: The torch device of all trials; of several GPUs that a process sees it gets one of its own.
+        device: Torch device of all trials; of several GPUs that a process sees it gets one of its own.
     """
     if "RANK" not in os.environ:
         from submitit.helpers import TorchDistributedEnvironment
@@ -48,7 +48,7 @@ def init(device: str) -> None:
 
 
 def shutdown() -> None:
-    """Leaves them."""
+    """Leaves the other processes of this job."""
     if dist.is_initialized():
         _messages.cache_clear()
         _ends.cache_clear()

@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""Exception that stands for a user's mistake."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class UserError(Exception):
-    """Something the user gave is not valid. The command line prints it as one line and exits with code 2."""
+    """Mistake of the user, which the command line prints as one line; it then exits with code 2."""
 
 
 def first_mistake(error: ValidationError) -> str:

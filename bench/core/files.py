@@ -18,7 +18,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Lets a file be written under a temporary name beside it, and renames it: no reader ever sees half of it.
 
     Args:
-        path: The file; its folder is made if need be.
+        path: File to write; its folder is made if need be.
 
     Yields:
         The temporary path to write to.
@@ -48,8 +48,8 @@ def lock(path: Path, wait: bool = True) -> Iterator[None]:
     """Holds a lock on a file; a process that ends, however it does, lets go of it.
 
     Args:
-        path: The lock's own file; its folder is made if need be.
-        wait: Wait for another process that holds it.
+        path: File of the lock itself; its folder is made if need be.
+        wait: Whether to wait for another process that holds it.
 
     Raises:
         BlockingIOError: If another process holds it and is not waited for.

@@ -17,9 +17,9 @@ def require(packages: Sequence[str], extra: str, purpose: str) -> None:
     """Makes sure that packages are installed.
 
     Args:
-        packages: Names to import.
-        extra: Optional dependencies of this project that bring them.
-        purpose: What needs them, the beginning of a sentence.
+        packages: Names that are imported.
+        extra: Name of this project's optional dependencies that bring them.
+        purpose: Beginning of the sentence that says what needs them.
 
     Raises:
         UserError: If one is missing.

@@ -1,4 +1,4 @@
-"""Peak memory of a stretch of code."""
+"""Peak memory of a section of code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def start_peak(device: torch.device) -> Callable[[], int | None]:
     """Starts to watch the peak memory.
 
     Args:
-        device: A CUDA device's allocated memory is watched, otherwise the resident memory of this process.
+        device: Device whose allocated memory is watched, if CUDA; otherwise it is this process's resident memory.
 
     Returns:
         A function that returns the peak since the start in bytes, or None where it cannot be measured.

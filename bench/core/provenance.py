@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, versions, hardware."""
+"""Provenance of a result: commit, versions, machine, job."""
 
 from __future__ import annotations
 

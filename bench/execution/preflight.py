@@ -17,7 +17,7 @@ from bench.specs.trial import Trial
 from bench.trials.context import ExecutionConfig
 from bench.trials.int8 import check_installed
 from bench.trials.planning import plan_fit
-from cap.fisher.planning import gib
+from cap.device_memory import gib
 
 
 @dataclass(frozen=True)

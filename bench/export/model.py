@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from bench.execution.preflight import check_device
 from bench.export.card import WrittenFile, card, readme, sizes
 from bench.export.formats import FORMATS, FormatName, check_formats
 from bench.export.source import PrunedModel, load, run
@@ -31,14 +32,14 @@ class Export:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Bytes of the model by kind of file: dense, sparse and, of an INT8 model, sparse in INT8."""
+        """Bytes of the model by kind of file: dense, sparse and, in INT8, sparse INT8."""
         return sizes(self.pruned)
 
 
 def export_model(
     source: Trial | Path | str,
     folder: Path | str,
-    formats: Sequence[FormatName] = ("safetensors",),
+    formats: Sequence[FormatName] = (),
     int8: bool = False,
     device: str = "cpu",
 ) -> Export:
@@ -48,7 +49,7 @@ def export_model(
         source: Trial to run, whose last pruned model is exported; or file that training with pruning left:
             `results/PROFILE/SWEEP/TRIAL/PATTERN.safetensors`.
         folder: Folder to write to; it is made if need be, and files of the same names are replaced.
-        formats: Formats to write, of `bench.export.formats.FORMATS`.
+        formats: Formats to write, of `bench.export.formats.FORMATS`; by default safetensors, for INT8 sparse.
         int8: Whether to quantize the model of a file; a trial says so itself.
         device: Torch device to run the trial on.
 
@@ -56,12 +57,11 @@ def export_model(
         UserError: If a format cannot hold the model, a package is missing, or the source cannot be used.
         RuntimeError: If what is read back does not give the same outputs.
     """
-    if isinstance(source, Trial):
-        check_formats(formats, source.quantization is not None)
-        pruned = run(source, device)
-    else:
-        check_formats(formats, int8)
-        pruned = load(Path(source), int8)
+    int8 = source.quantization is not None if isinstance(source, Trial) else int8
+    formats = formats or (("sparse",) if int8 else ("safetensors",))
+    check_formats(formats, int8)
+    check_device(device)
+    pruned = run(source, device) if isinstance(source, Trial) else load(Path(source), int8)
     return Export(pruned, write_files(pruned, Path(folder), formats))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bench.core.errors import UserError, first_mistake
 from bench.data.inputs import stack_batches
 from bench.evaluation.accuracy import evaluate
+from bench.execution.preflight import check_pruner
 from bench.models import ModelSpec
 from bench.models.pruned_file import load_pruned
 from bench.results.schema import ResultRow
@@ -77,6 +78,7 @@ def one_shot_trial(
     """
     settings = get_profile(profile)
     settings.model(model)
+    check_pruner(pruner, options)
     if int8 and finetune and settings.recipes.quantization is None:
         raise UserError(f"--finetune --int8: profile {profile} has no training in INT8")
     try:

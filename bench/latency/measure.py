@@ -24,11 +24,11 @@ from torch import Tensor
 
 from bench.core import provenance
 from bench.core.peak_memory import start_peak
-from bench.core.subprocesses import run_in_subprocess
 from bench.latency.engines import BASELINE, ENGINES, Engine, EngineConfig, ForwardPass, Workload
 from bench.latency.plan import engine_configs
 from bench.latency.random_models import pruned_models
 from bench.latency.rounds import OtherLoad, interleave
+from bench.latency.subprocesses import run_in_subprocess
 from bench.models import get_model
 from bench.results.timings import FAILED, TIMED, WRONG, Cell, TimingRow
 
@@ -82,7 +82,7 @@ class EngineCheck:
         build_seconds: Time of export or compilation, seconds.
         layers_sparse: Layers that the sparse engine runs with its own kernels.
         layers_dense: Layers that it leaves dense.
-        run: Its forward pass, if it is to be timed.
+        run: Forward pass, if it is to be timed.
     """
 
     status: str = TIMED

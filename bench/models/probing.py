@@ -13,9 +13,9 @@ from bench.data.inputs import Inputs
 from bench.evaluation.accuracy import shard_indices
 from cap.distributed import all_gather_scalar, all_reduce_sum
 
-RATES = (3e-4, 1e-3, 3e-3)  # of the head's AdamW; the best on held-out features is taken
+HEAD_RATES = (3e-4, 1e-3, 3e-3)  # of the head's AdamW; the best on held-out features is taken
 HELD_OUT = 0.05  # share of the training features
-RECIPE = f"AdamW {RATES} cosine, 30 epochs, batch 1024, {HELD_OUT} held out"  # part of what identifies a head
+RECIPE = f"AdamW {HEAD_RATES} cosine, 30 epochs, batch 1024, {HELD_OUT} held out"  # part of what identifies a head
 
 
 def pooled(model: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -33,10 +33,10 @@ def features(
     Processes that work together share the work.
 
     Args:
-        backbone: Images to features, on the device.
-        inputs: The images.
-        device: Where to compute.
-        batch_size: Images at a time.
+        backbone: Function from images to features, on the device.
+        inputs: Images.
+        device: Torch device to compute on.
+        batch_size: Number of images at a time.
 
     Returns:
         Features (n, width), float32, and labels (n,), on the device.
@@ -48,17 +48,16 @@ def features(
     chosen = torch.arange(len(inputs)) if order is None else order
     start = 0
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        for images, their_labels in inputs.batches(batch_size, order, device) if len(chosen) else ():
+        for images, batch_labels in inputs.batches(batch_size, order, device) if len(chosen) else ():
             values = backbone(images).float()
             if not start:
                 found = values.new_zeros(len(inputs), values.shape[1])
             where = chosen[start : start + len(values)].to(device)
-            found[where], labels[where] = values, their_labels
+            found[where], labels[where] = values, batch_labels
             start += len(values)
     width = max(all_gather_scalar(found.shape[-1]))
-    found = (
-        found if start else torch.zeros(len(inputs), width, device=device)
-    )  # there was nothing left for this process
+    if not start:  # there was nothing left for this process
+        found = torch.zeros(len(inputs), width, device=device)
     all_reduce_sum(found, labels)
     return found, labels
 
@@ -72,11 +71,11 @@ def knn_top1(
 
     Args:
         bank: Features of training images, (n, width).
-        bank_labels: (n,).
+        bank_labels: Classes of the training images, (n,).
         queries: Features of test images, (m, width).
-        labels: (m,).
-        num_classes: Of the data set.
-        k: Neighbours.
+        labels: Classes of the test images, (m,).
+        num_classes: Number of classes of the data set.
+        k: Number of neighbours.
     """
     known = F.normalize(bank, dim=1)
     correct = 0
@@ -101,12 +100,12 @@ def fit_linear_head(
 
     Args:
         inputs: Features, (n, width).
-        labels: (n,).
-        num_classes: Of the data set.
-        seed: Of the first weights and the order of the features.
+        labels: Classes, (n,).
+        num_classes: Number of classes of the data set.
+        seed: Seed of the first weights and the order of the features.
         lr: First learning rate; it falls to zero along a cosine.
-        batch_size: Features in a step.
-        epochs: Passes.
+        batch_size: Number of features in a step.
+        epochs: Number of passes.
     """
     torch.manual_seed(seed)
     head = nn.Linear(inputs.shape[1], num_classes).to(inputs.device)
@@ -125,7 +124,7 @@ def best_linear_head(inputs: Tensor, labels: Tensor, num_classes: int, seed: int
     """Returns the linear head with the best of a few learning rates; see `fit_linear_head`."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).to(inputs.device)
     held_out, rest = order.split([round(HELD_OUT * len(order)), len(order) - round(HELD_OUT * len(order))])
-    heads = [fit_linear_head(inputs[rest], labels[rest], num_classes, seed, lr, batch_size=1024) for lr in RATES]
+    heads = [fit_linear_head(inputs[rest], labels[rest], num_classes, seed, lr, batch_size=1024) for lr in HEAD_RATES]
     with torch.inference_mode():
         losses = [float(F.cross_entropy(head(inputs[held_out]), labels[held_out])) for head in heads]
     return heads[min(range(len(heads)), key=losses.__getitem__)]

@@ -1,1 +1,1 @@
-"""reports."""
+"""Everything that a reader sees of results; made from parquet and JSON alone, without torch."""

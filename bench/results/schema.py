@@ -36,7 +36,7 @@ class ResultRow:
         dataset: Name of the data set.
         pruner: Registered name, or `path/to/file.py:ClassName`.
         pruner_options: JSON of all options.
-        pattern: What `cap.parse_pattern` reads.
+        pattern: Sparsity pattern, as `cap.parse_pattern` reads it.
         sparsity_target: Fraction of zeros asked for.
         sparsity_prunable: Fraction of zeros in the layers that are pruned.
         sparsity_model: Fraction of zeros in all parameters.

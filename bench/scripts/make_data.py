@@ -1,4 +1,4 @@
-"""Makes the embedded data set: Fashion-MNIST as parquet, small enough to live in the repository.
+"""Script for the embedded data set: Fashion-MNIST as parquet, small enough to live in the repository.
 
 The full 10,000-image test split and the first 2,700 training images of each of the ten classes, in the order of the
 original files. The columns are those that the `datasets` library writes: `image` (PNG bytes) and `label`. The PNGs are

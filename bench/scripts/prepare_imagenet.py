@@ -1,6 +1,6 @@
-"""Prepares both splits of ImageNet-1k, so that no job has to.
+"""Preparation of both splits of ImageNet-1k, so that no job has to: `python -m bench.scripts.prepare_imagenet`.
 
-Fetches them, or makes the copy of parquet files that is read: `python -m bench.scripts.prepare_imagenet`.
+They are fetched, or the copy of parquet files is made that is read.
 """
 
 from __future__ import annotations

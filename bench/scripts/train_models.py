@@ -1,4 +1,4 @@
-"""Trains the four models of the embedded zoo from the embedded training images alone.
+"""Training of the four embedded models from the embedded training images alone.
 
 `nox -s train_zoo` (about half an hour a model on one core). The supervised recipe follows the models' own papers in
 small: AdamW, cosine decay after a warm-up, mixup and cutmix, label smoothing, stochastic depth, random erasing, an

@@ -34,7 +34,7 @@ class PrunerConfig:
     Attributes:
         name: A name of `cap.available()`, or `path/to/file.py:ClassName`.
         options: All options, defaults included.
-        label: What a reader sees of it, different from that of all others.
+        label: Name in the report, different from that of all others.
     """
 
     name: str
@@ -60,7 +60,7 @@ class PrunerConfig:
         """
         try:
             return self.pruner.supports(cap.parse_pattern(pattern))
-        except Exception as error:  # noqa: BLE001  whatever the file does
+        except Exception as error:  # noqa: BLE001  a user's file may raise anything
             raise UserError(
                 f"{self.name}: supports() raised {type(error).__name__}: {error}; it must answer before fit"
             ) from None
@@ -139,7 +139,7 @@ def plan(
         options: Options of the new pruner; they take precedence over what the profile sets.
         against: The pruners to compare it with.
         models: Models of the profile; none for all of them.
-        sparsities: What `cap.parse_pattern` reads.
+        sparsities: Sparsities or other patterns, as `cap.parse_pattern` reads them.
         seeds: Each draws other calibration images.
         finetune: Also fine-tune after every pattern, as Table 1 does.
         profile: The profile.
@@ -223,7 +223,7 @@ def _pruners(profile: Profile, wanted: Sequence[tuple[str, Mapping[str, Any]]]) 
             json.dumps(options)  # a trial's identity and its rows hold them so
         except ValueError as error:
             raise UserError(str(error)) from None
-        except Exception as error:  # noqa: BLE001  whatever the file does
+        except Exception as error:  # noqa: BLE001  a user's file may raise anything
             raise UserError(f"pruner {name}: {type(error).__name__}: {error}") from None
         if (type(pruner), options) in made:
             raise UserError(f"{name} stands twice with the same options: compare it with others, or give it --option")

@@ -45,7 +45,7 @@ def load_sweep(name: str) -> Sweep:
     else:
         raise UserError(f"unknown sweep {name!r}: choose from {', '.join(known)}, or give a file path/to/sweep.py")
     if not isinstance(module.SWEEP, Sweep):
-        raise UserError(f"SWEEP of {name} is no bench.specs.sweep.Sweep but a {type(module.SWEEP).__name__}")
+        raise UserError(f"SWEEP of {name} is no bench.Sweep but a {type(module.SWEEP).__name__}")
     return module.SWEEP
 
 
@@ -62,7 +62,7 @@ def _load_file(path: str) -> ModuleType:
     except Exception as error:  # noqa: BLE001  a user's file may raise anything
         raise UserError(f"{path}: {type(error).__name__}: {error}") from None
     if not hasattr(module, "SWEEP"):
-        raise UserError(f"{path} defines no SWEEP: it must have a variable SWEEP of the class bench.specs.sweep.Sweep")
+        raise UserError(f"{path} defines no SWEEP: it must have a variable SWEEP of the class bench.Sweep")
     return module
 
 

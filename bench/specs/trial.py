@@ -157,9 +157,9 @@ class ResolvedTrial:
 
     Attributes:
         trial: The specification.
-        profile: Its profile.
-        model: Its model.
-        patterns: Its sparsity patterns, in order.
+        profile: Profile of the trial.
+        model: Model of the trial.
+        patterns: Sparsity patterns, in order.
     """
 
     trial: Trial

@@ -29,7 +29,7 @@ class Checkpoint:
         """Writes a state in place of the one before.
 
         Args:
-            state: What `torch.load` reads back without running code: numbers, texts, tensors, lists, dicts.
+            state: Numbers, texts, tensors, lists, dicts: values that `torch.load` reads back without running code.
         """
         distributed.run_on_rank0(lambda: self._write(state))
 

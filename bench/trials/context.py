@@ -46,11 +46,11 @@ class ExecutionConfig:
 
 @dataclass(frozen=True)
 class TrialContext:
-    """What the steps of a trial read; they write their results through a `TrialRecorder`.
+    """Everything that the steps of a trial read; they write their results through a `TrialRecorder`.
 
     Attributes:
         resolved: The trial.
-        dense: Its dense model, left as it is.
+        dense: Dense model of the trial, left as it is.
         macs: Multiply-adds of the dense model.
         calibration: Images that the pruner sees.
         config: Means of the trial.

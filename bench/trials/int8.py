@@ -42,7 +42,7 @@ def observed(model: nn.Module, images: Tensor, training: bool = False) -> nn.Mod
 
     Args:
         model: A model in eval mode.
-        images: What to range over, model inputs; of the training data.
+        images: Model inputs to range over, of the training data, (n, channels, height, width).
         training: Round weights and inputs in the forward pass as INT8 does, with gradients that pass straight through,
             and go on to follow the ranges; otherwise it computes as the model does.
     """
@@ -56,7 +56,7 @@ def observed(model: nn.Module, images: Tensor, training: bool = False) -> nn.Mod
     for function in (F.linear, F.conv2d):
         quantizer.set_function_type_qconfig(function, config)
     graph: Any = (prepare_qat_pt2e if training else prepare_pt2e)(program.module(check_guards=False), quantizer)
-    # it has no mode; torchao's own switch gives every dropout the rate 0.5 in training, whatever it was
+    # it has no mode; torchao's own switch gives every dropout the rate 0.5 in training, in place of its own
     graph.train, graph.eval = (lambda mode=True: graph), (lambda: graph)
     with torch.no_grad():
         for batch in images.split(BATCH):
@@ -68,7 +68,7 @@ def int8_layers(graph: nn.Module) -> dict[str, Int8Layer]:
     """Returns the INT8 layers of a model that was observed, by the name of their weight.
 
     Args:
-        graph: What `observed` returned, with training or not; it is used up.
+        graph: Graph that `observed` returned, with training or not; it is used up.
 
     Raises:
         ValueError: If something else than the weight and the input of layers would be in INT8, or a weight's zero point
@@ -120,7 +120,7 @@ def measure_int8(
         context: The trial.
         recorder: Rows of the trial.
         model: The pruned model, left as it is.
-        pattern: Its pattern.
+        pattern: Pattern that it follows.
         masks: {name: keep-mask}.
         cost: Cost of its pruning.
     """

@@ -30,7 +30,7 @@ class TrainingState:
     Attributes:
         recipe: The recipe.
         model: Model that is trained.
-        training: Its training.
+        training: Training of the model.
         measured: {number of epochs after which the model is measured: the pattern that it then has}.
         cost: Cost of the pruning so far.
         seconds: Time of the training so far, seconds.

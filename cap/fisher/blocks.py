@@ -19,8 +19,8 @@ def split_blocks(tensor: Tensor, block_size: int) -> Tensor:
     """Cuts a weight into blocks of consecutive entries of its row-major order, the last one padded with zeros.
 
     Args:
-        tensor: Any shape.
-        block_size: B.
+        tensor: Weight of any shape.
+        block_size: B, number of weights in a block.
 
     Returns:
         (num_blocks, B). A padded entry has weight 0 and gradient 0, so it changes nothing and costs nothing to remove.
@@ -53,17 +53,18 @@ def scratch_like(num_blocks: int, block_size: int, device: torch.device) -> Tens
 
 
 class BlockFisher:
-    """Accumulates `F = damp * I + (1/m) * sum_i g_i g_i^T` on diagonal blocks of consecutive weights.
+    """Estimate of `F = damp * I + (1/m) * sum_i g_i g_i^T` on diagonal blocks of consecutive weights.
 
     Kuznedelev et al., 2023, section 3 (arXiv 2210.09223).
 
     Args:
         num_weights: Number of weights of the layer.
-        block_size: B. If it does not divide `num_weights`, the last block is padded with inert entries.
+        block_size: B, number of weights in a block. If it does not divide `num_weights`, the last block is
+            padded with inert entries.
         damp: Dampening, larger than 0.
-        device: Where the blocks live.
-        dtype: Of the sums and the inverse: float64, or float32 for half the memory where the dampening is not small
-            beside the largest eigenvalue.
+        device: Device of the blocks.
+        dtype: Precision of the sums and the inverse: float64, or float32 for half the memory where the dampening is not
+            small beside the largest eigenvalue.
     """
 
     def __init__(
@@ -85,14 +86,14 @@ class BlockFisher:
 
     @property
     def num_gradients(self) -> int:
-        """How many gradients were added."""
+        """Number of gradients that were added."""
         return self._gram.count
 
     def update(self, gradients: Tensor) -> None:
         """Adds gradients.
 
         Args:
-            gradients: (m, num_weights), one gradient a row; any number of times.
+            gradients: Gradients, (m, num_weights), one a row; any number of times.
 
         Raises:
             ValueError: If the shape is another.
@@ -156,7 +157,7 @@ def check_fisher(failed: Tensor, damp: float) -> None:
     """Raises an error that names the first Fisher block which is not positive definite.
 
     Args:
-        failed: (num_blocks,), True for such blocks.
-        damp: The dampening that was not enough.
+        failed: Flags, (num_blocks,), True for such blocks.
+        damp: Dampening that was not enough.
     """
     check_positive(failed, "Fisher block", f"raise the dampening above {damp:g}, or check the gradients for infinities")

@@ -31,9 +31,9 @@ def fisher_blocks(
 
     Args:
         model: The model.
-        layers: {name: weight}.
-        calibration: The images.
-        plan: What to accumulate in which pass.
+        layers: Weights of the layers, {name: weight}.
+        calibration: Calibration images.
+        plan: Parts that are accumulated in each pass.
         damp: Dampening.
 
     Yields:

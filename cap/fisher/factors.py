@@ -18,11 +18,11 @@ class InverseFactor:
     triangular. A rounding error of M is one of the inverse's square root, so the inverse stays positive definite.
 
     Attributes:
-        order: (num_blocks, B), int16: the entry at each place.
-        packed: (num_blocks, B * (B + 1) / 2), float32: the rows of M up to the diagonal.
-        coefficients: (num_blocks, B), float64: c with `M^T c = P w`, so that w less the last k of the terms `c_t M[t]`
-            is the joint OBS update that removes the last k places.
-        padding: Inert entries at the end of the last block.
+        order: Entry at each place, (num_blocks, B), int16.
+        packed: Rows of M up to the diagonal, (num_blocks, B * (B + 1) / 2), float32.
+        coefficients: c with `M^T c = P w`, (num_blocks, B), float64: w less the last k of the terms `c_t M[t]` is the
+            joint OBS update that removes the last k places.
+        padding: Number of inert entries at the end of the last block.
     """
 
     order: Tensor
@@ -53,7 +53,7 @@ class InverseFactor:
             part: Range of blocks.
             fisher: F, (blocks, B, B), float64.
             weight: w, (blocks, B).
-            order: (blocks, B), int64; by default each entry at its own place.
+            order: Entry at each place, (blocks, B), int64; by default each entry at its own place.
 
         Returns:
             (blocks,), True for blocks that are not positive definite.
@@ -94,8 +94,8 @@ class InverseFactor:
         """Returns the weights after the joint OBS update that removes each block's last places.
 
         Args:
-            weight: (num_blocks, B), the weights that the factors were made with.
-            counts: (num_blocks,), int64: how many places.
+            weight: Weights that the factors were made with, (num_blocks, B).
+            counts: Number of places, (num_blocks,), int64.
 
         Returns:
             (num_blocks, B), float64; what was removed is not exactly zero.

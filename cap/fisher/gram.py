@@ -18,13 +18,13 @@ def buffered_gradients(block_size: int, num_gradients: int | None) -> int:
 
 
 def gram_bytes(block_size: int, num_gradients: int, itemsize: int) -> int:
-    """Returns the bytes that accumulating a Gram matrix takes per weight: see `cap.fisher.Gram`."""
+    """Returns the bytes that accumulating a Gram matrix takes per weight: see `Gram`."""
     gathered = itemsize * buffered_gradients(block_size, num_gradients)
     return gathered + (8 * block_size if num_gradients >= block_size else 0)
 
 
 class Gram:
-    """Accumulates `sum_i g_i g_i^T` on diagonal blocks of consecutive weights.
+    """Sum `sum_i g_i g_i^T` on diagonal blocks of consecutive weights.
 
     Gradients are gathered and added up many at a time. As long as they are fewer than B they are kept themselves: they
     take less memory than the sum. Rounding errors of single precision, relative to the largest eigenvalue, would drown
@@ -32,14 +32,15 @@ class Gram:
 
     Args:
         num_weights: Number of weights.
-        block_size: B. If it does not divide `num_weights`, the last block is padded with inert entries.
-        device: Where the sums live.
-        dtype: Of the sums: float64, or float32 for half the memory.
-        expected: How many gradients there will be, if known.
-        gathered: Of the gradients before they are added up: float32, or float64 if they come so.
+        block_size: B, number of weights in a block. If it does not divide `num_weights`, the last block is padded with
+            inert entries.
+        device: Device of the sums.
+        dtype: Precision of the sums: float64, or float32 for half the memory.
+        expected: Number of gradients that there will be, if known.
+        gathered: Precision of the gradients before they are added up: float32, or float64 if they come so.
 
     Attributes:
-        capacity: How many gradients `slots` has room for at once.
+        capacity: Number of gradients that `slots` has room for at once.
     """
 
     def __init__(

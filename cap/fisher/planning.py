@@ -24,12 +24,12 @@ SHARED = 0.5  # of the budget, up to which Gram matrices are kept for the next p
 
 @dataclass(frozen=True)
 class LayerSlice:
-    """Consecutive weights of a layer: whole outputs and whole Fisher blocks.
+    """Range of consecutive weights of a layer: whole outputs and whole Fisher blocks.
 
     Attributes:
-        name: The layer.
-        start: First weight.
-        stop: One past the last weight.
+        name: Name of the layer.
+        start: Position of the first weight.
+        stop: Position after the last weight.
     """
 
     name: str
@@ -39,17 +39,17 @@ class LayerSlice:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How the Fisher blocks of a model are estimated within a memory budget.
+    """Plan of estimating the Fisher blocks of a model within a memory budget.
 
     Attributes:
-        passes: The parts whose Gram matrices are accumulated together, pass by pass over the calibration gradients.
-        peak_bytes: Estimated memory of the fit beyond what is in use before it.
-        budget: The memory budget in bytes.
-        num_gradients: Gradients in each pass.
-        forward_images: Images in one forward pass.
-        block_size: B.
+        passes: Parts whose Gram matrices are accumulated together, pass by pass over the calibration gradients.
+        peak_bytes: Estimated memory of the fit beyond what is in use before it, in bytes.
+        budget: Memory budget in bytes.
+        num_gradients: Number of gradients in each pass.
+        forward_images: Number of images in one forward pass.
+        block_size: B, number of weights in a block.
         shared: Whether the Gram matrices are kept for the next pruner.
-        gram_bytes: Memory of all Gram matrices.
+        gram_bytes: Memory of all Gram matrices, in bytes.
     """
 
     passes: tuple[tuple[LayerSlice, ...], ...]
@@ -79,8 +79,8 @@ def fisher_work(size: FitSize, num_gradients: int | None, block_size: int) -> Fi
 
     Args:
         size: Model and calibration set.
-        num_gradients: m; by default one per image, or per whole batch.
-        block_size: B.
+        num_gradients: m, number of gradients; by default one per image, or per whole batch.
+        block_size: B, number of weights in a block.
     """
     m = size.gradients(num_gradients)
     return FitWork(
@@ -93,8 +93,8 @@ def fisher_bytes(size: FitSize, num_gradients: int | None, block_size: int) -> F
 
     Args:
         size: Model and calibration set.
-        num_gradients: m; by default one per image, or per whole batch.
-        block_size: B.
+        num_gradients: m, number of gradients; by default one per image, or per whole batch.
+        block_size: B, number of weights in a block.
     """
     kept = size.weights * retained_bytes(block_size)
     grams = size.weights * gram_bytes(block_size, size.gradients(num_gradients), 4)
@@ -114,21 +114,25 @@ def partition_layers(layers: Mapping[str, Tensor], block_size: int, per_weight: 
 
 @dataclass(frozen=True)
 class _Need:
-    """Memory that a fit cannot do without, in bytes.
+    """Memory that a fit cannot do without, in bytes but for `weights`.
 
     Attributes:
         per_image: Activations of one image.
         per_gradient_image: Gradients of the largest part for one image; they may have to be made beside their place.
         batch_gradient: Gradient of all weights, if it is that of a batch.
         scratch: Room in which a part's Gram matrices are turned into its result.
-        blocks: Results of all layers, and the Gram matrices of the largest part.
+        weights: Number of weights in all layers.
+        factors: Results of all layers.
+        largest_gram: Gram matrices of the largest part.
     """
 
     per_image: int
     per_gradient_image: int
     batch_gradient: int
     scratch: int
-    blocks: float
+    weights: int
+    factors: float
+    largest_gram: int
 
     def fixed(self, images: int) -> int:
         """Returns the memory that does not depend on the number of passes, with so many images at a time."""
@@ -137,7 +141,7 @@ class _Need:
 
     def at_least(self, images: int) -> float:
         """Returns the memory of a fit in as many passes as there are parts, with so many images at a time."""
-        return self.fixed(images) + self.blocks
+        return self.fixed(images) + self.factors + self.largest_gram
 
     def images_within(self, budget: int, most: int) -> int:
         """Returns the images at a time, halved from `most` until they fit into the budget; 1 even if that does not."""
@@ -145,6 +149,22 @@ class _Need:
         while images > 1 and (images * self.per_image > ACTIVATION_BYTES or self.at_least(images) > budget):
             images = -(-images // 2)
         return images
+
+    def check(self, images: int, budget: int, block_size: int) -> None:
+        """Refuses a budget that is too small for so many images at a time.
+
+        Raises:
+            ValueError: If it is, with what is needed and what to change.
+        """
+        if self.at_least(images) <= budget:
+            return
+        advice = f" or the batch size (now {images})" if self.batch_gradient else ""
+        raise ValueError(
+            f"a memory budget of {gib(budget)} is too small, {gib(self.at_least(images))} are needed: "
+            f"{gib(images * self.per_image)} for {images} image{'s' if images > 1 else ''} in the model, "
+            f"{gib(self.factors)} for the factors of {self.weights:,} weights, the rest for Gram matrices and scratch. "
+            f"Raise the memory budget, or lower the block size (now {block_size}){advice}"
+        )
 
 
 def plan_fit(
@@ -160,14 +180,14 @@ def plan_fit(
     """Plans the estimate of all Fisher blocks within a memory budget.
 
     The parts do not depend on the budget, nor do the images in a forward pass unless the fit would otherwise be
-    impossible; so the gradients and their sums are the same whatever the number of passes.
+    impossible; so the gradients and their sums are the same for any number of passes.
 
     Args:
         model: The model.
-        layers: {name: weight}.
-        calibration: The images.
-        num_gradients: m; by default one per image, or per whole batch.
-        block_size: B.
+        layers: Weights to prune, {name: weight}.
+        calibration: Calibration images.
+        num_gradients: m, number of gradients; by default one per image, or per whole batch.
+        block_size: B, number of weights in a block.
         retained: Bytes per weight that are kept once a layer is done.
         scratch: Bytes that turning a part's Gram matrices into its result takes.
         budget: Bytes that the fit may take beyond what is in use; by default the device's free memory less a margin.
@@ -188,19 +208,14 @@ def plan_fit(
         per_gradient_image=itemsize * largest if calibration.gradient == "sample" else 0,
         batch_gradient=itemsize * total if calibration.gradient == "batch" else 0,
         scratch=scratch,
-        blocks=total * retained + largest * per_weight,
+        weights=total,
+        factors=total * retained,
+        largest_gram=largest * per_weight,
     )
     images = calibration.batch_size
     if calibration.gradient == "sample":
         images = need.images_within(budget, min(images, m, buffered_gradients(block_size, m)))
-    if need.at_least(images) > budget:
-        advice = "" if calibration.gradient == "sample" else f" or the batch size (now {images})"
-        raise ValueError(
-            f"a memory budget of {gib(budget)} is too small, {gib(need.at_least(images))} are needed: "
-            f"{gib(images * need.per_image)} for {images} image{'s' if images > 1 else ''} in the model, "
-            f"{gib(total * retained)} for the factors of {total:,} weights, the rest for Gram matrices and scratch. "
-            f"Raise the memory budget, or lower the block size (now {block_size}){advice}"
-        )
+    need.check(images, budget, block_size)
     fixed, grams = need.fixed(images), total * per_weight
     at_once = fixed + grams + total * retained
     if calibration.share and at_once <= SHARED * budget:

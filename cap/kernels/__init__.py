@@ -1,4 +1,4 @@
-"""Implementations of what is done to every block: compiled for the CPU, in Triton for CUDA, in torch for all else."""
+"""Kernels that work on every block: compiled for the CPU, in Triton for CUDA, in torch for all else."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ def add_gram(gram: Tensor, gradients: Tensor) -> None:
     """Adds `sum_i g_i g_i^T` to every block, at least to its lower triangle.
 
     Args:
-        gram: (num_blocks, B, B), float32 or float64; changed in place. What lies above the diagonal means nothing.
-        gradients: (m, num_blocks * B), float32 or float64.
+        gram: Sums, (num_blocks, B, B), float32 or float64; changed in place. Entries above the diagonal mean nothing.
+        gradients: Gradients, (m, num_blocks * B), float32 or float64.
     """
     num_blocks, size, _ = gram.shape
     blocks = gradients.to(gram.dtype).view(len(gradients), num_blocks, size).transpose(0, 1)
@@ -29,10 +29,10 @@ def damped_mean(gram: Tensor, count: int, damp: float, out: Tensor) -> None:
     """Writes `damp * I + gram / count`.
 
     Args:
-        gram: (num_blocks, B, B), as `add_gram` leaves it: its lower triangle counts.
+        gram: Sums, (num_blocks, B, B), as `add_gram` leaves them: the lower triangle counts.
         count: Number of gradients in the sum.
         damp: Dampening.
-        out: (num_blocks, B, B), float64, symmetric afterwards.
+        out: Room for the result, (num_blocks, B, B), float64, symmetric afterwards.
     """
     lower = torch.ones(gram.shape[1:], dtype=torch.bool, device=gram.device).tril()
     out.copy_(torch.where(lower, gram, gram.transpose(1, 2))).div_(count)
@@ -43,8 +43,8 @@ def invert_blocks(matrix: Tensor, out: Tensor) -> Tensor:
     """Inverts symmetric positive definite blocks.
 
     Args:
-        matrix: (num_blocks, B, B), float64.
-        out: Receives the inverses; may be `matrix` itself.
+        matrix: Blocks, (num_blocks, B, B), float64.
+        out: Room for the inverses; may be `matrix` itself.
 
     Returns:
         (num_blocks,), True for blocks that are not positive definite: their contents mean nothing then.
@@ -68,10 +68,10 @@ def factor_blocks(matrix: Tensor, order: Tensor, weight: Tensor, packed: Tensor,
 
     Args:
         matrix: F, (num_blocks, B, B), float64.
-        order: (num_blocks, B), int64: a permutation of each block's entries.
-        weight: w, (num_blocks, B).
-        packed: Receives M, (num_blocks, B * (B + 1) / 2): its rows up to the diagonal one after the other.
-        coefficients: Receives c, (num_blocks, B).
+        order: Permutation of each block's entries, (num_blocks, B), int64.
+        weight: Weights w, (num_blocks, B).
+        packed: Room for M, (num_blocks, B * (B + 1) / 2): its rows up to the diagonal one after the other.
+        coefficients: Room for c, (num_blocks, B).
 
     Returns:
         (num_blocks,), True for blocks that are not positive definite: their results mean nothing then.
@@ -100,10 +100,10 @@ def subtract_last_rows(weight: Tensor, packed: Tensor, coefficients: Tensor, cou
     """Takes `c_t M[t]` from the weights for the last rows t of each block's triangle.
 
     Args:
-        weight: (num_blocks, B), in the order of the triangle's columns.
+        weight: Weights, (num_blocks, B), in the order of the triangle's columns.
         packed: M, as `factor_blocks` packs it.
         coefficients: c, (num_blocks, B).
-        counts: (num_blocks,), int64: how many rows.
+        counts: Number of rows, (num_blocks,), int64.
 
     Returns:
         (num_blocks, B), float64.

@@ -44,14 +44,14 @@ def elimination_kernel(  # type: ignore[no-untyped-def]
     """Fills order, losses and scratch rows of the block whose number is the program's; shapes as in `eliminate_blocks`.
 
     Args:
-        weight: (num_blocks, B).
-        inverse: (num_blocks, B, B).
-        order: (num_blocks, K), int64, written.
-        loss: (num_blocks, B), float64, written; NaN where no removable weight is left too early.
-        rows: (num_blocks, K, B), float64, scratch.
-        steps: K.
+        weight: Weights, (num_blocks, B).
+        inverse: Inverse Fisher blocks, (num_blocks, B, B).
+        order: Room for the order of removal, (num_blocks, K), int64.
+        loss: Room for the losses, (num_blocks, B), float64; NaN where no removable weight is left too early.
+        rows: Scratch, (num_blocks, K, B), float64.
+        steps: K, number of weights to remove.
         quota: Number of weights of each group that are removed before it is closed.
-        size: B.
+        size: B, number of weights in a block.
         padded: Power of two, at least B.
         group: Number of weights in a group.
         tile: Number of earlier rows read at a time.

@@ -16,11 +16,11 @@ def eliminate_blocks(
     Every step updates the whole inverse of every block, so it costs O(B^3) memory traffic a block.
 
     Args:
-        weight: (num_blocks, B).
-        fisher_inverse: (num_blocks, B, B).
-        quota: How many weights of each group of consecutive weights are removed before the group is closed.
+        weight: Weights, (num_blocks, B).
+        fisher_inverse: Inverse Fisher blocks, (num_blocks, B, B).
+        quota: Number of weights of each group of consecutive weights that are removed before it is closed.
         group: Size of the groups; it divides B.
-        steps: K, how many weights of each block are removed: at most B / group * quota.
+        steps: K, number of weights of each block that are removed: at most B / group * quota.
 
     Returns:
         order: (num_blocks, K), int64: the index of the weight removed k-th.

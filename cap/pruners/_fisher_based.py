@@ -1,4 +1,4 @@
-"""What the pruners on the block-diagonal empirical Fisher share."""
+"""The base of the pruners on the block-diagonal empirical Fisher."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FisherPruner(RecomputingPruner):
     """Base of pruners that score each Fisher block for itself and keep the factors of its inverse.
 
     Attributes:
-        factors: {name: factors of the inverse Fisher blocks}.
+        factors: Factors of the inverse Fisher blocks, {name: factors}.
     """
 
     shares_gram = True
@@ -34,10 +34,10 @@ class FisherPruner(RecomputingPruner):
         """Scores a range of blocks and fills in their factors.
 
         Args:
-            weight: (blocks, B).
+            weight: Weights, (blocks, B).
             fisher: F, (blocks, B, B), float64.
-            factor: The layer's factors.
-            part: The range of the layer's blocks.
+            factor: Factors of the layer.
+            part: Range of the layer's blocks.
 
         Returns:
             (blocks, B), the lowest scores are removed first.

@@ -1,4 +1,4 @@
-"""What the pruners share that can estimate the Fisher anew on the way to a sparsity."""
+"""The base of the pruners that can estimate the Fisher anew on the way to a sparsity."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class RecomputingPruner(Pruner):
     """Base of pruners on the Fisher, which may go to a sparsity in several equal parts, each with a fresh estimate.
 
     Args:
-        block_size: B, consecutive weights in one Fisher block.
-        num_gradients: m, gradients in the Fisher; one per calibration image if None.
+        block_size: B, number of consecutive weights in one Fisher block.
+        num_gradients: m, number of gradients in the Fisher; one per calibration image if None.
         damp: Dampening.
-        num_recomputations: N_r, the number of parts. With more than one, `prune` estimates anew for every sparsity, and
+        num_recomputations: N_r, number of parts. With more than one, `prune` estimates anew for every sparsity, and
             masks at different sparsities are no longer contained in one another.
     """
 

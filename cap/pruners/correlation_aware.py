@@ -27,11 +27,12 @@ class CAP(FisherPruner):
     stays takes the values of the joint OBS update for the set that went.
 
     Args:
-        block_size: B, consecutive weights in one Fisher block.
-        num_gradients: m, gradients in the Fisher; by default one per calibration image.
+        block_size: B, number of consecutive weights in one Fisher block.
+        num_gradients: m, number of gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
-        num_recomputations: N_r, equal parts of the way to a sparsity, with the Fisher estimated anew before each.
-        max_sparsity: No whole block loses more than this fraction; less than 1 saves time where only low sparsities
+        num_recomputations: N_r, number of equal parts of the way to a sparsity, with the Fisher estimated anew before
+            each.
+        max_sparsity: Largest fraction that a whole block loses; less than 1 saves time where only low sparsities
             are wanted.
     """
 

@@ -27,10 +27,11 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
     right.
 
     Args:
-        block_size: B.
-        num_gradients: m; by default one per calibration image.
+        block_size: B, number of consecutive weights in one block.
+        num_gradients: m, number of gradients; by default one per calibration image.
         damp: Dampening, relative to the mean of F's diagonal.
-        num_recomputations: N_r, equal parts of the way to a sparsity, with the Fisher estimated anew before each.
+        num_recomputations: N_r, number of equal parts of the way to a sparsity, with the Fisher estimated anew before
+            each.
     """
 
     shares_gram = True

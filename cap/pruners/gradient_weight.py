@@ -24,7 +24,7 @@ class GradientWeight(Pruner):
     over the gradients, `sum_i |g_ij w_j|`.
 
     Args:
-        num_gradients: m; by default one per calibration image.
+        num_gradients: m, number of gradients; by default one per calibration image.
     """
 
     def __init__(self, num_gradients: int | None = None) -> None:

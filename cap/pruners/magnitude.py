@@ -14,7 +14,7 @@ from cap.registry import register
 
 @register("magnitude")
 class Magnitude(Pruner):
-    """Removes the weights of smallest absolute value (Hagiwara, 1994; Han et al., 2015, arXiv 1506.02626).
+    """Removal of the weights of smallest absolute value (Hagiwara, 1994; Han et al., 2015, arXiv 1506.02626).
 
     With `Unstructured(s)` all layers are ranked together (GM), with `Unstructured(s, scope="layer")` each alone (UM).
     """

@@ -26,10 +26,11 @@ class MFAC(RecomputingPruner):
     diagonal and its product with any vector in O(m B). Scores and update are WoodFisher's.
 
     Args:
-        block_size: B, consecutive weights in one Fisher block.
-        num_gradients: m, gradients in the Fisher; by default one per calibration image.
+        block_size: B, number of consecutive weights in one Fisher block.
+        num_gradients: m, number of gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
-        num_recomputations: N_r, equal parts of the way to a sparsity, with the Fisher estimated anew before each.
+        num_recomputations: N_r, number of equal parts of the way to a sparsity, with the Fisher estimated anew before
+            each.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class SparseGPT(LayerwisePruner):
     mask of a block of columns is chosen by `w^2 / C_cc^2` when the sweep arrives there (N:M: of each group).
 
     Args:
-        block_size: Columns whose mask is chosen at a time (Bs in the paper).
+        block_size: Number of columns whose mask is chosen at a time (Bs in the paper).
         damp: Dampening, relative to the mean of H's diagonal.
     """
 

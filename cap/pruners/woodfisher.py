@@ -28,11 +28,12 @@ class WoodFisher(FisherPruner):
     4-block variant of oBERT (Kurtic et al., 2022, arXiv 2203.07259, eq. 6 and 7).
 
     Args:
-        block_size: B, consecutive weights in one Fisher block.
-        num_gradients: m, gradients in the Fisher; by default one per calibration image.
+        block_size: B, number of consecutive weights in one Fisher block.
+        num_gradients: m, number of gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
-        num_recomputations: N_r, equal parts of the way to a sparsity, with the Fisher estimated anew before each.
-        joint: Take the interaction into account: the joint OBS update, as CAP's, for WoodFisher's mask.
+        num_recomputations: N_r, number of equal parts of the way to a sparsity, with the Fisher estimated anew before
+            each.
+        joint: Whether the interaction is taken into account: the joint OBS update, as CAP's, for WoodFisher's mask.
     """
 
     def __init__(
@@ -79,8 +80,8 @@ class WoodFisher(FisherPruner):
         """Returns `w - H z`, z the solutions of what is removed, zero where the mask is.
 
         Args:
-            masks: {name: keep-mask}.
-            size: Consecutive weights that go together.
+            masks: Keep-masks, {name: mask}.
+            size: Number of consecutive weights that go together.
         """
         if self.joint:
             return {name: self.joint_update(name, keep) for name, keep in masks.items()}

@@ -1,4 +1,4 @@
-"""A sparse inference runtime for the CPU: `compile` makes a pruned model fast without any compiler but numba's."""
+"""Sparse inference runtime for the CPU: `compile` makes a pruned model fast without any compiler but numba's."""
 
 from cap.runtime.compiler import CompiledModel, LayerReport, Report, compile
 

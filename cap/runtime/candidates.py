@@ -1,4 +1,4 @@
-"""Which modules have a sparse counterpart that computes the same."""
+"""Modules that have a sparse counterpart which computes the same."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cap.runtime.layers import SparseAttention, SparseConv, SparseLinear, Sparse
 
 @dataclass(frozen=True)
 class Candidate:
-    """A sparse counterpart.
+    """A sparse counterpart of a module.
 
     Attributes:
-        kind: Its class.
-        shape: Of the input.
-        work: What it does for an input of this shape.
-        build: Makes it; takes whether to make AVX-512 code.
+        kind: Name of its class.
+        shape: Shape of the input.
+        work: Work for an input of this shape.
+        build: Function that makes it; takes whether to make AVX-512 code.
     """
 
     kind: str
@@ -31,7 +31,12 @@ class Candidate:
 
 
 def find(module: nn.Module, shape: tuple[int, ...]) -> Candidate | None:
-    """Returns the sparse counterpart of a module that is called with an input of this shape, or None."""
+    """Returns the sparse counterpart of a module, or None.
+
+    Args:
+        module: The dense module.
+        shape: Shape of the input that it is called with.
+    """
     tokens = prod(shape[:-1])
     if type(module) is nn.Linear:
         return Candidate("SparseLinear", shape, linear_work(tokens, module), lambda code: SparseLinear(module, code))
@@ -48,6 +53,7 @@ def find(module: nn.Module, shape: tuple[int, ...]) -> Candidate | None:
 
 
 def _is_pointwise(module: nn.Conv2d) -> bool:
+    """Returns whether a convolution multiplies every pixel's channels with one matrix."""
     return module.kernel_size == (1, 1) and module.groups == 1 and module.padding in ((0, 0), "valid", "same")
 
 

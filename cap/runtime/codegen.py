@@ -1,4 +1,4 @@
-"""From a sparse weight matrix to the steps that multiply with it.
+"""Code generation: the steps that multiply with a sparse weight matrix.
 
 Activations are packed in panels (tiles, features, 16): a tile is sixteen tokens, one vector per feature. On AVX-512 a
 step is machine code made for a few rows of one matrix: the sums of `GROUP` output rows stay in registers while the
@@ -24,19 +24,19 @@ TILE = 16  # tokens, and floats of a vector
 VECTOR = 4 * TILE  # bytes
 GROUP = 24  # output rows in registers at a time
 INPUTS = 4  # registers for inputs, in turn: zmm28 to zmm31
-BUDGET = 3000  # instructions of a step: what the first-level cache holds
+BUDGET = 3000  # instructions of a step: as many as the first-level cache holds
 _CACHE_LINE = 64
-_INT3 = 0xCC  # stops whoever gets between two steps
+_INT3 = 0xCC  # a trap between two steps
 
 
 class Step(IntEnum):
-    """Columns of a table of steps; all that is named a place is an address."""
+    """Columns of a table of steps."""
 
-    CODE = 0  # place of the machine code, or 0: then the rest counts
-    VALUES = 1  # place of the weights, float32; in machine code with the biases among them
-    STARTS = 2  # place of where each row's weights begin and the last one's end, int64
-    COLUMNS = 3  # place of the weights' columns, int64
-    BIAS = 4  # place of the biases, float32
+    CODE = 0  # address of the machine code, or 0: then the rest counts
+    VALUES = 1  # address of the weights, float32; in machine code with the biases among them
+    STARTS = 2  # address of the offsets at which each row's weights begin and the last one's end, int64
+    COLUMNS = 3  # address of the weights' columns, int64
+    BIAS = 4  # address of the biases, float32
     ADDS = 5  # 1 to add to what the output holds, 0 to overwrite it
     ROWS = 6
     INPUT_TILE = 7  # bytes from one tile of the input to the next
@@ -45,11 +45,12 @@ class Step(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """The steps of one or more matrices, and what keeps the memory alive that they point to.
+    """The steps of one or more matrices.
 
     Attributes:
-        steps: (n, len(Step)) int64.
-        num_bytes: Size of code and weights.
+        steps: Table of steps, (n, len(Step)) int64.
+        num_bytes: Size of code and weights, bytes.
+        owners: Objects that keep the memory alive which the steps point to.
     """
 
     steps: np.ndarray
@@ -64,7 +65,7 @@ class Program:
 
 
 class Assembler:
-    """Collects steps.
+    """Collector of steps.
 
     Args:
         machine_code: Whether the steps are AVX-512 code, or compressed rows for any processor.
@@ -82,8 +83,8 @@ class Assembler:
         """Adds the steps of `output = weight @ input + bias` for panels of exactly these features.
 
         Args:
-            weight: (rows, columns) float32; a view of a larger matrix is fine.
-            bias: (rows,) float32, or None to add the products to the output.
+            weight: Weights, (rows, columns) float32; a view of a larger matrix is fine.
+            bias: Biases, (rows,) float32, or None to add the products to the output.
 
         Returns:
             The first step and the one after the last.
@@ -131,10 +132,11 @@ class Assembler:
             np.zeros(rows, np.float32) if bias is None else bias,
         )
         self._own(*parts)
-        places = [part.ctypes.data for part in parts]
-        self._steps.append([0, *places, bias is None, rows, columns * VECTOR, rows * VECTOR])
+        addresses = [part.ctypes.data for part in parts]
+        self._steps.append([0, *addresses, bias is None, rows, columns * VECTOR, rows * VECTOR])
 
     def _own(self, *parts: np.ndarray) -> None:
+        """Keeps arrays alive that the steps point to."""
         self._owners += parts
         self._num_bytes += sum(part.nbytes for part in parts)
 

@@ -1,4 +1,4 @@
-"""Replaces the layers of a pruned model by sparse ones, each where it is measured to pay within the model."""
+"""Compiler: a pruned model's layers become sparse where that is measured to pay within the model."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _OPAQUE = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # these read thei
 
 @dataclass
 class LayerReport:
-    """What was decided about one layer.
+    """Decision about one layer.
 
     Attributes:
-        name: The module's name.
-        kind: Its sparse counterpart.
+        name: Name of the module.
+        kind: Class of its sparse counterpart.
         sparsity: Fraction of zeros in its weights.
-        expected_ms: Milliseconds that the sparse layer should take on the example.
+        expected_ms: Expected time of the sparse layer on the example, milliseconds.
         choice: "sparse" or "dense".
-        dense_ms: Measured milliseconds of the dense layer within a pass of the dense model.
-        sparse_ms: Of the sparse layer within a pass of the model with sparse layers.
+        dense_ms: Measured time of the dense layer within a pass of the dense model, milliseconds.
+        sparse_ms: Measured time of the sparse layer within a pass of the model with sparse layers, milliseconds.
     """
 
     name: str
@@ -44,13 +44,13 @@ class LayerReport:
 
 @dataclass
 class Report:
-    """What `compile` did.
+    """Report of one compilation.
 
     Attributes:
-        engine: "avx512", or "portable" on other processors.
-        layers: The layers that could be sparse.
-        dense_ms: Measured milliseconds of the model as it was, on the example.
-        compiled_ms: Of the model with the sparse layers.
+        engine: Kernels that run: "avx512", or "portable" on other processors.
+        layers: Layers that could be sparse.
+        dense_ms: Measured time of the dense model on the example, milliseconds.
+        compiled_ms: Measured time of the model with the sparse layers, milliseconds.
         kept_dense: Whether the dense model is used since the sparse one was slower.
     """
 
@@ -126,9 +126,9 @@ def compile(model: nn.Module, example_input: Tensor, force: bool = False) -> Com
     """Compiles a pruned model for inference on the CPU, with the number of threads that torch uses.
 
     Args:
-        model: In evaluation mode, float32, on the CPU; it is not changed.
-        example_input: What the model is called with; layers are timed at its size, but any batch size will do later.
-        force: Whether to use sparse layers wherever they are possible, whatever they cost.
+        model: Pruned model in evaluation mode, float32, on the CPU; it is not changed.
+        example_input: Input of the model; layers are timed at its size, but any batch size will do later.
+        force: Whether to use sparse layers wherever they are possible, at any cost.
 
     Returns:
         The compiled model; its `report()` says what was done.
@@ -154,16 +154,16 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
 
 
 @dataclass(eq=False)
-class _Place:
-    """Where the compiled model can have a dense module or its sparse counterpart.
+class _Slot:
+    """A module of the compiled model that may be the dense one or its sparse counterpart.
 
     Attributes:
-        parent: The module of the compiled model that has it.
-        child: Its name there.
+        parent: Module of the compiled model that contains it.
+        child: Name of the module in the parent.
         dense: The dense module.
-        candidate: Its counterpart.
-        layer: What is reported.
-        sparse: The counterpart, once it is built.
+        candidate: Description of the counterpart.
+        layer: Report on it.
+        sparse: Sparse counterpart, once it is built.
     """
 
     parent: nn.Module
@@ -173,7 +173,7 @@ class _Place:
     layer: LayerReport
     sparse: nn.Module | None = None
 
-    def put(self, module: nn.Module) -> None:
+    def fill(self, module: nn.Module) -> None:
         setattr(self.parent, self.child, module)
 
 
@@ -189,18 +189,18 @@ class _Compilation:
 
     def run(self) -> CompiledModel:
         """Takes the largest modules that can be sparse, and of those that do not pay the parts."""
-        places = list(self._places("", self.root))
-        while places:
-            self.report.layers += [place.layer for place in places]
-            tried = self._build(places)
+        slots = list(self._slots("", self.root))
+        while slots:
+            self.report.layers += [slot.layer for slot in slots]
+            tried = self._build(slots)
             if tried and not self.force:
                 self._choose(tried)
-            refused = [place for place in places if place.layer.choice != "sparse" and place.layer.sparsity]
-            places = [part for place in refused for part in self._places(place.layer.name, place.dense)]
+            refused = [slot for slot in slots if slot.layer.choice != "sparse" and slot.layer.sparsity]
+            slots = [part for slot in refused for part in self._slots(slot.layer.name, slot.dense)]
         compiled = self.root[0]
         if any(layer.choice == "sparse" for layer in self.report.layers) and not self.force:
             calls = [lambda: self.model(self.example), lambda: self.root(self.example)]
-            dense, sparse = cost.interleaved(calls, SECONDS)
+            dense, sparse = cost.median_seconds(calls, SECONDS)
             self.report.dense_ms, self.report.compiled_ms = 1000 * dense, 1000 * sparse
             if sparse > MARGIN * dense:
                 self.report.kept_dense = True
@@ -224,7 +224,7 @@ class _Compilation:
                 hook.remove()
         return shapes
 
-    def _places(self, prefix: str, parent: nn.Module) -> Iterator[_Place]:
+    def _slots(self, prefix: str, parent: nn.Module) -> Iterator[_Slot]:
         """Yields the outermost modules below another one that have a sparse counterpart."""
         for child, module in parent.named_children():
             name = "" if parent is self.root else f"{prefix}.{child}".removeprefix(".")
@@ -233,51 +233,51 @@ class _Compilation:
             shape = self.inputs.get(module)
             candidate = None if shape is None else candidates.find(module, shape)
             if candidate is None:
-                yield from self._places(name, module)
+                yield from self._slots(name, module)
                 continue
             weights = [p for p in module.parameters() if p.ndim > 1]
             sparsity = 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(w.numel() for w in weights)
             expected = 1000 * self.calibration.seconds(candidate.work)
-            yield _Place(parent, child, module, candidate, LayerReport(name, candidate.kind, sparsity, expected))
+            yield _Slot(parent, child, module, candidate, LayerReport(name, candidate.kind, sparsity, expected))
 
-    def _build(self, places: list[_Place]) -> list[_Place]:
-        """Puts the sparse counterparts into the model that may pay; returns the places."""
+    def _build(self, slots: list[_Slot]) -> list[_Slot]:
+        """Puts the sparse counterparts into the model that may pay; returns the slots."""
         if not self.force:
-            places = [place for place in places if place.layer.sparsity]
-            if not places:
+            slots = [slot for slot in slots if slot.layer.sparsity]
+            if not slots:
                 return []
-            (times,) = cost.in_turn([self._dense_pass(places)], SECONDS / 4)
-            for place, seconds in zip(places, times, strict=True):
-                place.layer.dense_ms = 1000 * seconds
-            places = [place for place in places if place.layer.expected_ms <= HOPELESS * (place.layer.dense_ms or 0)]
-        built: dict[nn.Module, nn.Module] = {}  # one module may be in two places
+            (times,) = cost.interleave([self._dense_pass(slots)], SECONDS / 4)
+            for slot, seconds in zip(slots, times, strict=True):
+                slot.layer.dense_ms = 1000 * seconds
+            slots = [slot for slot in slots if slot.layer.expected_ms <= HOPELESS * (slot.layer.dense_ms or 0)]
+        built: dict[nn.Module, nn.Module] = {}  # one module may be in two slots
         tried = []
-        for place in places:
-            if place.dense not in built:
-                built[place.dense] = place.candidate.build(machine.has_avx512())
-            place.sparse = built[place.dense]
-            x = torch.randn(1, *place.candidate.shape[1:], generator=torch.Generator().manual_seed(0))
-            if _same(place.dense(x), place.sparse(x)):
-                place.layer.choice = "sparse"
-                place.put(place.sparse)
-                tried.append(place)
+        for slot in slots:
+            if slot.dense not in built:
+                built[slot.dense] = slot.candidate.build(machine.has_avx512())
+            slot.sparse = built[slot.dense]
+            x = torch.randn(1, *slot.candidate.shape[1:], generator=torch.Generator().manual_seed(0))
+            if _same(slot.dense(x), slot.sparse(x)):
+                slot.layer.choice = "sparse"
+                slot.fill(slot.sparse)
+                tried.append(slot)
             else:
-                place.layer.choice = "dense, as its outputs are not those of its parts"
+                slot.layer.choice = "dense, as its outputs are not those of its parts"
         return tried
 
-    def _choose(self, places: list[_Place]) -> None:
+    def _choose(self, slots: list[_Slot]) -> None:
         """Times the sparse layers where they are, and puts the dense ones back that are faster."""
-        modules = [place.sparse for place in places if place.sparse]
-        passes = [self._dense_pass(places), lambda: cost.seconds_within(self.root, self.example, modules)]
-        for place, dense, sparse in zip(places, *cost.in_turn(passes, SECONDS), strict=True):
-            place.layer.dense_ms, place.layer.sparse_ms = 1000 * dense, 1000 * sparse
+        modules = [slot.sparse for slot in slots if slot.sparse]
+        passes = [self._dense_pass(slots), lambda: cost.seconds_within(self.root, self.example, modules)]
+        for slot, dense, sparse in zip(slots, *cost.interleave(passes, SECONDS), strict=True):
+            slot.layer.dense_ms, slot.layer.sparse_ms = 1000 * dense, 1000 * sparse
             if sparse >= dense:
-                place.layer.choice = "dense"
-                place.put(place.dense)
+                slot.layer.choice = "dense"
+                slot.fill(slot.dense)
 
-    def _dense_pass(self, places: list[_Place]) -> Callable[[], list[float]]:
-        """Returns a call that runs the model as it was and returns the seconds of the modules at the places."""
-        modules = [self.model.get_submodule(place.layer.name) for place in places]
+    def _dense_pass(self, slots: list[_Slot]) -> Callable[[], list[float]]:
+        """Returns a call that runs the model as it was and returns the seconds of the modules in the slots."""
+        modules = [self.model.get_submodule(slot.layer.name) for slot in slots]
         return lambda: cost.seconds_within(self.model, self.example, modules)
 
 

@@ -1,4 +1,4 @@
-"""What layers cost: measured, and expected from what this machine was measured to do."""
+"""Cost of layers: measured, and expected from this machine's calibrated speed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ FORMAT = 2  # of the cached calibration: raised when the kernels or the way to m
 
 @dataclass(frozen=True)
 class Work:
-    """What a sparse layer does, in vectors of sixteen floats.
+    """Work of a sparse layer, in vectors of sixteen floats.
 
     Attributes:
-        multiplies: Multiply-adds.
-        moves: Inputs packed and outputs unpacked.
+        multiplies: Number of multiply-adds.
+        moves: Number of inputs packed and outputs unpacked.
     """
 
     multiplies: float
@@ -37,11 +37,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Seconds that this machine needs with the current number of threads.
+    """Speed of this machine with the current number of threads.
 
     Attributes:
-        multiply: For a multiply-add of a vector.
-        move: For packing or unpacking one.
+        multiply: Time of a multiply-add of a vector, seconds.
+        move: Time of packing or unpacking a vector, seconds.
     """
 
     multiply: float
@@ -56,8 +56,8 @@ def linear_work(tokens: int, *layers: nn.Linear | nn.Conv2d) -> Work:
     """Returns the work of layers one after another that are packed and unpacked once.
 
     Args:
-        tokens: Rows of the input.
-        layers: Their weights are (outputs, inputs, ...).
+        tokens: Number of rows of the input.
+        layers: Layers whose weights are (outputs, inputs, ...).
     """
     tiles = -(-tokens // TILE)
     kept = sum(int(layer.weight.count_nonzero()) for layer in layers)
@@ -65,14 +65,21 @@ def linear_work(tokens: int, *layers: nn.Linear | nn.Conv2d) -> Work:
 
 
 def attention_work(images: int, tokens: int, qkv: nn.Linear, proj: nn.Linear) -> Work:
-    """Returns the work of self-attention: its projections, and the scores and mixtures of each image."""
+    """Returns the work of self-attention: its projections, and the scores and mixtures of each image.
+
+    Args:
+        images: Number of images.
+        tokens: Number of tokens of an image.
+        qkv: Projection to queries, keys and values.
+        proj: Output projection.
+    """
     tiles = -(-tokens // TILE)
     image = linear_work(tokens, qkv, proj)
     return Work(images * (image.multiplies + 2 * tiles * tiles * TILE * proj.in_features), images * image.moves)
 
 
 def calibration() -> Calibration:
-    """Returns what this machine does, measured once for each number of threads and then kept in the user's cache."""
+    """Returns this machine's speed, measured once for each number of threads and then kept in the user's cache."""
     path = _cache_path()
     key = f"{machine.processor()}, {machine.engine()}, numba {numba.__version__}, {torch.get_num_threads()} threads"
     known: dict[str, dict[str, float]] = {}
@@ -80,7 +87,7 @@ def calibration() -> Calibration:
         known = json.loads(path.read_text())
         return Calibration(**known[key])
     except (OSError, ValueError, KeyError, TypeError):
-        measured = _calibrate()
+        measured = measure_calibration()
     known = known if isinstance(known, dict) else {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,29 +99,30 @@ def calibration() -> Calibration:
     return measured
 
 
-def interleaved(calls: Sequence[Callable[[], object]], seconds: float) -> list[float]:
-    """Times calls in turn: see `in_turn`.
+def median_seconds(calls: Sequence[Callable[[], object]], seconds: float) -> list[float]:
+    """Returns the median time of each call in seconds; they are made in turn, see `interleave`.
 
-    Returns:
-        The median seconds of each.
+    Args:
+        calls: Calls to time.
+        seconds: Time that all of it may take, seconds, but for the first three rounds.
     """
-    return [median for (median,) in in_turn([_timed(call) for call in calls], seconds)]
+    return [median for (median,) in interleave([_timed(call) for call in calls], seconds)]
 
 
-def in_turn(
+def interleave(
     measures: Sequence[Callable[[], list[float]]], seconds: float, most: int = 50,
-    of: Callable[[Sequence[float]], float] = statistics.median,
+    statistic: Callable[[Sequence[float]], float] = statistics.median,
 ) -> list[list[float]]:  # fmt: skip
     """Measures in turn, so that what else goes on in the machine hits all alike.
 
     Args:
-        measures: Each returns the seconds of some things; it is called once before, to warm up.
-        seconds: How long all of it may take, but for the first three rounds.
-        most: Rounds at most.
-        of: What is taken of the rounds.
+        measures: Functions that each return the seconds of some calls; each is called once before, to warm up.
+        seconds: Time that all of it may take, seconds, but for the first three rounds.
+        most: Largest number of rounds.
+        statistic: Statistic of the rounds.
 
     Returns:
-        The medians of what each returned, or what `of` makes of its rounds.
+        For each function the statistic of each of its calls.
     """
     for measure in measures:
         measure()
@@ -125,11 +133,17 @@ def in_turn(
             break
         for measure, rounds in zip(measures, taken, strict=True):
             rounds.append(measure())
-    return [[of(times) for times in zip(*rounds, strict=True)] for rounds in taken]
+    return [[statistic(times) for times in zip(*rounds, strict=True)] for rounds in taken]
 
 
 def seconds_within(model: nn.Module, x: Tensor, modules: Sequence[nn.Module]) -> list[float]:
-    """Runs a model on an input, and returns the seconds that each of some of its modules takes in that pass."""
+    """Runs a model once, and returns the seconds that each of some of its modules takes in that pass.
+
+    Args:
+        model: The model.
+        x: Input of the model.
+        modules: Modules to time.
+    """
     taken = dict.fromkeys(modules, 0.0)
 
     def start(module: nn.Module, _: object) -> None:
@@ -149,8 +163,8 @@ def seconds_within(model: nn.Module, x: Tensor, modules: Sequence[nn.Module]) ->
 
 
 @torch.inference_mode()
-def _calibrate() -> Calibration:
-    """Solves for the two costs from a layer with few weights and one with many.
+def measure_calibration() -> Calibration:
+    """Measures the two costs: solves for them from a layer with few weights and one with many.
 
     The least times are taken: the result is kept, and should not tell how busy the machine was.
     """
@@ -163,12 +177,14 @@ def _calibrate() -> Calibration:
         dense.weight.copy_(weight * (torch.rand(weight.shape, generator=generator) < density))
         calls.append(_timed(partial(SparseLinear(dense, machine.has_avx512()), x)))
         works.append(linear_work(len(x), dense))
-    (few,), (many,) = in_turn(calls, seconds=0.5, most=200, of=min)
+    (few,), (many,) = interleave(calls, seconds=0.5, most=200, statistic=min)
     multiply = max(many - few, 0.1 * many) / (works[1].multiplies - works[0].multiplies)
     return Calibration(multiply, max(few - multiply * works[0].multiplies, 0.0) / works[0].moves)
 
 
 def _timed(call: Callable[[], object]) -> Callable[[], list[float]]:
+    """Returns a function that makes a call and returns its seconds."""
+
     def measure() -> list[float]:
         start = time.perf_counter()
         call()

@@ -1,4 +1,4 @@
-"""The few x86-64 instructions that sparse kernels consist of, as bytes.
+"""Encoder of the few x86-64 instructions that sparse kernels consist of.
 
 Every function writes one instruction into `code` at offset `at` and returns the offset after it. Vector registers are
 zmm0 to zmm31, sixteen floats each; a displacement is a multiple of what the instruction reads (64 bytes for a whole
@@ -24,7 +24,7 @@ def _evex(
     code: np.ndarray, at: int, opcode: int, opcode_map: int, prefix: int,
     register: int, source: int, base: int, displacement: int, broadcast: int,
 ) -> int:  # fmt: skip
-    """An instruction of 512-bit vectors with operands `register`, `source` and memory at `base + displacement`."""
+    """Writes a 512-bit vector instruction with operands `register`, `source` and memory at `base + displacement`."""
     code[at] = 0x62
     code[at + 1] = (~register >> 3 & 1) << 7 | 0x60 | (~register >> 4 & 1) << 4 | opcode_map
     code[at + 2] = (~source & 15) << 3 | 4 | prefix

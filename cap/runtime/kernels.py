@@ -1,4 +1,4 @@
-"""Drivers of the sparse kernels: pack tokens into panels, run the steps over them, unpack; compiled by numba.
+"""Drivers of the sparse kernels, compiled by numba: tokens are packed into panels, steps run over them, unpacked.
 
 A thread works on a few tiles at a time, so that their panels stay in its second-level cache while a step's code stays
 in the first. Work is shared as torch shares its own: between `torch.get_num_threads()` threads.
@@ -40,8 +40,14 @@ def use_torch_threads() -> int:
     return threads
 
 
-def cut(tokens: int, features: int, threads: int) -> int:
-    """Returns into how many runs of tiles the tokens are cut: a multiple of the threads where there are enough."""
+def num_parts(tokens: int, features: int, threads: int) -> int:
+    """Returns the number of runs of tiles that the tokens are split into: a multiple of the threads where possible.
+
+    Args:
+        tokens: Number of tokens.
+        features: Number of features of a token.
+        threads: Number of threads that share the runs.
+    """
     tiles = -(-tokens // TILE)
     wanted = -(-tiles * features * VECTOR // PANEL_BYTES)
     return min(tiles, -(-wanted // threads) * threads)
@@ -60,12 +66,12 @@ def linear(
     """Writes `source @ weight.T + bias`.
 
     Args:
-        source: (tokens, features) float32.
-        target: (tokens, outputs) float32.
-        steps: As `cap.runtime.codegen.Program` has them.
-        bands: (n, 4), runs of outputs that are computed together: the first step and the one after the last, the first
+        source: Input, (tokens, features) float32.
+        target: Output, (tokens, outputs) float32.
+        steps: Table of steps, as `cap.runtime.codegen.Program` has it.
+        bands: Runs of outputs, (n, 4), that are computed together: the first step and the one after the last, the first
             output and the one after the last.
-        parts: Runs of tiles, which are shared between the threads.
+        parts: Number of runs of tiles, which are shared between the threads.
         streaming: Whether outputs go past the caches: they must be aligned to vectors then.
     """
     tokens, features = source.shape
@@ -84,12 +90,12 @@ def mlp(
     """Writes `GELU(source @ weight1.T + bias1) @ weight2.T + bias2`; the hidden features never leave the caches.
 
     Args:
-        source: (tokens, features) float32.
-        target: (tokens, outputs) float32.
-        steps: As `cap.runtime.codegen.Program` has them.
-        bands: (n, 5), runs of hidden features: the first step of the first layer, the one after its last, the same of
+        source: Input, (tokens, features) float32.
+        target: Output, (tokens, outputs) float32.
+        steps: Table of steps, as `cap.runtime.codegen.Program` has it.
+        bands: Runs of hidden features, (n, 5): the first step of the first layer, the one after its last, the same of
             the second layer, which adds to the outputs, and the number of hidden features.
-        parts: Runs of tiles, which are shared between the threads.
+        parts: Number of runs of tiles, which are shared between the threads.
         streaming: Whether outputs go past the caches: they must be aligned to vectors then.
     """
     tokens, features = source.shape
@@ -118,13 +124,13 @@ def attention_by_image(
     """Writes the self-attention of each image; a thread works on one image at a time.
 
     Args:
-        source: (images, tokens, features) float32.
-        target: (images, tokens, outputs) float32.
-        steps: As `cap.runtime.codegen.Program` has them.
-        heads: (num_heads, 2), the first step that computes a head's queries, keys and values, in this order and with
-            the scale of the scores in the queries, and the step after the last.
-        size: Features of a head, a multiple of 16.
-        bands: Of the output projection, as for `linear`; its inputs are the heads' outputs one after another.
+        source: Input, (images, tokens, features) float32.
+        target: Output, (images, tokens, outputs) float32.
+        steps: Table of steps, as `cap.runtime.codegen.Program` has it.
+        heads: Steps of the heads, (num_heads, 2): the first one that computes a head's queries, keys and values, in
+            this order and with the scale of the scores in the queries, and the one after the last.
+        size: Number of features of a head, a multiple of 16.
+        bands: Bands of the output projection, as for `linear`; its inputs are the heads' outputs one after another.
     """
     images, tokens, features = source.shape
     tiles = (tokens + TILE - 1) // TILE
@@ -199,7 +205,7 @@ def _project(
 
 @numba.njit
 def _panels(tiles: int, features: int) -> np.ndarray:
-    """Room for panels, aligned to vectors."""
+    """Returns room for panels, aligned to vectors."""
     room = np.empty((tiles * features + 1) * TILE, np.float32)
     start = -room.ctypes.data % VECTOR // 4
     return room[start : start + tiles * features * TILE]

@@ -15,7 +15,7 @@ BAND = 192  # features computed together before they are unpacked, or multiplied
 
 
 class SparseLinear(nn.Module):
-    """What an `nn.Linear` computes: (..., in_features) to (..., out_features).
+    """Sparse counterpart of `nn.Linear`: (..., in_features) to (..., out_features).
 
     Args:
         dense: The layer, or a convolution of kernel size 1; its weights are copied.
@@ -37,7 +37,7 @@ class SparseLinear(nn.Module):
 
 
 class SparseConv(SparseLinear):
-    """What a pointwise `nn.Conv2d` computes: (images, channels, height, width), in the channels-last layout.
+    """Sparse counterpart of a pointwise `nn.Conv2d`, (images, channels, height, width), in the channels-last layout.
 
     Args:
         dense: The layer, of kernel size 1, without groups and padding; its weights are copied.
@@ -60,8 +60,8 @@ class SparseMLP(nn.Module):
     """Two linear layers with an exact GELU between them, in one pass over the tokens.
 
     Args:
-        first: From the features to the hidden ones; its weights are copied.
-        second: From the hidden features to the outputs; the same.
+        first: Layer from the features to the hidden ones; its weights are copied.
+        second: Layer from the hidden features to the outputs; the same.
         machine_code: Whether to run AVX-512 code, or the kernels for any processor.
     """
 
@@ -87,8 +87,8 @@ class SparseAttention(nn.Module):
     """Self-attention: projection to queries, keys and values, softmax of the scaled scores, output projection.
 
     Args:
-        qkv: To the queries of all heads, their keys and their values; its weights are copied.
-        proj: From the heads' outputs; the same.
+        qkv: Projection to the queries of all heads, their keys and their values; its weights are copied.
+        proj: Projection of the heads' outputs; the same.
         num_heads: Number of heads; their size is a multiple of 16.
         machine_code: Whether to run AVX-512 code, or the kernels for any processor.
     """
@@ -154,7 +154,7 @@ def _run(
     if y.numel():
         threads = kernels.use_torch_threads()
         kernel(
-            tokens.numpy(), y.numpy(), program.steps, bands, kernels.cut(len(tokens), in_features, threads),
+            tokens.numpy(), y.numpy(), program.steps, bands, kernels.num_parts(len(tokens), in_features, threads),
             kernels.may_stream(y),
         )  # fmt: skip
     return y.view(*x.shape[:-1], out_features).to(x.dtype)

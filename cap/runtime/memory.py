@@ -15,10 +15,10 @@ class ExecutableMemory:
     The pages go back to the system when this object is collected.
 
     Args:
-        code: (n,) uint8.
+        code: Machine code, (n,) uint8.
 
     Attributes:
-        address: Where the code starts, a multiple of the page size.
+        address: Address of the code, a multiple of the page size.
 
     Raises:
         OSError: If the system denies executable memory.

@@ -18,12 +18,12 @@ Run = Callable[[Subject], str | None]
 
 @dataclass(frozen=True)
 class Check:
-    """One requirement.
+    """One requirement of the contract.
 
     Attributes:
-        name: A few words.
-        explanation: What is required, why, what usually breaks it and how to mend that.
-        run: Raises `Violation` or `NotApplicable`; may return a remark.
+        name: Name, a few words.
+        explanation: Requirement, its reason, its usual causes of failure and their cure.
+        run: Function that raises `Violation` or `NotApplicable`, and may return a remark.
         gate: Whether the checks after it mean nothing if it fails.
     """
 
@@ -35,12 +35,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one check.
+    """Outcome of one check.
 
     Attributes:
-        check: The check.
-        status: What became of it.
-        message: What was found, why it was skipped, or a remark.
+        check: Check that was run.
+        status: Status of the check.
+        message: Finding, reason for skipping, or remark.
     """
 
     check: Check
@@ -54,14 +54,14 @@ def check(name: str, gate: bool = False) -> Callable[[Run], Check]:
 
 
 def run_check(one: Check, subject: Subject) -> Outcome:
-    """Runs one check; whatever the pruner raises is a failure."""
+    """Runs one check; any error that the pruner raises is a failure."""
     try:
         remark = one.run(subject)
     except Violation as found:
         return Outcome(one, "failed", str(found))
     except NotApplicable as reason:
         return Outcome(one, "skipped", str(reason))
-    except Exception as error:  # noqa: BLE001  whatever the pruner does
+    except Exception as error:  # noqa: BLE001  the pruner's code is not ours
         return Outcome(one, "failed", _describe(error, subject))
     return Outcome(one, "passed", remark or "")
 

@@ -16,7 +16,7 @@ DECLARED: dict[str, set[str]] = {"nothing": set(), "inputs": {"inputs"}, "gradie
 def fit_leaves_the_model_as_it_was(subject: Subject) -> None:
     """`fit` and `prune` change nothing of the model: values, training modes, `requires_grad`, `.grad`, hooks.
 
-    The same dense model goes to the next pruner, and whatever one of them leaves behind spoils the comparison. Usual
+    The same dense model goes to the next pruner, and what one of them leaves behind spoils the comparison. Usual
     causes are `model.eval()` without a way back, a forward pass in training mode, which moves batch norm's statistics,
     `loss.backward()`, which writes `.grad`, a hook that stays, or a weight changed in place. Take gradients from
     `calibration.gradients(model, layers)`, which leaves no trace, or work on `copy.deepcopy(model)`. The calibration

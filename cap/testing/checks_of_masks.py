@@ -56,7 +56,7 @@ def masks_are_monotone(subject: Subject) -> None:
 
 @check("any order")
 def one_fit_serves_any_order(subject: Subject) -> None:
-    """After one `fit`, `prune` gives the same at a sparsity whatever it was asked for before.
+    """After one `fit`, `prune` gives the same at a sparsity, independent of what it was asked for before.
 
     One fit serves all sparsities of a curve, in any order. The usual cause of a difference is a `prune`, `select` or
     `update` that changes what `fit` stored, such as `self.weights[name] *= mask` or `scores[~mask] = 0`: operations
@@ -95,7 +95,7 @@ def zeros_go_first_and_stay(subject: Subject) -> None:
     """Fitted to a model that it has pruned, and asked for more, the pruner keeps no weight that is zero already.
 
     Gradual pruning fits and prunes in turns: were a zero kept, it would come back to life and another weight go
-    instead. The base class's `select` sees to it, whatever the scores; the usual cause is a `select` or `weights_at` of
+    instead. The base class's `select` sees to it for any scores; the usual cause is a `select` or `weights_at` of
     the pruner's own that decides anew. Give zeros the lowest score there: `scores.masked_fill(weight == 0, -math.inf)`.
     """
     patterns = [pattern for pattern in supported_patterns(subject.fit()) if pattern.sparsity]

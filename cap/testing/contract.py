@@ -32,7 +32,7 @@ def run_checks(name: str, options: Mapping[str, Any]) -> Iterator[Outcome]:
     """Runs every check on a pruner.
 
     Args:
-        name: A name of `cap.available()`, or `path/to/file.py:ClassName`.
+        name: Name of `cap.available()`, or `path/to/file.py:ClassName`.
         options: Options of the pruner; those that are not given take small values or the pruner's defaults.
 
     Yields:

@@ -15,11 +15,11 @@ SPARSITIES = (0.0, 0.1, 0.5, 0.75, 0.9, 0.98)
 
 
 class Violation(Exception):  # noqa: N818  a finding, of which nothing else comes
-    """The pruner breaks a check; the message says what was found."""
+    """Finding of a check that the pruner breaks; the message says what was found."""
 
 
 class NotApplicable(Exception):  # noqa: N818  likewise
-    """A check says nothing about this pruner; the message says why."""
+    """Reason why a check says nothing about this pruner."""
 
 
 def check_scores(pruner: cap.Pruner, layers: Mapping[str, Tensor]) -> None:
@@ -44,7 +44,7 @@ def check_names(what: str, found: Iterable[str], layers: Iterable[str]) -> None:
     """Refuses names that are not those of the layers.
 
     Args:
-        what: What has the names, in words.
+        what: Name of what has them, for the message.
         found: Names that were found.
         layers: Names that were asked for.
     """

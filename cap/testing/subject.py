@@ -1,4 +1,4 @@
-"""The pruner under test, and the findings of a check on it."""
+"""The pruner under test."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SMALL = {"block_size": 8, "num_gradients": 40}  # values that fit the tiny model
 
 @dataclass(frozen=True)
 class Subject:
-    """The pruner under test.
+    """Pruner under test.
 
     Attributes:
-        name: A name of `cap.available()`, or `path/to/file.py:ClassName`.
+        name: Name of `cap.available()`, or `path/to/file.py:ClassName`.
         options: Options as the user gave them.
     """
 

@@ -16,7 +16,7 @@ PATTERN_LAYERS = r"(qkv|fc\d).weight"  # whose inputs are multiples of 8
 
 
 class TinyNet(nn.Module):
-    """Every kind of prunable layer in one small model: convolutions, grouped too, a fused qkv, an MLP over tokens."""
+    """Small model with every kind of prunable layer: convolutions, grouped too, a fused qkv, an MLP over tokens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,10 +64,10 @@ class WatchedCalibration(cap.Calibration):
     """A calibration set that remembers what it was asked for.
 
     Args:
-        calibration: The images, labels and loss.
+        calibration: Images, labels and loss.
 
     Attributes:
-        asked_for: `inputs`, `gradients`, or both.
+        asked_for: Kinds of data asked for so far: `inputs`, `gradients`, or both.
     """
 
     def __init__(self, calibration: cap.Calibration) -> None:

@@ -1,1 +1,1 @@
-"""training."""
+"""Training with masks held, and schedules of learning rate and sparsity."""

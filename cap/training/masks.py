@@ -1,4 +1,4 @@
-"""Keeps pruned weights at zero while a model trains."""
+"""Masks that keep pruned weights at zero while a model trains."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Masks:
     """Keep-masks bound to a model's weights.
 
     Args:
-        model: The model that trains.
-        masks: {parameter name: boolean mask}, True where the weight is kept; as in `PrunedWeights.masks`.
+        model: Model that trains.
+        masks: Keep-masks, {parameter name: boolean mask}, True where the weight is kept; as in `PrunedWeights.masks`.
 
     Raises:
         ValueError: If a mask fits no weight of the model.

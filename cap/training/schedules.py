@@ -1,4 +1,4 @@
-"""How the learning rate and the sparsity move during training."""
+"""Schedules of the learning rate and the sparsity during training."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def sawtooth(step: int, period: int, start: float, end: float) -> float:
     """Returns the value at `step` of straight lines from `start` to `end`, one after the other.
 
     Args:
-        step: From 0.
-        period: Steps in each line.
+        step: Number of the step, from 0.
+        period: Number of steps in each line.
         start: First value of each line.
         end: Last value of each line.
     """
@@ -34,8 +34,8 @@ class Ramp:
     """Sparsity over epochs.
 
     Attributes:
-        knots: (epoch, sparsity), both increasing.
-        kind: `linear` between neighbouring knots; `cubic` from the first knot s_0 at e_0 to the last s_1 at e_1:
+        knots: Pairs of (epoch, sparsity), both increasing.
+        kind: Shape: `linear` between neighbouring knots; `cubic` from the first knot s_0 at e_0 to the last s_1 at e_1:
             `s_1 + (s_0 - s_1) (1 - t)^3` with `t = (e - e_0) / (e_1 - e_0)` (Zhu and Gupta, 2017, arXiv 1710.01878).
     """
 

@@ -1,4 +1,4 @@
-"""Training of a pruned model with its masks held, which can be stopped after any step and gone on with."""
+"""Training of a pruned model with its masks held, which can be stopped and resumed after any step."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Distillation:
     """Learning from the dense model beside the labels (Hinton et al., 2015, arXiv 1503.02531).
 
     Attributes:
-        teacher: The dense model.
-        share: Of the loss.
-        temperature: Both outputs are divided by it; the divergence is multiplied by its square.
+        teacher: Dense model.
+        share: Share of the divergence in the loss, from 0 to 1.
+        temperature: Number that both outputs are divided by; the divergence is multiplied by its square.
     """
 
     teacher: nn.Module
@@ -57,23 +57,24 @@ class Training:
     pass; its running statistics are process 0's.
 
     Args:
-        model: The model.
-        optimizer: Of its parameters.
-        batches: Called with the epoch's number and how many of its batches are done already, yields this process's
-            share of each batch: inputs, and labels or class probabilities, which are taken to be smoothed already.
+        model: Model that trains.
+        optimizer: Optimiser of its parameters.
+        batches: Function of the epoch's number and how many of its batches are done already, which yields this
+            process's share of each batch: inputs, and labels or class probabilities, which are taken to be smoothed
+            already.
         rate: Learning rate at a step, counted from 0 over all epochs.
-        label_smoothing: Of the cross-entropy with labels.
+        label_smoothing: Label smoothing of the cross-entropy with labels.
         grad_clip: Largest norm of the gradient, None for no limit.
-        distillation: Learning from another model's outputs.
-        precision: Of the forward pass; below float32 by autocast, and for float16 with a scaled loss. Weights and
-            optimiser stay as they are.
+        distillation: Distillation from another model's outputs, if any.
+        precision: Precision of the forward pass; below float32 by autocast, and for float16 with a scaled loss. Weights
+            and optimiser stay as they are.
         micro_batch: Images of this process in one forward and backward pass; their gradients are added up. By default
             its whole share of the batch.
 
     Attributes:
-        step: Steps so far.
-        batch: Batches of the present epoch that are done.
-        masks: What is held at zero, None for nothing.
+        step: Number of steps so far.
+        batch: Number of batches of the present epoch that are done.
+        masks: Masks that are held, None for none.
     """
 
     def __init__(
@@ -128,8 +129,8 @@ class Training:
         """Trains for one epoch, or for the rest of one that a state was loaded from.
 
         Args:
-            epoch: Its number.
-            after_step: Called after every step; the state may be saved then.
+            epoch: Number of the epoch, from 0.
+            after_step: Function that is called after every step; the state may be saved then.
 
         Raises:
             RuntimeError: If a masked weight is found not to be zero at its end, or the processes' weights differ.

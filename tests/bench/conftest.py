@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import io
 import json
+import shutil
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-import cap
 from bench.results.schema import SCHEMA
+from cap.patterns import parse_pattern
 
 DENSE = 90.0
 
@@ -29,7 +36,7 @@ def make() -> Make:
             {
                 "status": "done", "pruner": pruner, "pruner_options": json.dumps(options), "seed": seed,
                 "recipe": json.dumps(recipe) if recipe else None, "trial_id": f"{identity}{seed}", "pattern": pattern,
-                "sparsity_target": cap.parse_pattern(pattern).sparsity, "top1": value, "top1_dense": DENSE,
+                "sparsity_target": parse_pattern(pattern).sparsity, "top1": value, "top1_dense": DENSE,
                 "top1_drop": DENSE - value, "top1_rel_drop": 100 * (DENSE - value) / DENSE, "n_images": 10_000,
                 "commit": "c0ffee" * 6, "dirty": False, "device": "cpu", **values,
             }
@@ -43,3 +50,101 @@ def make() -> Make:
 def frame() -> Any:
     """Joins rows into a table of the store's columns."""
     return lambda *parts: pd.DataFrame([row for part in parts for row in part], columns=SCHEMA.names)
+
+
+class Photos:
+    """ImageNet-1k in small: the same few photos in every layout that a user may have.
+
+    Attributes:
+        labels: Classes that there are.
+        root: Folder with one folder for each layout: `parquet`, `hub` and `folders`.
+    """
+
+    labels = (3, 7, 998)
+    counts = {"train": 8, "test": 5}  # images of each class  # noqa: RUF012
+
+    def __init__(self, root: Path) -> None:
+        from timm.data import ImageNetInfo
+
+        self.root = root
+        self.wnids = sorted(ImageNetInfo("imagenet-1k").label_names())
+        self._write_parquet(root / "parquet")
+        self._write_as_the_hub(root / "hub" / "data")
+        self._write_folders(root / "folders")
+
+    def stored(self, split: str) -> list[tuple[int, bytes]]:
+        """The labels and files of a split, sorted by class and name."""
+        return [(label, photo(split, label, number)) for label in self.labels for number in range(self.counts[split])]
+
+    def copy(self, layout: str, to: Path) -> Path:
+        """Copies a layout, for a test that changes it."""
+        return Path(shutil.copytree(self.root / layout, to, dirs_exist_ok=True))
+
+    def _parts(self, split: str) -> list[tuple[str, list[tuple[int, bytes]]]]:
+        rows, name = self.stored(split), {"train": "train", "test": "validation"}[split]
+        halves = (rows[: len(rows) // 2], rows[len(rows) // 2 :])
+        return [(f"{name}-{part:05d}-of-00002.parquet", some) for part, some in enumerate(halves)]
+
+    def _write_parquet(self, folder: Path) -> None:
+        """Without a library that knows images."""
+        folder.mkdir(parents=True)
+        schema = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        for split in self.counts:
+            for name, rows in self._parts(split):
+                images = [{"bytes": content, "path": f"{n}.JPEG"} for n, (_, content) in enumerate(rows)]
+                labels = pa.array([label for label, _ in rows], pa.int64())
+                pq.write_table(pa.table({"image": pa.array(images, schema), "label": labels}), folder / name)
+
+    def _write_as_the_hub(self, folder: Path) -> None:
+        from datasets import ClassLabel, Dataset, Features, Image
+
+        folder.mkdir(parents=True)
+        features = Features({"image": Image(), "label": ClassLabel(names=[f"class {n}" for n in range(1000)])})
+        for split in self.counts:
+            for name, rows in self._parts(split):
+                images = [{"bytes": content, "path": f"{n}.JPEG"} for n, (_, content) in enumerate(rows)]
+                columns = {"image": images, "label": [label for label, _ in rows]}
+                Dataset.from_dict(columns, features=features).to_parquet(folder / name)
+
+    def _write_folders(self, folder: Path) -> None:
+        for split, name in (("train", "train"), ("test", "val")):
+            for number, (label, content) in enumerate(self.stored(split)):
+                place = folder / name / self.wnids[label]
+                place.mkdir(parents=True, exist_ok=True)
+                (place / f"ILSVRC2012_{number:08d}.JPEG").write_bytes(content)
+
+
+def photo(split: str, label: int, number: int) -> bytes:
+    """Returns a file; none is square, and some are grey, CMYK, or a PNG with transparency."""
+    draw = np.random.default_rng([split == "train", label, number])
+    height, width = draw.integers(50, 90, 2)
+    channels, mode = {1: (1, "L"), 2: (4, "CMYK"), 3: (4, "RGBA")}.get(number, (3, "RGB"))
+    coarse = PIL.Image.fromarray(draw.integers(0, 256, (5, 6, channels), dtype=np.uint8).squeeze(), mode)
+    file = io.BytesIO()
+    coarse.resize((int(width), int(height))).save(file, "PNG" if mode == "RGBA" else "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
+    """The photos, which nobody changes."""
+    return Photos(tmp_path_factory.mktemp("imagenet"))
+
+
+@pytest.fixture
+def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network, no data and weights, no caches but the test's own, images decoded by this process."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    for name in ("CAPBENCH_IMAGENET", "CAPBENCH_WEIGHTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CAPBENCH_WORKERS", "0")
+
+
+@pytest.fixture
+def imagenet_folders(photos: Photos, no_network: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The photos as folders of classes, where the environment says."""
+    monkeypatch.setenv("CAPBENCH_IMAGENET", str(photos.root / "folders"))
+    return photos.root / "folders"

@@ -1,4 +1,4 @@
-"""How benchmarks are measured: every method of a group in one process, with the memory it takes."""
+"""The fixture that measures benchmarks: every method of a group in one process, with the memory it takes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.core.peak_memory import start_peak
 def measure(benchmark) -> Measure:  # type: ignore[no-untyped-def]
     """Measures one method of a group: its time in every round, and the most memory it took beyond what was in use."""
 
-    def run(group: str, method: str, function: Callable[[], Any], rounds: int = 3, **about: Any) -> Any:
+    def run(group: str, method: str, function: Callable[[], Any], rounds: int = 3, **columns: Any) -> Any:
         extra: list[int] = []
         state: dict[str, Any] = {}
 
@@ -39,7 +39,7 @@ def measure(benchmark) -> Measure:  # type: ignore[no-untyped-def]
 
         benchmark.group = group
         result = benchmark.pedantic(timed, setup=before, rounds=1 if SMALL else rounds, iterations=1)
-        benchmark.extra_info |= {"method": method, "peak_extra_bytes": max(extra, default=None), **about}
+        benchmark.extra_info |= {"method": method, "peak_extra_bytes": max(extra, default=None), **columns}
         return result
 
     return run

@@ -1,4 +1,4 @@
-"""What the benchmarks share."""
+"""Shared parts of the benchmarks: sizes, and the embedded models."""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ class Cluster:
     def _configure(self) -> None:
         """Writes all configuration files."""
         self.ports = free_ports("mariadbd", "slurmdbd", "slurmctld", *self.nodes)
-        for folder in ("log", "state", "mysql", *(f"spool/{node}" for node in self.nodes)):
+        for folder in ("log", "state", "mysql", "tmp", *(f"spool/{node}" for node in self.nodes)):
             (self.base / folder).mkdir(parents=True)
         password = secrets.token_hex()
         self._write("munge.key", secrets.token_hex(512))
@@ -326,6 +326,7 @@ class Cluster:
             {
                 "user": getpass.getuser(),
                 "datadir": self.base / "mysql",
+                "tmpdir": self.base / "tmp",  # the names of two servers' temporary tables may be the same
                 "socket": self.base / "mysql.socket",
                 "pid-file": self.base / "mariadbd.pid",
                 "bind-address": "127.0.0.1",

@@ -63,7 +63,7 @@ def progress_lines(cell: Cell, rows: pd.DataFrame) -> list[str]:
 
     Args:
         cell: The cell.
-        rows: Its rows, as `bench.results.timings.TimingRow` describes them.
+        rows: Rows of the cell, as `bench.results.timings.TimingRow` describes them.
     """
     compared = analyse(rows)
     lines = [f"{cell.label}: {cell_summary(compared)}"]

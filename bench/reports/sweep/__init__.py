@@ -1,1 +1,1 @@
-"""sweep."""
+"""Report of a sweep: tables, figures and claims."""

@@ -49,7 +49,7 @@ def finished(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows of finished pruned models with what tells their trials apart.
 
     Args:
-        rows: Result rows, as `bench.results.store` describes them; columns that are not there count as empty.
+        rows: Result rows, as `bench.results.schema.ResultRow` describes them; a column that is not there is empty.
 
     Returns:
         A copy with the columns of `bench.results.variants.describe`, `dense_bytes`, the size of the trial's dense model
@@ -69,7 +69,7 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
     """Averages over seeds.
 
     Args:
-        rows: Result rows, as `bench.results.store` describes them.
+        rows: Result rows, as `bench.results.schema.ResultRow` describes them.
         paper: The paper's own values: family, paper_model, pruner, sparsity, phase, top1, source.
 
     Returns:

@@ -81,10 +81,10 @@ def compact(summary: pd.DataFrame) -> pd.DataFrame:
     dense: dict[str, str] = {"pruner": "dense"}
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     for _, row in cells.iterrows():
-        about = {"pruner": row["name"], "variant": row["variant"]}
+        columns = {"pruner": row["name"], "variant": row["variant"]}
         if not wide:
-            about = {"model": row["model"], "dense": number(row["dense"]), **about}
-        line = lines.setdefault((row["pruner"], *about.values()), about)
+            columns = {"model": row["model"], "dense": number(row["dense"]), **columns}
+        line = lines.setdefault((row["pruner"], *columns.values()), columns)
         if timed and not wide:
             line[FIT] = seconds_in_column(row["fit_seconds"])
         for phase, name in PHASES.items():

@@ -178,7 +178,7 @@ def test_a_pattern_that_matches_no_layer(
         ('model=["vit"]', 'model=["vti"]', "unknown model 'vti' in profile 'embedded': choose from"),
         ("import FinetuneSpec", "import Finetune", "Finetune"),
         ('"num_gradients": 64', '"num_gradients": -1', "num_gradients=-1 is not valid"),
-        ("SWEEP = Sweep(", "SWEEP = 3 or Sweep(", "is no bench.specs.sweep.Sweep but a int"),
+        ("SWEEP = Sweep(", "SWEEP = 3 or Sweep(", "is no bench.Sweep but a int"),
         ("SWEEP = Sweep(", "SWEPT = Sweep(", "defines no SWEEP"),
     ],
 )

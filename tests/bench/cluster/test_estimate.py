@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.cluster import estimate as cost
+from bench.cluster import estimate
 from bench.execution.executor import group_by_calibration
 from bench.specs.discovery import load_sweep
 from bench.trials.planning import plan_fit
 
 RESULTS = Path(__file__).parents[3] / "results" / "embedded"
-CPU = cost.RATES["cpu"]
+CPU = estimate.RATES["cpu"]
 
 
 @pytest.mark.parametrize("name", ["table1", "one_shot_curves", "nm", "gradual"])
@@ -25,9 +25,9 @@ def test_seconds_are_those_of_the_measured_sweep(name: str) -> None:
     trained = rows.groupby(["trial_id", "pattern"])["finetune_seconds"].max()
     tuned = trained.groupby("trial_id").max().sum() if name == "gradual" else trained.sum()
     trials = load_sweep(name).trials("embedded")
-    estimated = sum(sum(cost.group_seconds(group, CPU)) for group in group_by_calibration(trials))
+    estimated = sum(sum(estimate.group_seconds(group, CPU)) for group in group_by_calibration(trials))
     evaluated = sum(
-        cost.Work(inference=cost.size("embedded", trial.model).macs * 10_000.0).seconds(CPU)
+        estimate.TrialWork(evaluation=estimate.model_size("embedded", trial.model).macs * 10_000.0).seconds(CPU)
         for trial in trials
         for _ in (*trial.patterns, *trial.finetune_at)
     )
@@ -39,13 +39,13 @@ def test_memory_of_a_fit_is_that_of_its_plan(model: str) -> None:
     trial = next(t for t in load_sweep("table1").trials("embedded") if (t.model, t.pruner) == (model, "cap"))
     found = plan_fit(trial.resolve(), trial.resolve().model.build(), 2**34, share=False)
     assert found is not None
-    least, once = cost.fit_bytes(trial)
-    assert once - least == found.gram_bytes
-    assert once < found.peak_bytes < once + 2**29, "activations and scratch come on top"
+    fit = estimate.fit_bytes(trial)
+    assert fit.single_pass - fit.least == found.gram_bytes
+    assert fit.single_pass < found.peak_bytes < fit.single_pass + 2**29, "activations and scratch come on top"
 
 
 def test_a_model_is_measured_without_memory_for_it() -> None:
-    found = cost.size("embedded", "vit")
+    found = estimate.model_size("embedded", "vit")
     assert found.parameters == 205_066
     assert found.macs == 3_541_120, "as in the committed rows"
     assert found.weights == 4 * 12 * 64**2
@@ -55,13 +55,13 @@ def test_nearest_neighbours_are_paid_for() -> None:
     """A trial of DINO's also computes the features of 100,000 training images and of the test images."""
     trials = load_sweep("large_ssl").trials("imagenet")
     dino = next(t for t in trials if (t.model, t.pruner) == ("dino_small", "magnitude"))
-    plain = cost.work(dino.model_copy(update={"model": "deit_small"}))
-    assert cost.work(dino).inference == pytest.approx(4 * plain.inference, rel=1e-3)
+    plain = estimate.trial_work(dino.model_copy(update={"model": "deit_small"}))
+    assert estimate.trial_work(dino).evaluation == pytest.approx(4 * plain.evaluation, rel=1e-3)
 
 
 def test_trials_that_share_gradients_pay_for_them_once() -> None:
     group = [t for t in load_sweep("table1").trials("embedded") if (t.model, t.seed) == ("vit", 0)]
-    magnitude, woodfisher, cap = cost.group_seconds(group, CPU)
-    alone = cost.work(group[2]).seconds(CPU)
+    magnitude, woodfisher, cap = estimate.group_seconds(group, CPU)
+    alone = estimate.trial_work(group[2]).seconds(CPU)
     assert magnitude < woodfisher
     assert cap < alone

@@ -13,6 +13,7 @@ from bench.cluster.config import ClusterConfig
 from bench.cluster.executor import ClusterExecutor, exclusive
 from bench.cluster.submission import Submission, new_folder
 from bench.core.errors import UserError
+from bench.results.schema import ResultRow
 from bench.results.store import Store
 from bench.specs.trial import Trial
 
@@ -53,7 +54,7 @@ class EndedExecutor(ClusterExecutor):
         job = "999999999"  # the number of no process
         folder.record({job: [trial.id for trial in trials]})
         for trial, status, error in zip(trials, ("done", "failed"), (None, "ValueError: boom"), strict=False):
-            row = {"trial_id": trial.id, "status": status, "error": error, "host": "n1", "job": job}
+            row = ResultRow(trial_id=trial.id, status=status, error=error, host="n1", job=job)
             self.store.write(trial.id, [row], [])
         return [job]
 

@@ -11,6 +11,7 @@ from bench.cluster.slurm import JobState
 from bench.cluster.submission import Event
 from bench.cluster.submitted import SubmittedJob
 from bench.core.errors import UserError
+from bench.results.schema import ResultRow
 
 WAITING = JobState("PENDING", "", "Resources", active=True)
 
@@ -68,6 +69,6 @@ def test_a_signal_after_the_last_trial_ends_the_job(
 ) -> None:
     job = make_job(WAITING, in_job)
     for trial in trials:
-        store.write(trial.id, [{"trial_id": trial.id, "status": "done"}], [])
+        store.write(trial.id, [ResultRow(trial_id=trial.id, status="done")], [])
     with pytest.raises(SystemExit, match="nothing is left"):
         GroupJob(job.folder.path, 0).checkpoint()

@@ -9,6 +9,7 @@ import pytest
 from bench.cluster.slurm import JobState
 from bench.cluster.status import SweepStatus, TrialStatus, summary
 from bench.cluster.submitted import SubmittedJob
+from bench.results.schema import ResultRow
 from bench.results.store import Store
 from bench.specs.discovery import load_sweep
 from bench.specs.trial import Trial
@@ -20,7 +21,7 @@ MakeJob = Callable[..., SubmittedJob]
 
 
 def write(store: Store, trial: Trial, status: str, **values: str) -> None:
-    store.write(trial.id, [{"trial_id": trial.id, "status": status, **values}], [])
+    store.write(trial.id, [ResultRow(trial_id=trial.id, status=status, **values)], [])
 
 
 def stand(store: Store, *jobs: SubmittedJob) -> list[TrialStatus]:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench.core.subprocesses import run_in_subprocess
 from bench.latency.engines import ENGINES, Eager, Engine, EngineConfig, InferenceSession, Workload
 from bench.latency.measure import deviation, measure_cell, measure_in_subprocesses, measure_memory
 from bench.latency.rounds import FEWEST
+from bench.latency.subprocesses import run_in_subprocess
 from bench.models import get_model
 from bench.results.timings import Cell, TimingRow
 from cap.runtime import cost

@@ -1,18 +1,8 @@
 from __future__ import annotations
 
-import json
-
-import pandas as pd
 import pytest
 
-from bench.reports.sweep.summary import summarise
-from bench.results.labels import baseline_of, label, method_order, option_sweeps, pattern_in_words
-
-
-def described(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Name and variant of every trial, in the order of tables."""
-    summary = summarise(rows)
-    return list(dict.fromkeys(zip(summary["name"], summary["variant"], strict=True)))
+from bench.results.labels import kind, label, method_order, pattern_in_words
 
 
 @pytest.mark.parametrize(
@@ -33,82 +23,15 @@ def test_names_of_pruners() -> None:
     ]  # fmt: skip
 
 
-def test_nothing_differs(make, frame) -> None:
-    rows = frame(
-        make("cap", "0.5", [1.0, 2.0], options={"damp": 1e-8}), make("woodfisher", "0.5", [1.0], options={"damp": 1e-6})
-    )
-    assert described(rows) == [("WF", ""), ("CAP", "")]
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [("0.75", "global"), ("0.75@global", "global"), ("0.98@layer", "layer"), ("0.5@erk", "erk"),
+     ("0.5@blocks4", "blocks4"), ("2:4", "N:M")],
+)  # fmt: skip
+def test_kinds_of_patterns(pattern: str, expected: str) -> None:
+    assert kind(pattern) == expected
 
 
-def test_options_are_told_apart_within_a_pruner_and_a_model(make, frame) -> None:
-    rows = frame(
-        make("cap", "0.5", [1.0], options={"damp": 1e-7, "block_size": 64}),
-        make("cap", "0.5", [1.0], options={"damp": 1e-8, "block_size": 64}),
-        make("cap", "0.5", [1.0], options={"damp": 1e-8, "block_size": 32}, model="dino"),
-        make("fastcap", "0.5@layer", [1.0], options={"damp": 0.01, "block_size": 64}),
-    )
-    assert described(rows) == [("CAP", "damp=1e-08"), ("CAP", "damp=1e-07"), ("FastCAP (per layer)", "")]
-
-
-def test_recipes_and_regimes(make, frame) -> None:
-    def recipe(schedule: str, **more) -> dict:
-        return {"schedule": schedule, "augmentation": {"shift": 2}, "lr": 0.1, **more}
-
-    common = {"phase": "finetuned", "regime": "gradual"}
-    rows = frame(
-        make("cap", "0.5", [1.0], recipe=recipe("sawtooth"), **common),
-        make("cap", "0.5", [1.0], recipe=recipe("cosine"), **common),
-    )
-    assert described(rows) == [("CAP", "schedule=cosine"), ("CAP", "schedule=sawtooth")]
-    inner = make("cap", "0.5", [1.0], recipe=recipe("cosine", augmentation={"shift": 0}), **common)
-    assert ("CAP", "schedule=cosine augmentation.shift=0") in described(pd.concat([rows, frame(inner)]))
-    trial = make("cap", "0.5", [1.0], recipe=recipe("cosine"))
-    assert described(frame([{**trial[0], "recipe": None}], [{**trial[0], "phase": "finetuned"}])) == [("CAP", "")]
-    regimes = frame(make("cap", "0.5", [1.0]), make("cap", "0.5", [1.0], regime="acdc", phase="finetuned"))
-    assert described(regimes) == [("CAP", "AC/DC"), ("CAP", "one-shot")]
-
-
-def test_calibration_tells_apart_what_nothing_else_does(make, frame) -> None:
-    first, second = (make("cap", "0.5", [1.0], calibration_images=images) for images in (512, 1024))
-    assert described(frame(first, second)) == [("CAP", "calibration_images=512"), ("CAP", "calibration_images=1024")]
-    more = [{**row, "pruner_options": json.dumps({"num_gradients": 1024})} for row in second]
-    assert described(frame(first, more)) == [("CAP", "num_gradients=1024"), ("CAP", "")]
-
-
-def test_magnitude_and_woodfisher_have_names_of_their_own(make, frame) -> None:
-    rows = frame(
-        make("magnitude", "0.5", [1.0]), make("magnitude", "0.5@layer", [2.0]), make("magnitude", "2:4", [3.0]),
-        make("woodfisher", "0.5", [4.0], options={"block_size": 64}),
-        make("woodfisher", "0.5", [5.0], options={"block_size": 1}),
-    )  # fmt: skip
-    summary = summarise(rows)
-    assert dict(zip(summary["method"], summary["one_shot_mean"], strict=True)) == {
-        "GM": 1, "UM": 2, "magnitude": 3, "WF": 4, "WF-1": 5,
-    }  # fmt: skip
-    assert not summary["variant"].any()
-    scan = frame(*(make("woodfisher", "0.5", [1.0], options={"block_size": size}) for size in (64, 1, 192)))
-    assert described(scan) == [("WF", "block_size=1"), ("WF", "block_size=64"), ("WF", "block_size=192")]
-
-
-def test_files_that_share_a_class_name(make, frame) -> None:
-    rows = frame(make("a/one.py:Mine", "0.5", [1.0]), make("a/two.py:Mine", "0.5", [1.0]))
-    assert described(rows) == [("a/one.py:Mine", ""), ("a/two.py:Mine", "")]
-
-
-STAR = [{"m": 64, "damp": 0.1}, {"m": 16, "damp": 0.1}, {"m": 64, "damp": 1.0}, {"m": 256, "damp": 0.1}]
-
-
-def test_a_base_is_what_all_others_differ_from_in_one_setting() -> None:
-    assert baseline_of(STAR) == STAR[0]
-    assert baseline_of([*STAR, {"m": 16, "damp": 1.0}]) is None
-    assert baseline_of(STAR[:3]) is None, "too few to tell"
-    assert baseline_of([{"m": m} for m in range(5)]) is None, "each would do"
-
-
-def test_variants_of_an_ablation_name_what_differs_from_the_base(make, frame) -> None:
-    rows = frame(*(make("cap", "0.5", [1.0], options=options) for options in STAR))
-    assert described(rows) == [("CAP", "base"), ("CAP", "m=16"), ("CAP", "m=256"), ("CAP", "damp=1")]
-    assert option_sweeps(summarise(rows)) == {
-        ("CAP", "m"): [STAR[1], STAR[0], STAR[3]],
-        ("CAP", "damp"): [STAR[0], STAR[2]],
-    }
+def test_what_is_no_pattern_has_no_words() -> None:
+    with pytest.raises(ValueError, match="is no pattern: write"):
+        pattern_in_words("0.5@row")

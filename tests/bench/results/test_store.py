@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.core.errors import UserError
-from bench.results.store import ADDED_COLUMNS, DAMAGED, SCHEMA, Store
+from bench.results.schema import ADDED_COLUMNS, SCHEMA, LayerRow, ResultRow
+from bench.results.store import DAMAGED, Store, TrialFailure, load_results
 
 
 @pytest.fixture
@@ -20,12 +22,16 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path, "embedded", "sweep")
 
 
-def row(**values) -> dict:
-    return {"trial_id": "a", "status": "done", "phase": "one_shot", **values}
+def row(**values: Any) -> ResultRow:
+    return ResultRow(**{"trial_id": "a", "status": "done", "phase": "one_shot", **values})
+
+
+def layer_row() -> LayerRow:
+    return LayerRow("sweep", "embedded", "a", "0.5", "one_shot", "fc1.weight", weights=6, zeros=3, sparsity=0.5)
 
 
 def test_round_trip(store: Store) -> None:
-    store.write("a", [row(top1=91.5)], [{"layer": "fc1.weight", "zeros": 3}])
+    store.write("a", [row(top1=91.5)], [layer_row()])
     assert store.status("a") == "done"
     assert store.is_finished("a")
     assert store.status("b") is None
@@ -34,20 +40,24 @@ def test_round_trip(store: Store) -> None:
     assert rows["top1"].tolist() == [91.5]
     assert math.isnan(rows["loss"][0]), "what was not measured is null"
     pd.testing.assert_frame_equal(store.read(), rows)
+    pd.testing.assert_frame_equal(load_results("sweep", results=store.folder.parents[1]), rows)
     assert pq.read_table(store.collected_layers)["zeros"].to_pylist() == [3]
 
 
 def test_one_failed_row_makes_a_failed_trial(store: Store) -> None:
-    store.write("a", [row(), row(status="failed", error="boom")], [])
+    store.write("a", [row(), row(status="failed", error="boom", host="n1", job="7_1")], [])
     assert store.status("a") == "failed"
-    assert store.failure("a")["error"] == "boom"
+    assert store.failure("a") == TrialFailure("boom", "n1", "7_1")
+    assert store.given_up("a", "7_1")
+    assert not store.given_up("a", "7_2"), "another job may try again"
     assert not store.is_finished("a")
     store.write("a", [row(), row(status="skipped")], [])
     assert store.is_finished("a")
+    assert store.failure("a") == TrialFailure()
 
 
 def test_unknown_columns_are_refused_and_nothing_is_left(store: Store) -> None:
-    with pytest.raises(KeyError, match="accuracy"):
+    with pytest.raises(TypeError, match="accuracy"):
         store.write("a", [row(accuracy=3)], [])
     assert store.status("a") is None
 
@@ -80,7 +90,7 @@ def test_what_an_ended_process_left_is_removed(store: Store) -> None:
 @pytest.mark.parametrize("name", ["a.parquet", "a.layers.parquet"])
 @pytest.mark.parametrize("damage", ["cut off", "a byte changed"])
 def test_a_damaged_file_is_to_be_run_again_and_the_others_are_collected(store: Store, name: str, damage: str) -> None:
-    store.write("a", [row(top1=1.0)], [{"layer": "fc1.weight", "zeros": 3}])
+    store.write("a", [row(top1=1.0)], [layer_row()])
     store.write("b", [row(trial_id="b", top1=2.0)], [])
     path = store.folder / name
     whole = bytearray(path.read_bytes())

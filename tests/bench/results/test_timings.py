@@ -67,6 +67,7 @@ def test_rows_are_written_read_and_collected(tmp_path: Path) -> None:
     assert found["seconds"][1] is None
     collected = timings.collect()
     assert collected["batch"].tolist() == [4, 4, 8, 8]
+    assert collected["engine"].tolist() == ["eager", "broken"] * 2
     assert timings.read().equals(collected)
 
 

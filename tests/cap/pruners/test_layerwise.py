@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import cap
-from cap.columns import as_columns, from_columns, obs_column_update, second_moments, split_count, upper_factor
+from cap.columns import as_columns, obs_column_update, second_moments, upper_factor
 from cap.gradients import GradientBatch
 
 DATA = Path(__file__).parents[2] / "data"
@@ -55,15 +54,6 @@ def test_layer_inputs_are_what_the_weights_are_multiplied_with(two) -> None:
     torch.testing.assert_close(fc[0], outputs.transpose(1, 2).reshape(-1, 6))
     moments = second_moments(model, layers, calibration)["fc.weight"]
     torch.testing.assert_close(moments[0], fc[0].double().T @ fc[0].double() / 40)
-
-
-def test_columns_round_trip() -> None:
-    for shape in ((6, 4), (6, 4, 3, 2)):
-        weight = torch.randn(shape)
-        columns = as_columns(weight, 2)
-        assert columns.shape[:2] == (2, 3)
-        assert from_columns(columns, weight).equal(weight)
-    assert columns[0, 0, :4].equal(weight[0, :, 0, 0])  # inputs side by side
 
 
 def test_unknown_layers_are_refused(two) -> None:
@@ -123,14 +113,6 @@ def test_sparsegpt_equals_inverses_from_scratch(two) -> None:
     upper = torch.linalg.cholesky(torch.linalg.inv(moment), upper=True)
     score = (model.fc.weight.detach().double() / upper.diagonal()).square()
     assert pruned.masks["fc.weight"][:, 0].equal(score[:, 0] > score[:, 1])
-
-
-def test_allotments_add_up() -> None:
-    for sparsity, rows in itertools.product((0.1, 0.33, 0.5, 0.98), (1, 7, 64)):
-        removed = round(sparsity * rows * 273)
-        counts = split_count(removed, [128 * rows, 128 * rows, 17 * rows])
-        assert sum(counts) == removed
-        assert all(0 <= count <= width * rows for count, width in zip(counts, (128, 128, 17), strict=True))
 
 
 def test_obc_equals_brute_force(two) -> None:

@@ -15,15 +15,28 @@ from torch import Tensor, nn
 from cap.runtime.layers import SparseAttention, SparseLinear, SparseMLP
 from cap.runtime.machine import has_avx512
 
-ENGINES = [pytest.param(True, marks=pytest.mark.skipif(not has_avx512(), reason="needs AVX-512")), False]
+# kernels and threads in pairs: AVX-512 code, and the kernels for any processor
+needs_avx512 = pytest.mark.skipif(not has_avx512(), reason="needs AVX-512")
+ENGINES = [
+    pytest.param((True, 2), marks=needs_avx512, id="avx512-2"),
+    pytest.param((False, 1), id="portable-1"),
+    *([] if has_avx512() else [pytest.param((False, 2), id="portable-2")]),
+]
 
 
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
+@pytest.fixture(autouse=True)
+def inference() -> Iterator[None]:
     with torch.inference_mode():
-        yield request.param
+        yield
+
+
+@pytest.fixture(params=ENGINES, scope="module")
+def machine_code(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Whether layers run machine code; sets the number of threads that goes with it."""
+    before = torch.get_num_threads()
+    code, threads = request.param
+    torch.set_num_threads(threads)
+    yield code
     torch.set_num_threads(before)
 
 
@@ -52,7 +65,6 @@ def check_linear(layer: nn.Linear, x: Tensor, machine_code: bool) -> None:
     assert_same(result, in_float64(layer, x))
 
 
-@pytest.mark.parametrize("machine_code", ENGINES)
 @pytest.mark.parametrize(
     ("tokens", "in_features", "out_features", "density"),
     [
@@ -72,7 +84,6 @@ def test_linear(tokens: int, in_features: int, out_features: int, density: float
     check_linear(linear(in_features, out_features, density, bias=False), x, machine_code)
 
 
-@pytest.mark.parametrize("machine_code", ENGINES)
 @settings(max_examples=25, deadline=None)
 @given(
     tokens=st.integers(0, 90), in_features=st.integers(1, 70), out_features=st.integers(1, 220),
@@ -85,7 +96,6 @@ def test_linear_of_any_shape(
     check_linear(linear(in_features, out_features, density, seed=seed), x, machine_code)
 
 
-@pytest.mark.parametrize("machine_code", ENGINES)
 @settings(max_examples=15, deadline=None)
 @given(
     tokens=st.integers(0, 60), features=st.integers(1, 50), hidden=st.integers(1, 420), outputs=st.integers(1, 60),
@@ -100,7 +110,6 @@ def test_mlp_of_any_shape(
     assert_same(SparseMLP(first, second, machine_code)(x), expected)
 
 
-@pytest.mark.parametrize("machine_code", ENGINES)
 @pytest.mark.parametrize(
     ("images", "tokens", "features", "num_heads", "size", "outputs", "density"),
     [
@@ -131,7 +140,6 @@ def test_attention_refuses_a_mask() -> None:
         sparse(torch.zeros(1, 2, 16), attn_mask=torch.ones(2, 2))
 
 
-@pytest.mark.parametrize("machine_code", ENGINES)
 def test_empty_rows_and_columns(machine_code: bool) -> None:
     layer = linear(40, 60)
     layer.weight[10:45] = 0
@@ -139,7 +147,6 @@ def test_empty_rows_and_columns(machine_code: bool) -> None:
     check_linear(layer, torch.randn(40, 40), machine_code)
 
 
-@pytest.mark.parametrize("machine_code", ENGINES)
 def test_inputs_that_are_not_contiguous_and_of_any_rank(machine_code: bool) -> None:
     layer = linear(32, 48)
     for x in (
@@ -154,7 +161,6 @@ def test_inputs_that_are_not_contiguous_and_of_any_rank(machine_code: bool) -> N
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("machine_code", ENGINES)
 def test_half_inputs_are_multiplied_in_float32(machine_code: bool, dtype: torch.dtype) -> None:
     layer, x = linear(32, 48), torch.randn(20, 32).to(dtype)
     result = SparseLinear(layer, machine_code)(x)
@@ -162,7 +168,6 @@ def test_half_inputs_are_multiplied_in_float32(machine_code: bool, dtype: torch.
     torch.testing.assert_close(result, layer(x.float()).to(dtype))
 
 
-@pytest.mark.parametrize("machine_code", ENGINES)
 def test_large_outputs_take_the_streaming_path(machine_code: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cap.runtime.kernels.STREAM_BYTES", 0)
     check_linear(linear(32, 64), torch.randn(200, 32), machine_code)
@@ -171,7 +176,6 @@ def test_large_outputs_take_the_streaming_path(machine_code: bool, monkeypatch: 
     assert_same(SparseMLP(first, second, machine_code)(x), in_float64(nn.Sequential(first, nn.GELU(), second), x))
 
 
-@pytest.mark.parametrize("machine_code", ENGINES)
 def test_gelu_far_from_zero(machine_code: bool) -> None:
     identity = nn.Linear(1, 1, bias=False)
     identity.weight[:] = 1
@@ -180,7 +184,6 @@ def test_gelu_far_from_zero(machine_code: bool) -> None:
     torch.testing.assert_close(result, nn.functional.gelu(x), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("machine_code", ENGINES)
 def test_copies_outlive_their_original(machine_code: bool) -> None:
     layer, x = linear(32, 48), torch.randn(20, 32)
     sparse = SparseLinear(layer, machine_code)

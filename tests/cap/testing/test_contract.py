@@ -1,4 +1,4 @@
-"""What every registered pruner must do, whoever wrote it, and that each check of it can fail."""
+"""The contract of every registered pruner, and that each check of it can fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep's results say on the paper's claims, in sentences with the numbers in them; a claim a module."""
+"""The paper's claims by a sweep's results, in sentences with the numbers in them; a claim a module."""
 
 from __future__ import annotations
 

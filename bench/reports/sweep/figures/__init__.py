@@ -22,7 +22,7 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     against the other, under the name `<stem>_loss`.
 
     Args:
-        rows: Result rows, as `bench.results.store` describes them.
+        rows: Result rows, as `bench.results.schema.ResultRow` describes them.
         title: Heading of the figures.
         stem: Path without suffix.
 

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from bench.reports.latency import analysis
-from bench.results.store import write_rows
+from bench.results.parquet import write_rows
+from bench.results.schema import SCHEMA as TRIALS
+from bench.results.schema import ResultRow
 
 MakeRows = Callable[..., list[dict[str, Any]]]
 MakeTable = Callable[..., pd.DataFrame]
@@ -72,13 +74,11 @@ def test_the_verdict_is_at_the_sparsity_that_costs_no_accuracy(
 
 
 def test_accuracy_is_table_1s(make, frame, tmp_path: Path) -> None:
-    from bench.results.store import SCHEMA as TRIALS
-
     found = frame(
         make("cap", "0.5", [88.2, 89.1]), make("cap", "0.5", [81.0], phase="finetuned"), make("magnitude", "0.5", [9.0])
     )
-    write_rows(found.astype(object).where(found.notna(), None).to_dict("records"), TRIALS,
-               tmp_path / "embedded" / "table1.parquet")  # fmt: skip
+    rows = [ResultRow(**row) for row in found.astype(object).where(found.notna(), None).to_dict("records")]
+    write_rows(rows, TRIALS, tmp_path / "embedded" / "table1.parquet")
     [line] = analysis.accuracy(tmp_path).to_dict("records")
     assert line == {"family": "vit", "model": "vit", "sparsity": 0.5, "one_shot": pytest.approx(1.5),
                     "finetuned": pytest.approx(10)}  # fmt: skip

@@ -11,8 +11,8 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.reports.latency.report import LatencyReport, progress_lines
-from bench.results.store import write_rows
-from bench.results.timings import SCHEMA, Cell, Timings
+from bench.results.parquet import write_rows
+from bench.results.timings import SCHEMA, Cell, TimingRow, Timings
 
 MakeRows = Callable[..., list[dict[str, Any]]]
 MakeTable = Callable[..., pd.DataFrame]
@@ -22,7 +22,7 @@ def test_the_report_is_written_beside_the_measurements(rows: MakeRows, tmp_path:
     timings = Timings(tmp_path, "speedup")
     with pytest.raises(UserError, match=r"speedup\.parquet does not exist: measure with"):
         LatencyReport(timings, tmp_path)
-    write_rows(rows(), SCHEMA, timings.collected)
+    write_rows([TimingRow(**row) for row in rows()], SCHEMA, timings.collected)
     document = tmp_path / "doc.md"
     document.write_text("before\n<!-- speedup -->\nold\n<!-- /speedup -->\n")
     report = LatencyReport(timings, tmp_path)

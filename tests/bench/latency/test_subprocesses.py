@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.core.subprocesses import run_in_subprocess
+from bench.latency.subprocesses import run_in_subprocess
 
 # a script with a function that notes its process and then takes long; a function of the same file is importable there
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from bench.core.subprocesses import run_in_subprocess
+from bench.latency.subprocesses import run_in_subprocess
 
 def work(path):
     Path(path).write_text(str(os.getpid()))

@@ -19,7 +19,7 @@ def run_in_subprocess(function: Callable[..., Result], *arguments: Any) -> Resul
 
     Args:
         function: Importable function.
-        arguments: Its arguments, to be pickled like its result.
+        arguments: Arguments of the function, to be pickled like its result.
 
     Raises:
         RuntimeError: If it raised, or its process died.

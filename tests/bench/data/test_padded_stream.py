@@ -6,6 +6,7 @@ import pytest
 import torch
 from timm.layers import DropPath
 
+from bench.core.random_state import random_state, set_random_state
 from bench.data.augmentation import AUGMENTATION_SETS
 from bench.data.fashion_mnist import load_split
 from bench.data.padded_stream import PaddedStream
@@ -57,3 +58,30 @@ def test_stochastic_depth_can_be_switched_on_for_trained_weights() -> None:
     deep.load_state_dict(model.state_dict())
     rates = [module.drop_prob for module in deep.modules() if isinstance(module, DropPath)]
     assert max(rates) == pytest.approx(0.1)
+
+
+def test_the_order_is_the_one_that_committed_results_were_made_with() -> None:
+    recipe = FinetuneSpec(epochs=1, images=24, batch_size=12, lr=1e-3, lr_end=1e-4, augmentation="light1", crop=0.75)
+    stream = get_model("embedded", "vit").training_stream(recipe, seed=5)
+    assert [labels.tolist() for _, labels in stream.epoch(1)] == [
+        [6, 0, 8, 8, 6, 3, 0, 7, 1, 2, 9, 6],
+        [9, 8, 7, 3, 0, 0, 2, 0, 9, 6, 3, 4],
+    ]
+
+
+@pytest.mark.parametrize("name", ["light1", "deit"])
+def test_shares_are_the_batch_and_an_epoch_goes_on_where_it_was_left(name: str) -> None:
+    recipe = FinetuneSpec(epochs=1, images=48, batch_size=16, lr=1e-3, lr_end=1e-4, augmentation=name, crop=0.75)
+    spec = get_model("embedded", "vit")
+    states, whole = [], []
+    for batch in spec.training_stream(recipe, 5).epoch(1):
+        whole.append(batch)
+        states.append(random_state())
+    for rank in range(3):
+        for (inputs, labels), share in zip(whole, spec.training_stream(recipe, 5, rank, 3).epoch(1), strict=True):
+            assert share[0].equal(inputs[rank::3])
+            assert share[1].equal(labels[rank::3])
+    set_random_state(states[0])
+    rest = list(spec.training_stream(recipe, 5).epoch(1, skip=1))
+    assert len(rest) == 2
+    assert all(one[0].equal(other[0]) and one[1].equal(other[1]) for one, other in zip(rest, whole[1:], strict=True))

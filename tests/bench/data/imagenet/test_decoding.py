@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.core.errors import UserError
+from bench.data.imagenet import decoding
+from bench.data.inputs import stack_batches
+from bench.models.imagenet import ImageNetModel
+
+SIZE = 48
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_order_and_subset(
+    imagenet_folders: Path, tiny: ImageNetModel, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    monkeypatch.setattr(decoding, "CHUNK", 3)
+    monkeypatch.setenv("CAPBENCH_WORKERS", workers)
+    inputs = tiny.inputs("train")
+    images, labels = stack_batches(inputs)
+    order = torch.tensor([20, 3, 11, 0, 7])
+    batches = list(inputs.batches(4, order))
+    assert [len(some) for some, _ in batches] == [4, 1]
+    assert torch.cat([some for some, _ in batches]).equal(images[order])
+    assert torch.cat([some for _, some in batches]).equal(labels[order])
+    one, again, other = (stack_batches(inputs.subset(6, seed)) for seed in (0, 0, 1))
+    assert one[0].equal(again[0])
+    assert not one[0].equal(other[0])
+    chosen = inputs.subset(6, 0).chosen
+    assert one[0].equal(images[chosen])
+    assert chosen.equal(inputs.subset(6, 0).chosen)
+    assert not chosen.equal(inputs.subset(6, 1).chosen)
+    assert len(inputs.subset(100, 0)) == 24
+    assert next(inputs.subset(6, 0).subset(6, 1).batches(6, torch.tensor([0])))[0].shape == (1, 3, SIZE, SIZE)
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_damaged_photo_is_named(
+    photos: Any, tiny: ImageNetModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    photos.copy("folders", tmp_path)
+    monkeypatch.setenv("CAPBENCH_IMAGENET", str(tmp_path))
+    monkeypatch.setenv("CAPBENCH_WORKERS", workers)
+    broken = sorted((tmp_path / "val").glob("*/*"))[4]
+    broken.write_bytes(broken.read_bytes()[:300])
+    with pytest.raises(ValueError, match=rf"image 4 \({broken}\) cannot be decoded"):
+        # in one chunk: torch waits 5 s for a worker whose other results nobody took
+        list(tiny.inputs("test").batches(15))
+
+
+def test_workers_must_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPBENCH_WORKERS", "many")
+    with pytest.raises(UserError, match="CAPBENCH_WORKERS is 'many': give a number"):
+        decoding.num_workers()
+    monkeypatch.delenv("CAPBENCH_WORKERS")
+    assert decoding.num_workers() == torch.get_num_threads()
+
+
+def test_workers_take_no_notice_of_a_jobs_signals(
+    imagenet_folders: Path, tiny: ImageNetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster sends them to every process of a job; the one that the workers work for answers them."""
+    monkeypatch.setattr(decoding, "CHUNK", 1)
+    monkeypatch.setenv("CAPBENCH_WORKERS", "2")
+    others = set(multiprocessing.active_children())
+    before = signal.signal(signal.SIGUSR2, lambda *_: os._exit(3))
+    try:
+        batches = tiny.inputs("train").batches(1)
+        next(batches)
+        workers = set(multiprocessing.active_children()) - others
+        assert len(workers) == 2
+        for worker in workers:
+            for name in ("USR2", "TERM", "INT"):
+                subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)  # by another process than this
+        assert len(list(batches)) == 23
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    some = tiny.inputs("train").batches(1)
+    next(some)
+    one = (set(multiprocessing.active_children()) - others).pop()
+    one.terminate()
+    one.join(20)
+    assert one.exitcode == 0

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+
+def test_violations_are_counted_and_pruners_ordered(make, frame, one, none) -> None:
+    rows = frame(
+        make("cap", "2:4", [80.0, 81.0], violations=0),
+        make("cap", "4:8", [85.0, 86.0], violations=0),
+        make("cap", "2:4", [88.0, 88.0], phase="finetuned", violations=0),
+        make("obc", "2:4", [82.0, 83.0], violations=4),
+        make("magnitude", "2:4", [60.0, 61.0], violations=0),
+    )
+    claim = one(rows, "C4")
+    assert "holds, 6 of 6 pruned models follow their pattern; violations over all pruners: 8." in claim
+    assert "best first: 2:4: OBC 82.50, CAP 80.50, magnitude 60.50." in claim
+    assert "fine-tuned" not in claim, "there is nothing to compare with"
+    rows.loc[0, "violations"] = 1
+    rows.loc[1, "status"] = "skipped"
+    assert "holds in part, 4 of 6" in one(rows, "C4")
+    assert "not tested, violations were not counted" in one(rows.assign(violations=None), "C4")
+    assert none(frame(make("cap", "0.5", [1.0], violations=0)), "C4")

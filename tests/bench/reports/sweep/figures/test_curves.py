@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+
+def test_curves_of_both_phases(make, frame, drawn, line) -> None:
+    rows = frame(
+        make("cap", "0.5", [80.0, 82.0], fit_seconds=1.0), make("cap", "0.9", [60.0, 62.0], fit_seconds=1.0),
+        make("cap", "0.5", [85.0, 87.0], phase="finetuned"), make("magnitude", "0.5", [70.0, 70.0]),
+    )  # fmt: skip
+    figures = drawn(rows)
+    assert list(figures) == ["sweep"]
+    [axis] = figures["sweep"].panels
+    assert line(axis, "CAP one-shot") == ([50, 90], [81, 61])
+    assert line(axis, "CAP fine-tuned") == ([50], [86])
+    assert figures["sweep"].legend == ["dense", "1 % relative drop", "GM one-shot", "CAP one-shot", "CAP fine-tuned"]
+
+
+def test_one_shot_curves_have_the_times_of_the_fits_beside(make, frame, drawn) -> None:
+    rows = frame(
+        make("cap", "0.5@layer", [80.0], fit_seconds=3.0), make("fastcap", "0.5@layer", [79.0], fit_seconds=1.0),
+        make("cap", "0.5@layer", [80.0], fit_seconds=4.0, model="dino"),
+    )  # fmt: skip
+    figure = drawn(rows)["sweep"]
+    *curves, times = figure.panels
+    assert [axis.get_title() for axis in curves] == ["vit", "dino"]
+    assert sorted(bar.get_height() for bar in times.patches) == [1, 3, 4]
+    assert times.get_yscale() == "linear"
+    assert figure.legend == ["dense", "1 % relative drop", "CAP", "FastCAP"]
+    *_, times = drawn(rows.assign(fit_seconds=rows["fit_seconds"] ** 3))["sweep"].panels
+    assert times.get_yscale() == "log", "more than a decade"
+
+
+def test_global_and_layerwise_curves_come_apart(make, frame, drawn, line) -> None:
+    pruners = ("gradient_weight", "woodfisher", "mfac", "cap", "magnitude")
+    layerwise = ("cap", "fastcap", "wanda", "sparsegpt", "obc", "magnitude")
+    rows = frame(
+        *(make(pruner, "0.5", [80.0]) for pruner in pruners),
+        *(make(pruner, "0.5@layer", [70.0]) for pruner in layerwise),
+        make("woodfisher", "0.5", [75.0], options={"block_size": 1}),
+    )
+    figure = drawn(rows)["sweep"]
+    [axis] = figure.panels
+    assert line(axis, "CAP") == ([50], [80])
+    assert line(axis, "CAP (per layer)") == ([50], [70])
+    assert line(axis, "UM") == ([50], [70])
+    assert line(axis, "WF-1") == ([50], [75])
+    handles, labels = axis.get_legend_handles_labels()
+    looks = {(h.lines[0].get_color(), h.lines[0].get_marker()) for h in handles[2:]}
+    assert len(looks) == len(labels) - 2 == 12, "no two look the same"
+
+
+def test_recipes_are_lines(make, frame, drawn, line) -> None:
+    common = {"regime": "gradual", "phase": "finetuned"}
+    rows = frame(
+        make("cap", "0.5", [88.0], recipe={"schedule": "sawtooth"}, **common),
+        make("cap", "0.5", [87.0], recipe={"schedule": "cosine"}, **common),
+    )
+    [axis] = drawn(rows)["sweep"].panels
+    assert line(axis, "CAP schedule=sawtooth") == ([50], [88])
+    assert line(axis, "CAP schedule=cosine") == ([50], [87])
+    assert axis.get_ylabel() == "fine-tuned top-1, %"

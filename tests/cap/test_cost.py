@@ -1,0 +1,107 @@
+"""The cost of fits in numbers: a model of 1,000 multiply-adds and 240 weights, 480 images, batches of 20."""
+
+from __future__ import annotations
+
+import pytest
+
+import cap
+
+THREE_TIMES = {"num_recomputations": 3, "num_gradients": 100, "block_size": 64}
+# pruner, gradients, options; work of inference, gradients, Gram matrices, solutions; least memory, memory in one pass
+CASES = [
+    ("cap", "sample", {}, (0, 1440000, 22118400, 8847360), (99840, 591360)),
+    ("cap", "batch", {}, (0, 1440000, 1105920, 8847360), (99840, 122880)),
+    ("cap", "sample", {"num_gradients": 40}, (0, 120000, 1843200, 8847360), (99840, 138240)),
+    ("cap", "batch", {"num_gradients": 40}, (0, 2400000, 1843200, 8847360), (99840, 138240)),
+    ("cap", "sample", {"block_size": 16}, (0, 1440000, 1843200, 61440), (15360, 107520)),
+    ("cap", "batch", {"block_size": 16}, (0, 1440000, 92160, 61440), (15360, 107520)),
+    ("cap", "sample", THREE_TIMES, (0, 900000, 4608000, 2949120), (38400, 284160)),
+    ("cap", "batch", THREE_TIMES, (0, 18000000, 4608000, 2949120), (38400, 284160)),
+    ("fastcap", "sample", {}, (0, 1440000, 22118400, 8847360), (99840, 591360)),
+    ("fastcap", "batch", {}, (0, 1440000, 1105920, 8847360), (99840, 122880)),
+    ("fastcap", "sample", {"num_gradients": 40}, (0, 120000, 1843200, 8847360), (99840, 138240)),
+    ("fastcap", "batch", {"num_gradients": 40}, (0, 2400000, 1843200, 8847360), (99840, 138240)),
+    ("fastcap", "sample", {"block_size": 16}, (0, 1440000, 1843200, 61440), (15360, 107520)),
+    ("fastcap", "batch", {"block_size": 16}, (0, 1440000, 92160, 61440), (15360, 107520)),
+    ("fastcap", "sample", THREE_TIMES, (0, 900000, 4608000, 2949120), (38400, 284160)),
+    ("fastcap", "batch", THREE_TIMES, (0, 18000000, 4608000, 2949120), (38400, 284160)),
+    ("gradient_weight", "sample", {}, (0, 1440000, 0, 0), (0, 0)),
+    ("gradient_weight", "batch", {}, (0, 1440000, 0, 0), (0, 0)),
+    ("gradient_weight", "sample", {"num_gradients": 40}, (0, 120000, 0, 0), (0, 0)),
+    ("gradient_weight", "batch", {"num_gradients": 40}, (0, 2400000, 0, 0), (0, 0)),
+    ("magnitude", "sample", {}, (0, 0, 0, 0), (0, 0)),
+    ("magnitude", "batch", {}, (0, 0, 0, 0), (0, 0)),
+    ("mfac", "sample", {}, (0, 1440000, 55296000, 0), (460800, 460800)),
+    ("mfac", "batch", {}, (0, 1440000, 138240, 0), (23040, 23040)),
+    ("mfac", "sample", {"num_gradients": 40}, (0, 120000, 384000, 0), (38400, 38400)),
+    ("mfac", "batch", {"num_gradients": 40}, (0, 2400000, 384000, 0), (38400, 38400)),
+    ("mfac", "sample", {"block_size": 16}, (0, 1440000, 55296000, 0), (460800, 460800)),
+    ("mfac", "batch", {"block_size": 16}, (0, 1440000, 138240, 0), (23040, 23040)),
+    ("mfac", "sample", THREE_TIMES, (0, 900000, 7200000, 0), (96000, 96000)),
+    ("mfac", "batch", THREE_TIMES, (0, 18000000, 7200000, 0), (96000, 96000)),
+    ("obc", "sample", {}, (960000, 0, 0, 240), (0, 0)),
+    ("obc", "batch", {}, (960000, 0, 0, 240), (0, 0)),
+    ("sparsegpt", "sample", {}, (960000, 0, 0, 30720), (0, 0)),
+    ("sparsegpt", "batch", {}, (960000, 0, 0, 30720), (0, 0)),
+    ("sparsegpt", "sample", {"block_size": 16}, (960000, 0, 0, 3840), (0, 0)),
+    ("sparsegpt", "batch", {"block_size": 16}, (960000, 0, 0, 3840), (0, 0)),
+    ("wanda", "sample", {}, (960000, 0, 0, 240), (0, 0)),
+    ("wanda", "batch", {}, (960000, 0, 0, 240), (0, 0)),
+    ("woodfisher", "sample", {}, (0, 1440000, 22118400, 8847360), (99840, 591360)),
+    ("woodfisher", "batch", {}, (0, 1440000, 1105920, 8847360), (99840, 122880)),
+    ("woodfisher", "sample", {"num_gradients": 40}, (0, 120000, 1843200, 8847360), (99840, 138240)),
+    ("woodfisher", "batch", {"num_gradients": 40}, (0, 2400000, 1843200, 8847360), (99840, 138240)),
+    ("woodfisher", "sample", {"block_size": 16}, (0, 1440000, 1843200, 61440), (15360, 107520)),
+    ("woodfisher", "batch", {"block_size": 16}, (0, 1440000, 92160, 61440), (15360, 107520)),
+    ("woodfisher", "sample", THREE_TIMES, (0, 900000, 4608000, 2949120), (38400, 284160)),
+    ("woodfisher", "batch", THREE_TIMES, (0, 18000000, 4608000, 2949120), (38400, 284160)),
+]
+SIZES = {"sample": cap.FitSize(1000, 240, 480), "batch": cap.FitSize(1000, 240, 480, images_per_gradient=20)}
+
+
+@pytest.mark.parametrize(("name", "gradient", "options", "work", "memory"), CASES)
+def test_work_and_memory_of_every_pruner(
+    name: str, gradient: str, options: dict[str, int], work: tuple[int, ...], memory: tuple[int, int]
+) -> None:
+    pruner = cap.create(name, **options)
+    assert pruner.work(SIZES[gradient]) == cap.FitWork(*work)
+    assert pruner.fit_bytes(SIZES[gradient]) == cap.FitBytes(*memory)
+
+
+def test_every_pruner_has_a_case() -> None:
+    assert {name for name, *_ in CASES} == set(cap.available())
+
+
+def test_gradients_are_counted_as_the_calibration_counts_them(calibration: cap.Calibration) -> None:
+    for batch_size in (1, 7, 20, 48, 100):
+        calibration.gradient, calibration.batch_size = "batch", batch_size
+        for asked in (None, 5):
+            assert cap.FitSize(1, 1, 48, batch_size).gradients(asked) == calibration.count(asked)
+    assert cap.FitSize(1, 1, 48).gradients() == 48
+    assert cap.FitSize(1, 1, 48).gradients(3) == 3
+
+
+def test_what_pruners_need_and_share() -> None:
+    inputs, nothing = {"obc", "sparsegpt", "wanda"}, {"magnitude"}
+    for name in cap.available():
+        pruner = cap.create(name)
+        assert pruner.needs == ("inputs" if name in inputs else "nothing" if name in nothing else "gradients")
+        assert pruner.shares_gram == (name in {"cap", "fastcap", "woodfisher"})
+
+
+class Mine(cap.Pruner):
+    def __init__(self, num_gradients: int | None = None) -> None:
+        self.num_gradients = num_gradients
+
+    def scores(self, model, layers, calibration):
+        return layers
+
+
+def test_a_pruner_of_ones_own_takes_one_pass_over_what_it_needs() -> None:
+    assert Mine().work(SIZES["sample"]) == cap.FitWork(gradients=3 * 1000 * 480)
+    assert Mine(10).work(SIZES["batch"]) == cap.FitWork(gradients=3 * 1000 * 10 * 20)
+    assert Mine().fit_bytes(SIZES["sample"]) == cap.FitBytes(0, 0)
+
+
+def test_work_adds_up_kind_by_kind() -> None:
+    assert cap.FitWork(1, 2, 3, 4) + cap.FitWork(10, 20, 30, 40) == cap.FitWork(11, 22, 33, 44)

@@ -174,7 +174,7 @@ def test_a_pattern_that_matches_no_layer(
     [
         ('"pruner": "cap"', '"pruner": "capp"', "unknown pruner 'capp': choose from cap"),
         ('"block_size": 32', '"blocksize": 32', "its options are block_size"),
-        ('("0.75",), f', '("1.75",), f', "sparsity 1.75 is out of range"),
+        ('patterns=("0.75",)', 'patterns=("1.75",)', "sparsity 1.75 is out of range"),
         ('model=["vit"]', 'model=["vti"]', "unknown model 'vti' in profile 'embedded': choose from"),
         ("import FinetuneSpec", "import Finetune", "Finetune"),
         ('"num_gradients": 64', '"num_gradients": -1', "num_gradients=-1 is not valid"),

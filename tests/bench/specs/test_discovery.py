@@ -8,7 +8,7 @@ from bench.core.errors import UserError
 from bench.specs.discovery import find_results, load_results, load_sweep, sweep_modules
 
 SWEEP = """
-from bench.specs.sweep import Sweep, grid
+from bench import Sweep, grid
 
 SWEEP = Sweep(name="mine", title="Mine", profiles={"embedded": grid(
     sweep="mine", profile="embedded", model="vit", pruner="magnitude", patterns=("0.5",))})
@@ -30,7 +30,7 @@ def test_a_sweep_in_a_file(tmp_path: Path) -> None:
     path.write_text(SWEEP)
     assert [trial.model for trial in load_sweep(str(path)).trials("embedded")] == ["vit"]
     path.write_text("SWEEP = 3")
-    with pytest.raises(UserError, match=r"is no bench\.specs\.sweep\.Sweep but a int"):
+    with pytest.raises(UserError, match=r"is no bench\.Sweep but a int"):
         load_sweep(str(path))
     path.write_text("SWEPT = 3")
     with pytest.raises(UserError, match="defines no SWEEP"):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import configparser
 import doctest
 import re
-import subprocess
-import sys
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from bench import cli
 
 PAGE = Path(__file__).parents[1] / "docs/add_a_pruner.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
@@ -61,18 +62,29 @@ def same(shown: str, printed: str) -> bool:
 @pytest.mark.parametrize(
     ("words", "shown"), steps(), ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
-def test_a_command_of_the_page(folder: Path, words: list[str], shown: str | None) -> None:
+def test_a_command_of_the_page(
+    folder: Path,
+    words: list[str],
+    shown: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     program, *arguments = words
     assert program in ("capbench", "python")
-    command = [sys.executable, *(["-m", "bench"] if program == "capbench" else []), *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    if program == "python":
+        [script] = arguments
+        runpy.run_path(script, run_name="__main__")
+    else:
+        cli.main(arguments)
+    printed = capsys.readouterr().out
     if shown is not None:
-        assert same(shown, done.stdout), done.stdout
+        assert same(shown, printed), printed
     if arguments[0] == "check":
-        assert ", 0 failed, 0 skipped" in done.stdout.splitlines()[-1]
+        assert ", 0 failed, 0 skipped" in printed.splitlines()[-1]
     if arguments[0] == "compare":
-        assert "OBD" in done.stdout
+        assert "OBD" in printed
         assert list(folder.glob("results/**/*.png"))
 
 

@@ -47,7 +47,7 @@ def test_memory_of_the_fits(make_trial: MakeTrial) -> None:
     assert line is not None
     assert line.startswith("a fit takes up to ")
     assert line.endswith(" (vit cap) of 1.00 GiB memory, one pass over the gradients each")
-    with pytest.raises(UserError, match="vit cap: a memory budget of .* is too small.*; 3 processes share the memory"):
+    with pytest.raises(UserError, match=r"vit cap: a memory budget of .* is too small.*; 3 processes share the memory"):
         describe_memory(trials, 3, ExecutionConfig(memory_budget=10**6))
 
 

@@ -18,7 +18,7 @@ def test_a_failure_is_stored_with_its_traceback(tmp_path: Path, make_trial: Make
     trial, store = make_trial("Raises"), Store(tmp_path, "embedded", "s")
     assert execute(trial, tmp_path, ExecutionConfig()) == FinishedTrial(trial, "failed", "ZeroDivisionError: half way")
     assert store.status(trial.id) == "failed"
-    assert store.failure(trial.id)["error"] == "ZeroDivisionError: half way"
+    assert store.failure(trial.id).error == "ZeroDivisionError: half way"
     assert "half way" in store.log(trial.id).read_text()
 
 

@@ -8,7 +8,7 @@ from bench.core.errors import UserError
 from bench.specs.discovery import find_results, load_results, load_sweep, sweep_modules
 
 SWEEP = """
-from bench.specs.sweep import Sweep, grid
+from bench import Sweep, grid
 
 SWEEP = Sweep(name="mine", title="Mine", profiles={"embedded": grid(
     sweep="mine", profile="embedded", model="vit", pruner="magnitude", patterns=("0.5",))})
@@ -19,7 +19,7 @@ def test_installed_sweeps() -> None:
     assert list(sweep_modules()) == sorted(sweep_modules())
     assert sweep_modules()["table1"] == "sweeps.table1"
     assert load_sweep("table1").name == "table1"
-    with pytest.raises(UserError, match="unknown sweep 'tabel1': choose from ablation, .*, or give a file path/to"):
+    with pytest.raises(UserError, match=r"unknown sweep 'tabel1': choose from ablation, .*, or give a file path/to"):
         load_sweep("tabel1")
 
 
@@ -30,7 +30,7 @@ def test_a_sweep_in_a_file(tmp_path: Path) -> None:
     path.write_text(SWEEP)
     assert [trial.model for trial in load_sweep(str(path)).trials("embedded")] == ["vit"]
     path.write_text("SWEEP = 3")
-    with pytest.raises(UserError, match=r"is no bench\.specs\.sweep\.Sweep but a int"):
+    with pytest.raises(UserError, match=r"is no bench\.Sweep but a int"):
         load_sweep(str(path))
     path.write_text("SWEPT = 3")
     with pytest.raises(UserError, match="defines no SWEEP"):
@@ -43,7 +43,7 @@ def test_a_sweep_in_a_file(tmp_path: Path) -> None:
 def test_results_of_a_sweep(tmp_path: Path) -> None:
     assert find_results("table1", results=tmp_path).collected == tmp_path / "embedded/table1.parquet"
     assert find_results("path/to/mine.py", "imagenet", tmp_path).collected == tmp_path / "imagenet/mine.parquet"
-    with pytest.raises(UserError, match="unknown sweep 'mine', and .* does not exist: choose from ablation"):
+    with pytest.raises(UserError, match=r"unknown sweep 'mine', and .* does not exist: choose from ablation"):
         find_results("mine", results=tmp_path)
     with pytest.raises(UserError, match="does not exist: run the sweep first with capbench run table1"):
         load_results("table1", results=tmp_path)

@@ -1,6 +1,7 @@
 """Benchmark of pruners: from a sweep's definition to tables and figures.
 
-The command line uses these names alone. They are imported when they are first used: `import bench` loads no torch.
+Of this package the command line uses these names alone. They are imported when they are first used: `import bench`
+loads no torch.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.cluster.executor import ClusterExecutor
     from bench.cluster.sweeps import (
         ClusterTarget,
         cancel_sweep,
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from bench.core.errors import UserError
     from bench.execution.comparison import compare, select_comparison
     from bench.execution.executor import Executor, FinishedTrial
+    from bench.execution.inline import InlineExecutor
+    from bench.execution.pool import PoolExecutor
     from bench.execution.preflight import LocalResources, check_pruner
     from bench.execution.selection import CollectedResults, TrialSelection, select_trials
     from bench.execution.sweeps import LocalRun, run_sweep
@@ -40,19 +44,24 @@ if TYPE_CHECKING:
     from bench.specs.profiles import Profile
     from bench.specs.sweep import Sweep, grid
     from bench.specs.trial import Trial
+    from bench.trials.context import ExecutionConfig
     from bench.trials.runner import run_trial
 
 # {name: module}, or module:attribute where the two names differ
 _MODULES = {
+    "ClusterExecutor": "bench.cluster.executor",
     "ClusterTarget": "bench.cluster.sweeps",
     "CollectedResults": "bench.execution.selection",
     "ComparisonReport": "bench.reports.comparison.report",
+    "ExecutionConfig": "bench.trials.context",
     "Executor": "bench.execution.executor",
     "FinishedTrial": "bench.execution.executor",
+    "InlineExecutor": "bench.execution.inline",
     "LatencyReport": "bench.reports.latency.report",
     "LocalResources": "bench.execution.preflight",
     "LocalRun": "bench.execution.sweeps",
     "MODELS": "bench.models",
+    "PoolExecutor": "bench.execution.pool",
     "Profile": "bench.specs.profiles",
     "Sweep": "bench.specs.sweep",
     "SweepReport": "bench.reports.sweep.report",
@@ -89,14 +98,18 @@ _MODULES = {
 
 __all__ = [
     "MODELS",
+    "ClusterExecutor",
     "ClusterTarget",
     "CollectedResults",
     "ComparisonReport",
+    "ExecutionConfig",
     "Executor",
     "FinishedTrial",
+    "InlineExecutor",
     "LatencyReport",
     "LocalResources",
     "LocalRun",
+    "PoolExecutor",
     "Profile",
     "Sweep",
     "SweepReport",

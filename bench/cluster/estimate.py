@@ -15,7 +15,7 @@ import torch
 
 import cap
 from bench.evaluation.macs import count_macs
-from bench.specs.profiles import get_profile
+from bench.models import ModelSpec
 from bench.specs.recipes import TrainingSpec
 from bench.specs.trial import Trial
 
@@ -81,9 +81,8 @@ class ModelSize:
 
 
 @cache
-def model_size(profile: str, model: str) -> ModelSize:
+def model_size(spec: ModelSpec) -> ModelSize:
     """Measures a model's architecture; it needs neither its weights nor memory for them."""
-    spec = get_profile(profile).model(model)
     with torch.device("meta"):
         net = spec.build()
         image = torch.zeros(1, *spec.input_shape)
@@ -131,7 +130,7 @@ class TrialWork:
 def training_work(trial: Trial, recipe: TrainingSpec) -> TrialWork:
     """Returns the work of one training run."""
     images = recipe.images * recipe.epochs
-    return TrialWork(training=3 * model_size(trial.profile, trial.model).macs * images, training_images=images)
+    return TrialWork(training=3 * model_size(trial.resolve().model).macs * images, training_images=images)
 
 
 def trial_work(trial: Trial, shared: bool = False) -> TrialWork:
@@ -147,7 +146,7 @@ def trial_work(trial: Trial, shared: bool = False) -> TrialWork:
         fit = cap.FitWork(inference=fit.inference, solve=fit.solve)
     states = len(trial.patterns) + len(trial.finetune_at)
     images = resolved.model.evaluation_passes(resolved.test_images)
-    total = TrialWork(evaluation=model_size(trial.profile, trial.model).macs * images * states)
+    total = TrialWork(evaluation=model_size(trial.resolve().model).macs * images * states)
     if trial.training is None:
         total += TrialWork(fit)
         if trial.finetune is not None:
@@ -175,19 +174,19 @@ def fit_bytes(trial: Trial) -> cap.FitBytes:
 
 
 def _fit_size(trial: Trial) -> cap.FitSize:
-    size, calibration = model_size(trial.profile, trial.model), trial.calibration
+    size, calibration = model_size(trial.resolve().model), trial.calibration
     per_gradient = calibration.batch_size if calibration.gradient == "batch" else 1
     return cap.FitSize(size.macs, size.weights, calibration.images, per_gradient)
 
 
 def storage(trial: Trial) -> int:
     """Returns the bytes that a trial leaves on disk: its rows, and with pruning in training each measured model."""
-    size = model_size(trial.profile, trial.model)
+    size = model_size(trial.resolve().model)
     kept = len(trial.patterns) * (4 * size.parameters + size.weights) if trial.training is not None else 0
     return ROWS + kept
 
 
 def checkpoint_bytes(trial: Trial) -> int:
     """Returns the bytes that a trial's checkpoints take while it runs: weights, optimiser, masks, two of each."""
-    size = model_size(trial.profile, trial.model)
+    size = model_size(trial.resolve().model)
     return 2 * (12 * size.parameters + size.weights) if trial.recipe is not None else 0

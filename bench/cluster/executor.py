@@ -35,6 +35,8 @@ class ClusterExecutor:
         memory_gb: Memory that a fit may take, GiB; None for what is free.
         micro_batch: Number of training images of a process in one forward pass; None for its share of a whole batch.
         poll_seconds: Time between two looks at the jobs, seconds.
+        lost_after_seconds: Time after which an end without a result is believed, seconds: accounts lag.
+        allow_dirty: Whether `run` submits though the checkout differs from its commit.
     """
 
     store: Store
@@ -44,6 +46,8 @@ class ClusterExecutor:
     memory_gb: float | None = None
     micro_batch: int | None = None
     poll_seconds: float = 10.0
+    lost_after_seconds: float = 60.0
+    allow_dirty: bool = False
 
     def jobs(self, trials: Sequence[Trial]) -> list[list[Trial]]:
         """Returns the jobs that trials would be submitted as: for each job its trials, in order."""
@@ -60,6 +64,7 @@ class ClusterExecutor:
                 before are recorded, and run.
         """
         self._check_config()
+        self._check_sweep(trials)
         jobs = self.jobs(trials)
         if self.cluster == "local":
             jobs = self._lanes(jobs)
@@ -76,9 +81,10 @@ class ClusterExecutor:
         Raises:
             UserError: If the cluster refuses, or does not answer.
         """
+        check_code(self.allow_dirty)
         todo = {trial.id: trial for trial in trials}
         submitted: set[str] = set()
-        before: dict[str, TrialStatus] = {}
+        ended: dict[str, tuple[TrialStatus, float]] = {}  # an end without a result, and when it was first seen
         while todo:
             if waiting := [trial for trial in todo.values() if trial.id not in submitted]:
                 with contextlib.suppress(FullError):
@@ -86,11 +92,12 @@ class ClusterExecutor:
             status = SweepStatus(self.store)
             found = {trial_id: status.status(trial) for trial_id, trial in todo.items()}
             for trial_id, now in found.items():
-                # files and accounts may lag behind the queue: an end without a result is looked at twice
-                is_lost = now.is_settled and trial_id in submitted and before.get(trial_id) == now
-                if now.state in FINISHED or is_lost:
+                # files and accounts may lag behind the queue: an end without a result is looked at for a while
+                if not now.is_settled or ended.get(trial_id, (None, 0.0))[0] != now:
+                    ended[trial_id] = now, time.monotonic()
+                is_lost = now.is_settled and time.monotonic() - ended[trial_id][1] >= self.lost_after_seconds
+                if now.state in FINISHED or (is_lost and trial_id in submitted):
                     yield _finished(todo.pop(trial_id), now)
-            before = found
             if todo:
                 time.sleep(self.poll_seconds)
 
@@ -133,6 +140,15 @@ class ClusterExecutor:
         lanes = min(self.config.max_parallel or 1, len(jobs))
         return [[trial for job in jobs[lane::lanes] for trial in job] for lane in range(lanes)]
 
+    def _check_sweep(self, trials: Sequence[Trial]) -> None:
+        """Refuses trials of another sweep than the one whose results the executor has."""
+        for trial in trials:
+            if (trial.profile, trial.sweep) != (self.store.profile, self.store.sweep):
+                raise UserError(
+                    f"a trial of {trial.sweep} ({trial.profile}) cannot be submitted as one of {self.store.sweep} "
+                    f"({self.store.profile}): make an executor for each sweep"
+                )
+
     def _check_config(self) -> None:
         config = self.config
         if self.cluster == "local" and config.nodes > 1:
@@ -158,7 +174,7 @@ def exclusive(store: Store, wait: bool = False) -> Iterator[None]:
 
     Args:
         store: Results of the sweep.
-        wait: Wait for another process that submits.
+        wait: Whether to wait for another process that submits.
 
     Raises:
         UserError: If another process submits and is not waited for.

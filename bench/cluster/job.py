@@ -7,7 +7,7 @@ import itertools
 import json
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,10 +60,10 @@ class RunningJob:
         """Results of the sweep."""
         return Store(self.submission.results, self.submission.profile, self.submission.sweep)
 
-    def left(self) -> list[Trial]:
-        """Returns the trials that are neither done nor given up by an earlier start of this same job."""
+    def left(self) -> Iterator[Trial]:
+        """Yields the trials that are neither done nor given up by an earlier start of this same job."""
         store = self.store
-        return [t for t in self.trials if not (store.is_finished(t.id) or store.given_up(t.id, self.id))]
+        return (t for t in self.trials if not (store.is_finished(t.id) or store.given_up(t.id, self.id)))
 
     def progress(self) -> str:
         """Returns a digest that changes whenever something new is on disk: rows, or a checkpoint."""
@@ -134,7 +134,7 @@ class GroupJob(Checkpointable):
         torch.set_num_threads(submission.threads)
         session = TrialSession(config.device)
         statuses: dict[str, str] = {}
-        for group in group_by_calibration(distributed.run_on_rank0(job.left)):
+        for group in group_by_calibration(distributed.run_on_rank0(lambda: list(job.left()))):
             for finished in run_group(group, submission.results, config, lambda: self._leaving, begin, session):
                 trial, error = finished.trial, f": {finished.error}" if finished.error else ""
                 statuses[trial.id] = finished.status
@@ -159,9 +159,9 @@ class GroupJob(Checkpointable):
         job = RunningJob.read(self.folder, self.index)
         job.note("timeout" if self._timed_out(job.submission) else "preempted")
         if job.is_idle():
-            for trial in job.left()[:1]:
+            for trial in itertools.islice(job.left(), 1):
                 _give_up(trial, job)
-        if not job.left():
+        if next(job.left(), None) is None:
             raise SystemExit("nothing is left to run after this signal")
         return DelayedSubmission(self)
 

@@ -1,4 +1,4 @@
-"""Sweeps on a cluster: what they will take, their submission, and where their trials stand."""
+"""Sweeps on a cluster: plan, submission, status, cancellation."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def plan_sweep(selection: TrialSelection, config: ClusterConfig, hardware: str |
 
 @dataclass(frozen=True)
 class SelectionStatus:
-    """Where the trials of a selection stand.
+    """Status of the trials of a selection.
 
     Attributes:
         trials: Status of each trial, in order.

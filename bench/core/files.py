@@ -47,19 +47,27 @@ def _process(pid: int) -> str:
 def lock(path: Path, wait: bool = True) -> Iterator[None]:
     """Holds a lock on a file; a process that ends, however it does, lets go of it.
 
+    On a file system without locks nothing is held and nothing is waited for.
+
     Args:
-        path: File of the lock itself; its folder is made if need be.
+        path: Lock's own file; its folder is made if need be.
         wait: Whether to wait for another process that holds it.
 
     Raises:
         BlockingIOError: If another process holds it and is not waited for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(path, blocking=wait, fallback_to_soft=False)  # a soft one would outlive a job that is killed
     try:
-        with FileLock(path, blocking=wait):
-            yield
+        held.acquire()
     except Timeout:
         raise BlockingIOError(f"{path} is locked by another process") from None
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def is_locked(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -22,7 +23,8 @@ from bench.trials.context import ExecutionConfig
 if TYPE_CHECKING:
     from bench.trials.session import TrialSession
 
-KILLED = "its process was killed, perhaps because memory ran out"
+
+END_SECONDS = 10.0  # that a process may take to end once its pipe is closed
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,22 @@ class PoolExecutor:
     def run(self, trials: Sequence[Trial]) -> Generator[FinishedTrial]:
         """Runs trials and yields each as soon as it has ended; closing the generator ends all processes."""
         interrupted = yield from self._run_groups(group_by_calibration(trials), self.processes)
-        for trial in interrupted:
-            if (yield from self._run_groups([[trial]], 1)):
-                yield FinishedTrial(trial, "failed", KILLED)
+        for trial, _ in interrupted:
+            for _, reason in (yield from self._run_groups([[trial]], 1)):
+                yield FinishedTrial(trial, "failed", reason)
 
     def _run_groups(
         self, groups: Sequence[Sequence[Trial]], processes: int
-    ) -> Generator[FinishedTrial, None, list[Trial]]:
-        """Runs groups of trials, and returns the trials whose process died while it was at them."""
-        waiting, interrupted, workers = deque(groups), list[Trial](), list[_Worker]()
+    ) -> Generator[FinishedTrial, None, list[tuple[Trial, str]]]:
+        """Runs groups of trials, and returns the trials whose process died while it was at them, and how it ended."""
+        waiting, interrupted, workers = deque(groups), list[tuple[Trial, str]](), list[_Worker]()
         threads = max(1, len(os.sched_getaffinity(0)) // max(1, min(processes, len(groups))))
+
+        def stop() -> None:
+            for worker in workers:
+                worker.stop()
+
+        atexit.register(stop)  # else a generator that nobody closes holds up the end of the interpreter
         try:
             while waiting or workers:
                 while waiting and len(workers) < processes:
@@ -68,8 +76,7 @@ class PoolExecutor:
                         if not worker.left and waiting:
                             worker.send(waiting.popleft())
                     else:
-                        worker.stop()
-                        interrupted.append(worker.left.popleft())
+                        interrupted.append((worker.left.popleft(), worker.cause_of_death()))
                         if worker.left:
                             waiting.appendleft(list(worker.left))
                             worker.left.clear()
@@ -77,8 +84,8 @@ class PoolExecutor:
                         workers.remove(worker)
                         worker.end()
         finally:
-            for worker in workers:
-                worker.stop()
+            atexit.unregister(stop)
+            stop()
             for worker in workers:
                 worker.end()
         return interrupted
@@ -125,6 +132,14 @@ class _Worker:
             return None
         self.left.popleft()
         return finished
+
+    def cause_of_death(self) -> str:
+        """Returns how the process ended, in words, once it has."""
+        self.process.join(END_SECONDS)
+        self.stop()
+        if self.process.exitcode == -signal.SIGKILL:
+            return "its process was killed, perhaps because memory ran out"
+        return f"its process ended with exit code {self.process.exitcode}"
 
     def stop(self) -> None:
         """Interrupts what the process does: what is half done is not kept."""
@@ -190,7 +205,7 @@ def _run_sent_group(
 
 
 def _exit_with_parent() -> None:
-    """Ends this process, whatever it is at, once the process that started it is gone."""
+    """Ends this process at once when the one that started it is gone."""
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])

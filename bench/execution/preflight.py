@@ -49,7 +49,7 @@ class LocalResources:
     def share(self, trials: Sequence[Trial]) -> tuple[int, ExecutionConfig]:
         """Returns the number of processes for some trials, and what each of these may use."""
         processes = self.processes or (len(os.sched_getaffinity(0)) if self.device == "cpu" else 1)
-        processes = min(processes, len(group_by_calibration(trials)))
+        processes = max(1, min(processes, len(group_by_calibration(trials))))
         if self.memory_gb is not None:
             budget = int(self.memory_gb * 2**30) // processes
         else:

@@ -79,6 +79,7 @@ def run_missing(selection: TrialSelection, executor: Executor | None = None) -> 
         UserError: If a trial cannot run, or its results cannot be written.
     """
     if executor is not None:
+        selection.store.check_writable()
         todo = selection.missing()
         check_models(todo)
         return executor.run(todo)

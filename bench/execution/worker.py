@@ -35,8 +35,9 @@ def run_group(
         group: Trials that share their calibration images.
         results: Folder of all results.
         config: Settings of the execution.
-        leaving: Whether this process is about to be ended by its cluster; an exception then is no failure.
-        begin: Called before each trial.
+        leaving: Function that says whether this process is about to be ended by its cluster: an exception then is no
+            failure.
+        begin: Function called before each trial.
         session: Dense models of the groups before; by default a new one.
     """
     session = session or TrialSession(config.device)
@@ -74,8 +75,9 @@ def execute(
         results: Folder of all results.
         config: Settings of the execution; the trial's checkpoints are beside its rows.
         session: Dense models and calibration images of the trials before; by default a new one.
-        share: Keep what is computed on the calibration images for the next trial of the group.
-        leaving: Whether this process is about to be ended by its cluster; an exception then is no failure.
+        share: Whether what is computed on the calibration images is kept for the next trial of the group.
+        leaving: Function that says whether this process is about to be ended by its cluster: an exception then is no
+            failure.
     """
     store = Store(results, trial.profile, trial.sweep)
     with store.lock(trial.id) if distributed.is_main() else nullcontext():

@@ -53,7 +53,7 @@ class LatencyRun:
         """Measures the missing cells and yields each as it is done; then joins all of this name into one file.
 
         Args:
-            begin: Called with each cell before it is measured.
+            begin: Function called with each cell before it is measured.
 
         Raises:
             UserError: If the results cannot be written, or nothing at all was measured.

@@ -41,6 +41,9 @@ class ModelSpec(Spec):
     prunable: tuple[str, ...]
     input_size: int
 
+    def __hash__(self) -> int:  # pydantic's own asks for the hash of a dict
+        return hash((type(self), self.name, self.timm_name))
+
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an input."""
@@ -118,8 +121,14 @@ class ModelSpec(Spec):
         inputs = self.inputs("test")
         return inputs if count is None or count >= len(inputs) else inputs.subset(count, seed=0)
 
-    def knn_top1(self, model: nn.Module, device: str = "cpu") -> float | None:
-        """Returns the top-1 of a model's features by nearest neighbours, in percent; None where it is not measured."""
+    def knn_top1(self, model: nn.Module, device: str = "cpu", count: int | None = None) -> float | None:
+        """Returns the top-1 of a model's features by nearest neighbours, in percent; None where it is not measured.
+
+        Args:
+            model: The model.
+            device: Torch device.
+            count: Number of test images; None for all.
+        """
         return None
 
     def evaluation_passes(self, test_images: int) -> int:

@@ -162,20 +162,3 @@ class Store:
         if not ((rows["status"] == "done") & (rows["phase"] != "dense")).any():
             raise UserError(f"{self.collected} has no finished trial: see capbench status {self.sweep}")
         return rows
-
-
-def load_results(sweep: str, profile: str = "embedded", results: Path = Path("results")) -> pd.DataFrame:
-    """Returns the collected results of a sweep.
-
-    Args:
-        sweep: Name of the sweep.
-        profile: Name of the profile.
-        results: Folder of all results.
-
-    Returns:
-        One row per state of each trial's model, with the columns of `bench.results.schema.ResultRow`.
-
-    Raises:
-        UserError: If there are none, no trial in them finished, or the file is damaged or of another schema.
-    """
-    return Store(results, profile, sweep).read()

@@ -1,1 +1,1 @@
-"""specs."""
+"""Specifications of trials, sweeps, profiles, recipes and comparisons."""

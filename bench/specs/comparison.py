@@ -140,8 +140,8 @@ def plan(
         against: The pruners to compare it with.
         models: Models of the profile; none for all of them.
         sparsities: Sparsities or other patterns, as `cap.parse_pattern` reads them.
-        seeds: Each draws other calibration images.
-        finetune: Also fine-tune after every pattern, as Table 1 does.
+        seeds: Seeds; each draws other calibration images.
+        finetune: Whether to fine-tune after every pattern, as in Table 1.
         profile: The profile.
 
     Raises:

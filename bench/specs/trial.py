@@ -185,22 +185,26 @@ class ResolvedTrial:
         return self.model.evaluation_inputs(self.trial.evaluation_images)
 
 
-# fields added after results were committed, with the value that says what was done before they were there: a trial that
-# was run before them keeps its identity
-ADDED_FIELDS: dict[str, Any] = {"quantization": None, "evaluation_images": None}
-ADDED_RECIPE_FIELDS: dict[str, Any] = {"precision": "float32"}
+# fields added after results were committed, by where they stand, with the value that says what was done before: a trial
+# that was run without them keeps its identity
+ADDED_FIELDS: dict[str, dict[str, Any]] = {
+    "": {"quantization": None, "evaluation_images": None},
+    "finetune": {"precision": "float32"},
+    "training": {"precision": "float32"},
+    "quantization.finetune": {"precision": "float32"},
+}
 
 
-def _without_added(values: dict[str, Any]) -> dict[str, Any]:
-    """Returns the values of a trial without fields that were added later and say nothing new."""
-    kept = _without(values, ADDED_FIELDS)
-    for name in ("finetune", "training"):
-        kept[name] = _without(kept[name], ADDED_RECIPE_FIELDS) if kept[name] is not None else None
-    if (quantization := kept.get("quantization")) is not None and quantization["finetune"] is not None:
-        recipe = _without(quantization["finetune"], ADDED_RECIPE_FIELDS)
-        kept["quantization"] = {**quantization, "finetune": recipe}
-    return kept
+def _without_added(values: dict[str, Any], place: str = "") -> dict[str, Any]:
+    """Returns the values of a trial without fields that were added later and say nothing new.
 
-
-def _without(values: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in added or value != added[key]}
+    Args:
+        values: Values of the trial, or of the part of it that stands at a place.
+        place: Names of the fields that lead there, joined by dots.
+    """
+    added = ADDED_FIELDS.get(place, {})
+    kept = {key: value for key, value in values.items() if key not in added or value != added[key]}
+    return {
+        key: _without_added(value, f"{place}.{key}".lstrip(".")) if isinstance(value, dict) else value
+        for key, value in kept.items()
+    }

@@ -53,4 +53,7 @@ class Checkpoint:
     def discard_unfinished(self) -> None:
         """Removes what a process that was ended had half written."""
         for path in (*self.folder.glob(".*"), *self.path.parent.glob(".*")):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

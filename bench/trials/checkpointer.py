@@ -50,7 +50,7 @@ class TrialCheckpointer:
         state = self._checkpoint.load()
         if state is None:
             return
-        if state["code"] != _code():
+        if state["code"] != _code() or "parts" not in state:  # without git other code looks the same
             logger.warning("%s starts again: its checkpoint is of other code, versions or processes", self._label)
             distributed.run_on_rank0(self._checkpoint.remove)
             return

@@ -99,8 +99,8 @@ class TrialContext:
         start = time.perf_counter()
         pruned = pruner.prune(pattern)
         took = seconds_since(start, self.config.device) - pruner.refit_seconds
-        cost = replace(fit, fit_seconds=fit.fit_seconds + pruner.refit_seconds, prune_seconds=fit.prune_seconds + took)
-        return pruned, cost
+        read_off = FitCost(pruner.refit_seconds, prune_seconds=took, num_gradients=fit.num_gradients)
+        return pruned, fit + read_off
 
     def _num_gradients(self) -> int | None:
         """Returns how many gradients the pruner uses, or None if it uses none."""
@@ -134,6 +134,7 @@ class TrialContext:
             training: Training after the pruning.
             int8: {parameter name: layer} of the layers in INT8.
         """
+        spec = self.resolved.model
         weights = {name: model.get_parameter(name) for name in self.macs.layers}
         counted = self._count(model, phase)
         return replace(
@@ -141,7 +142,7 @@ class TrialContext:
             accuracy=evaluate(model, self.test_inputs),
             pattern=pattern,
             violations=cap.count_violations(weights, pattern),
-            knn_top1=self.resolved.model.knn_top1(model, self.config.device),
+            knn_top1=spec.knn_top1(model, self.config.device, self.resolved.trial.evaluation_images),
             file_bytes=sparse_bytes(model, int8) if self.resolved.trial.quantization is not None else None,
             cost=cost,
             training=training,

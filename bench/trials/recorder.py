@@ -27,7 +27,7 @@ class TrialRecorder:
     Args:
         resolved: The trial.
         device: torch device that it runs on.
-        on_measured: Called with every measurement of a pruned model and its row.
+        on_measured: Function called with every measurement of a pruned model and its row.
 
     Attributes:
         rows: One row for each state of the model, skipped pattern or failure.

@@ -26,7 +26,7 @@ def run_trial(
 
     Args:
         trial: The trial.
-        recorder: Receives every row as it is measured; by default a new one.
+        recorder: Recorder of the rows; by default a new one.
         config: Means of the trial; by default those of this process on the CPU, with no checkpoints.
         session: Dense models and calibration images of the trials before it; by default a new one.
         share: Whether what is computed on the calibration images is kept for the next trial of the group.

@@ -51,7 +51,7 @@ class SharedCalibration:
 
 
 class TrialSession:
-    """Dense models and calibration images of trials that run one after another; the last ones are kept.
+    """Dense models and calibration images of trials that run one after another.
 
     Args:
         device: torch device.
@@ -59,8 +59,8 @@ class TrialSession:
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
-        self._dense: tuple[tuple[str, str, int | None], DenseModel] | None = None
-        self._calibration: tuple[tuple[str, bool], SharedCalibration] | None = None
+        self._dense: dict[tuple[str, str, int | None], DenseModel] = {}
+        self._calibration: tuple[str, SharedCalibration] | None = None
 
     def dense(self, resolved: ResolvedTrial) -> DenseModel:
         """Returns a trial's dense model, evaluated.
@@ -69,10 +69,9 @@ class TrialSession:
             GateError: If its top-1 differs from the recorded one.
         """
         key = (resolved.trial.profile, resolved.trial.model, resolved.trial.evaluation_images)
-        if self._dense is None or self._dense[0] != key:
-            self._dense = None  # frees the last one before the next is loaded
-            self._dense = (key, load_dense(resolved, self.device))
-        return self._dense[1]
+        if key not in self._dense:
+            self._dense[key] = load_dense(resolved, self.device)
+        return self._dense[key]
 
     def calibration(self, resolved: ResolvedTrial, share: bool) -> SharedCalibration:
         """Returns a trial's calibration images.
@@ -81,11 +80,12 @@ class TrialSession:
             resolved: The trial.
             share: Whether what is computed on them is kept for the next trial of the group.
         """
-        key = (resolved.trial.group, share)
-        if self._calibration is None or self._calibration[0] != key:
-            self._calibration = None
-            self._calibration = (key, SharedCalibration(draw_calibration(resolved, share)))
-        return self._calibration[1]
+        group = resolved.trial.group
+        if self._calibration is None or self._calibration[0] != group:
+            self._calibration = None  # frees the last ones before the next are drawn
+            self._calibration = (group, SharedCalibration(draw_calibration(resolved, share=True)))
+        shared = self._calibration[1]
+        return shared if share else SharedCalibration(unshared(shared.images))
 
     def forget_calibration(self) -> None:
         """Frees the calibration images and what was computed on them."""
@@ -109,7 +109,7 @@ def load_dense(resolved: ResolvedTrial, device: str = "cpu") -> DenseModel:
             f"{spec.name} reaches {accuracy.top1:.2f} % top-1, but {recorded:.2f} % is recorded for its weights: "
             "the data, the weights or the libraries are not those it was trained with"
         )
-    return DenseModel(model, accuracy, spec.knn_top1(model, device))
+    return DenseModel(model, accuracy, spec.knn_top1(model, device, resolved.trial.evaluation_images))
 
 
 def _sampling_error(resolved: ResolvedTrial, top1: float, images: int) -> float:
@@ -135,4 +135,16 @@ def draw_calibration(resolved: ResolvedTrial, share: bool) -> cap.Calibration:
         gradient=spec.gradient,
         seed=trial.derived_seed("calibration order"),
         share=share,
+    )
+
+
+def unshared(images: cap.Calibration) -> cap.Calibration:
+    """Returns the same calibration images, with nothing kept for the next fit."""
+    return cap.Calibration(
+        images.images,
+        images.labels,
+        images.loss,
+        batch_size=images.batch_size,
+        gradient=images.gradient,
+        seed=images.seed,
     )

@@ -9,6 +9,7 @@ import pytest
 
 from bench.cluster import estimate
 from bench.execution.executor import group_by_calibration
+from bench.models import get_model
 from bench.specs.discovery import load_sweep
 from bench.trials.planning import plan_fit
 
@@ -27,7 +28,7 @@ def test_seconds_are_those_of_the_measured_sweep(name: str) -> None:
     trials = load_sweep(name).trials("embedded")
     estimated = sum(sum(estimate.group_seconds(group, CPU)) for group in group_by_calibration(trials))
     evaluated = sum(
-        estimate.TrialWork(evaluation=estimate.model_size("embedded", trial.model).macs * 10_000.0).seconds(CPU)
+        estimate.TrialWork(evaluation=10_000.0 * estimate.model_size(trial.resolve().model).macs).seconds(CPU)
         for trial in trials
         for _ in (*trial.patterns, *trial.finetune_at)
     )
@@ -45,7 +46,7 @@ def test_memory_of_a_fit_is_that_of_its_plan(model: str) -> None:
 
 
 def test_a_model_is_measured_without_memory_for_it() -> None:
-    found = estimate.model_size("embedded", "vit")
+    found = estimate.model_size(get_model("embedded", "vit"))
     assert found.parameters == 205_066
     assert found.macs == 3_541_120, "as in the committed rows"
     assert found.weights == 4 * 12 * 64**2

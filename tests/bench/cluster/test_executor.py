@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from bench import cli
 from bench.cluster.config import ClusterConfig
 from bench.cluster.executor import ClusterExecutor, exclusive
 from bench.cluster.submission import Submission, new_folder
+from bench.core import provenance
 from bench.core.errors import UserError
 from bench.results.schema import ResultRow
 from bench.results.store import Store
@@ -60,7 +62,7 @@ class EndedExecutor(ClusterExecutor):
 
 
 def test_each_trial_is_yielded_as_it_ends(store: Store, trials: Sequence[Trial]) -> None:
-    executor = EndedExecutor(store, ClusterConfig(), "local", poll_seconds=0)
+    executor = EndedExecutor(store, ClusterConfig(), "local", poll_seconds=0, lost_after_seconds=0.01, allow_dirty=True)
     done, failed, lost = executor.run(trials)
     assert (done.trial, done.status, done.error) == (trials[0], "done", None)
     assert (failed.trial, failed.status) == (trials[1], "failed")
@@ -71,6 +73,36 @@ def test_each_trial_is_yielded_as_it_ends(store: Store, trials: Sequence[Trial])
     assert "job 999999999: FAILED" in lost.error
     assert [finished.status for finished in executor.run(trials[:1])] == ["done"], "it is not submitted again"
     assert len(list(store.folder.glob("jobs/*/jobs.json"))) == 1
+
+
+def test_an_end_without_a_result_is_believed_after_a_while(store: Store, trials: Sequence[Trial]) -> None:
+    """Meanwhile the rows may still come."""
+
+    class LateExecutor(EndedExecutor):
+        def submit(self, trials: Sequence[Trial]) -> list[str]:
+            jobs = super().submit(trials)
+            threading.Timer(
+                0.5, store.write, (trials[2].id, [ResultRow(trial_id=trials[2].id, status="done")], [])
+            ).start()
+            return jobs
+
+    executor = LateExecutor(store, ClusterConfig(), "local", poll_seconds=0.05, lost_after_seconds=2, allow_dirty=True)
+    ended = {finished.trial.id: finished.status for finished in executor.run(trials)}
+    assert ended == {trials[0].id: "done", trials[1].id: "failed", trials[2].id: "done"}
+
+
+def test_code_that_no_commit_tells_of_and_other_sweeps_are_refused(
+    store: Store, trials: Sequence[Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "dirty", lambda: True)
+    with pytest.raises(UserError, match="the checkout differs from its commit"):
+        next(ClusterExecutor(store, ClusterConfig(), "local").run(trials))
+    other = [trial.model_copy(update={"sweep": "mine"}) for trial in trials]
+    with pytest.raises(
+        UserError, match=r"a trial of mine \(embedded\) cannot be submitted as one of table1 \(embedded\)"
+    ):
+        ClusterExecutor(store, ClusterConfig(), "local").submit(other)
+    assert not list(store.folder.glob("jobs/*/jobs.json"))
 
 
 def test_one_process_submits_at_a_time(store: Store) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.execution.pool import KILLED, PoolExecutor
+from bench.execution.pool import PoolExecutor
 from bench.results.store import Store
 from bench.specs.trial import Trial
 from bench.trials.context import ExecutionConfig
@@ -35,7 +35,7 @@ def test_a_trial_whose_process_dies_fails_alone(tmp_path: Path, make_trial: Make
     ended = list(PoolExecutor(tmp_path / "results", ExecutionConfig(), 2).run(trials))
     found = {(one.trial.pruner.rpartition(":")[2], one.trial.seed): (one.status, one.error) for one in ended}
     assert found == {
-        ("Killed", 0): ("failed", KILLED),
+        ("Killed", 0): ("failed", "its process was killed, perhaps because memory ran out"),
         ("magnitude", 0): ("done", None),
         ("KilledOnce", 0): ("done", None),
         ("Exits", 0): ("failed", "SystemExit: 3"),
@@ -80,6 +80,36 @@ def test_workers_end_with_their_parent(tmp_path: Path, make_trial: MakeTrial) ->
     except psutil.TimeoutExpired:  # pragma: no cover
         worker.kill()
         pytest.fail("a worker outlives its parent")
+
+
+def test_a_generator_that_nobody_closes_does_not_hold_up_the_end(tmp_path: Path, make_trial: MakeTrial) -> None:
+    """A worker that ends by itself says with which code."""
+    (tmp_path / "leaves.py").write_text(
+        "import os, cap\nclass Leaves(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
+        "        os._exit(3)\n"
+    )
+    leaves = make_trial().model_copy(update={"pruner": f"{tmp_path}/leaves.py:Leaves"})
+    code = (
+        "import sys; from pathlib import Path; from bench.execution.pool import PoolExecutor\n"
+        "from bench.specs.trial import Trial; from bench.trials.context import ExecutionConfig\n"
+        "if __name__ == '__main__':\n"
+        "    trials = [Trial.model_validate_json(text) for text in sys.argv[2:]]\n"
+        "    running = PoolExecutor(Path(sys.argv[1]), ExecutionConfig(), 1).run(trials)\n"
+        "    print(next(running).error)\n"
+    )
+    (tmp_path / "script.py").write_text(code)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "results")]
+    texts = [leaves.model_dump_json(), make_trial("Waits").model_dump_json()]
+    done = subprocess.run([*command, texts[0]], capture_output=True, text=True, timeout=240, check=True)
+    assert done.stdout == "its process ended with exit code 3\n"
+    done = subprocess.run(
+        [*command, make_trial(seed=1).model_dump_json(), texts[1]],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    assert done.stdout == "None\n"
 
 
 def test_nothing_to_run(tmp_path: Path) -> None:

@@ -40,6 +40,11 @@ def test_memory_and_cores_are_shared_by_the_processes(make_trial: MakeTrial) -> 
     assert LocalResources(device="cuda:77", memory_gb=1.0).share(trials)[0] == 1, "a GPU has one process"
 
 
+def test_nothing_to_run_takes_one_process() -> None:
+    processes, _ = LocalResources().share([])
+    assert processes == 1
+
+
 def test_memory_of_the_fits(make_trial: MakeTrial) -> None:
     trials = [make_trial(), make_trial("cap", pruner_options={"block_size": 32, "num_gradients": 16})]
     assert describe_memory(trials[:1], 1, ExecutionConfig()) is None

@@ -14,7 +14,7 @@ import pytest
 
 from bench.core.errors import UserError
 from bench.results.schema import ADDED_COLUMNS, SCHEMA, LayerRow, ResultRow
-from bench.results.store import DAMAGED, Store, TrialFailure, load_results
+from bench.results.store import DAMAGED, Store, TrialFailure
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_round_trip(store: Store) -> None:
     assert rows["top1"].tolist() == [91.5]
     assert math.isnan(rows["loss"][0]), "what was not measured is null"
     pd.testing.assert_frame_equal(store.read(), rows)
-    pd.testing.assert_frame_equal(load_results("sweep", results=store.folder.parents[1]), rows)
+    pd.testing.assert_frame_equal(Store(store.folder.parents[1], "embedded", "sweep").read(), rows)
     assert pq.read_table(store.collected_layers)["zeros"].to_pylist() == [3]
 
 

@@ -16,6 +16,7 @@ def test_there_is_a_whole_checkpoint_at_any_moment(tmp_path: Path) -> None:
     checkpoint.save({"epoch": 1, "weights": {"a": weights}, "measured": {3: "0.5"}})
     (folder / ".0.5.safetensors.123").write_bytes(b"half")  # killed while it was written
     (folder / FILE).with_name(".state.pt.123").write_bytes(b"half")
+    (folder / ".checkpoint.123").mkdir()
     found = checkpoint.load()
     assert found is not None
     assert (found["epoch"], found["measured"]) == (1, {3: "0.5"})

@@ -129,7 +129,7 @@ def _counts(suite: Suite, sweep: str) -> Counter[str]:
 def test_the_executor_yields_each_trial_as_it_ends(suite: Suite) -> None:
     trials = load_sweep(suite.sweep("pair")).trials("embedded")
     store = Store(suite.results, "embedded", "pair")
-    executor = ClusterExecutor(store, ClusterConfig(time=30), "slurm", poll_seconds=0.5)
+    executor = ClusterExecutor(store, ClusterConfig(time=30), "slurm", poll_seconds=0.5, allow_dirty=True)
     assert [(end.trial.id, end.status, end.error) for end in executor.run(trials)] == [
         (trial.id, "done", None) for trial in trials
     ]

@@ -17,9 +17,14 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
         temporary.write_text("one")
         assert not path.exists()
     assert path.read_text() == "one"
-    with pytest.raises(ValueError, match="half way"), files.atomic_write(path) as temporary:
-        temporary.write_text("tw")
-        raise ValueError("half way")
+
+    def write_half() -> None:
+        with files.atomic_write(path) as temporary:
+            temporary.write_text("tw")
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        write_half()
     assert path.read_text() == "one"
     assert [found.name for found in path.parent.iterdir()] == ["a.txt"]
 

@@ -71,7 +71,7 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
         """Sweeps over the columns of every layer."""
         result = {}
         for name, mask in masks.items():
-            blocks = split_blocks(self.weights[name], self.block_size).double()
+            blocks = split_blocks(self.weights[name], self.block_size).to(torch.float64, copy=True)
             obs_column_update(
                 blocks, self.factors[name], split_blocks(mask, self.block_size), slice(0, self.block_size)
             )

@@ -1,0 +1,48 @@
+"""What holds for every registered pruner beyond the contract: double precision, zeros, layers that nothing calls."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from torch import nn
+
+import cap
+from cap.testing import tiny_calibration, tiny_layers, tiny_model
+from cap.testing.inspection import changed_names
+from cap.testing.subject import Subject
+from cap.testing.tiny import PATTERN_LAYERS
+
+PATTERNS = (
+    *(cap.Unstructured(sparsity, scope) for scope in ("global", "layer") for sparsity in (0.75, 0.25, 0.0)),
+    cap.NM(1, 4),
+    cap.NM(2, 4),
+    cap.Blocks(4, 0.5),
+)
+
+every_pruner = pytest.mark.parametrize("name", cap.available())
+
+
+def fit(name: str, model: nn.Module, calibration: cap.Calibration | None = None) -> cap.Pruner:
+    pruner = Subject(name, {}).create()
+    return pruner.fit(model, tiny_layers(model, PATTERN_LAYERS), calibration or tiny_calibration())
+
+
+def supported(pruner: cap.Pruner) -> list[cap.Pattern]:
+    found = [pattern for pattern in PATTERNS if pruner.supports(pattern) is None]
+    assert found
+    return found
+
+
+@every_pruner
+def test_one_fit_in_double_precision_serves_any_order(name: str) -> None:
+    model, single = tiny_model().double(), tiny_calibration()
+    calibration = cap.Calibration(single.images.double(), single.labels, batch_size=20)
+    pruner = fit(name, model, calibration)
+    dense = copy.deepcopy(pruner.weights)
+    patterns = supported(pruner)
+    for pattern in (*patterns, *reversed(patterns)):
+        ours, fresh = pruner.prune(pattern), fit(name, model, calibration).prune(pattern)
+        assert not changed_names(fresh.masks, ours.masks), pattern
+        assert not changed_names(fresh.weights, ours.weights), pattern
+        assert not changed_names(dense, pruner.weights), pattern

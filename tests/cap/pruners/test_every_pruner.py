@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
+import torch
 from torch import nn
 
 import cap
@@ -46,3 +47,21 @@ def test_one_fit_in_double_precision_serves_any_order(name: str) -> None:
         assert not changed_names(fresh.masks, ours.masks), pattern
         assert not changed_names(fresh.weights, ours.weights), pattern
         assert not changed_names(dense, pruner.weights), pattern
+
+
+@every_pruner
+def test_weights_that_are_zero_already_stay_zero(name: str) -> None:
+    """Even where there are more of them than a group, a layer or the whole model is to lose."""
+    model = tiny_model()
+    torch.manual_seed(0)
+    zeros = {}
+    with torch.no_grad():
+        for layer, weight in tiny_layers(model, PATTERN_LAYERS).items():
+            zeros[layer] = torch.rand(weight.shape) < 0.6
+            weight[zeros[layer]] = 0
+    pruner = fit(name, model)
+    for pattern in supported(pruner):
+        pruned = pruner.prune(pattern)
+        for layer, gone in zeros.items():
+            assert not pruned.weights[layer][gone].any(), (pattern, layer)
+        assert cap.count_violations(pruned.weights, pattern) == 0

@@ -84,5 +84,7 @@ class RecomputingPruner(Pruner):
             start = time.perf_counter()
             Pruner.fit(again, model, layers, self._calibration, self.memory_budget)
             self.refit_seconds += time.perf_counter() - start
-            pruned = again.weights_at(replace(pattern, sparsity=whole * part / parts))
+            # `whole * parts / parts` may be off in the last digit, which decides whether a count of k + 1/2 goes up
+            reached = pattern if part == parts else replace(pattern, sparsity=whole * part / parts)
+            pruned = again.weights_at(reached)
         return pruned

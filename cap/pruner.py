@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.fisher.planning import MemoryPlan
-from cap.patterns import Blocks, Pattern
-from cap.selection import select
+from cap.patterns import Pattern
+from cap.selection import select, with_zeros_lowest
 
 Needs = Literal["nothing", "inputs", "gradients"]
 
@@ -91,13 +91,8 @@ class Pruner(ABC):
         return None
 
     def select(self, pattern: Pattern) -> dict[str, Tensor]:
-        """Returns the keep-masks that follow the pattern and the scores; weights that are zero already go first."""
-        if isinstance(pattern, Blocks):
-            return select(self.importance, pattern)
-        scores = {
-            n: score.double().masked_fill(self.weights[n] == 0, -torch.inf) for n, score in self.importance.items()
-        }
-        return select(scores, pattern)
+        """Returns the keep-masks that follow the pattern and the scores; weights and blocks that are zero go first."""
+        return select(with_zeros_lowest(self.importance, self.weights, pattern), pattern)
 
     def weights_at(self, pattern: Pattern) -> PrunedWeights:
         """Returns the pruned weights at a pattern that the pruner supports."""

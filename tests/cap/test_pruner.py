@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 import cap
 
@@ -13,3 +14,32 @@ def test_prune_before_fit_and_unsupported_pattern(model, layers, calibration) ->
     pruner = cap.create("cap", block_size=8).fit(model, layers, calibration)
     with pytest.raises(ValueError, match="not blocks of them"):
         pruner.prune(cap.Blocks(4, 0.5))
+
+
+class LargestFirst(cap.Pruner):
+    """Removal of the largest weights: what is zero has the highest scores."""
+
+    needs = "nothing"
+
+    def scores(self, model, layers, calibration):
+        return {name: -weight.abs() for name, weight in layers.items()}
+
+
+def test_blocks_that_are_zero_already_go_first_whatever_the_scores(model, calibration) -> None:
+    layers = cap.select_layers(model, [r"fc\d.weight"])
+    with torch.no_grad():
+        layers["fc1.weight"][2, 4:] = 0
+        layers["fc2.weight"][3, :8] = 0
+    zero = {name: (weight.reshape(-1, 4) == 0).all(1) for name, weight in layers.items()}
+    few, half = cap.Blocks(4, 3 / 64), cap.Blocks(4, 0.5)
+    for pattern, count in ((few, 3), (half, 32)):
+        pruned = LargestFirst().fit(model, layers, calibration).prune(pattern)
+        gone = {name: ~mask.reshape(-1, 4).any(1) for name, mask in pruned.masks.items()}
+        assert all((gone[name] | ~zero[name]).all() for name in layers)
+        assert sum(int(blocks.sum()) for blocks in gone.values()) == count
+        assert cap.count_violations(pruned.masks, pattern) == 0
+    pruned.apply_to(model)
+    again = LargestFirst().fit(model, layers, calibration).prune(half)
+    assert all(again.masks[name].equal(mask) for name, mask in pruned.masks.items())
+    with pytest.raises(ValueError, match=r"fc1\.weight has 128 weights, no multiple of 3"):
+        LargestFirst().fit(model, layers, calibration).prune(cap.Blocks(3, 0.5))

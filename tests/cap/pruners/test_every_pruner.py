@@ -65,3 +65,13 @@ def test_weights_that_are_zero_already_stay_zero(name: str) -> None:
         for layer, gone in zeros.items():
             assert not pruned.weights[layer][gone].any(), (pattern, layer)
         assert cap.count_violations(pruned.weights, pattern) == 0
+
+
+@every_pruner
+def test_pruning_again_at_the_same_pattern_gives_the_same_mask(name: str) -> None:
+    for pattern in supported(fit(name, tiny_model())):
+        model = tiny_model()
+        once = fit(name, model).prune(pattern)
+        once.apply_to(model)
+        again = fit(name, model).prune(pattern)
+        assert not changed_names(once.masks, again.masks), pattern

@@ -178,3 +178,15 @@ def test_recomputations_end_at_the_exact_count(name) -> None:
     for sparsity, removed in ((0.1, 4), (0.3, 14), (0.5, 22), (0.7, 31), (0.9, 40)):
         pruned = pruner.prune(cap.Unstructured(sparsity, scope="layer"))
         assert int((~pruned.masks["weight"]).sum()) == removed
+
+
+def test_blocks_of_zeros_go_before_blocks_whose_saliency_vanishes() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(8, 4, dtype=torch.float64)
+    with torch.no_grad():
+        model.weight[0, :4] = 1e-170  # whose square is zero
+        model.weight[2, 4:] = 0
+    calibration = cap.Calibration(torch.randn(30, 8, dtype=torch.float64), torch.randint(0, 4, (30,)))
+    pruner = cap.create("woodfisher", block_size=4, damp=1e-3).fit(model, {"weight": model.weight}, calibration)
+    pruned = pruner.prune(cap.Blocks(4, 1 / 8))
+    assert pruned.masks["weight"].equal(model.weight != 0)

@@ -43,3 +43,22 @@ def test_blocks_that_are_zero_already_go_first_whatever_the_scores(model, calibr
     assert all(again.masks[name].equal(mask) for name, mask in pruned.masks.items())
     with pytest.raises(ValueError, match=r"fc1\.weight has 128 weights, no multiple of 3"):
         LargestFirst().fit(model, layers, calibration).prune(cap.Blocks(3, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("magnitude", {}), ("woodfisher", {"block_size": 8, "num_recomputations": 2})]
+)
+def test_a_number_or_a_text_stands_for_a_pattern(name, options, model, calibration) -> None:
+    layers = cap.select_layers(model, [r"fc\d.weight"])
+    pruner = cap.create(name, **options).fit(model, layers, calibration)
+    patterns = {0.5: cap.Unstructured(0.5), 0: cap.Unstructured(0.0), "0.75@layer": cap.Unstructured(0.75, "layer"),
+                "0.5@blocks4": cap.Blocks(4, 0.5)}  # fmt: skip
+    if not options:
+        patterns["2:4"] = cap.NM(2, 4)
+    for short, pattern in patterns.items():
+        ours, theirs = pruner.prune(short), pruner.prune(pattern)
+        assert all(ours.masks[layer].equal(theirs.masks[layer]) for layer in layers)
+        assert all(ours.weights[layer].equal(theirs.weights[layer]) for layer in layers)
+    for wrong in (1.5, "half", None, True, cap.NM):
+        with pytest.raises(ValueError, match=r"is no pattern|out of range"):
+            pruner.prune(wrong)

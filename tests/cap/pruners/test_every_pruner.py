@@ -75,3 +75,19 @@ def test_pruning_again_at_the_same_pattern_gives_the_same_mask(name: str) -> Non
         once.apply_to(model)
         again = fit(name, model).prune(pattern)
         assert not changed_names(once.masks, again.masks), pattern
+
+
+@pytest.mark.parametrize("gradient", ["sample", "batch"])
+@pytest.mark.parametrize("layers", [["aside.weight"], ["fc1.weight", "aside.weight"]], ids=len)
+@every_pruner
+def test_a_layer_that_nothing_calls_is_refused_where_its_data_are_needed(name: str, layers, gradient) -> None:
+    model = tiny_model()
+    model.aside = nn.Linear(8, 8)
+    pruner, chosen = Subject(name, {}).create(), cap.select_layers(model, layers)
+    if pruner.needs == "nothing":
+        pruned = pruner.fit(model, chosen, tiny_calibration(gradient)).prune(cap.Unstructured(0.5, scope="layer"))
+        assert int((~pruned.masks["aside.weight"]).sum()) == 32
+        return
+    said = r"^aside\.weight is not called by the forward pass on the calibration images.*leave it out of the layers"
+    with pytest.raises(ValueError, match=said):
+        pruner.fit(model, chosen, tiny_calibration(gradient))

@@ -11,7 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cap import distributed
-from cap.gradients import GradientBatch, Loss, batch_gradient, has_known_inputs, input_rows, per_sample_gradients
+from cap.gradients import (
+    GradientBatch,
+    Loss,
+    batch_gradient,
+    check_used,
+    has_known_inputs,
+    input_rows,
+    per_sample_gradients,
+    unused_weights,
+)
 from cap.layers import owner
 from cap.model_state import evaluating, fingerprint
 
@@ -143,15 +152,39 @@ class Calibration:
                 sums over the processes (`cap.distributed.all_reduce_sum`) are those over all gradients.
 
         Raises:
-            ValueError: If more per-sample gradients are asked for than there are images.
+            ValueError: If more per-sample gradients are asked for than there are images, or no image goes through a
+                layer.
         """
         device = next(iter(layers.values())).device
         total = self.count(num_gradients)
         compute = per_sample_gradients if self.gradient == "sample" else batch_gradient
-        batches = self._batches(total, forward_images or self.batch_size)
+        size = forward_images or self.batch_size
+        batches = self._batches(total, size)
+        known: set[str] = set()
         for first, chosen in distributed.shard(batches) if divided else batches:
             images, labels = self.images[chosen].to(device), self.labels[chosen].to(device)
-            yield compute(model, layers, images, labels, self.loss).at(first)
+            yield self._checked(compute(model, layers, images, labels, self.loss).at(first), model, known, device, size)
+
+    def _checked(
+        self, batch: GradientBatch, model: nn.Module, known: set[str], device: torch.device, size: int
+    ) -> GradientBatch:
+        """Returns a batch as it is, or refuses layers that no calibration image goes through.
+
+        Args:
+            batch: Gradients.
+            model: The model.
+            known: Layers that an image goes through; those found now are added.
+            device: Device of the model.
+            size: Images in one forward pass.
+        """
+        names = [name for name in batch.in_doubt if name not in known]
+        known.update(names)
+        for images, labels in zip(self.images.split(size), self.labels.split(size), strict=True):
+            if not names:
+                break
+            names = unused_weights(model, names, images.to(device), labels.to(device), self.loss)
+        check_used(names)
+        return batch
 
     @torch.no_grad()
     def layer_inputs(
@@ -193,8 +226,7 @@ class Calibration:
             finally:
                 for handle in handles:
                     handle.remove()
-            if unused := [name for name, parts in seen.items() if not parts]:
-                raise ValueError(f"{unused[0]} is not called in the model's forward pass: leave it out")
+            check_used([name for name, parts in seen.items() if not parts])
             yield {name: torch.cat(parts, dim=1) for name, parts in seen.items()}
 
     def _batches(self, total: int, size: int) -> Iterator[tuple[int, slice | Tensor]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -28,15 +29,20 @@ class GradientBatch:
         calls: Module of every layer that is read off its inputs and output gradients, and a pair of these for every
             call.
         ready: Gradients of the other layers, {name: (n, num_weights)}.
+        in_doubt: Layers of which this batch does not show that the loss depends on them.
 
     Attributes:
         first: Number of the first of them among all gradients.
     """
 
     def __init__(
-        self, count: int, calls: dict[str, tuple[nn.Module, list[tuple[Tensor, Tensor]]]], ready: dict[str, Tensor]
+        self,
+        count: int,
+        calls: dict[str, tuple[nn.Module, list[tuple[Tensor, Tensor]]]],
+        ready: dict[str, Tensor],
+        in_doubt: Sequence[str] = (),
     ) -> None:
-        self.count, self._calls, self._ready = count, calls, ready
+        self.count, self._calls, self._ready, self.in_doubt = count, calls, ready, in_doubt
         self.first = 0
 
     def at(self, first: int) -> GradientBatch:
@@ -85,12 +91,45 @@ def batch_gradient(
     model: nn.Module, layers: Mapping[str, Tensor], images: Tensor, labels: Tensor, loss: Loss
 ) -> GradientBatch:
     """Returns the gradient of the batch's mean loss."""
-    weights = {name: model.get_parameter(name) for name in layers}
-    with evaluating(model), differentiable(model, list(weights.values())), torch.enable_grad():
-        gradients = torch.autograd.grad(loss(model(images), labels), list(weights.values()))
-    return GradientBatch(
-        1, {}, {name: gradient.detach().reshape(1, -1) for name, gradient in zip(weights, gradients, strict=True)}
-    )
+    found = _mean_gradients(model, list(layers), images, labels, loss)
+    unused = [name for name, gradient in found.items() if gradient is None]
+    rows = {name: torch.zeros_like(layers[name]) if gradient is None else gradient for name, gradient in found.items()}
+    return GradientBatch(1, {}, {name: row.detach().reshape(1, -1) for name, row in rows.items()}, unused)
+
+
+def unused_weights(model: nn.Module, names: Sequence[str], images: Tensor, labels: Tensor, loss: Loss) -> list[str]:
+    """Returns those weights that a batch's loss is computed without."""
+    found = _mean_gradients(model, names, images, labels, loss)
+    return [name for name, gradient in found.items() if gradient is None]
+
+
+def check_used(unused: Sequence[str]) -> None:
+    """Refuses layers that no calibration image goes through.
+
+    Args:
+        unused: Names of these layers.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if unused:
+        them, are = ("them", "are") if len(unused) > 1 else ("it", "is")
+        raise ValueError(
+            f"{', '.join(unused)} {are} not called by the forward pass on the calibration images, or without effect on "
+            f"the loss: leave {them} out of the layers to prune"
+        )
+
+
+def _mean_gradients(
+    model: nn.Module, names: Sequence[str], images: Tensor, labels: Tensor, loss: Loss
+) -> dict[str, Tensor | None]:
+    """Returns the gradients of a batch's mean loss, None for weights that it is computed without."""
+    weights = [model.get_parameter(name) for name in names]
+    with evaluating(model), differentiable(model, weights), torch.enable_grad():
+        mean = loss(model(images), labels)
+        if not mean.requires_grad:
+            return dict.fromkeys(names)
+        return dict(zip(names, torch.autograd.grad(mean, weights, allow_unused=True), strict=True))
 
 
 def per_sample_gradients(
@@ -115,23 +154,26 @@ def per_sample_gradients(
         module.register_forward_hook(lambda _, args, output, name=name: record(name, args, output))
         for name, module in hooked.items()
     ]
-    flows: Iterator[Tensor] = iter(())
+    flows: Iterator[Tensor | None] = itertools.repeat(None)
     try:
         weights = [model.get_parameter(name) for name in hooked]
         with evaluating(model), differentiable(model, weights), torch.enable_grad():
             if hooked:
                 total = loss(model(images), labels) * len(images)
                 edges = [edge for pairs in calls.values() for _, edge in pairs]
-                flows = iter(torch.autograd.grad(total, edges) if edges else ())
+                if edges and total.requires_grad:
+                    flows = iter(torch.autograd.grad(total, edges, allow_unused=True))
     finally:
         for handle in handles:
             handle.remove()
-    found = {
-        name: (hooked[name], [(inputs, next(flows)) for inputs, _ in pairs]) for name, pairs in calls.items() if pairs
-    }
+    found = {}
+    for name, pairs in calls.items():
+        read = [(inputs, next(flows)) for inputs, _ in pairs]
+        if used := [(inputs, flow) for inputs, flow in read if flow is not None]:
+            found[name] = (hooked[name], used)
     others = [name for name in layers if name not in found]
     ready = _functional_gradients(model, others, images, labels, loss) if others else {}
-    return GradientBatch(len(images), found, ready)
+    return GradientBatch(len(images), found, ready, others)
 
 
 def hooked_layers(model: nn.Module, layers: Mapping[str, Tensor]) -> dict[str, nn.Module]:
@@ -222,4 +264,5 @@ def _functional_gradients(
 
     with evaluating(model), torch.enable_grad():
         per_sample = torch.func.vmap(torch.func.grad(sample_loss), in_dims=(None, 0, 0))(chosen, images, labels)
-    return {name: gradient.detach().flatten(1) for name, gradient in per_sample.items()}
+    # of weights that the loss is computed without, all rows are one and the same zeros in memory: not to be written to
+    return {name: gradient.detach().flatten(1).contiguous() for name, gradient in per_sample.items()}

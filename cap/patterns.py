@@ -84,6 +84,22 @@ class Blocks:
 Pattern = Unstructured | NM | Blocks
 
 
+def as_pattern(value: Pattern | float | str) -> Pattern:
+    """Returns a pattern as it is, that of a number (global sparsity), or that of a text (see `parse_pattern`).
+
+    Raises:
+        ValueError: If the value is none of these, or out of range.
+    """
+    match value:
+        case Unstructured() | NM() | Blocks():
+            return value
+        case str():
+            return parse_pattern(value)
+        case int() | float() if not isinstance(value, bool):
+            return Unstructured(float(value))
+    raise ValueError(f"{value!r} is no pattern: give a sparsity like 0.75, a text like '2:4', or a cap.Pattern")
+
+
 def parse_pattern(text: str) -> Pattern:
     """Reads a pattern: `0.75`, `0.75@layer`, `0.75@erk`, `0.75@blocks4` or `2:4`.
 

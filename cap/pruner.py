@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.fisher.planning import MemoryPlan
-from cap.patterns import Blocks, Pattern
-from cap.selection import select
+from cap.patterns import Pattern, as_pattern
+from cap.selection import select, with_zeros_lowest
 
 Needs = Literal["nothing", "inputs", "gradients"]
 
@@ -91,18 +91,17 @@ class Pruner(ABC):
         return None
 
     def select(self, pattern: Pattern) -> dict[str, Tensor]:
-        """Returns the keep-masks that follow the pattern and the scores; weights that are zero already go first."""
-        if isinstance(pattern, Blocks):
-            return select(self.importance, pattern)
-        scores = {
-            n: score.double().masked_fill(self.weights[n] == 0, -torch.inf) for n, score in self.importance.items()
-        }
-        return select(scores, pattern)
+        """Returns the keep-masks that follow the pattern and the scores; weights and blocks that are zero go first."""
+        return select(with_zeros_lowest(self.importance, self.weights, pattern), pattern)
 
     def weights_at(self, pattern: Pattern) -> PrunedWeights:
-        """Returns the pruned weights at a pattern that the pruner supports."""
+        """Returns the pruned weights at a pattern that the pruner supports, in one step from the weights of the fit."""
         masks = self.select(pattern)
         return PrunedWeights(self.update(masks), masks)
+
+    def reach(self, pattern: Pattern) -> PrunedWeights:
+        """Returns the pruned weights at a pattern that the pruner supports, by default in one step."""
+        return self.weights_at(pattern)
 
     def predicted_loss(self, pruned: PrunedWeights) -> float | None:
         """Returns by how much pruning raises the calibration loss in the pruner's own model of it, None if it has none.
@@ -169,15 +168,20 @@ class Pruner(ABC):
         self.importance = self.scores(model, self.weights, calibration)
         return self
 
-    def prune(self, pattern: Pattern) -> PrunedWeights:
+    def prune(self, pattern: Pattern | float | str) -> PrunedWeights:
         """Returns the pruned weights at a pattern; may be called any number of times after one `fit`.
+
+        Args:
+            pattern: Pattern; or a number, the sparsity over all layers; or a text that `cap.parse_pattern` reads, like
+                `2:4` or `0.75@layer`.
 
         Raises:
             RuntimeError: If the pruner has not been fitted.
-            ValueError: If the pruner does not support the pattern.
+            ValueError: If it is no pattern, or one that the pruner does not support.
         """
-        self.check(pattern)
-        return self.weights_at(pattern)
+        wanted = as_pattern(pattern)
+        self.check(wanted)
+        return self.reach(wanted)
 
     def check(self, pattern: Pattern) -> None:
         """Refuses what `prune` cannot do.

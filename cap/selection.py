@@ -129,6 +129,11 @@ def check_blocks(weights: Mapping[str, Tensor], size: int) -> None:
             raise ValueError(f"{name} has {weight.numel()} weights, no multiple of {size}: leave this layer out")
 
 
+def zero_blocks(weight: Tensor, size: int) -> Tensor:
+    """Returns which blocks of `size` consecutive weights are zero as a whole: (blocks,), boolean."""
+    return (weight.reshape(-1, size) == 0).all(1)
+
+
 def keep_ranked_blocks(
     scores: dict[str, Tensor], shapes: Mapping[str, tuple[int, ...]], pattern: Blocks
 ) -> dict[str, Tensor]:
@@ -144,6 +149,29 @@ def keep_ranked_blocks(
     """
     kept = _joined(scores, count_removed(pattern.sparsity, sum(part.numel() for part in scores.values())))
     return {name: keep.repeat_interleave(pattern.size).view(shapes[name]) for name, keep in kept.items()}
+
+
+def with_zeros_lowest(
+    scores: Mapping[str, Tensor], weights: Mapping[str, Tensor], pattern: Pattern
+) -> dict[str, Tensor]:
+    """Lowers the scores of what is zero already to -inf, so that `select` removes it first.
+
+    Args:
+        scores: Score of each weight, {layer: scores in the weight's own shape}.
+        weights: Weights, {layer: weight}.
+        pattern: Pattern that the masks are to follow.
+
+    Returns:
+        {layer: scores}: -inf for weights that are zero, with `Blocks` only for those of blocks that are wholly zero.
+
+    Raises:
+        ValueError: If the blocks of the pattern do not fit a layer.
+    """
+    if not isinstance(pattern, Blocks):
+        return {name: score.double().masked_fill(weights[name] == 0, -math.inf) for name, score in scores.items()}
+    check_blocks(scores, pattern.size)
+    zeros = {name: zero_blocks(weights[name], pattern.size).repeat_interleave(pattern.size) for name in scores}
+    return {name: score.masked_fill(zeros[name].view(score.shape), -math.inf) for name, score in scores.items()}
 
 
 def select(scores: dict[str, Tensor], pattern: Pattern) -> dict[str, Tensor]:
@@ -208,7 +236,7 @@ def count_violations(weights: Mapping[str, Tensor], pattern: Pattern) -> int:
             return sum(int((count - keep).clamp(min=0).sum()) for count in kept)
         case Blocks(size=size, sparsity=sparsity):
             check_blocks(weights, size)
-            gone = sum(int((weight.reshape(-1, size) == 0).all(1).sum()) for weight in weights.values())
+            gone = sum(int(zero_blocks(weight, size).sum()) for weight in weights.values())
             return max(0, count_removed(sparsity, sum(sizes.values()) // size) - gone)
         case Unstructured(sparsity=sparsity, scope="global"):
             return max(0, count_removed(sparsity, sum(sizes.values())) - sum(zeros.values()))

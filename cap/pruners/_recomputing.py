@@ -68,9 +68,8 @@ class RecomputingPruner(Pruner):
             self._dense, self._calibration = copy.deepcopy(model), calibration
         return self
 
-    def prune(self, pattern: Pattern) -> PrunedWeights:
+    def reach(self, pattern: Pattern) -> PrunedWeights:
         """Returns the pruned weights at a pattern, reached in `num_recomputations` equal parts."""
-        self.check(pattern)
         if self.num_recomputations == 1 or isinstance(pattern, NM):
             return self.weights_at(pattern)
         self.refit_seconds = 0.0
@@ -84,5 +83,7 @@ class RecomputingPruner(Pruner):
             start = time.perf_counter()
             Pruner.fit(again, model, layers, self._calibration, self.memory_budget)
             self.refit_seconds += time.perf_counter() - start
-            pruned = again.weights_at(replace(pattern, sparsity=whole * part / parts))
+            # `whole * parts / parts` may be off in the last digit, which decides whether a count of k + 1/2 goes up
+            reached = pattern if part == parts else replace(pattern, sparsity=whole * part / parts)
+            pruned = again.weights_at(reached)
         return pruned

@@ -68,12 +68,13 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
         return scores
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Sweeps over the columns of every layer."""
+        """Sweeps over the columns of every layer; weights that are zero already stay so, kept or not."""
         result = {}
         for name, mask in masks.items():
-            blocks = split_blocks(self.weights[name], self.block_size).double()
+            stays = mask & (self.weights[name] != 0)
+            blocks = split_blocks(self.weights[name], self.block_size).to(torch.float64, copy=True)
             obs_column_update(
-                blocks, self.factors[name], split_blocks(mask, self.block_size), slice(0, self.block_size)
+                blocks, self.factors[name], split_blocks(stays, self.block_size), slice(0, self.block_size)
             )
-            result[name] = merge_blocks(blocks, mask).to(self.weights[name].dtype) * mask
+            result[name] = merge_blocks(blocks, mask).to(self.weights[name].dtype) * stays
         return result

@@ -61,10 +61,11 @@ class OBC(LayerwisePruner):
         return {name: self._greedy(name, pattern).isinf() for name in self.weights}
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the joint OBS update of every row."""
+        """Returns the joint OBS update of every row; weights that are zero already stay so, kept or not."""
         result = {}
         for name, mask in masks.items():
-            rows, keep = (as_columns(t, len(self.inverses[name])) for t in (self.weights[name], mask))
+            stays = mask & (self.weights[name] != 0)
+            rows, keep = (as_columns(t, len(self.inverses[name])) for t in (self.weights[name], stays))
             updated = torch.empty_like(rows)
             for group, inverse in enumerate(self.inverses[name]):
                 for part in block_chunks(*rows.shape[1:]):

@@ -61,7 +61,7 @@ class SparseGPT(LayerwisePruner):
         weights, masks = {}, {}
         for name, weight in self.weights.items():
             factors = self.factors[name]
-            rows = as_columns(weight, len(factors)).double()
+            rows = as_columns(weight, len(factors)).to(torch.float64, copy=True)  # the sweep changes them in place
             present = rows != 0
             keep = torch.empty_like(present)
             parts = [(group, part) for group in range(len(rows)) for part in self._column_blocks(name, rows, pattern)]

@@ -13,7 +13,7 @@ from cap.patterns import Blocks, Pattern
 from cap.pruner import PrunedWeights
 from cap.pruners._fisher_based import FisherPruner
 from cap.registry import register
-from cap.selection import check_blocks, keep_ranked_blocks
+from cap.selection import check_blocks, keep_ranked_blocks, zero_blocks
 
 
 @register("woodfisher")
@@ -71,7 +71,8 @@ class WoodFisher(FisherPruner):
         scores = {}
         for name, weight in self.weights.items():
             products = merge_blocks(split_blocks(weight, self.block_size) * self._solutions(name, pattern.size), weight)
-            scores[name] = products.reshape(-1, pattern.size).sum(1) / 2
+            saliencies = products.reshape(-1, pattern.size).sum(1) / 2
+            scores[name] = saliencies.masked_fill(zero_blocks(weight, pattern.size), -torch.inf)  # they go first
         shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
         masks = keep_ranked_blocks(scores, shapes, pattern)
         return PrunedWeights(self.update(masks, pattern.size), masks)

@@ -97,3 +97,53 @@ def test_batch_gradients_are_those_of_the_mean_loss(model, layers, calibration) 
     [gradients] = batched.gradients(model, layers)
     theirs = loop(model, layers, calibration.images, calibration.labels)
     assert_close(gradients, {name: rows.mean(0, keepdim=True) for name, rows in theirs.items()})
+
+
+class Aside(nn.Module):
+    """A layer that every image goes through, and one whose use `forward` decides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.aside = nn.Linear(4, 3), nn.Linear(4, 3)
+
+
+def test_a_layer_that_some_batches_go_through_has_gradients() -> None:
+    class Rare(Aside):
+        def forward(self, x):
+            return self.fc(x) + (self.aside(x) if x.sum() > 0 else 0)
+
+    torch.manual_seed(0)
+    rare = Rare()
+    images = torch.rand(6, 4) * torch.tensor([-1.0, -1, -1, 1, -1, -1])[:, None]
+    calibration = cap.Calibration(images, torch.arange(6) % 3, batch_size=1, gradient="batch")
+    rows = [batch["aside.weight"] for batch in calibration.gradients(rare, cap.select_layers(rare, [".*weight"]))]
+    assert sum(bool(row.any()) for row in rows) == 1
+    cap.create("gradient_weight").fit(rare, cap.select_layers(rare, [".*weight"]), calibration)
+
+
+@pytest.mark.parametrize("gradient", ["sample", "batch"])
+def test_a_layer_whose_output_is_dropped_is_refused(gradient) -> None:
+    class Dropped(Aside):
+        def forward(self, x):
+            self.aside(x)
+            return self.fc(x)
+
+    dropped = Dropped()
+    calibration = cap.Calibration(torch.rand(6, 4), torch.arange(6) % 3, gradient=gradient)
+    with pytest.raises(ValueError, match=r"aside\.weight is not called .* or without effect on the loss: leave it out"):
+        list(calibration.gradients(dropped, cap.select_layers(dropped, [".*weight"])))
+
+
+@pytest.mark.parametrize("gradient", ["sample", "batch"])
+def test_a_weight_that_is_used_without_its_module_is_not_refused_for_gradients_of_zero(gradient) -> None:
+    class Loose(Aside):
+        def forward(self, x):
+            return self.fc(F.pad(F.linear(x, self.aside.weight), (0, 1)))
+
+    loose = Loose()
+    with torch.no_grad():
+        loose.fc.weight.zero_()
+    calibration = cap.Calibration(torch.rand(6, 4), torch.arange(6) % 3, gradient=gradient)
+    (gradients,) = calibration.gradients(loose, cap.select_layers(loose, [".*weight"]))
+    assert not gradients["aside.weight"].any()
+    assert gradients["fc.weight"].any()

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cap import NM, Blocks, Unstructured, parse_pattern
+from cap.patterns import as_pattern
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,13 @@ def test_n_of_nm_is_the_number_kept() -> None:
 def test_scope_is_checked() -> None:
     with pytest.raises(ValueError, match="choose from global, layer, erk"):
         Unstructured(0.5, scope="row")
+
+
+def test_what_stands_for_a_pattern() -> None:
+    assert as_pattern(0.5) == Unstructured(0.5)
+    assert as_pattern(0) == Unstructured(0.0)
+    assert as_pattern("2:4") == NM(2, 4)
+    assert as_pattern(Blocks(4, 0.5)) == Blocks(4, 0.5)
+    for wrong in (None, True, [0.5], NM):
+        with pytest.raises(ValueError, match=r"is no pattern: give a sparsity like 0\.75, a text like '2:4'"):
+            as_pattern(wrong)

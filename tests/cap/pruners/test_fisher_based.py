@@ -165,3 +165,28 @@ def test_joint_woodfisher_is_better_on_the_objective_with_the_same_mask(model, l
         change = [(p.weights[name] - layers[name]).detach().reshape(-1, 16, 1).double() for p in (one, other)]
         separate_rise, joint_rise = (float((c.mT @ fisher @ c).sum()) for c in change)
         assert joint_rise < separate_rise
+
+
+@pytest.mark.parametrize("name", ["cap", "woodfisher", "mfac", "fastcap"])
+def test_recomputations_end_at_the_exact_count(name) -> None:
+    """Of 45 weights, where the count ends in 1/2 and 0.1 * 3 / 3 is more than 0.1."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(5, 9)
+    calibration = cap.Calibration(torch.randn(60, 5), torch.randint(0, 9, (60,)))
+    pruner = cap.create(name, block_size=5, damp=1e-3, num_recomputations=3)
+    pruner.fit(model, {"weight": model.weight}, calibration)
+    for sparsity, removed in ((0.1, 4), (0.3, 14), (0.5, 22), (0.7, 31), (0.9, 40)):
+        pruned = pruner.prune(cap.Unstructured(sparsity, scope="layer"))
+        assert int((~pruned.masks["weight"]).sum()) == removed
+
+
+def test_blocks_of_zeros_go_before_blocks_whose_saliency_vanishes() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(8, 4, dtype=torch.float64)
+    with torch.no_grad():
+        model.weight[0, :4] = 1e-170  # whose square is zero
+        model.weight[2, 4:] = 0
+    calibration = cap.Calibration(torch.randn(30, 8, dtype=torch.float64), torch.randint(0, 4, (30,)))
+    pruner = cap.create("woodfisher", block_size=4, damp=1e-3).fit(model, {"weight": model.weight}, calibration)
+    pruned = pruner.prune(cap.Blocks(4, 1 / 8))
+    assert pruned.masks["weight"].equal(model.weight != 0)

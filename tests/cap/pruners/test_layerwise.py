@@ -216,3 +216,33 @@ def test_weights_that_are_zero_already_go_first(two, name: str) -> None:
         .prune(cap.Unstructured(0.2, scope="layer"))
     )
     assert pruned.masks["fc.weight"].equal(model.fc.weight != 0)
+
+
+def test_obc_solves_around_zeros_beyond_a_groups_quota(two) -> None:
+    """Each row is the least squares solution on the weights that are neither masked nor zero before."""
+    model, layers, calibration = two
+    fc = {"fc.weight": layers["fc.weight"]}
+    with torch.no_grad():
+        model.fc.weight[:, :2] = 0  # two zeros in a group of three that loses one
+    pruned = cap.create("obc", damp=1e-9).fit(model, fc, calibration).prune(cap.NM(2, 3))
+    moment = second_moments(model, fc, calibration)["fc.weight"][0]
+    for row, weight in enumerate(model.fc.weight.detach().double()):
+        stay = (pruned.masks["fc.weight"][row] & (weight != 0)).nonzero().flatten()
+        assert len(stay) == 3
+        expected = torch.zeros(6, dtype=torch.float64)
+        expected[stay] = torch.linalg.solve(moment[stay][:, stay], moment[stay] @ weight)
+        torch.testing.assert_close(pruned.weights["fc.weight"][row].double(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_fastcap_sweeps_over_zeros_beyond_a_groups_quota(model, calibration) -> None:
+    layers = cap.select_layers(model, [r"fc\d.weight"])
+    with torch.no_grad():
+        for weight in layers.values():
+            weight[:, 5:8] = 0  # three zeros in a group of four that loses two
+    pruner = cap.create("fastcap", block_size=8).fit(model, layers, calibration)
+    pruned = pruner.prune(cap.NM(2, 4))
+    for name, weight in layers.items():
+        factor, blocks = pruner.factors[name], weight.detach().reshape(-1, 8)
+        keep = pruned.masks[name].reshape(-1, 8) & (blocks != 0)
+        theirs = spread(blocks, torch.linalg.inv(factor.T @ factor), keep)
+        torch.testing.assert_close(pruned.weights[name].reshape(-1, 8).double(), theirs, rtol=1e-4, atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,14 @@ from bench.results.schema import LAYER_SCHEMA, SCHEMA, LayerRow, ResultRow
 STATUSES = ("done", "skipped", "failed", "timeout", "preempted")
 FINISHED = ("done", "skipped")  # nothing is left to run
 DAMAGED = "damaged"  # status of a trial whose files cannot be read
+SWEEP_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def name_mistake(name: str) -> str | None:
+    """Returns why a sweep cannot have a name, which is that of its files too; None if it can."""
+    if SWEEP_NAME.fullmatch(name):
+        return None
+    return f"{name!r} is no name of a sweep: write letters, digits, _ and -, at most 64 of them"
 
 
 @dataclass(frozen=True)

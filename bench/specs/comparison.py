@@ -20,10 +20,9 @@ from bench.core.errors import UserError, first_mistake
 from bench.reports.comparison.report import Entry
 from bench.reports.comparison.statistics import labels
 from bench.specs.profiles import Profile, get_profile
-from bench.specs.sweep import grid
+from bench.specs.sweep import COMPARE, grid
 from bench.specs.trial import Trial
 
-SWEEP = "compare"
 KINDS = ("0.5", "0.5@layer", "0.5@blocks4", "2:4")  # one pattern of each kind
 
 
@@ -177,7 +176,7 @@ def _trials(
 ) -> tuple[Trial, ...]:
     try:
         return grid(
-            sweep=SWEEP,
+            sweep=COMPARE,
             profile=profile.name,
             model=list(models),
             seed=list(seeds),

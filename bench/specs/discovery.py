@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import pkgutil
 from pathlib import Path
 from types import ModuleType
@@ -33,7 +34,7 @@ def load_sweep(name: str) -> Sweep:
     """Loads a sweep by name, or from a file `path/to/sweep.py`.
 
     Raises:
-        UserError: If there is no such sweep, or the file is not valid.
+        UserError: If there is no such sweep, the file is not valid, or its sweep has the name of another.
     """
     from bench.specs.sweep import Sweep
 
@@ -46,7 +47,19 @@ def load_sweep(name: str) -> Sweep:
         raise UserError(f"unknown sweep {name!r}: choose from {', '.join(known)}, or give a file path/to/sweep.py")
     if not isinstance(module.SWEEP, Sweep):
         raise UserError(f"SWEEP of {name} is no bench.Sweep but a {type(module.SWEEP).__name__}")
+    if name not in known:
+        _check_free(name, module.SWEEP.name, known)
     return module.SWEEP
+
+
+def _check_free(path: str, name: str, known: dict[str, str]) -> None:
+    """Refuses a file whose sweep has the name of one of ours, as its results would go to the same place."""
+    from bench.specs.sweep import RESERVED
+
+    spec = importlib.util.find_spec(known[name]) if name in known else None
+    is_ours = spec is not None and spec.origin is not None and Path(spec.origin).resolve() == Path(path).resolve()
+    if name in (*known, *RESERVED) and not is_ours:
+        raise UserError(f"{path}: the name {name!r} is taken: choose another than {', '.join((*known, *RESERVED))}")
 
 
 def _load_file(path: str) -> ModuleType:

@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from bench.core.config import Spec
 from bench.core.errors import UserError
+from bench.results.store import name_mistake
 from bench.specs.trial import Trial
+
+COMPARE, EXPORT = RESERVED = ("compare", "export")  # sweeps of the commands of these names
 
 
 def grid(**axes: Any) -> tuple[Trial, ...]:
@@ -38,7 +41,7 @@ class Sweep(Spec):
     """The trials behind one table or figure of the paper, for every profile.
 
     Attributes:
-        name: Name, which is also that of the results.
+        name: Name, which is also that of the results: letters, digits, `_` and `-`, at most 64 of them.
         title: Content in one line.
         profiles: {profile: trials}.
     """
@@ -46,6 +49,13 @@ class Sweep(Spec):
     name: str
     title: str
     profiles: dict[str, tuple[Trial, ...]]
+
+    @field_validator("name")
+    @classmethod
+    def _valid_name(cls, name: str) -> str:
+        if mistake := name_mistake(name):
+            raise ValueError(mistake)
+        return name
 
     @model_validator(mode="after")
     def _own_trials(self) -> Sweep:

@@ -180,6 +180,13 @@ def test_a_pattern_that_matches_no_layer(
         ('"num_gradients": 64', '"num_gradients": -1', "num_gradients=-1 is not valid"),
         ("SWEEP = Sweep(", "SWEEP = 3 or Sweep(", "is no bench.Sweep but a int"),
         ("SWEEP = Sweep(", "SWEPT = Sweep(", "defines no SWEEP"),
+        ('"tiny"', '"table1"', "the name 'table1' is taken: choose another than ablation, "),
+        ('"tiny"', '"compare"', "the name 'compare' is taken: choose another than ablation, "),
+        ('"tiny"', '"export"', "the name 'export' is taken: choose another than ablation, "),
+        ('"tiny"', '"../../evil"', "'../../evil' is no name of a sweep: write letters, digits, _ and -, at most 64"),
+        ('"tiny"', '"tiny.layers"', "'tiny.layers' is no name of a sweep: write letters, digits"),
+        ('"tiny"', '""', "'' is no name of a sweep: write letters, digits"),
+        ('"tiny"', f'"{65 * "t"}"', "is no name of a sweep: write letters, digits, _ and -, at most 64 of them"),
     ],
 )
 def test_mistakes_in_a_sweep_file(

@@ -15,6 +15,10 @@ SWEEP = Sweep(name="mine", title="Mine", profiles={"embedded": grid(
 """
 
 
+def sweep_file(name: str) -> str:
+    return str(Path(__file__).parents[3] / f"sweeps/{name}.py")
+
+
 def test_installed_sweeps() -> None:
     assert list(sweep_modules()) == sorted(sweep_modules())
     assert sweep_modules()["table1"] == "sweeps.table1"
@@ -29,6 +33,10 @@ def test_a_sweep_in_a_file(tmp_path: Path) -> None:
         load_sweep(str(path))
     path.write_text(SWEEP)
     assert [trial.model for trial in load_sweep(str(path)).trials("embedded")] == ["vit"]
+    assert load_sweep(sweep_file("table1")).name == "table1", "the very file of the installed one"
+    path.write_text(Path(sweep_file("table1")).read_text())
+    with pytest.raises(UserError, match=r"mine\.py: the name 'table1' is taken: choose another than ablation, .*export"):
+        load_sweep(str(path))
     path.write_text("SWEEP = 3")
     with pytest.raises(UserError, match=r"is no bench\.Sweep but a int"):
         load_sweep(str(path))

@@ -56,8 +56,7 @@ def run(
         config = (site or ClusterOptions()).config()
         submit(selection, bench.ClusterTarget(cluster, config, device, memory_gb, micro_batch), allow_dirty, dry_run)
         if not dry_run:
-            command = _command("status", sweep, profile, results)
-            print(f"{command} --watch shows how the jobs are; they need no terminal")
+            print(f"{selection.store.command('status')} --watch shows how the jobs are; they need no terminal")
         return
     if site is not None or micro_batch is not None:
         option = first_given(site) if site is not None else "--micro-batch"
@@ -67,13 +66,6 @@ def run(
         say_gaps(selection.collect())
     if failures:
         raise SystemExit(1)
-
-
-def _command(name: str, sweep: str, profile: str, results: Path) -> str:
-    """Returns a command for the same sweep."""
-    options = {"profile": (profile, "embedded"), "results": (str(results), "results")}
-    given = [f" --{option} {value}" for option, (value, default) in options.items() if value != default]
-    return f"capbench {name} {sweep}{''.join(given)}"
 
 
 def submit(selection: bench.TrialSelection, target: bench.ClusterTarget, allow_dirty: bool, dry_run: bool) -> None:

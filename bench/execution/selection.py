@@ -113,6 +113,6 @@ def select_trials(
     every = loaded.trials(profile)
     for name in dict.fromkeys(trial.model for trial in every):
         get_profile(profile).model(name)  # refuses unknown ones
-    store = Store(results, profile, loaded.name)
+    store = Store(results, profile, loaded.name, source=sweep if isinstance(sweep, str) else None)
     trials = filter_trials(every, only, seeds)
     return TrialSelection(f"{loaded.name} ({profile})", results, store, trials, every)

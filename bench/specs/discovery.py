@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError, first_mistake
-from bench.results.store import Store
+from bench.results.store import Store, name_mistake
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def _load_file(path: str) -> ModuleType:
 
 
 def find_results(sweep: str, profile: str = "embedded", results: Path = Path("results")) -> Store:
-    """Returns the place of a sweep's results; its file or package need not be there.
+    """Returns the place of a sweep's results; for its name, its file or package need not be there.
 
     Args:
         sweep: Name of the sweep, or its file `path/to/sweep.py`.
@@ -88,12 +88,18 @@ def find_results(sweep: str, profile: str = "embedded", results: Path = Path("re
         results: Folder of all results.
 
     Raises:
-        UserError: If there is neither such a sweep nor a table of its results.
+        UserError: If there is neither such a sweep nor a table of its results, or the file is not valid.
     """
-    name = Path(sweep).stem if sweep.endswith(".py") else sweep
-    store = Store(results, profile, name)
-    if not store.collected.exists() and name == sweep and name not in (known := sweep_modules()):
-        raise UserError(f"unknown sweep {name!r}, and {store.collected} does not exist: choose from {', '.join(known)}")
+    known = sweep_modules()
+    if sweep in known:
+        return Store(results, profile, sweep, source=sweep)
+    if sweep.endswith(".py"):
+        return Store(results, profile, load_sweep(sweep).name, source=sweep)
+    store = Store(results, profile, sweep)
+    if name_mistake(sweep) or not store.collected.exists():
+        raise UserError(
+            f"unknown sweep {sweep!r}, and {store.collected} does not exist: choose from {', '.join(known)}"
+        )
     return store
 
 

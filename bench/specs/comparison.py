@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 import cap
 from bench import assets
-from bench.core.errors import UserError, first_mistake
+from bench.core.errors import UserError, first_mistake, repetition
 from bench.reports.comparison.report import Entry
 from bench.reports.comparison.statistics import labels
 from bench.specs.profiles import Profile, get_profile
@@ -193,8 +193,8 @@ def _trials(
 def _check_several(option: str, values: Sequence[object]) -> None:
     if not values:
         raise UserError(f"{option} has no value: give at least one")
-    if repeated := [value for position, value in enumerate(values) if value in values[:position]]:
-        raise UserError(f"{option} has {repeated[0]} twice")
+    if mistake := repetition(option, values):
+        raise UserError(mistake)
 
 
 def _patterns(sparsities: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from bench.core.config import Spec
-from bench.core.errors import UserError
+from bench.core.errors import UserError, repetition
 from bench.results.store import name_mistake
 from bench.specs.trial import Trial
 
@@ -95,7 +95,7 @@ def filter_trials(
         seeds: The seeds to keep; all by default.
 
     Raises:
-        UserError: If a key is unknown or a value matches no trial.
+        UserError: If a key is unknown, a value matches no trial, or a seed stands twice.
     """
 
     def value_of(trial: Trial, key: str) -> str:
@@ -111,6 +111,8 @@ def filter_trials(
         if value not in known:
             raise UserError(f"no trial has {key}={value}: choose from {', '.join(known)}")
         wanted.setdefault(key, set()).add(value)
+    if mistake := repetition("--seeds", seeds or ()):
+        raise UserError(mistake)
     known_seeds = sorted({trial.seed for trial in trials})
     if stray := sorted(set(seeds or ()) - set(known_seeds)):
         raise UserError(f"the sweep has no seed {stray[0]}: choose from {', '.join(map(str, known_seeds))}")

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 import cap
 from bench import assets
 from bench.core.config import Spec
+from bench.core.errors import repetition
 from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.models import ModelSpec
@@ -70,6 +71,9 @@ class Trial(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Trial:
+        # it would count as another seed in the tables
+        if mistake := repetition("patterns", self.patterns) or repetition("finetune_at", self.finetune_at):
+            raise ValueError(mistake)
         if self.finetune_at and self.finetune is None:
             raise ValueError("finetune_at is given, but finetune is not")
         if stray := set(self.finetune_at) - set(self.patterns):

@@ -21,6 +21,7 @@ def test_mistakes_give_one_line(fails: Callable[..., str], tmp_path: Path) -> No
         (["run", "table1", "--only", "vit"], "write key=value"),
         (["run", "table1", "--seeds", "0", "9"], "no seed 9: choose from 0, 1, 2"),
         (["run", "table1", "--seeds", "x"], "--seeds"),
+        (["run", "table1", "--seeds", "0", "0"], "--seeds has 0 twice"),
         (["run", "table1", "--profile", "laptop"], "no profile 'laptop'"),
         (["run", "table1", "--jobs", "0"], "--jobs 0"),
         (["run", "table1", "--device", "cuda:77"], "--device cuda:77 cannot be used"),

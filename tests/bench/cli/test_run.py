@@ -180,6 +180,8 @@ def test_a_pattern_that_matches_no_layer(
         ('"num_gradients": 64', '"num_gradients": -1', "num_gradients=-1 is not valid"),
         ("SWEEP = Sweep(", "SWEEP = 3 or Sweep(", "is no bench.Sweep but a int"),
         ("SWEEP = Sweep(", "SWEPT = Sweep(", "defines no SWEEP"),
+        ('patterns=("0.75",)', 'patterns=("0.75", "0.750")', "patterns has 0.75 twice"),
+        ('finetune_at=("0.75",)', 'finetune_at=("0.75", "0.750")', "finetune_at has 0.75 twice"),
         ('"tiny"', '"table1"', "the name 'table1' is taken: choose another than ablation, "),
         ('"tiny"', '"compare"', "the name 'compare' is taken: choose another than ablation, "),
         ('"tiny"', '"export"', "the name 'export' is taken: choose another than ablation, "),

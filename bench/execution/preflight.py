@@ -71,6 +71,22 @@ def check_device(device: str) -> None:
         raise UserError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from None
 
 
+def check_trials(trials: Sequence[Trial]) -> None:
+    """Makes sure that trials can run: their models, and that there are as many training images as they calibrate on.
+
+    Raises:
+        UserError: If one cannot.
+    """
+    for trial in trials:
+        asked, available = trial.calibration.images, trial.resolve().profile.splits.get("train")
+        if available is not None and asked > available:
+            raise UserError(
+                f"{trial.label}: calibration.images is {asked:,}, but profile {trial.profile} has {available:,} "
+                "training images"
+            )
+    check_models(trials)
+
+
 def check_models(trials: Sequence[Trial]) -> None:
     """Makes sure that the models' files are there, their patterns match layers, and INT8 is installed where asked for.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import torch
+from torch import Tensor
 
 import cap
 from bench.core.errors import UserError
@@ -18,6 +19,9 @@ from bench.trials.context import ExecutionConfig
 from bench.trials.int8 import check_installed
 from bench.trials.planning import plan_fit
 from cap.device_memory import gib
+from cap.selection import count_removed, layer_counts
+
+Layers = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def check_device(device: str) -> None:
 
 
 def check_trials(trials: Sequence[Trial]) -> None:
-    """Makes sure that trials can run: their models, and that there are as many training images as they calibrate on.
+    """Makes sure that trials can run: images to calibrate on, models, and weights that are left at each sparsity.
 
     Raises:
         UserError: If one cannot.
@@ -84,21 +88,46 @@ def check_trials(trials: Sequence[Trial]) -> None:
                 f"{trial.label}: calibration.images is {asked:,}, but profile {trial.profile} has {available:,} "
                 "training images"
             )
-    check_models(trials)
+    layers = check_models(trials)
+    for profile, model, pattern in dict.fromkeys((t.profile, t.model, one) for t in trials for one in t.patterns):
+        found = layers[profile, model]
+        if _weights_left(found, cap.parse_pattern(pattern)) == 0:
+            total = sum(weight.numel() for weight in found.values())
+            raise UserError(f"model {model} at {pattern}: of its {total:,} weights to prune none is left")
 
 
-def check_models(trials: Sequence[Trial]) -> None:
+def _weights_left(layers: Layers, pattern: cap.Pattern) -> int:
+    """Returns how many weights a pattern leaves, for blocks how many blocks."""
+    sizes = [weight.numel() for weight in layers.values()]
+    match pattern:
+        case cap.NM(keep=keep, of=of):
+            return sum(sizes) // of * keep
+        case cap.Blocks(size=size, sparsity=sparsity):
+            blocks = sum(sizes) // size
+            return blocks - count_removed(sparsity, blocks)
+        case cap.Unstructured(scope="global"):
+            return sum(sizes) - count_removed(pattern.sparsity, sum(sizes))
+        case cap.Unstructured():
+            removed = layer_counts({name: tuple(weight.shape) for name, weight in layers.items()}, pattern)
+            return sum(sizes) - sum(removed.values())
+
+
+def check_models(trials: Sequence[Trial]) -> dict[tuple[str, str], Layers]:
     """Makes sure that the models' files are there, their patterns match layers, and INT8 is installed where asked for.
+
+    Returns:
+        {(profile, model): its layers to prune, shapes alone}.
 
     Raises:
         UserError: If one of these is not so.
     """
     problems: dict[str, str] = {}
+    layers: dict[tuple[str, str], Layers] = {}
     specs = {(trial.profile, trial.model): trial.resolve().model for trial in trials}
-    for (_, name), spec in specs.items():
+    for (profile, name), spec in specs.items():
         try:
             spec.check()
-            cap.select_layers(spec.outline(), spec.prunable)
+            layers[profile, name] = cap.select_layers(spec.outline(), spec.prunable)
         except UserError as error:
             problems[name] = str(error)
         except ValueError as error:
@@ -109,6 +138,7 @@ def check_models(trials: Sequence[Trial]) -> None:
         raise UserError(first + (f"; nor can {', '.join(others)} be loaded" if others else ""))
     if any(trial.quantization is not None for trial in trials):
         check_installed()
+    return layers
 
 
 def check_pruner(name: str, options: Mapping[str, Any]) -> None:

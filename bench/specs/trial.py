@@ -21,6 +21,8 @@ from bench.specs.profiles import Profile, get_profile
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
 from cap.registry import source_file
 
+MAX_SEED = 2**63 - 1  # a column of the results holds no larger number
+
 
 class Trial(Spec):
     """One pruner on one model with one seed: fitted once, pruned at every pattern; or trained while it is pruned.
@@ -37,7 +39,7 @@ class Trial(Spec):
         training: Pruning during training, in place of one-shot pruning; the patterns are those that are measured.
         quantization: INT8 of the one-shot pruned models, None for none.
         calibration: Images that the pruner may see.
-        seed: Seed of calibration images and training.
+        seed: Seed of calibration images and training, at most MAX_SEED.
         evaluation_images: Test images that are evaluated, drawn once for all; None for all of them.
     """
 
@@ -52,7 +54,7 @@ class Trial(Spec):
     training: Regime | None = None
     quantization: QuantizationSpec | None = None
     calibration: CalibrationSpec = CalibrationSpec()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     evaluation_images: int | None = Field(None, ge=1)
 
     @field_validator("patterns", "finetune_at")

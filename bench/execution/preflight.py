@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,10 @@ from torch import Tensor
 import cap
 from bench.core.errors import UserError
 from bench.execution.executor import group_by_calibration
-from bench.specs.trial import Trial
+from bench.specs.trial import ResolvedTrial, Trial
 from bench.trials.context import ExecutionConfig
 from bench.trials.int8 import check_installed
-from bench.trials.planning import plan_fit
+from bench.trials.planning import plan_fit, training_refusal
 from cap.device_memory import gib
 from cap.selection import count_removed, layer_counts
 
@@ -139,6 +140,35 @@ def check_models(trials: Sequence[Trial]) -> dict[tuple[str, str], Layers]:
     if any(trial.quantization is not None for trial in trials):
         check_installed()
     return layers
+
+
+def skipped_patterns(trials: Sequence[Trial]) -> Iterator[str]:
+    """Yields a line for every pattern that a pruner or a model will skip, as far as they say so before a fit."""
+    layers: dict[tuple[str, str], Layers] = {}
+    lines: dict[str, None] = {}  # in order, each once
+    different = {(t.profile, t.model, t.pruner, str(t.pruner_options), t.patterns, str(t.training)): t for t in trials}
+    for trial in different.values():
+        resolved, key = trial.resolve(), (trial.profile, trial.model)
+        for pattern in resolved.patterns:
+            if reason := _refusal(resolved, pattern):
+                lines[f"{trial.pruner} skips {pattern}: {reason}"] = None
+            elif not isinstance(pattern, cap.Unstructured):
+                if key not in layers:
+                    layers[key] = {}
+                    with suppress(ValueError):  # `check_models` tells it
+                        layers[key] = cap.select_layers(resolved.model.outline(), resolved.model.prunable)
+                if reason := cap.shape_mismatch(layers[key], pattern):
+                    lines[f"model {trial.model} skips {pattern}: {reason}"] = None
+    yield from lines
+
+
+def _refusal(resolved: ResolvedTrial, pattern: cap.Pattern) -> str | None:
+    """Returns why a trial's pruner cannot produce a pattern; None if it can, or does not know before it is fitted."""
+    training = resolved.trial.training
+    try:
+        return training_refusal(resolved, training) if training is not None else resolved.pruner().supports(pattern)
+    except (Exception, SystemExit):  # noqa: BLE001  a user's file may raise anything
+        return None
 
 
 def check_pruner(name: str, options: Mapping[str, Any]) -> None:

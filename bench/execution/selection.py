@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -76,6 +77,22 @@ class CollectedResults:
     rows: pd.DataFrame
     missing: tuple[Trial, ...]
     damaged: tuple[Trial, ...]
+
+    @cached_property
+    def _selected(self) -> pd.DataFrame:
+        return self.rows[self.rows["trial_id"].isin([trial.id for trial in self.selection.trials])]
+
+    def has_pruned(self) -> bool:
+        """Returns whether any of the selected trials has the row of a pruned model."""
+        rows = self._selected
+        return bool(((rows["status"] == "done") & (rows["phase"] != "dense")).any())
+
+    def skips(self) -> str | None:
+        """Returns a line about the patterns of the selected trials that were skipped; None where none was."""
+        skipped = int((self._selected["status"] == "skipped").sum())
+        total = sum(len(trial.patterns) for trial in self.selection.trials)
+        path = self.selection.store.collected
+        return f"skipped {skipped} of {total} patterns: the column error of {path} says why" if skipped else None
 
     def gaps(self) -> list[str]:
         """Returns a line about the missing trials, if there are some, and one for each damaged trial."""

@@ -132,6 +132,40 @@ def test_a_trial_that_ends_its_worker_fails_alone(
     assert (rows["status"] == "done").all()
 
 
+def test_what_is_skipped_is_told_before_and_after(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tiny.replace('"pruner": "cap", "pruner_options": {"block_size": 32, "num_gradients": 64}', '"pruner": "obc"')
+    text = text.replace('finetune_at=("0.75",)', "finetune_at=()").replace("=1000", "=100")
+    (tmp_path / "tiny.py").write_text(text.replace('"0.75",', '"0.75", "5:7"'))
+    command = ["run", str(tmp_path / "tiny.py"), "--results", str(tmp_path / "results"), "--jobs", "1"]
+    table = tmp_path / "results/embedded/tiny.parquet"
+    cli.main([*command, "--only", "pruner=magnitude"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("model vit skips 5:7: blocks.0.attn.qkv.weight has 64 inputs, which are no multiple of")
+    assert lines[1] == "tiny (embedded): 1 trials, 0 done, 1 to run"
+    assert lines[-1] == f"skipped 1 of 2 patterns: the column error of {table} says why"
+    assert pd.read_parquet(table)["status"].tolist() == ["done", "done", "skipped"]
+
+    cli.main([*command, "--dry-run"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("obc skips 0.75: OBC")
+    assert lines[1].startswith("model vit skips 5:7: ")
+    assert lines[2] == "tiny (embedded): 2 trials, 1 done, 1 to run"
+
+
+def test_a_run_in_which_nothing_can_be_pruned_ends_with_1(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tiny.replace('finetune_at=("0.75",)', "finetune_at=()").replace("=1000", "=100")
+    (tmp_path / "tiny.py").write_text(text.replace('"0.75",', '"5:7",'))
+    command = ["run", str(tmp_path / "tiny.py"), "--results", str(tmp_path / "results"), "--only", "pruner=magnitude"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(command)
+    assert stopped.value.code == 1
+    assert "skipped 1 of 1 patterns: " in capsys.readouterr().out
+
+
 def test_memory_is_planned_before_work(tiny: str, tmp_path: Path, fails: Callable[..., str]) -> None:
     (tmp_path / "tiny.py").write_text(tiny)
     sweep = ("run", str(tmp_path / "tiny.py"), "--results", str(tmp_path))

@@ -185,14 +185,14 @@ def check_pruner(name: str, options: Mapping[str, Any]) -> None:
         cap.default_options(name)
     except ValueError as error:
         raise UserError(str(error)) from None
-    except Exception as error:  # noqa: BLE001  a user's file may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
         raise UserError(f"{name}: {type(error).__name__}: {error}") from None
     if options:
         try:
             cap.create(name, **options)
         except ValueError as error:
             raise UserError(str(error)) from None
-        except Exception:  # noqa: BLE001  not for its options: the contract's checks will find it
+        except (Exception, SystemExit):  # noqa: BLE001  not for its options: the contract's checks will find it
             pass
 
 

@@ -59,7 +59,7 @@ class PrunerConfig:
         """
         try:
             return self.pruner.supports(cap.parse_pattern(pattern))
-        except Exception as error:  # noqa: BLE001  a user's file may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
             raise UserError(
                 f"{self.name}: supports() raised {type(error).__name__}: {error}; it must answer before fit"
             ) from None
@@ -222,7 +222,7 @@ def _pruners(profile: Profile, wanted: Sequence[tuple[str, Mapping[str, Any]]]) 
             json.dumps(options)  # a trial's identity and its rows hold them so
         except ValueError as error:
             raise UserError(str(error)) from None
-        except Exception as error:  # noqa: BLE001  a user's file may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
             raise UserError(f"pruner {name}: {type(error).__name__}: {error}") from None
         if (type(pruner), options) in made:
             raise UserError(f"{name} stands twice with the same options: compare it with others, or give it --option")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.execution.executor import Executor, FinishedTrial
     from bench.execution.inline import InlineExecutor
     from bench.execution.pool import PoolExecutor
-    from bench.execution.preflight import LocalResources, check_pruner
+    from bench.execution.preflight import LocalResources, check_pruner, skipped_patterns
     from bench.execution.selection import CollectedResults, TrialSelection, select_trials
     from bench.execution.sweeps import LocalRun, run_sweep
     from bench.export.model import export_model
@@ -90,6 +90,7 @@ _MODULES = {
     "select_comparison": "bench.execution.comparison",
     "select_to_retry": "bench.cluster.sweeps",
     "select_trials": "bench.execution.selection",
+    "skipped_patterns": "bench.execution.preflight",
     "sweep_modules": "bench.specs.discovery",
     "sweep_status": "bench.cluster.sweeps",
     "timing_lines": "bench.reports.latency.report:progress_lines",
@@ -138,6 +139,7 @@ __all__ = [
     "select_comparison",
     "select_to_retry",
     "select_trials",
+    "skipped_patterns",
     "sweep_modules",
     "sweep_status",
     "timing_lines",

@@ -68,7 +68,8 @@ def _find(name: str) -> type[Pruner]:
 def import_file(path: Path) -> ModuleType:
     """Imports a Python file that is in no package; once for each version of the file."""
     path = path.resolve()
-    name = f"{path.stem}_{hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]}"
+    source = path.read_bytes()
+    name = f"{path.stem}_{hashlib.sha256(str(path).encode() + source).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -77,8 +78,8 @@ def import_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # as any import does; dataclasses look themselves up there
     try:
-        # not through the loader: its bytecode of a version of the same second and size would pass for this one
-        exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
+        # not by the loader: its cache takes a file for unchanged that has its old size, and changed within a second
+        exec(compile(source, str(path), "exec"), vars(module))
     except BaseException:
         del sys.modules[name]
         raise

@@ -30,6 +30,7 @@ app = App(
     name="capbench",
     help="Reproducible benchmark of pruners for vision models.",
     version=lambda: importlib.metadata.version("cap-bench"),
+    suppress_keyboard_interrupt=False,  # `main` says a line
 )
 for command in COMMANDS:
     app.command(command, name=command.__name__.rstrip("_"))
@@ -52,4 +53,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _interrupt(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # `timeout` sends it twice, and the second one would cut the way out short
     raise KeyboardInterrupt

@@ -48,7 +48,7 @@ def compare(
     selection = bench.select_comparison(planned, results)
     for line in planned.notes():
         say(line)
-    failures = run_here(selection, bench.LocalResources(jobs, device, memory_gb), dry_run)
+    failures = run_here(bench.LocalRun(selection, bench.LocalResources(jobs, device, memory_gb)), dry_run)
     if dry_run:
         return
     if failures and not selection.has_results():

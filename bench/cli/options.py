@@ -14,11 +14,12 @@ from bench.cli.cluster_options import ClusterOptions
 
 Profile = Annotated[str, Parameter(help="Which models and data: embedded needs nothing but this repository.")]
 Results = Annotated[Path, Parameter(help="Folder of all results.")]
-Only = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", help="Filter key=value, key one of "
+# with `consume_multiple=1` an option without a value is refused, which would else mean the same as no option: all
+Only = Annotated[tuple[str, ...], Parameter(consume_multiple=1, negative="", help="Filter key=value, key one of "
                  "model, family, pruner; several values for one key are alternatives.")]  # fmt: skip
-Several = Parameter(consume_multiple=True, negative="")
-Seeds = Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="", help="Only these seeds.")]
-Options = Annotated[tuple[str, ...], Parameter(name="--option", consume_multiple=True, negative="", help="Options of "
+Several = Parameter(consume_multiple=1, negative="")
+Seeds = Annotated[tuple[int, ...], Parameter(consume_multiple=1, negative="", help="Only these seeds.")]
+Options = Annotated[tuple[str, ...], Parameter(name="--option", consume_multiple=1, negative="", help="Options of "
                     "the pruner, key=value; values are read as JSON if they are any.")]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal
@@ -56,29 +57,34 @@ def run(
         config = (site or ClusterOptions()).config()
         submit(selection, bench.ClusterTarget(cluster, config, device, memory_gb, micro_batch), allow_dirty, dry_run)
         if not dry_run:
-            command = _command("status", sweep, profile, results)
-            print(f"{command} --watch shows how the jobs are; they need no terminal")
+            print(f"{selection.store.command('status')} --watch shows how the jobs are; they need no terminal")
         return
     if site is not None or micro_batch is not None:
         option = first_given(site) if site is not None else "--micro-batch"
         raise bench.UserError(f"an inline run has no {option}: it needs --cluster slurm or --cluster local")
-    failures = run_here(selection, bench.LocalResources(jobs, device or "cpu", memory_gb), dry_run)
-    if not dry_run:
-        say_gaps(selection.collect())
-    if failures:
+    here = bench.LocalRun(selection, bench.LocalResources(jobs, device or "cpu", memory_gb))
+    say_skips(here.todo)
+    failures = run_here(here, dry_run)
+    if dry_run:
+        return
+    collected = selection.collect()
+    say_gaps(collected)
+    if (line := collected.skips()) is not None:
+        say(line)
+    if failures or not collected.has_pruned():
         raise SystemExit(1)
 
 
-def _command(name: str, sweep: str, profile: str, results: Path) -> str:
-    """Returns a command for the same sweep."""
-    options = {"profile": (profile, "embedded"), "results": (str(results), "results")}
-    given = [f" --{option} {value}" for option, (value, default) in options.items() if value != default]
-    return f"capbench {name} {sweep}{''.join(given)}"
+def say_skips(trials: Sequence[bench.Trial]) -> None:
+    """Prints which patterns will be skipped."""
+    for line in bench.skipped_patterns(trials):
+        say(line)
 
 
 def submit(selection: bench.TrialSelection, target: bench.ClusterTarget, allow_dirty: bool, dry_run: bool) -> None:
     """Submits the trials that are neither done nor in a job already, or lists the jobs."""
     with bench.prepare_submission(selection, target, allow_dirty, dry_run) as submission:
+        say_skips(submission.todo)
         say(submission.summary)
         if dry_run:
             for job in submission.jobs:
@@ -88,9 +94,8 @@ def submit(selection: bench.TrialSelection, target: bench.ClusterTarget, allow_d
                 print(line)
 
 
-def run_here(selection: bench.TrialSelection, resources: bench.LocalResources, dry_run: bool) -> int:
+def run_here(run: bench.LocalRun, dry_run: bool) -> int:
     """Runs the trials that are not done yet, or lists them, and returns how many failed."""
-    run = bench.LocalRun(selection, resources)
     say(run.summary)
     if dry_run:
         for trial in run.todo:

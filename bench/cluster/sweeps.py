@@ -14,7 +14,7 @@ from bench.cluster.plan import describe
 from bench.cluster.status import RETRIED, SweepStatus, TrialStatus, summary
 from bench.cluster.submission import Cluster
 from bench.core.errors import UserError
-from bench.execution.preflight import check_models
+from bench.execution.preflight import check_trials
 from bench.execution.selection import TrialSelection
 from bench.results.store import Store
 from bench.specs.profiles import get_profile
@@ -77,7 +77,7 @@ class SweepSubmission:
         Raises:
             UserError: If a trial cannot run, or the cluster refuses.
         """
-        check_models(self.todo)
+        check_trials(self.todo)
         ids = self.executor.submit(self.todo)
         lines = [f"submitted {len(ids)} jobs: {', '.join(dict.fromkeys(job.partition('_')[0] for job in ids))}"]
         if len(ids) < len(self.jobs) and self.executor.cluster == "slurm":

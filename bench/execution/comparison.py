@@ -12,7 +12,8 @@ from bench.execution.selection import TrialSelection
 from bench.execution.sweeps import run_missing
 from bench.reports.comparison.report import ComparisonReport
 from bench.results.store import Store
-from bench.specs.comparison import SWEEP, Comparison, plan
+from bench.specs.comparison import Comparison, plan
+from bench.specs.sweep import COMPARE
 
 AGAINST = ("cap", "woodfisher", "magnitude")
 SPARSITIES = ("0.5", "0.75", "0.9")
@@ -23,7 +24,7 @@ def select_comparison(comparison: Comparison, results: Path = Path("results")) -
     """Returns the trials of a comparison with the place of their results."""
     profile = comparison.profile.name
     title = f"{comparison.new.label} against {', '.join(other.label for other in comparison.against)} ({profile})"
-    store = Store(results, profile, SWEEP, comparison.name)
+    store = Store(results, profile, COMPARE, comparison.name)
     return TrialSelection(title, results, store, comparison.trials, comparison.trials)
 
 

@@ -200,7 +200,7 @@ def _run_sent_group(
                 connection.send(finished)
         except OSError:
             raise
-        except BaseException as raised:  # noqa: BLE001  a pruner that calls sys.exit, say: the others go on
+        except BaseException as raised:  # noqa: BLE001  whatever it is: the others go on
             connection.send(FinishedTrial(left.popleft(), "failed", f"{type(raised).__name__}: {raised}"))
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 import torch
+from torch import Tensor
 
 import cap
 from bench.core.errors import UserError
 from bench.execution.executor import group_by_calibration
-from bench.specs.trial import Trial
+from bench.specs.trial import ResolvedTrial, Trial
 from bench.trials.context import ExecutionConfig
 from bench.trials.int8 import check_installed
-from bench.trials.planning import plan_fit
+from bench.trials.planning import plan_fit, training_refusal
 from cap.device_memory import gib
+from cap.selection import count_removed, layer_counts
+
+Layers = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -71,18 +76,59 @@ def check_device(device: str) -> None:
         raise UserError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def check_models(trials: Sequence[Trial]) -> None:
+def check_trials(trials: Sequence[Trial]) -> None:
+    """Makes sure that trials can run: images to calibrate on, models, and weights that are left at each sparsity.
+
+    Raises:
+        UserError: If one cannot.
+    """
+    for trial in trials:
+        asked, available = trial.calibration.images, trial.resolve().profile.splits.get("train")
+        if available is not None and asked > available:
+            raise UserError(
+                f"{trial.label}: calibration.images is {asked:,}, but profile {trial.profile} has {available:,} "
+                "training images"
+            )
+    layers = check_models(trials)
+    for profile, model, pattern in dict.fromkeys((t.profile, t.model, one) for t in trials for one in t.patterns):
+        found = layers[profile, model]
+        if _weights_left(found, cap.parse_pattern(pattern)) == 0:
+            total = sum(weight.numel() for weight in found.values())
+            raise UserError(f"model {model} at {pattern}: of its {total:,} weights to prune none is left")
+
+
+def _weights_left(layers: Layers, pattern: cap.Pattern) -> int:
+    """Returns how many weights a pattern leaves, for blocks how many blocks."""
+    sizes = [weight.numel() for weight in layers.values()]
+    match pattern:
+        case cap.NM(keep=keep, of=of):
+            return sum(sizes) // of * keep
+        case cap.Blocks(size=size, sparsity=sparsity):
+            blocks = sum(sizes) // size
+            return blocks - count_removed(sparsity, blocks)
+        case cap.Unstructured(scope="global"):
+            return sum(sizes) - count_removed(pattern.sparsity, sum(sizes))
+        case cap.Unstructured():
+            removed = layer_counts({name: tuple(weight.shape) for name, weight in layers.items()}, pattern)
+            return sum(sizes) - sum(removed.values())
+
+
+def check_models(trials: Sequence[Trial]) -> dict[tuple[str, str], Layers]:
     """Makes sure that the models' files are there, their patterns match layers, and INT8 is installed where asked for.
+
+    Returns:
+        {(profile, model): its layers to prune, shapes alone}.
 
     Raises:
         UserError: If one of these is not so.
     """
     problems: dict[str, str] = {}
+    layers: dict[tuple[str, str], Layers] = {}
     specs = {(trial.profile, trial.model): trial.resolve().model for trial in trials}
-    for (_, name), spec in specs.items():
+    for (profile, name), spec in specs.items():
         try:
             spec.check()
-            cap.select_layers(spec.outline(), spec.prunable)
+            layers[profile, name] = cap.select_layers(spec.outline(), spec.prunable)
         except UserError as error:
             problems[name] = str(error)
         except ValueError as error:
@@ -93,6 +139,36 @@ def check_models(trials: Sequence[Trial]) -> None:
         raise UserError(first + (f"; nor can {', '.join(others)} be loaded" if others else ""))
     if any(trial.quantization is not None for trial in trials):
         check_installed()
+    return layers
+
+
+def skipped_patterns(trials: Sequence[Trial]) -> Iterator[str]:
+    """Yields a line for every pattern that a pruner or a model will skip, as far as they say so before a fit."""
+    layers: dict[tuple[str, str], Layers] = {}
+    lines: dict[str, None] = {}  # in order, each once
+    different = {(t.profile, t.model, t.pruner, str(t.pruner_options), t.patterns, str(t.training)): t for t in trials}
+    for trial in different.values():
+        resolved, key = trial.resolve(), (trial.profile, trial.model)
+        for pattern in resolved.patterns:
+            if reason := _refusal(resolved, pattern):
+                lines[f"{trial.pruner} skips {pattern}: {reason}"] = None
+            elif not isinstance(pattern, cap.Unstructured):
+                if key not in layers:
+                    layers[key] = {}
+                    with suppress(ValueError):  # `check_models` tells it
+                        layers[key] = cap.select_layers(resolved.model.outline(), resolved.model.prunable)
+                if reason := cap.shape_mismatch(layers[key], pattern):
+                    lines[f"model {trial.model} skips {pattern}: {reason}"] = None
+    yield from lines
+
+
+def _refusal(resolved: ResolvedTrial, pattern: cap.Pattern) -> str | None:
+    """Returns why a trial's pruner cannot produce a pattern; None if it can, or does not know before it is fitted."""
+    training = resolved.trial.training
+    try:
+        return training_refusal(resolved, training) if training is not None else resolved.pruner().supports(pattern)
+    except (Exception, SystemExit):  # noqa: BLE001  a user's file may raise anything
+        return None
 
 
 def check_pruner(name: str, options: Mapping[str, Any]) -> None:
@@ -109,14 +185,14 @@ def check_pruner(name: str, options: Mapping[str, Any]) -> None:
         cap.default_options(name)
     except ValueError as error:
         raise UserError(str(error)) from None
-    except Exception as error:  # noqa: BLE001  a user's file may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
         raise UserError(f"{name}: {type(error).__name__}: {error}") from None
     if options:
         try:
             cap.create(name, **options)
         except ValueError as error:
             raise UserError(str(error)) from None
-        except Exception:  # noqa: BLE001  not for its options: the contract's checks will find it
+        except (Exception, SystemExit):  # noqa: BLE001  not for its options: the contract's checks will find it
             pass
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -77,6 +78,22 @@ class CollectedResults:
     missing: tuple[Trial, ...]
     damaged: tuple[Trial, ...]
 
+    @cached_property
+    def _selected(self) -> pd.DataFrame:
+        return self.rows[self.rows["trial_id"].isin([trial.id for trial in self.selection.trials])]
+
+    def has_pruned(self) -> bool:
+        """Returns whether any of the selected trials has the row of a pruned model."""
+        rows = self._selected
+        return bool(((rows["status"] == "done") & (rows["phase"] != "dense")).any())
+
+    def skips(self) -> str | None:
+        """Returns a line about the patterns of the selected trials that were skipped; None where none was."""
+        skipped = int((self._selected["status"] == "skipped").sum())
+        total = sum(len(trial.patterns) for trial in self.selection.trials)
+        path = self.selection.store.collected
+        return f"skipped {skipped} of {total} patterns: the column error of {path} says why" if skipped else None
+
     def gaps(self) -> list[str]:
         """Returns a line about the missing trials, if there are some, and one for each damaged trial."""
         store, lines = self.selection.store, []
@@ -113,6 +130,6 @@ def select_trials(
     every = loaded.trials(profile)
     for name in dict.fromkeys(trial.model for trial in every):
         get_profile(profile).model(name)  # refuses unknown ones
-    store = Store(results, profile, loaded.name)
+    store = Store(results, profile, loaded.name, source=sweep if isinstance(sweep, str) else None)
     trials = filter_trials(every, only, seeds)
     return TrialSelection(f"{loaded.name} ({profile})", results, store, trials, every)

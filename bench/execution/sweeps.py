@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.execution.executor import Executor, FinishedTrial
 from bench.execution.inline import InlineExecutor
 from bench.execution.pool import PoolExecutor
-from bench.execution.preflight import LocalResources, check_models, describe_memory
+from bench.execution.preflight import LocalResources, check_trials, describe_memory
 from bench.execution.selection import TrialSelection, select_trials
 from bench.specs.sweep import Sweep
 from bench.trials.context import ExecutionConfig
@@ -54,7 +54,7 @@ class LocalRun:
             UserError: If a trial cannot run, or the results cannot be written.
         """
         self.selection.store.check_writable()
-        check_models(self.todo)
+        check_trials(self.todo)
         return describe_memory(self.todo, *self._share)
 
     def run(self) -> Generator[FinishedTrial]:
@@ -81,7 +81,7 @@ def run_missing(selection: TrialSelection, executor: Executor | None = None) -> 
     if executor is not None:
         selection.store.check_writable()
         todo = selection.missing()
-        check_models(todo)
+        check_trials(todo)
         return executor.run(todo)
     run = LocalRun(selection)
     if run.todo:

@@ -48,7 +48,7 @@ def run_group(
                 finished = execute(trial, results, config, session, len(group) > 1, leaving)
             except distributed.LostProcessError:
                 raise
-            except Exception as raised:
+            except (Exception, SystemExit) as raised:
                 if leaving is not None and leaving():
                     raise
                 finished = FinishedTrial(trial, "failed", _described(raised))
@@ -88,7 +88,7 @@ def execute(
         failure: tuple[str, str] | None = None  # error, traceback
         try:
             run_trial(trial, recorder, config, session, share)
-        except Exception as raised:
+        except (Exception, SystemExit) as raised:  # a pruner may call sys.exit, but so does a job that is to leave
             if leaving is not None and leaving():
                 raise
             failure = _described(raised), traceback.format_exc()

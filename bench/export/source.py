@@ -22,6 +22,7 @@ from bench.models.pruned_file import load_pruned
 from bench.results.schema import ResultRow
 from bench.specs.profiles import get_profile
 from bench.specs.recipes import QuantizationSpec
+from bench.specs.sweep import EXPORT
 from bench.specs.trial import Trial
 from bench.trials.context import ExecutionConfig
 from bench.trials.int8 import int8_layers, observed, quantized
@@ -83,7 +84,7 @@ def one_shot_trial(
         raise UserError(f"--finetune --int8: profile {profile} has no training in INT8")
     try:
         return Trial(
-            sweep="export",
+            sweep=EXPORT,
             profile=profile,
             model=model,
             pruner=pruner,

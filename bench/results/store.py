@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,14 @@ from bench.results.schema import LAYER_SCHEMA, SCHEMA, LayerRow, ResultRow
 STATUSES = ("done", "skipped", "failed", "timeout", "preempted")
 FINISHED = ("done", "skipped")  # nothing is left to run
 DAMAGED = "damaged"  # status of a trial whose files cannot be read
+SWEEP_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def name_mistake(name: str) -> str | None:
+    """Returns why a sweep cannot have a name, which is that of its files too; None if it can."""
+    if SWEEP_NAME.fullmatch(name):
+        return None
+    return f"{name!r} is no name of a sweep: write letters, digits, _ and -, at most 64 of them"
 
 
 @dataclass(frozen=True)
@@ -44,14 +54,25 @@ class Store:
         sweep: Name of the sweep.
         part: Name of the part of the sweep's trials that is collected by itself, in the folder of the trials; all of
             them by default.
+        source: What stands for the sweep on the command line, its name or its file; None if nothing does.
     """
 
-    def __init__(self, root: Path, profile: str, sweep: str, part: str | None = None) -> None:
-        self.profile, self.sweep = profile, sweep
+    def __init__(
+        self, root: Path, profile: str, sweep: str, part: str | None = None, source: str | None = None
+    ) -> None:
+        self.profile, self.sweep, self.source = profile, sweep, source
         self.folder = root / profile / sweep  # a file per trial
         stem = self.folder / part if part else self.folder
         self.collected = stem.with_name(f"{stem.name}.parquet")
         self.collected_layers = stem.with_name(f"{stem.name}.layers.parquet")
+
+    def command(self, name: str) -> str | None:
+        """Returns a command of the command line for this sweep, None if nothing stands for the sweep there."""
+        if self.source is None:
+            return None
+        options = {"profile": (self.profile, "embedded"), "results": (str(self.folder.parents[1]), "results")}
+        given = [f" --{key} {shlex.quote(value)}" for key, (value, default) in options.items() if value != default]
+        return f"capbench {name} {shlex.quote(self.source)}{''.join(given)}"
 
     def check_writable(self) -> None:
         """Makes sure that results can be written, before any work is done.
@@ -144,7 +165,8 @@ class Store:
                 with contextlib.suppress(DamagedError):
                     tables.append(self._tables(trial_id))
         if not tables:
-            raise UserError(f"no trial of {self.sweep} ({self.profile}) has run yet: capbench run {self.sweep}")
+            run = self.command("run")
+            raise UserError(f"no trial of {self.sweep} ({self.profile}) has run yet" + (f": {run}" if run else ""))
         rows, layers = (pa.concat_tables(parts) for parts in zip(*tables, strict=True))
         write_table(layers, self.collected_layers)
         write_table(rows, self.collected)
@@ -157,8 +179,10 @@ class Store:
             UserError: If there is none, no trial in it finished, or it is damaged or of another schema.
         """
         if not self.collected.exists():
-            raise UserError(f"{self.collected} does not exist: run the sweep first with capbench run {self.sweep}")
+            run = self.command("run")
+            raise UserError(f"{self.collected} does not exist: run the sweep first" + (f" with {run}" if run else ""))
         rows = read_rows(self.collected, SCHEMA).to_pandas()
         if not ((rows["status"] == "done") & (rows["phase"] != "dense")).any():
-            raise UserError(f"{self.collected} has no finished trial: see capbench status {self.sweep}")
+            status = self.command("status")
+            raise UserError(f"{self.collected} has no finished trial" + (f": see {status}" if status else ""))
         return rows

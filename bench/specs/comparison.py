@@ -16,14 +16,13 @@ from pydantic import ValidationError
 
 import cap
 from bench import assets
-from bench.core.errors import UserError, first_mistake
+from bench.core.errors import UserError, first_mistake, repetition
 from bench.reports.comparison.report import Entry
 from bench.reports.comparison.statistics import labels
 from bench.specs.profiles import Profile, get_profile
-from bench.specs.sweep import grid
+from bench.specs.sweep import COMPARE, grid
 from bench.specs.trial import Trial
 
-SWEEP = "compare"
 KINDS = ("0.5", "0.5@layer", "0.5@blocks4", "2:4")  # one pattern of each kind
 
 
@@ -60,7 +59,7 @@ class PrunerConfig:
         """
         try:
             return self.pruner.supports(cap.parse_pattern(pattern))
-        except Exception as error:  # noqa: BLE001  a user's file may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
             raise UserError(
                 f"{self.name}: supports() raised {type(error).__name__}: {error}; it must answer before fit"
             ) from None
@@ -177,7 +176,7 @@ def _trials(
 ) -> tuple[Trial, ...]:
     try:
         return grid(
-            sweep=SWEEP,
+            sweep=COMPARE,
             profile=profile.name,
             model=list(models),
             seed=list(seeds),
@@ -194,8 +193,8 @@ def _trials(
 def _check_several(option: str, values: Sequence[object]) -> None:
     if not values:
         raise UserError(f"{option} has no value: give at least one")
-    if repeated := [value for position, value in enumerate(values) if value in values[:position]]:
-        raise UserError(f"{option} has {repeated[0]} twice")
+    if mistake := repetition(option, values):
+        raise UserError(mistake)
 
 
 def _patterns(sparsities: Sequence[str]) -> tuple[str, ...]:
@@ -223,7 +222,7 @@ def _pruners(profile: Profile, wanted: Sequence[tuple[str, Mapping[str, Any]]]) 
             json.dumps(options)  # a trial's identity and its rows hold them so
         except ValueError as error:
             raise UserError(str(error)) from None
-        except Exception as error:  # noqa: BLE001  a user's file may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
             raise UserError(f"pruner {name}: {type(error).__name__}: {error}") from None
         if (type(pruner), options) in made:
             raise UserError(f"{name} stands twice with the same options: compare it with others, or give it --option")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import pkgutil
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError, first_mistake
-from bench.results.store import Store
+from bench.results.store import Store, name_mistake
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ def load_sweep(name: str) -> Sweep:
     """Loads a sweep by name, or from a file `path/to/sweep.py`.
 
     Raises:
-        UserError: If there is no such sweep, or the file is not valid.
+        UserError: If there is no such sweep, the file is not valid, or its sweep has the name of another.
     """
     from bench.specs.sweep import Sweep
 
@@ -46,7 +47,19 @@ def load_sweep(name: str) -> Sweep:
         raise UserError(f"unknown sweep {name!r}: choose from {', '.join(known)}, or give a file path/to/sweep.py")
     if not isinstance(module.SWEEP, Sweep):
         raise UserError(f"SWEEP of {name} is no bench.Sweep but a {type(module.SWEEP).__name__}")
+    if name not in known:
+        _check_free(name, module.SWEEP.name, known)
     return module.SWEEP
+
+
+def _check_free(path: str, name: str, known: dict[str, str]) -> None:
+    """Refuses a file whose sweep has the name of one of ours, as its results would go to the same place."""
+    from bench.specs.sweep import RESERVED
+
+    spec = importlib.util.find_spec(known[name]) if name in known else None
+    is_ours = spec is not None and spec.origin is not None and Path(spec.origin).resolve() == Path(path).resolve()
+    if name in (*known, *RESERVED) and not is_ours:
+        raise UserError(f"{path}: the name {name!r} is taken: choose another than {', '.join((*known, *RESERVED))}")
 
 
 def _load_file(path: str) -> ModuleType:
@@ -59,7 +72,7 @@ def _load_file(path: str) -> ModuleType:
         module = import_file(Path(path))
     except ValidationError as error:
         raise UserError(f"{path}: {first_mistake(error)}") from None
-    except Exception as error:  # noqa: BLE001  a user's file may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
         raise UserError(f"{path}: {type(error).__name__}: {error}") from None
     if not hasattr(module, "SWEEP"):
         raise UserError(f"{path} defines no SWEEP: it must have a variable SWEEP of the class bench.Sweep")
@@ -67,7 +80,7 @@ def _load_file(path: str) -> ModuleType:
 
 
 def find_results(sweep: str, profile: str = "embedded", results: Path = Path("results")) -> Store:
-    """Returns the place of a sweep's results; its file or package need not be there.
+    """Returns the place of a sweep's results; for its name, its file or package need not be there.
 
     Args:
         sweep: Name of the sweep, or its file `path/to/sweep.py`.
@@ -75,12 +88,18 @@ def find_results(sweep: str, profile: str = "embedded", results: Path = Path("re
         results: Folder of all results.
 
     Raises:
-        UserError: If there is neither such a sweep nor a table of its results.
+        UserError: If there is neither such a sweep nor a table of its results, or the file is not valid.
     """
-    name = Path(sweep).stem if sweep.endswith(".py") else sweep
-    store = Store(results, profile, name)
-    if not store.collected.exists() and name == sweep and name not in (known := sweep_modules()):
-        raise UserError(f"unknown sweep {name!r}, and {store.collected} does not exist: choose from {', '.join(known)}")
+    known = sweep_modules()
+    if sweep in known:
+        return Store(results, profile, sweep, source=sweep)
+    if sweep.endswith(".py"):
+        return Store(results, profile, load_sweep(sweep).name, source=sweep)
+    store = Store(results, profile, sweep)
+    if name_mistake(sweep) or not store.collected.exists():
+        raise UserError(
+            f"unknown sweep {sweep!r}, and {store.collected} does not exist: choose from {', '.join(known)}"
+        )
     return store
 
 

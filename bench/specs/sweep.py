@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from bench.core.config import Spec
-from bench.core.errors import UserError
+from bench.core.errors import UserError, repetition
+from bench.results.store import name_mistake
 from bench.specs.trial import Trial
+
+COMPARE, EXPORT = RESERVED = ("compare", "export")  # sweeps of the commands of these names
 
 
 def grid(**axes: Any) -> tuple[Trial, ...]:
@@ -38,7 +41,7 @@ class Sweep(Spec):
     """The trials behind one table or figure of the paper, for every profile.
 
     Attributes:
-        name: Name, which is also that of the results.
+        name: Name, which is also that of the results: letters, digits, `_` and `-`, at most 64 of them.
         title: Content in one line.
         profiles: {profile: trials}.
     """
@@ -46,6 +49,13 @@ class Sweep(Spec):
     name: str
     title: str
     profiles: dict[str, tuple[Trial, ...]]
+
+    @field_validator("name")
+    @classmethod
+    def _valid_name(cls, name: str) -> str:
+        if mistake := name_mistake(name):
+            raise ValueError(mistake)
+        return name
 
     @model_validator(mode="after")
     def _own_trials(self) -> Sweep:
@@ -85,7 +95,7 @@ def filter_trials(
         seeds: The seeds to keep; all by default.
 
     Raises:
-        UserError: If a key is unknown or a value matches no trial.
+        UserError: If a key is unknown, a value matches no trial, or a seed stands twice.
     """
 
     def value_of(trial: Trial, key: str) -> str:
@@ -101,6 +111,8 @@ def filter_trials(
         if value not in known:
             raise UserError(f"no trial has {key}={value}: choose from {', '.join(known)}")
         wanted.setdefault(key, set()).add(value)
+    if mistake := repetition("--seeds", seeds or ()):
+        raise UserError(mistake)
     known_seeds = sorted({trial.seed for trial in trials})
     if stray := sorted(set(seeds or ()) - set(known_seeds)):
         raise UserError(f"the sweep has no seed {stray[0]}: choose from {', '.join(map(str, known_seeds))}")

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 import cap
 from bench import assets
 from bench.core.config import Spec
+from bench.core.errors import repetition
 from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.models import ModelSpec
@@ -19,6 +20,8 @@ from bench.specs.calibration import CalibrationSpec
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
 from cap.registry import source_file
+
+MAX_SEED = 2**63 - 1  # a column of the results holds no larger number
 
 
 class Trial(Spec):
@@ -36,7 +39,7 @@ class Trial(Spec):
         training: Pruning during training, in place of one-shot pruning; the patterns are those that are measured.
         quantization: INT8 of the one-shot pruned models, None for none.
         calibration: Images that the pruner may see.
-        seed: Seed of calibration images and training.
+        seed: Seed of calibration images and training, at most MAX_SEED.
         evaluation_images: Test images that are evaluated, drawn once for all; None for all of them.
     """
 
@@ -51,7 +54,7 @@ class Trial(Spec):
     training: Regime | None = None
     quantization: QuantizationSpec | None = None
     calibration: CalibrationSpec = CalibrationSpec()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     evaluation_images: int | None = Field(None, ge=1)
 
     @field_validator("patterns", "finetune_at")
@@ -70,6 +73,9 @@ class Trial(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Trial:
+        # it would count as another seed in the tables
+        if mistake := repetition("patterns", self.patterns) or repetition("finetune_at", self.finetune_at):
+            raise ValueError(mistake)
         if self.finetune_at and self.finetune is None:
             raise ValueError("finetune_at is given, but finetune is not")
         if stray := set(self.finetune_at) - set(self.patterns):

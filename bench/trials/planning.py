@@ -1,4 +1,4 @@
-"""Memory plan of a trial's fit, made without its images."""
+"""What is known of a trial before its images are: the memory of its fit, what its pruner refuses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import cap
+from bench.specs.recipes import ACDCSpec, GradualSpec
 from bench.specs.trial import ResolvedTrial
 
 
@@ -33,3 +34,12 @@ def plan_fit(resolved: ResolvedTrial, model: nn.Module, memory_budget: int, shar
         share=share,
     )
     return resolved.pruner().plan(model, cap.select_layers(model, spec.prunable), images, memory_budget)
+
+
+def training_refusal(resolved: ResolvedTrial, recipe: GradualSpec | ACDCSpec) -> str | None:
+    """Returns why the pruner cannot prune as the training asks for, or None if it can."""
+    pruner = resolved.pruner()
+    patterns = [
+        cap.Unstructured(sparsity, recipe.scope) for sparsity in recipe.events().values() if sparsity is not None
+    ]
+    return next((reason for pattern in patterns if (reason := pruner.supports(pattern))), None)

@@ -67,6 +67,10 @@ class TrialRecorder:
             started_at=datetime.now(timezone.utc),
         )
 
+    def calibrated(self, images: int) -> None:
+        """Notes how many calibration images were drawn: all there are, where the trial asks for more."""
+        self._common = dataclasses.replace(self._common, calibration_images=images)
+
     def dense(self, measured: Measurement) -> None:
         """Adds the row of the dense model."""
         self._add(dataclasses.replace(self._measured(measured), sparsity_target=0.0), measured)

@@ -47,6 +47,7 @@ def run_trial(
     macs = count_macs(dense.model, layers, image)
     # models in training are all different, so they have nothing to share
     calibration = session.calibration(resolved, share and trial.training is None)
+    recorder.calibrated(len(calibration.images))
     context = TrialContext(resolved, dense, macs, calibration, config)
     recorder.dense(context.measure_dense())
     checkpointer = TrialCheckpointer(config.folder, trial.label, config.checkpoint_interval)

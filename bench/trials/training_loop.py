@@ -13,6 +13,7 @@ from bench.specs.recipes import ACDCSpec, GradualSpec
 from bench.trials.checkpointer import TrialCheckpointer
 from bench.trials.context import TrialContext
 from bench.trials.cost import FitCost
+from bench.trials.planning import training_refusal
 from bench.trials.recorder import TrialRecorder
 from bench.trials.training_state import TrainingState, start_training, summarise_training
 
@@ -27,7 +28,7 @@ def run_with_training(
     Raises:
         RuntimeError: If a weight comes back that an earlier step of gradual pruning had removed.
     """
-    if reason := _refusal(context, recipe):
+    if reason := training_refusal(context.resolved, recipe):
         for pattern in context.resolved.patterns:
             recorder.skipped(pattern, reason, "finetuned")
         return
@@ -89,15 +90,6 @@ def _measure(context: TrialContext, recorder: TrialRecorder, state: TrainingStat
         masks = state.training.masks.state_dict() if state.training.masks is not None else {}
         path = context.config.folder / f"{pattern}.safetensors"
         distributed.run_on_rank0(partial(save_pruned, path, state.model, masks))
-
-
-def _refusal(context: TrialContext, recipe: GradualSpec | ACDCSpec) -> str | None:
-    """Returns why the pruner cannot prune as the training asks for, or None if it can."""
-    pruner = context.resolved.pruner()
-    patterns = [
-        cap.Unstructured(sparsity, recipe.scope) for sparsity in recipe.events().values() if sparsity is not None
-    ]
-    return next((reason for pattern in patterns if (reason := pruner.supports(pattern))), None)
 
 
 def _begin_phase(context: TrialContext, state: TrainingState, sparsity: float | None) -> None:

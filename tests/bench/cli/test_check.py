@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from bench import cli
 
 MINE = """
+import os, sys
 import cap
 class Mine(cap.Pruner):
     def __init__(self, power=1.0):
@@ -18,6 +20,12 @@ class Mine(cap.Pruner):
         self.power = power
     def scores(self, model, layers, calibration):
         return {name: weight.abs() ** self.power for name, weight in layers.items()}
+class Exits(Mine):
+    def update(self, masks):
+        sys.exit(3)
+class Ends(Mine):
+    def update(self, masks):
+        os._exit(4)
 class Broken(Mine):
     def update(self, masks):
         raise IndexError("nothing\\nhere")
@@ -54,6 +62,21 @@ def test_check_tells_what_is_broken_and_how_to_mend_it(
     assert lines[-1].endswith(f": 2 passed, 1 failed, {sum(line.startswith('skipped') for line in lines)} skipped")
 
 
+@pytest.mark.parametrize(("name", "finding"), [("Exits", "SystemExit: 3"), ("Ends", "SystemExit: 4")])
+def test_a_pruner_that_ends_the_process_fails_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, finding: str
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    end = os._exit
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["check", f"{tmp_path}/mine.py:{name}"])
+    assert stopped.value.code == 1
+    assert os._exit is end
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith(f"FAILED   pruned weights: {finding} (")]
+    assert ": 2 passed, 1 failed, " in lines[-1]
+
+
 def test_mistakes_in_what_to_check(tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(MINE)
@@ -61,7 +84,7 @@ def test_mistakes_in_what_to_check(tmp_path: Path, fails: Callable[..., str], mo
     for arguments, message in [
         (["capp"], "unknown pruner 'capp': choose from cap, "),
         (["other.py:Mine"], "pruner file other.py does not exist"),
-        (["mine.py:Yours"], "mine.py has no pruner class 'Yours'; it has Mine, Broken"),
+        (["mine.py:Yours"], "mine.py has no pruner class 'Yours'; it has Mine, Exits, Ends, Broken"),
         (["wrong.py:Mine"], "wrong.py:Mine: SyntaxError: expected ':'"),
         (["mine.py:Mine", "--option", "strength=2"], "has no option strength: its options are power=1.0"),
         (["mine.py:Mine", "--option", "power=true"], "power=True is not valid"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,14 @@ def test_table_and_plot(finished, capsys: pytest.CaptureFixture[str]) -> None:
         "tiny.parquet", "tiny.layers.parquet", "tiny.md", "tiny.csv", "tiny.png", "tiny.svg",
         "tiny_loss.png", "tiny_loss.svg",
     }  # fmt: skip
+
+
+def test_commands_take_a_file_under_any_name(finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(finished[1], tmp_path / "results")
+    shutil.copy(finished[0], tmp_path / "another_name.py")
+    for command, line in (("status", "2 done"), ("collect", "2 trials"), ("table", "tiny.md"), ("plot", "tiny.png")):
+        cli.main([command, str(tmp_path / "another_name.py"), "--results", str(tmp_path / "results")])
+        assert line in capsys.readouterr().out
 
 
 def test_results_of_another_schema(fails: Callable[..., str], finished, tmp_path: Path) -> None:

@@ -127,9 +127,42 @@ def test_a_trial_that_ends_its_worker_fails_alone(
     )
     assert len(lines) == 2
     rows = pd.read_parquet(tmp_path / "embedded/tiny.parquet")
-    assert set(rows["pruner"]) == {"cap"}
-    assert set(rows["seed"]) == {0, 1}
-    assert (rows["status"] == "done").all()
+    assert set(rows[rows["status"] == "done"]["seed"]) == {0, 1}
+    assert rows[rows["status"] != "done"]["error"].tolist() == ["SystemExit: 3"], "who is killed leaves no row"
+
+
+def test_what_is_skipped_is_told_before_and_after(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tiny.replace('"pruner": "cap", "pruner_options": {"block_size": 32, "num_gradients": 64}', '"pruner": "obc"')
+    text = text.replace('finetune_at=("0.75",)', "finetune_at=()").replace("=1000", "=100")
+    (tmp_path / "tiny.py").write_text(text.replace('"0.75",', '"0.75", "5:7"'))
+    command = ["run", str(tmp_path / "tiny.py"), "--results", str(tmp_path / "results"), "--jobs", "1"]
+    table = tmp_path / "results/embedded/tiny.parquet"
+    cli.main([*command, "--only", "pruner=magnitude"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("model vit skips 5:7: blocks.0.attn.qkv.weight has 64 inputs, which are no multiple of")
+    assert lines[1] == "tiny (embedded): 1 trials, 0 done, 1 to run"
+    assert lines[-1] == f"skipped 1 of 2 patterns: the column error of {table} says why"
+    assert pd.read_parquet(table)["status"].tolist() == ["done", "done", "skipped"]
+
+    cli.main([*command, "--dry-run"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("obc skips 0.75: OBC")
+    assert lines[1].startswith("model vit skips 5:7: ")
+    assert lines[2] == "tiny (embedded): 2 trials, 1 done, 1 to run"
+
+
+def test_a_run_in_which_nothing_can_be_pruned_ends_with_1(
+    tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tiny.replace('finetune_at=("0.75",)', "finetune_at=()").replace("=1000", "=100")
+    (tmp_path / "tiny.py").write_text(text.replace('"0.75",', '"5:7",'))
+    command = ["run", str(tmp_path / "tiny.py"), "--results", str(tmp_path / "results"), "--only", "pruner=magnitude"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(command)
+    assert stopped.value.code == 1
+    assert "skipped 1 of 1 patterns: " in capsys.readouterr().out
 
 
 def test_memory_is_planned_before_work(tiny: str, tmp_path: Path, fails: Callable[..., str]) -> None:
@@ -180,11 +213,26 @@ def test_a_pattern_that_matches_no_layer(
         ('"num_gradients": 64', '"num_gradients": -1', "num_gradients=-1 is not valid"),
         ("SWEEP = Sweep(", "SWEEP = 3 or Sweep(", "is no bench.Sweep but a int"),
         ("SWEEP = Sweep(", "SWEPT = Sweep(", "defines no SWEEP"),
+        ('patterns=("0.75",)', 'patterns=("0.75", "0.750")', "patterns has 0.75 twice"),
+        ('finetune_at=("0.75",)', 'finetune_at=("0.75", "0.750")', "finetune_at has 0.75 twice"),
+        ('seed=[0]', 'seed=[10**23]', "seed: Input should be less than or equal to 9223372036854775807"),
+        ('("0.75",)', '("0.9999999",)', "model vit at 0.9999999: of its 196,608 weights to prune none is left"),
+        ('("0.75",)', '("0.9999999@erk",)', "model vit at 0.9999999@erk: of its 196,608 weights to prune none is"),
+        ('("0.75",)', '("0.99999@blocks4",)', "model vit at 0.99999@blocks4: of its 196,608 weights to prune none"),
+        ('{"images": 64}', '{"images": 10_000_000}',
+         "vit magnitude seed 0: calibration.images is 10,000,000, but profile embedded has 27,000 training images"),
+        ('"tiny"', '"table1"', "the name 'table1' is taken: choose another than ablation, "),
+        ('"tiny"', '"compare"', "the name 'compare' is taken: choose another than ablation, "),
+        ('"tiny"', '"export"', "the name 'export' is taken: choose another than ablation, "),
+        ('"tiny"', '"../../evil"', "'../../evil' is no name of a sweep: write letters, digits, _ and -, at most 64"),
+        ('"tiny"', '"tiny.layers"', "'tiny.layers' is no name of a sweep: write letters, digits"),
+        ('"tiny"', '""', "'' is no name of a sweep: write letters, digits"),
+        ('"tiny"', f'"{65 * "t"}"', "is no name of a sweep: write letters, digits, _ and -, at most 64 of them"),
     ],
-)
+)  # fmt: skip
 def test_mistakes_in_a_sweep_file(
     tiny: str, fails: Callable[..., str], tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     (tmp_path / "tiny.py").write_text(tiny.replace(old, new))
     assert message in fails("run", str(tmp_path / "tiny.py"), "--results", str(tmp_path / "results"))
-    assert not (tmp_path / "results").exists()
+    assert not list(tmp_path.glob("results/**/*.parquet"))

@@ -35,6 +35,10 @@ class Exits(cap.Pruner):
     def scores(self, model, layers, calibration):
         sys.exit(3)
 
+class Interrupted(cap.Pruner):
+    def scores(self, model, layers, calibration):
+        raise KeyboardInterrupt
+
 class Raises(cap.Pruner):
     def scores(self, model, layers, calibration):
         raise ZeroDivisionError("half way")

@@ -31,10 +31,27 @@ def test_what_is_done_is_not_run_again(tmp_path: Path, make_trial: MakeTrial) ->
     assert not (store.folder / trial.id).exists(), "its checkpoint is needed no longer"
 
 
-def test_what_is_raised_on_the_way_out_is_no_failure(tmp_path: Path, make_trial: MakeTrial) -> None:
-    trial = make_trial("Raises")
-    with pytest.raises(ZeroDivisionError):
+def test_a_pruner_that_calls_exit_fails_its_trial_alone(tmp_path: Path, make_trial: MakeTrial) -> None:
+    trials, store = [make_trial("Exits"), make_trial()], Store(tmp_path, "embedded", "s")
+    ended = list(run_group(trials, tmp_path, ExecutionConfig(), leaving=lambda: False))
+    assert ended == [FinishedTrial(trials[0], "failed", "SystemExit: 3"), FinishedTrial(trials[1], "done")]
+    assert "sys.exit(3)" in store.log(trials[0].id).read_text()
+
+
+@pytest.mark.parametrize(("pruner", "error"), [("Raises", ZeroDivisionError), ("Exits", SystemExit)])
+def test_what_is_raised_on_the_way_out_is_no_failure(
+    tmp_path: Path, make_trial: MakeTrial, pruner: str, error: type[BaseException]
+) -> None:
+    trial = make_trial(pruner)
+    with pytest.raises(error):
         list(run_group([trial], tmp_path, ExecutionConfig(), leaving=lambda: True))
+    assert Store(tmp_path, "embedded", "s").status(trial.id) is None
+
+
+def test_an_interruption_ends_the_group(tmp_path: Path, make_trial: MakeTrial) -> None:
+    trial = make_trial("Interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        list(run_group([trial, make_trial()], tmp_path, ExecutionConfig()))
     assert Store(tmp_path, "embedded", "s").status(trial.id) is None
 
 

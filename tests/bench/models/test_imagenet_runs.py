@@ -73,7 +73,7 @@ def test_a_trial_runs_with_local_data_and_weights(imagenet_folders: Path, tiny: 
         patterns=("0.5",),
         finetune_at=("0.5",),
         finetune=FinetuneSpec(epochs=1, images=16, batch_size=8, lr=1e-4, lr_end=1e-5, precision="bfloat16"),
-        calibration=CalibrationSpec(images=24, batch_size=8),
+        calibration=CalibrationSpec(images=25, batch_size=8),
     )
     tiny.check()
     rows = run_trial(trial, config=ExecutionConfig(folder=tmp_path / "trial")).rows
@@ -81,6 +81,7 @@ def test_a_trial_runs_with_local_data_and_weights(imagenet_folders: Path, tiny: 
     for row in rows:
         assert row.dataset == "imagenet-1k"
         assert row.n_images == 15
+        assert row.calibration_images == 24, "all there are"
     assert rows[1].sparsity_prunable == pytest.approx(0.5, abs=1e-4)
     assert rows[2].finetune_images == 16
     assert rows[2].violations == 0

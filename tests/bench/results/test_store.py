@@ -44,6 +44,17 @@ def test_round_trip(store: Store) -> None:
     assert pq.read_table(store.collected_layers)["zeros"].to_pylist() == [3]
 
 
+def test_hints_are_commands_that_work(tmp_path: Path) -> None:
+    mine = Store(Path("results"), "embedded", "mine", source="my/sweep.py")
+    assert mine.command("run") == "capbench run my/sweep.py"
+    other = Store(tmp_path / "my results", "imagenet", "table1", source="table1")
+    assert other.command("status") == f"capbench status table1 --profile imagenet --results '{tmp_path}/my results'"
+    assert Store(tmp_path, "embedded", "mine").command("run") is None
+    for source, hint in (("m.py", f": capbench run m.py --results {tmp_path}"), (None, "")):
+        with pytest.raises(UserError, match=rf"no trial of s \(embedded\) has run yet{hint}$"):
+            Store(tmp_path, "embedded", "s", source=source).collect(["a"])
+
+
 def test_one_failed_row_makes_a_failed_trial(store: Store) -> None:
     store.write("a", [row(), row(status="failed", error="boom", host="n1", job="7_1")], [])
     assert store.status("a") == "failed"

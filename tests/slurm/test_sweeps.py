@@ -78,7 +78,9 @@ def test_a_job_that_reaches_its_time_limit_is_requeued_and_finishes(suite: Suite
     suite.submit(sweep, "--time", "2", "--signal-delay", "20")
     suite.wait(sweep, 600)
     assert notes(suite, "timeout")
-    assert len(notes(suite, "start")) == 1 + len(notes(suite, "timeout"))
+    # where a start takes a minute, the signal comes too soon after it to be known as that of the limit
+    interrupted = len(notes(suite, "timeout")) + len(notes(suite, "preempted"))
+    assert len(notes(suite, "start")) == 1 + interrupted
     rows = suite.rows(sweep)
     assert rows["phase"].tolist() == ["dense", "finetuned", "finetuned"]
     assert rows["epoch"].dropna().tolist() == [30, 60]

@@ -44,7 +44,7 @@ def test_a_trial_whose_process_dies_fails_alone(tmp_path: Path, make_trial: Make
     assert len(ended) == len(trials)
     assert [one.trial for one in ended[-2:]] == [trials[0], trials[2]], "those whose process died come last"
     store = Store(tmp_path / "results", "embedded", "s")
-    assert [store.status(trial.id) for trial in trials] == [None, "done", "done", None, "done"]
+    assert [store.status(trial.id) for trial in trials] == [None, "done", "done", "failed", "done"]
     assert os.environ.get("OMP_NUM_THREADS") == threads_before
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,9 +17,3 @@ def first_mistake(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
-
-
-def repetition(name: str, values: Sequence[object]) -> str | None:
-    """Returns a line that says which value stands twice under a name, None if none does."""
-    repeated = next((value for position, value in enumerate(values) if value in values[:position]), None)
-    return f"{name} has {repeated} twice" if repeated is not None else None

@@ -15,13 +15,10 @@ from bench.core.errors import UserError
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Lets a file be written under a temporary name beside it, and renames it: no reader ever sees half of it.
+    """Yields a temporary path beside a file to write to, and renames it: no reader ever sees half of the file.
 
     Args:
         path: File to write; its folder is made if need be.
-
-    Yields:
-        The temporary path to write to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{_process(os.getpid())}")

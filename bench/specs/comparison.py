@@ -16,12 +16,12 @@ from pydantic import ValidationError
 
 import cap
 from bench import assets
-from bench.core.errors import UserError, first_mistake, repetition
+from bench.core.errors import UserError, first_mistake
 from bench.reports.comparison.report import Entry
 from bench.reports.comparison.statistics import labels
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.sweep import COMPARE, grid
-from bench.specs.trial import Trial
+from bench.specs.trial import Trial, repetition
 
 KINDS = ("0.5", "0.5@layer", "0.5@blocks4", "2:4")  # one pattern of each kind
 

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from bench.core.config import Spec
-from bench.core.errors import UserError, repetition
+from bench.core.errors import UserError
 from bench.results.store import name_mistake
-from bench.specs.trial import Trial
+from bench.specs.trial import Trial, repetition
 
 COMPARE, EXPORT = RESERVED = ("compare", "export")  # sweeps of the commands of these names
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,6 @@ from pydantic import Field, field_validator, model_validator
 import cap
 from bench import assets
 from bench.core.config import Spec
-from bench.core.errors import repetition
 from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.models import ModelSpec
@@ -214,3 +214,9 @@ def _without_added(values: dict[str, Any], place: str = "") -> dict[str, Any]:
         key: _without_added(value, f"{place}.{key}".lstrip(".")) if isinstance(value, dict) else value
         for key, value in kept.items()
     }
+
+
+def repetition(name: str, values: Sequence[object]) -> str | None:
+    """Returns a line that says which value stands twice under a name, None if none does."""
+    repeated = next((value for position, value in enumerate(values) if value in values[:position]), None)
+    return f"{name} has {repeated} twice" if repeated is not None else None

@@ -1,4 +1,4 @@
-"""What is known of a trial before its images are: the memory of its fit, what its pruner refuses."""
+"""Plan of a trial before its images are there: memory of its fit, refusals of its pruner."""
 
 from __future__ import annotations
 

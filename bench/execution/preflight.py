@@ -209,10 +209,11 @@ def describe_memory(trials: Sequence[Trial], processes: int, config: ExecutionCo
             label = f"{trial.model} {trial.pruner}"
             key = (label, str(trial.pruner_options), str(trial.calibration))
             if key not in plans:
+                resolved = trial.resolve()
                 if model is None or trial.model != name:
-                    name, model = trial.model, trial.resolve().model.build()
+                    name, model = trial.model, resolved.model.build()
                 try:
-                    plans[key] = plan_fit(trial.resolve(), model, config.memory_budget or 0, share=len(group) > 1)
+                    plans[key] = plan_fit(resolved, model, config.memory_budget or 0, share=len(group) > 1)
                 except ValueError as error:
                     raise UserError(f"{label}: {error}; {processes} processes share the memory") from None
     fits = [(label, found) for (label, _, _), found in plans.items() if found is not None]

@@ -15,7 +15,7 @@ import cap
 from bench.core.peak_memory import start_peak
 from bench.core.timing import seconds_since
 from bench.data.inputs import Inputs
-from bench.evaluation.accuracy import evaluate
+from bench.evaluation.accuracy import Accuracy, evaluate
 from bench.evaluation.macs import MACs
 from bench.models.sparse_file import dense_bytes, sparse_bytes
 from bench.specs.trial import ResolvedTrial
@@ -104,16 +104,14 @@ class TrialContext:
 
     def _num_gradients(self) -> int | None:
         """Returns how many gradients the pruner uses, or None if it uses none."""
-        trial = self.resolved.trial
-        if "num_gradients" not in trial.pruner_options:
-            return None
-        per_batch = trial.calibration.batch_size if trial.calibration.gradient == "batch" else 1
-        return trial.pruner_options["num_gradients"] or max(1, len(self.calibration.images) // per_batch)
+        options = self.resolved.trial.pruner_options
+        return self.calibration.images.count(options["num_gradients"] or None) if "num_gradients" in options else None
 
     def measure_dense(self) -> Measurement:
         """Returns the measurement of the dense model."""
         size = dense_bytes(self.dense.model) if self.resolved.trial.quantization is not None else None
-        return replace(self._count(self.dense.model, "dense"), knn_top1=self.dense.knn_top1, file_bytes=size)
+        counted = self._count(self.dense.model, "dense", self.dense.accuracy)
+        return replace(counted, knn_top1=self.dense.knn_top1, file_bytes=size)
 
     def measure(
         self,
@@ -136,10 +134,8 @@ class TrialContext:
         """
         spec = self.resolved.model
         weights = {name: model.get_parameter(name) for name in self.macs.layers}
-        counted = self._count(model, phase)
         return replace(
-            counted,
-            accuracy=evaluate(model, self.test_inputs),
+            self._count(model, phase, evaluate(model, self.test_inputs)),
             pattern=pattern,
             violations=cap.count_violations(weights, pattern),
             knn_top1=spec.knn_top1(model, self.config.device, self.resolved.trial.evaluation_images),
@@ -149,14 +145,14 @@ class TrialContext:
             int8=int8,
         )
 
-    def _count(self, model: nn.Module, phase: str) -> Measurement:
-        """Returns the counts of a model's weights and zeros, with the dense model's accuracy in place of its own."""
+    def _count(self, model: nn.Module, phase: str, accuracy: Accuracy) -> Measurement:
+        """Returns the accuracy of a model with the counts of its weights and zeros."""
         weights = {name: model.get_parameter(name) for name in self.macs.layers}
         return Measurement(
             model=model,
             phase=phase,
             dense=self.dense.accuracy,
-            accuracy=self.dense.accuracy,
+            accuracy=accuracy,
             macs=self.macs,
             layers={name: LayerCount(weight.numel(), int((weight == 0).sum())) for name, weight in weights.items()},
             parameters=sum(p.numel() for p in model.parameters()),

@@ -22,6 +22,9 @@ FIELDS = {  # of a sweep's trials
     # a job for each seed, of a few seconds
     "quick": 'model="convnext", pruner="magnitude", patterns=("0.5", "0.9"), seed=list(range({seeds})), '
     'evaluation_images=500',
+    # a job for each seed, which is still at work when it is cancelled: twenty patterns
+    "slow": 'model="convnext", pruner="magnitude", patterns=tuple(f"0.{{n}}" for n in range(50, 70)), '
+    'seed=list(range({seeds})), evaluation_images=2000',
     # one job of two trials
     "pair": 'model="vit", pruner=["magnitude", "woodfisher"], patterns=("0.5",), seed=0, evaluation_images=500',
     # one job of half a minute or more, which leaves a checkpoint every two seconds

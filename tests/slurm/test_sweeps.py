@@ -140,7 +140,7 @@ def test_the_executor_yields_each_trial_as_it_ends(suite: Suite) -> None:
 
 
 def test_cancelled_trials_run_again(suite: Suite) -> None:
-    sweep = suite.sweep("quick", seeds=2)
+    sweep = suite.sweep("slow", seeds=2)
     (array,) = suite.submit(sweep, "--max-parallel", "1")
     suite.cluster.wait_until(lambda: notes(suite, "start"), 60)
     suite.cluster.run("scancel", f"{array}_0")

@@ -89,7 +89,7 @@ def test_what_pruners_need_and_share() -> None:
         assert pruner.shares_gram == (name in {"cap", "fastcap", "woodfisher"})
 
 
-class Mine(cap.Pruner):
+class Mine(cap.ScorePruner):
     def __init__(self, num_gradients: int | None = None) -> None:
         self.num_gradients = num_gradients
 

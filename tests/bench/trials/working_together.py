@@ -54,10 +54,10 @@ PRUNERS: dict[str, tuple[str, dict[str, Any], str, str]] = {
 BROKEN = """
 import cap
 from cap.distributed import rank, world_size
-class Everywhere(cap.Pruner):
+class Everywhere(cap.ScorePruner):
     def scores(self, model, layers, calibration):
         raise OSError(f"no memory in process {rank()}")
-class InTheLast(cap.Pruner):
+class InTheLast(cap.ScorePruner):
     def scores(self, model, layers, calibration):
         if rank() == world_size() - 1:
             raise OSError(f"no memory in process {rank()}")

@@ -10,7 +10,7 @@ import cap
 from cap.selection import select
 
 
-class Sound(cap.Pruner):
+class Sound(cap.ScorePruner):
     """Breaks nothing."""
 
     def scores(self, model, layers, calibration):
@@ -29,7 +29,7 @@ class NeedsAnOption(Sound):
 
 
 class AnyOptions(Sound):
-    BREAKS, FINDS = "options", "option options"
+    BREAKS, FINDS = "options", "__init__ takes **options, behind which no option"
 
     def __init__(self, **options) -> None:
         self.options = options
@@ -116,14 +116,14 @@ class NoScores(Sound):
 class FitWithoutReturn(Sound):
     BREAKS, FINDS = "scores", "fit returned NoneType"
 
-    def fit(self, model, layers, calibration, memory_budget=None):
-        super().fit(model, layers, calibration, memory_budget)
+    def fit(self, model, layers, calibration):
+        super().fit(model, layers, calibration)
 
 
 class FitOfItsOwn(Sound):
     BREAKS, FINDS = "scores", "did not set self.weights"
 
-    def fit(self, model, layers, calibration, memory_budget=None):
+    def fit(self, model, layers, calibration):
         self.importance = self.scores(model, layers, calibration)
         return self
 
@@ -205,9 +205,9 @@ class RefusesAll(Sound):
 class SharesAWeight(Sound):
     BREAKS, FINDS = "pruned weights", "head.bias changed, but was not to be pruned"
 
-    def fit(self, model, layers, calibration, memory_budget=None):
+    def fit(self, model, layers, calibration):
         self.bias = model.head.bias
-        return super().fit(model, layers, calibration, memory_budget)
+        return super().fit(model, layers, calibration)
 
     @torch.no_grad()
     def update(self, masks):
@@ -339,11 +339,11 @@ class BreaksAPattern(Sound):
         return masks
 
 
-class ShortOfWords(Sound):
-    BREAKS, FINDS = "pattern 0.5@blocks4", "without a reason: 'not that'"
+class RefusesWithoutAReason(Sound):
+    BREAKS, FINDS = "pattern 0.5@blocks4", "supports returned ' ' for 0.5@blocks4: it returns a reason in words"
 
     def supports(self, pattern):
-        return "not that" if isinstance(pattern, cap.Blocks) else None
+        return " " if isinstance(pattern, cap.Blocks) else None
 
 
 class SupportsButPrunes(Sound):

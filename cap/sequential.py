@@ -130,10 +130,7 @@ def forward_order(model: nn.Module, layers: Mapping[str, Tensor], images: Tensor
         calls[name] = calls.get(name, 0) + 1
 
     modules = known_modules(model, layers)
-    handles = [
-        module.register_forward_pre_hook(lambda *_, name=name: count(name))  # type: ignore[misc]
-        for name, module in modules.items()
-    ]
+    handles = [module.register_forward_pre_hook(lambda *_, name=name: count(name)) for name, module in modules.items()]
     try:
         with evaluating(model):
             model(images.to(next(iter(layers.values())).device))

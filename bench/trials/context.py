@@ -140,7 +140,8 @@ class TrialContext:
 
     def _show_progress(self, done: int, total: int, text: str) -> None:
         if self.config.on_progress is not None:
-            self.config.on_progress(FitProgress(self.resolved.trial.label, done, total, text))
+            # of an author's own making: small enough to be sent at once
+            self.config.on_progress(FitProgress(self.resolved.trial.label, int(done), int(total), str(text)[:80]))
 
     def _num_gradients(self) -> int | None:
         """Returns how many gradients the pruner uses, or None if it uses none."""

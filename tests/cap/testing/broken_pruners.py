@@ -414,3 +414,56 @@ class GroupsAlone(Sound):
 
     def supports(self, pattern):
         return None if isinstance(pattern, cap.NM) else "GroupsAlone keeps N of M weights and does nothing else"
+
+
+class ForgetsItsState(Sound):
+    BREAKS, FINDS = "state", "after loading mix.weight at 0.6 is not the same"
+
+    def state_dict(self):
+        return {**super().state_dict(), "importance": {n: -score for n, score in self.importance.items()}}
+
+
+class TwoMethods(cap.Pruner):
+    """Breaks nothing: magnitude without scores, attributes or a base that was initialised."""
+
+    def fit(self, model, layers, calibration):
+        self.dense = {name: weight.detach().clone() for name, weight in layers.items()}
+        return self
+
+    def prune(self, pattern):
+        masks = select({name: weight.abs() for name, weight in self.dense.items()}, pattern)
+        return cap.PrunedWeights({name: weight * masks[name] for name, weight in self.dense.items()}, masks)
+
+
+class KeepsTheModel(TwoMethods):
+    """Breaks nothing: it draws on the generator, says how far it is, and refuses in one word, without raising."""
+
+    def fit(self, model, layers, calibration):
+        self.calibration, self.model = calibration, model
+        self.tilt = {n: torch.rand(w.shape, generator=calibration.generator) + 1 for n, w in layers.items()}
+        calibration.progress(1, 2, "halves")
+        return super().fit(model, layers, calibration)
+
+    def supports(self, pattern):
+        return "no" if isinstance(pattern, cap.Blocks) else None
+
+    def prune(self, pattern):
+        masks = select({name: weight.abs() * self.tilt[name] for name, weight in self.dense.items()}, pattern)
+        return cap.PrunedWeights({name: weight * masks[name] for name, weight in self.dense.items()}, masks)
+
+
+class WrongShapeOfTwo(TwoMethods):
+    BREAKS, FINDS = "pruned weights", "mix.weight has shape (8, 4, 3, 3), but at 0.6 its weights (288,)"
+
+    def prune(self, pattern):
+        pruned = super().prune(pattern)
+        return cap.PrunedWeights({name: weight.flatten() for name, weight in pruned.weights.items()}, pruned.masks)
+
+
+class RefusesBatchesInTwoWords(OneRowForEachImage):
+    """Breaks nothing: a refusal may be short."""
+
+    def scores(self, model, layers, calibration):
+        if calibration.gradient == "batch":
+            raise ValueError("batch gradients")
+        return super().scores(model, layers, calibration)

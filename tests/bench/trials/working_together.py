@@ -49,6 +49,7 @@ PRUNERS: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "gradient_weight": ("gradient_weight", {}, "sample", "0.6"),
     "wanda": ("wanda", {}, "sample", "0.6@layer"),
     "sparsegpt": ("sparsegpt", {}, "sample", "0.6@layer"),
+    "sparsegpt, dense inputs": ("sparsegpt", {"sequential": False}, "sample", "0.6@layer"),
     "obc": ("obc", {}, "sample", "0.6@layer"),
 }
 BROKEN = """

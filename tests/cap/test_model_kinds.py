@@ -1,0 +1,208 @@
+"""Every pruner on models of every kind: it prunes to the exact count, or says in one true line why it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import cap
+from cap.testing.subject import Subject
+
+PATTERN = cap.Unstructured(0.5, scope="layer")
+LABELS = torch.arange(12) % 3
+
+
+class Net(nn.Module):
+    """A layer of any kind between images and class scores."""
+
+    def __init__(self, layer: nn.Module, outputs: int) -> None:
+        super().__init__()
+        self.layer, self.head = layer, nn.Linear(outputs, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(torch.relu(self.layer(images)).flatten(2).mean(2))
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(1))
+
+
+class Encoder(nn.Module):
+    """PyTorch's own encoder, whose fused kernel calls none of its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder, self.head = nn.TransformerEncoder(layer, 1), nn.Linear(8, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.encoder(tokens).mean(1))
+
+
+class Keywords(nn.Module):
+    """Two inputs by keyword, a layer that is given its input by keyword, and outputs that are no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.fc, self.head = nn.Embedding(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, *, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        x = torch.tanh(self.fc(input=self.embed(ids))) * mask[..., None]
+        return {"logits": self.head(x.sum(1) / mask.sum(1, keepdim=True))}
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.other.weight = self.one.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.other(torch.tanh(self.one(x)))))
+
+
+class TiedEmbedding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.decoder, self.head = nn.Embedding(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.decoder.weight = self.embed.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.decoder(self.embed(ids)).mean(1))
+
+
+class MixedTypes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.head = nn.Linear(8, 8), nn.Linear(8, 3).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.fc(x)).double())
+
+
+class Counted(nn.Module):
+    """A value that decides what is computed, which `torch.vmap` refuses, around a weight that no hook sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.head = nn.Bilinear(8, 8, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.mix(x, x)
+        return self.head(y if float(y.sum()) > 0 else 2 * y)
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def compiled_inside() -> nn.Module:
+    model = nn.Sequential(torch.compile(nn.Linear(8, 8), backend="eager"), nn.ReLU(), nn.Linear(8, 3))
+    model.compile(backend="eager")
+    return model
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, its images, and what is refused.
+
+    Attributes:
+        model: Function that makes the model.
+        shape: Shape of an image.
+        layers: Pattern of the layers to prune.
+        refused: For what a pruner needs, the line that refuses it.
+    """
+
+    model: Callable[[], nn.Module]
+    shape: tuple[int, ...] = (8,)
+    layers: str = ".*weight"
+    refused: tuple[tuple[str, str], ...] = ()
+    dtype: torch.dtype = torch.float32
+
+
+def unknown(name: str) -> tuple[tuple[str, str], ...]:
+    return (("inputs", rf"{name}: layer inputs are known of nn.Linear, nn.Conv1d, nn.Conv2d and nn.Conv3d, not of"),)
+
+
+def conv2d(**options: object) -> Callable[[], nn.Module]:
+    return lambda: Net(nn.Conv2d(4, 8, 3, **options), 8)
+
+
+CASES = {
+    "reflect": Case(conv2d(padding=1, padding_mode="reflect"), (4, 5, 6)),
+    "replicate": Case(conv2d(padding=(1, 2), padding_mode="replicate", stride=2), (4, 5, 6)),
+    "circular": Case(conv2d(padding=1, padding_mode="circular", groups=2), (4, 5, 6)),
+    "same": Case(conv2d(padding="same", dilation=2), (4, 5, 6)),
+    "valid": Case(conv2d(padding="valid"), (4, 5, 6)),
+    "dilated": Case(conv2d(padding=2, dilation=2), (4, 5, 6)),
+    "depthwise": Case(conv2d(groups=4), (4, 5, 6), r"layer\.weight"),
+    "conv1d": Case(lambda: Net(nn.Conv1d(4, 8, 3, stride=2, padding=1, groups=2), 8), (4, 9)),
+    "conv3d": Case(lambda: Net(nn.Conv3d(2, 8, (2, 3, 1), padding=1, dilation=(1, 2, 1)), 8), (2, 4, 5, 3)),
+    "transposed": Case(
+        lambda: Net(nn.ConvTranspose2d(4, 8, 3, stride=2), 8), (4, 3, 3), refused=unknown("ConvTranspose2d")
+    ),
+    "attention": Case(Attention, (3, 8), r".*proj_?\.?weight", unknown("MultiheadAttention")),
+    "attention output": Case(Attention, (3, 8), r".*out_proj.weight", unknown("NonDynamicallyQuantizableLinear")),
+    "encoder": Case(Encoder, (3, 8), r".*linear\d.weight"),
+    "tied": Case(Tied, layers=r"other\.weight"),
+    "tied to an embedding": Case(TiedEmbedding, (4,), r"(decoder|embed)\.weight", unknown("Embedding"), torch.int64),
+    "mixed types": Case(MixedTypes),
+    "bfloat16": Case(lambda: mlp().bfloat16(), dtype=torch.bfloat16),
+    "compiled": Case(lambda: torch.compile(mlp(), backend="eager"), layers=r"\d\.weight"),
+    "compiled inside": Case(compiled_inside, layers=r"\d\.weight"),
+    "no vmap": Case(Counted, layers=r"mix\.weight", refused=unknown("Bilinear")),
+    "other images": Case(
+        lambda: mlp().bfloat16(),
+        refused=tuple((needs, "images are float32, the model's weights bfloat16, and the forward pass fails on them")
+                      for needs in ("inputs", "gradients")),
+    ),
+    "meta": Case(
+        lambda: mlp().to("meta"),
+        refused=tuple((needs, "is on the meta device") for needs in ("nothing", "inputs", "gradients")),
+    ),
+}  # fmt: skip
+
+every_pruner = pytest.mark.parametrize("name", cap.available())
+
+
+def images_of(case: Case) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    if case.dtype == torch.int64:
+        return torch.randint(0, 8, (12, *case.shape), generator=generator)
+    return torch.randn(12, *case.shape, generator=generator).to(case.dtype)
+
+
+def pruner_of(name: str) -> cap.Pruner:
+    known = cap.default_options(name)
+    small = {"block_size": 8, "num_gradients": 12, "damp": 1e-3}
+    return cap.create(name, **{key: value for key, value in small.items() if key in known})
+
+
+@pytest.mark.parametrize("kind", CASES)
+@every_pruner
+def test_the_count_is_exact_or_the_refusal_true(name: str, kind: str) -> None:
+    case, pruner = CASES[kind], pruner_of(name)
+    torch.manual_seed(0)
+    model = case.model().eval()
+    layers, calibration = cap.select_layers(model, [case.layers]), cap.Calibration(images_of(case), LABELS, batch_size=5)
+    if line := dict(case.refused).get(pruner.needs):
+        with pytest.raises(ValueError, match=line):
+            pruner.fit(model, layers, calibration)
+        return
+    pruned = pruner.fit(model, layers, calibration).prune(PATTERN)
+    assert set(pruned.masks) == set(layers)
+    pruned.apply_to(model)
+    for layer, mask in pruned.masks.items():
+        assert int((~mask).sum()) == round(0.5 * mask.numel())
+        assert not model.get_parameter(layer)[~mask].any()
+        assert model.get_parameter(layer).isfinite().all()

@@ -249,7 +249,8 @@ class Calibration:
         batches = self.inputs.split(self.batch_size)
         for images in distributed.shard(batches) if divided else batches:
             with evaluating(model):
-                yield run_recorded(modules, partial(_input_rows, model, images.to(device)))
+                rows = run_recorded(modules, partial(_input_rows, model, images.to(device)))
+            yield rows
 
     def _batches(self, total: int, size: int) -> Iterator[tuple[int, slice | Tensor]]:
         """Yields the number of each batch's first gradient, and the batch's images."""

@@ -105,8 +105,14 @@ def _parse(batch: Any, label_key: str | None) -> tuple[Inputs, Tensor]:
 
 
 def _joined(parts: list[Inputs]) -> Inputs:
-    """Returns the inputs of all batches, one after another."""
+    """Returns the inputs of all batches, one after another.
+
+    Raises:
+        ValueError: If they are not the same arguments, or of different shapes.
+    """
     first = parts[0]
+    if any((len(p.positional), set(p.keywords)) != (len(first.positional), set(first.keywords)) for p in parts):
+        raise ValueError("batches have different inputs: there must be the same arguments in each")
     return Inputs(
         tuple(_cat([part.positional[i] for part in parts], "images") for i in range(len(first.positional))),
         {name: _cat([part.keywords[name] for part in parts], f"input {name}") for name in first.keywords},

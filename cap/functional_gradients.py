@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cap.inputs import Inputs
 from cap.model_state import differentiable, evaluating
+from cap.recording import allowing_writes
 
 Loss = Callable[[Any, Tensor], Tensor]  # (outputs of the model, labels) to the mean over the batch
 
@@ -33,10 +34,11 @@ def _vectorised(
     model: nn.Module, names: Sequence[str], inputs: Inputs, labels: Tensor, loss: Loss
 ) -> dict[str, Tensor]:
     """Returns the gradients (n, *weight) of all images at once."""
-    chosen = {name: model.get_parameter(name).detach() for name in names}
-    own = {id(model.get_parameter(name)) for name in names}  # functional_call takes a shared weight under one name
-    values = [*model.named_parameters(), *model.named_buffers()]
-    state = {name: value.detach() for name, value in values if id(value) not in own}
+    # functional_call takes a shared weight under its first name alone, and a compiled module's under its full one
+    first_names = {id(weight): name for name, weight in model.named_parameters()}
+    keys = {name: first_names[id(model.get_parameter(name))] for name in names}
+    state = {name: value.detach() for name, value in [*model.named_parameters(), *model.named_buffers()]}
+    chosen = {key: state.pop(key) for key in keys.values()}
 
     def sample_loss(
         weights: dict[str, Tensor], positional: tuple[Tensor, ...], keywords: dict[str, Tensor], label: Tensor
@@ -47,7 +49,7 @@ def _vectorised(
     own_images = inputs.clone()  # which the model may write into
     per_image = torch.func.vmap(torch.func.grad(sample_loss), in_dims=(None, 0, 0, 0))
     found: dict[str, Tensor] = per_image(chosen, own_images.positional, dict(own_images.keywords), labels)
-    return found
+    return {name: found[key] for name, key in keys.items()}
 
 
 def _one_by_one(
@@ -58,9 +60,12 @@ def _one_by_one(
     rows: list[tuple[Tensor, ...]] = []
     with differentiable(model, weights):
         for i in range(len(inputs)):
-            value = loss(inputs[i : i + 1].run(model), labels[i : i + 1])
-            if value.requires_grad:
-                rows.append(torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True))
-            else:
-                rows.append(tuple(torch.zeros_like(weight) for weight in weights))
+
+            def gradients(_: bool, chosen: slice = slice(i, i + 1)) -> tuple[Tensor, ...]:
+                value = loss(inputs[chosen].run(model), labels[chosen])
+                if not value.requires_grad:
+                    return tuple(torch.zeros_like(weight) for weight in weights)
+                return torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
+
+            rows.append(allowing_writes(gradients))
     return {name: torch.stack([row[i] for row in rows]) for i, name in enumerate(names)}

@@ -14,7 +14,7 @@ from cap.inputs import Images, as_inputs
 from cap.layer_inputs import Convolution, has_known_inputs, patches
 from cap.layers import owner
 from cap.model_state import differentiable, evaluating
-from cap.recording import Calls, intact, run_recorded
+from cap.recording import Calls, allowing_writes, intact, run_recorded
 
 
 class GradientBatch:
@@ -123,12 +123,16 @@ def _mean_gradients(
     model: nn.Module, names: Sequence[str], images: Images, labels: Tensor, loss: Loss
 ) -> dict[str, Tensor | None]:
     """Returns the gradients of a batch's mean loss, None for weights that it is computed without."""
-    weights = [model.get_parameter(name) for name in names]
-    with evaluating(model), differentiable(model, weights), torch.enable_grad():
-        mean = loss(as_inputs(images).run(model), labels)
+    weights, inputs = [model.get_parameter(name) for name in names], as_inputs(images)
+
+    def gradients(_: bool) -> dict[str, Tensor | None]:
+        mean = loss(inputs.run(model), labels)
         if not mean.requires_grad:
             return dict.fromkeys(names)
         return dict(zip(names, torch.autograd.grad(mean, weights, allow_unused=True), strict=True))
+
+    with evaluating(model), differentiable(model, weights), torch.enable_grad():
+        return allowing_writes(gradients)
 
 
 def per_sample_gradients(
@@ -151,9 +155,7 @@ def per_sample_gradients(
         if not edges or not total.requires_grad:
             return {}
         flows = iter(torch.autograd.grad(total, edges, allow_unused=True))
-        pairs = {
-            name: [(call.inputs, next(flows)) for call in calls[name] if call.edge is not None] for name in calls
-        }
+        pairs = {name: [(call.inputs, next(flows)) for call in calls[name] if call.edge is not None] for name in calls}
         return {name: [(x, flow) for x, flow in pairs[name] if flow is not None] for name in pairs}
 
     weights = [model.get_parameter(name) for name in hooked]

@@ -85,8 +85,11 @@ def check_layers(model: nn.Module, layers: Mapping[str, Tensor]) -> None:
 
 
 def owner(model: nn.Module, name: str) -> nn.Module:
-    """Returns the module that a parameter belongs to."""
-    return model.get_submodule(name.rpartition(".")[0])
+    """Returns the module that a parameter belongs to, not the one that `torch.compile` made of it."""
+    module = model.get_submodule(name.rpartition(".")[0])
+    while (inner := module._modules.get(COMPILED)) is not None:
+        module = inner
+    return module
 
 
 def owners(model: nn.Module, name: str) -> list[nn.Module]:

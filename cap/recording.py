@@ -48,12 +48,30 @@ def run_recorded(modules: Mapping[str, Sequence[nn.Module]], run: Callable[[Call
         modules: Layers, {name: modules that hold the weight}.
         run: Function that runs a forward pass and uses the calls, {name: calls}, empty before it.
     """
+
+    def recorded(copies: bool) -> T:
+        with _recorded(modules, copies) as calls:
+            return run(calls)
+
+    return allowing_writes(recorded)
+
+
+def allowing_writes(run: Callable[[bool], T]) -> T:
+    """Returns what a function computes from gradients, though the model write into tensors that these depend on.
+
+    Args:
+        run: Function that runs a forward and a backward pass; called with False, and once more with True, within
+            PyTorch's record of such writes, which costs time, if the first call finds any.
+    """
     try:
-        with _recorded(modules, copies=False) as calls:
-            return run(calls)
+        return run(False)
     except _OverwrittenError:
-        with allow_mutation_on_saved_tensors(), _recorded(modules, copies=True) as calls:
-            return run(calls)
+        pass
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+    with allow_mutation_on_saved_tensors():  # out of the handlers, which hold on to the first pass
+        return run(True)
 
 
 def intact(calls: Calls) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import cap
-from cap.testing.subject import Subject
+from cap.columns import as_columns
 
 PATTERN = cap.Unstructured(0.5, scope="layer")
 LABELS = torch.arange(12) % 3
@@ -194,7 +194,10 @@ def test_the_count_is_exact_or_the_refusal_true(name: str, kind: str) -> None:
     case, pruner = CASES[kind], pruner_of(name)
     torch.manual_seed(0)
     model = case.model().eval()
-    layers, calibration = cap.select_layers(model, [case.layers]), cap.Calibration(images_of(case), LABELS, batch_size=5)
+    layers, calibration = (
+        cap.select_layers(model, [case.layers]),
+        cap.Calibration(images_of(case), LABELS, batch_size=5),
+    )
     if line := dict(case.refused).get(pruner.needs):
         with pytest.raises(ValueError, match=line):
             pruner.fit(model, layers, calibration)
@@ -206,3 +209,94 @@ def test_the_count_is_exact_or_the_refusal_true(name: str, kind: str) -> None:
         assert int((~mask).sum()) == round(0.5 * mask.numel())
         assert not model.get_parameter(layer)[~mask].any()
         assert model.get_parameter(layer).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CASES if kind not in ("bfloat16", "other images", "meta")])
+def test_per_sample_gradients_are_those_of_a_loop(kind: str) -> None:
+    case = CASES[kind]
+    torch.manual_seed(0)
+    model, images = case.model().eval(), images_of(case)
+    layers = cap.select_layers(model, [case.layers])
+    parts = list(cap.Calibration(images, LABELS, batch_size=5).gradients(model, layers))
+    for i in range(len(images)):
+        loss = F.cross_entropy(model(images[i : i + 1]), LABELS[i : i + 1])
+        for name, gradient in zip(layers, torch.autograd.grad(loss, list(layers.values())), strict=True):
+            ours = torch.cat([part[name] for part in parts])[i]
+            torch.testing.assert_close(ours, gradient.flatten(), rtol=1e-4, atol=1e-6)
+
+
+CONVOLUTIONS = ("reflect", "replicate", "circular", "same", "valid", "dilated", "depthwise", "conv1d", "conv3d")
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_layer_inputs_times_weights_are_the_outputs(kind: str) -> None:
+    case = CASES[kind]
+    torch.manual_seed(0)
+    model, images = case.model().eval(), images_of(case)
+    layers = cap.select_layers(model, [r"layer\.weight"])
+    [rows] = cap.Calibration(images, LABELS).layer_inputs(model, layers)
+    layer = model.layer
+    outputs = rows["layer.weight"] @ as_columns(layer.weight, layer.groups).transpose(1, 2)
+    outputs = outputs.unflatten(1, (len(images), -1)).permute(1, 0, 3, 2).flatten(1, 2) + layer.bias[:, None]
+    torch.testing.assert_close(outputs, layer(images).flatten(2))
+
+
+def test_the_inputs_of_all_layers_that_share_a_weight_are_joined() -> None:
+    torch.manual_seed(0)
+    model, images = Tied().eval(), images_of(CASES["tied"])
+    [rows] = cap.Calibration(images, LABELS).layer_inputs(model, cap.select_layers(model, [r"other\.weight"]))
+    torch.testing.assert_close(rows["other.weight"][0], torch.cat([images, torch.tanh(model.one(images))]))
+
+
+def test_a_shared_weight_counts_once() -> None:
+    model = Tied()
+    for pattern, name in ((".*weight", "one.weight"), (r"other\.weight", "other.weight")):
+        assert list(cap.select_layers(model, [pattern])) == [name, *(["head.weight"] if pattern == ".*weight" else [])]
+    with pytest.raises(ValueError, match=r"one\.weight and other\.weight are one and the same weight: leave one"):
+        cap.create("magnitude").fit(
+            model, dict(model.named_parameters(remove_duplicate=False)), cap.Calibration(torch.zeros(1, 8), LABELS[:1])
+        )
+
+
+def test_a_compiled_model_and_its_origin_give_the_same() -> None:
+    torch.manual_seed(0)
+    net = mlp().eval()
+    calibration = cap.Calibration(images_of(CASES["compiled"]), LABELS)
+    compiled = torch.compile(net, backend="eager")
+    compiled(calibration.images)  # as compiled code, without hooks
+    found = [
+        pruner_of("cap").fit(model, cap.select_layers(model, [r"\d\.weight"]), calibration).prune(PATTERN)
+        for model in (net, compiled)
+    ]
+    assert all(mask.equal(found[1].masks[layer]) for layer, mask in found[0].masks.items())
+    cap.Masks(compiled, found[0].masks).apply()
+    assert int((net[0].weight == 0).sum()) == 32
+
+
+@every_pruner
+def test_keyword_inputs_and_outputs_that_are_no_tensor(name: str) -> None:
+    torch.manual_seed(0)
+    model = Keywords().eval()
+    inputs = {"ids": torch.randint(0, 6, (12, 4)), "mask": (torch.rand(12, 4) > 0.3).float().clamp(min=0.1)}
+    calibration = cap.Calibration(
+        inputs, LABELS, loss=lambda outputs, labels: F.cross_entropy(outputs["logits"], labels), batch_size=5
+    )
+    layers = cap.select_layers(model, [r"(fc|head)\.weight"])
+    pruned = pruner_of(name).fit(model, layers, calibration).prune(PATTERN)
+    assert [int((~mask).sum()) for mask in pruned.masks.values()] == [32, 12]
+
+
+def test_the_gradients_of_keyword_inputs_are_those_of_a_loop() -> None:
+    torch.manual_seed(0)
+    model = Keywords().eval()
+    inputs = {"ids": torch.randint(0, 6, (12, 4)), "mask": torch.rand(12, 4)}
+    calibration = cap.Calibration(
+        inputs, LABELS, loss=lambda outputs, labels: F.cross_entropy(outputs["logits"], labels)
+    )
+    layers = cap.select_layers(model, [r".*weight"])  # the embedding's through torch.func
+    [ours] = calibration.gradients(model, layers)
+    for i in range(12):
+        outputs = model(**{name: x[i : i + 1] for name, x in inputs.items()})
+        loss = F.cross_entropy(outputs["logits"], LABELS[i : i + 1])
+        for name, gradient in zip(layers, torch.autograd.grad(loss, list(layers.values())), strict=True):
+            torch.testing.assert_close(ours[name][i], gradient.flatten())

@@ -53,7 +53,7 @@ class Calibration:
     def __init__(
         self,
         images: Tensor | NDArray[Any] | Sequence[Any] | Mapping[str, Any] | Inputs,
-        labels: Tensor | NDArray[Any],
+        labels: Tensor | NDArray[Any] | Sequence[Any],
         loss: Loss = F.cross_entropy,
         batch_size: int = 128,
         gradient: Literal["sample", "batch"] = "sample",

@@ -30,11 +30,14 @@ def collect(data: Any, num_images: int | None, seed: int, label_key: str | None)
     """
     if num_images is not None and (isinstance(num_images, bool) or not isinstance(num_images, int) or num_images < 1):
         raise ValueError(f"num_images={num_images!r} is not valid: it is a whole number of at least 1, or None for all")
-    if not isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
-        raise ValueError(f"a {type(data).__name__} is no source of images: give a data set or a loader of batches")
+    if isinstance(data, Mapping) or not (isinstance(data, Iterable) or hasattr(data, "__getitem__")):
+        raise ValueError(
+            f"data of type {type(data).__name__} are neither a data set nor a loader: inputs that are in memory already "
+            "go to Calibration(inputs, labels)"
+        )
     size = _length(data)
     if size is None and num_images is None:
-        raise ValueError(f"a {type(data).__name__} without a length may have no end: say num_images")
+        raise ValueError(f"data of type {type(data).__name__} without a length may have no end: say num_images")
     parts: list[tuple[Inputs, Tensor]] = []
     found = 0
     for batch in _batches(data, num_images, seed, size):

@@ -115,7 +115,7 @@ def as_tensor(values: Tensor | NDArray[Any] | Sequence[Any], what: str) -> Tenso
         tensor = torch.as_tensor(values).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         kind = type(values).__name__
-        raise ValueError(f"{what}: a {kind} is no tensor or array of numbers: {_first_line(error)}") from None
+        raise ValueError(f"{what}: {kind} is no tensor or array of numbers: {_first_line(error)}") from None
     if not tensor.ndim:
         raise ValueError(f"{what}: a single number, where the first dimension must run over the images")
     if tensor.is_meta:

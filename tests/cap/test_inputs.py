@@ -118,7 +118,8 @@ def test_data_without_a_length_need_a_number() -> None:
         ([(object(), 0)], 1, "sample 0 holds what is no tensor, array or number"),
         (iter([(IMAGES, LABELS[:4])]), 3, "a batch has 20 images and 4 labels"),
         (TensorDataset(IMAGES, LABELS), 0, "num_images=0 is not valid"),
-        (7, 2, "a int is no source of images"),
+        (7, 2, "data of type int are neither a data set nor a loader"),
+        ({"x": IMAGES, "labels": LABELS}, 2, r"data of type dict .* go to Calibration\(inputs, labels\)"),
     ],
 )
 def test_data_that_hold_no_calibration_set_are_refused(data: Any, num_images: int | None, line: str) -> None:
@@ -135,8 +136,8 @@ def test_data_that_hold_no_calibration_set_are_refused(data: Any, num_images: in
         (IMAGES, LABELS[:4], "20 images and 4 labels"),
         (IMAGES[:0], LABELS[:0], "0 images and 0 labels"),
         (torch.tensor(1.0), LABELS, "the images: a single number"),
-        ("images", LABELS, "the images: a str is no tensor"),
-        (np.array([object()]), LABELS[:1], "the images: a ndarray is no tensor or array of numbers"),
+        ("images", LABELS, "the images: str is no tensor"),
+        (np.array([object()]), LABELS[:1], "the images: ndarray is no tensor or array of numbers"),
         (IMAGES.to("meta"), LABELS, "the images: on the meta device"),
     ],
 )

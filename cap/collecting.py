@@ -32,8 +32,8 @@ def collect(data: Any, num_images: int | None, seed: int, label_key: str | None)
         raise ValueError(f"num_images={num_images!r} is not valid: it is a whole number of at least 1, or None for all")
     if isinstance(data, Mapping) or not (isinstance(data, Iterable) or hasattr(data, "__getitem__")):
         raise ValueError(
-            f"data of type {type(data).__name__} are neither a data set nor a loader: inputs that are in memory already "
-            "go to Calibration(inputs, labels)"
+            f"data of type {type(data).__name__} are neither a data set nor a loader: inputs that are in memory "
+            "already go to Calibration(inputs, labels)"
         )
     size = _length(data)
     if size is None and num_images is None:

@@ -275,4 +275,7 @@ def _input_rows(model: nn.Module, images: Inputs, calls: Calls) -> dict[str, Ten
     images.run(model)
     intact(calls)
     check_used([name for name in calls if not calls[name]])
-    return {name: torch.cat([input_rows(c.module, c.inputs) for c in calls[name]], dim=1) for name in calls}
+    rows = {}
+    for name in list(calls):  # inputs of one layer are freed before those of the next are laid out
+        rows[name] = torch.cat([input_rows(call.module, call.inputs) for call in calls.pop(name)], dim=1)
+    return rows

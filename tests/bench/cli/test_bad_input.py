@@ -1,4 +1,4 @@
-"""Mistakes on the command line, a line a case: one line that says what is valid, an exit status, and nothing written."""
+"""Mistakes on the command line, a line a case: one line that says what is valid, exit status 2, nothing written."""
 
 from __future__ import annotations
 

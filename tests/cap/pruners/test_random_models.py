@@ -1,6 +1,6 @@
 """Every pruner on random small models: exact, in the pattern, repeatable, finite, or refused.
 
-The examples are the same in every run; `CAP_FUZZ=2000 pytest tests/cap/pruners/test_random_models.py` draws as many new ones.
+The examples are the same in every run; with the environment variable CAP_FUZZ=2000 as many new ones are drawn.
 """
 
 from __future__ import annotations

@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     from bench.latency.run import measure_latency
     from bench.models import MODELS, get_model
     from bench.reports.comparison.report import ComparisonReport
+    from bench.reports.kernels import find_benchmarks
     from bench.reports.kernels import report as write_kernel_report
     from bench.reports.latency.analysis import analyse as analyse_timings
     from bench.reports.latency.report import LatencyReport
     from bench.reports.latency.report import print_cells as print_timings
     from bench.reports.latency.report import progress_lines as timing_lines
     from bench.reports.sweep.report import SweepReport
-    from bench.results.timings import Timings
+    from bench.results.timings import Timings, find_timings
     from bench.specs.comparison import plan as plan_comparison
     from bench.specs.discovery import find_results, load_results, load_sweep, sweep_modules
     from bench.specs.profiles import Profile
@@ -74,7 +75,9 @@ _MODULES = {
     "check_pruner": "bench.execution.preflight",
     "compare": "bench.execution.comparison",
     "export_model": "bench.export.model",
+    "find_benchmarks": "bench.reports.kernels",
     "find_results": "bench.specs.discovery",
+    "find_timings": "bench.results.timings",
     "get_model": "bench.models",
     "grid": "bench.specs.sweep",
     "load_results": "bench.specs.discovery",
@@ -123,7 +126,9 @@ __all__ = [
     "check_pruner",
     "compare",
     "export_model",
+    "find_benchmarks",
     "find_results",
+    "find_timings",
     "get_model",
     "grid",
     "load_results",

@@ -16,7 +16,7 @@ def status(
     profile: Profile = "embedded",
     only: Only = (),
     seeds: Seeds = (),
-    results: Results = Path("results"),
+    results: Results = Path("runs"),
     watch: bool = False,
     every: float = 10,
 ) -> None:
@@ -35,13 +35,13 @@ def status(
         print("\n".join([*found.lines(before), found.summary]), flush=True)
 
 
-def cancel(sweep: str, *, profile: Profile = "embedded", results: Results = Path("results")) -> None:
+def cancel(sweep: str, *, profile: Profile = "embedded", results: Results = Path("runs")) -> None:
     """Cancel all jobs of a sweep; what is done stays, and `capbench run` goes on from there."""
     selection = bench.select_trials(sweep, profile, results=results)
     print(f"cancelled {bench.cancel_sweep(selection)} jobs of {selection.title}")
 
 
-def collect(sweep: str, *, profile: Profile = "embedded", results: Results = Path("results")) -> None:
+def collect(sweep: str, *, profile: Profile = "embedded", results: Results = Path("runs")) -> None:
     """Join the results that are there into one table, and say what is missing; at any time, also while jobs run."""
     collected = bench.select_trials(sweep, profile, results=results).collect()
     say_gaps(collected)

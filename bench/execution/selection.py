@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.results.folders import WORKING
 from bench.results.store import DAMAGED, Store
 from bench.specs.discovery import load_sweep
 from bench.specs.profiles import get_profile
@@ -112,7 +113,7 @@ def select_trials(
     profile: str = "embedded",
     only: Iterable[str] = (),
     seeds: Sequence[int] = (),
-    results: Path = Path("results"),
+    results: Path = WORKING,
 ) -> TrialSelection:
     """Selects trials of a sweep.
 

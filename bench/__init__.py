@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bench.export.source import one_shot_trial
     from bench.latency.run import measure_latency
     from bench.models import MODELS, get_model
+    from bench.publication.prepare import prepare_publication
     from bench.reports.comparison.report import ComparisonReport
     from bench.reports.kernels import find_benchmarks
     from bench.reports.kernels import report as write_kernel_report
@@ -86,6 +87,7 @@ _MODULES = {
     "one_shot_trial": "bench.export.source",
     "plan_comparison": "bench.specs.comparison:plan",
     "plan_sweep": "bench.cluster.sweeps",
+    "prepare_publication": "bench.publication.prepare",
     "prepare_submission": "bench.cluster.sweeps",
     "print_timings": "bench.reports.latency.report:print_cells",
     "run_sweep": "bench.execution.sweeps",
@@ -137,6 +139,7 @@ __all__ = [
     "one_shot_trial",
     "plan_comparison",
     "plan_sweep",
+    "prepare_publication",
     "prepare_submission",
     "print_timings",
     "run_sweep",

@@ -22,6 +22,8 @@ def status(
 ) -> None:
     """Show where every trial stands: done, running, pending, preempted, failed, timeout, cancelled or to run.
 
+    It is about what was run here; a line at the end says what is published in the checkout.
+
     Args:
         watch: Go on until nothing runs or waits.
         every: Seconds between two looks.
@@ -33,6 +35,8 @@ def status(
         time.sleep(every)
         before, found = found, bench.sweep_status(selection)
         print("\n".join([*found.lines(before), found.summary]), flush=True)
+    if (line := selection.published()) is not None:
+        print(line)
 
 
 def cancel(sweep: str, *, profile: Profile = "embedded", results: Results = Path("runs")) -> None:

@@ -14,6 +14,7 @@ from bench.results.folders import WORKING, check_working
 from bench.results.timings import Cell, TimingRow, Timings
 
 MODELS = ("deit_tiny", "deit_small", "convnext_tiny", "xcit_small")
+BATCH_SIZES = (1, 16, 64)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class LatencyRun:
 def measure_latency(
     models: Sequence[str] = MODELS,
     sparsities: Sequence[float] = (0.5, 0.75, 0.9),
-    batch_sizes: Sequence[int] = (1, 16, 64),
+    batch_sizes: Sequence[int] = BATCH_SIZES,
     threads: Sequence[int] = (),
     engines: Sequence[str] = tuple(ENGINES),
     seconds: float = 20.0,

@@ -62,9 +62,12 @@ class Checkout:
             raise UserError(f"rows of commit {commit[:12]}, since when code changed ({_some(changed)}): {again}")
 
     def _git(self, *arguments: str) -> str | None:
-        """Returns a command's output, None where it fails."""
-        done = subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, text=True, check=False)
-        return done.stdout.rstrip() if done.returncode == 0 else None
+        """Returns a command's output, None where it fails or there is no git."""
+        try:
+            done = subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.rstrip()
 
 
 def _some(lines: Sequence[str]) -> str:

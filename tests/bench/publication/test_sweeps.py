@@ -101,3 +101,10 @@ def test_other_places_are_refused(repository: Any, fill: Fill) -> None:
         bench.prepare_publication("mine.py", results=repository.runs)
     with pytest.raises(UserError, match="has the published results, which `capbench publish` alone changes"):
         bench.prepare_publication("table1", results=repository.root / "results")
+
+
+def test_outside_a_checkout_nothing_is_published(repository: Any, sweep: Sweep, fill: Fill) -> None:
+    fill()
+    (repository.root / ".git").rename(repository.root / "no_git")
+    with pytest.raises(UserError, match="checkout is no git checkout: results are published in one"):
+        bench.prepare_publication(sweep, results=repository.runs)

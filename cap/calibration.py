@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cap import distributed
+from cap.finite import check_gradients, check_inputs
 from cap.gradients import (
     GradientBatch,
     Loss,
@@ -152,8 +153,8 @@ class Calibration:
                 sums over the processes (`cap.distributed.all_reduce_sum`) are those over all gradients.
 
         Raises:
-            ValueError: If more per-sample gradients are asked for than there are images, or no image goes through a
-                layer.
+            ValueError: If more per-sample gradients are asked for than there are images, no image goes through a layer,
+                or a gradient is not finite.
         """
         device = next(iter(layers.values())).device
         total = self.count(num_gradients)
@@ -184,6 +185,7 @@ class Calibration:
                 break
             names = unused_weights(model, names, images.to(device), labels.to(device), self.loss)
         check_used(names)
+        check_gradients(batch, model, self.images)
         return batch
 
     @torch.no_grad()
@@ -202,7 +204,7 @@ class Calibration:
             weights of one output, by kernel position and then by input; groups are 1 but for grouped convolutions.
 
         Raises:
-            ValueError: If a layer is of another kind, or is not called.
+            ValueError: If a layer is of another kind, or is not called, or an input is not finite.
         """
         modules = {name: owner(model, name) for name in layers}
         for name, module in modules.items():
@@ -227,6 +229,7 @@ class Calibration:
                 for handle in handles:
                     handle.remove()
             check_used([name for name, parts in seen.items() if not parts])
+            check_inputs(seen, model, self.images)
             yield {name: torch.cat(parts, dim=1) for name, parts in seen.items()}
 
     def _batches(self, total: int, size: int) -> Iterator[tuple[int, slice | Tensor]]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
+from cap.finite import check_scores, check_weights
 from cap.fisher.planning import MemoryPlan
 from cap.patterns import Pattern, as_pattern
 from cap.selection import select, with_zeros_lowest
@@ -159,13 +160,16 @@ class Pruner(ABC):
                 free less a margin. The result does not depend on it.
 
         Raises:
-            ValueError: If there are no layers, or the memory budget is too small.
+            ValueError: If there are no layers, the memory budget is too small, or weights, gradients, layer inputs or
+                scores are not finite.
         """
         if not layers:
             raise ValueError("there are no layers to prune: choose some with cap.select_layers")
         self.memory_budget = memory_budget
         self.weights = {name: weight.detach().clone() for name, weight in layers.items()}
+        check_weights(self.weights)
         self.importance = self.scores(model, self.weights, calibration)
+        check_scores(self.importance)
         return self
 
     def prune(self, pattern: Pattern | float | str) -> PrunedWeights:

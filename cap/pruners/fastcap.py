@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cap import distributed
 from cap.calibration import Calibration
 from cap.columns import obs_column_update, upper_factor
+from cap.elimination import layer_in_errors
 from cap.fisher.blocks import merge_blocks, split_blocks
 from cap.pruners._layerwise import LayerwisePruner
 from cap.pruners._recomputing import RecomputingPruner
@@ -62,7 +63,8 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
         scores, self.factors = {}, {}
         for name, weight in layers.items():
             fisher = fishers[name] / count
-            self.factors[name] = upper_factor(fisher[None], self.damp)[0]
+            with layer_in_errors(name, 0):
+                self.factors[name] = upper_factor(fisher[None], self.damp)[0]
             blocks = split_blocks(weight, size).double() * (fisher.diagonal() != 0)  # what has no gradient goes first
             scores[name] = merge_blocks((blocks / self.factors[name].diagonal()).square(), weight)
         return scores

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.columns import as_columns, from_columns, second_moments, upper_factor
-from cap.elimination import compensate, eliminate
+from cap.elimination import compensate, eliminate, layer_in_errors
 from cap.fisher.blocks import block_chunks
 from cap.patterns import NM, Pattern
 from cap.pruners._layerwise import LayerwisePruner
@@ -38,7 +38,8 @@ class OBC(LayerwisePruner):
         """Returns the cumulative error at which the greedy loop removes each weight."""
         self.inverses = {}
         for name, moment in second_moments(model, layers, calibration).items():
-            factor = upper_factor(moment, self.damp)
+            with layer_in_errors(name, 0):
+                factor = upper_factor(moment, self.damp)
             self.inverses[name] = torch.bmm(factor.transpose(1, 2), factor)
         return {name: self._greedy(name, None) for name in layers}
 

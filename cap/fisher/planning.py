@@ -98,11 +98,11 @@ def fisher_bytes(size: FitSize, num_gradients: int | None, block_size: int) -> F
         num_gradients: m, number of gradients; by default one per image, or per whole batch.
         block_size: B, number of weights in a block.
     """
-    kept = size.weights * retained_bytes(block_size) + MATRICES * chunk_bytes(
-        -(-size.weights // block_size), block_size
-    )
+    largest = size.largest_layer or size.weights
+    scratch = MATRICES * chunk_bytes(-(-largest // block_size), block_size)
+    kept = size.weights * retained_bytes(block_size) + scratch
     grams = size.weights * gram_bytes(block_size, size.gradients(num_gradients), 4)
-    return FitBytes(int(kept + min(grams, PART_BYTES)), int(kept + grams))
+    return FitBytes(int(kept), int(kept + grams))
 
 
 def partition_layers(layers: Mapping[str, Tensor], block_size: int, per_weight: int) -> list[LayerSlice]:

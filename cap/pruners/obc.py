@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.columns import as_columns, from_columns, second_moments, upper_factor
+from cap.cost import FitSize, FitWork
 from cap.elimination import compensate, eliminate, layer_in_errors
 from cap.fisher.blocks import block_chunks
 from cap.patterns import NM, Pattern
@@ -33,6 +35,13 @@ class OBC(LayerwisePruner):
     def __init__(self, damp: float = 0.01) -> None:
         check_positive("damp", damp)
         self.damp = damp
+
+    def work(self, size: FitSize) -> FitWork:
+        """Returns the work of second moments, and of the greedy loop: for each weight a matrix of its row's width.
+
+        A layer is taken to be as wide as it is high.
+        """
+        return replace(super().work(size), solve=size.weights * (size.largest_layer or size.weights))
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns the cumulative error at which the greedy loop removes each weight."""

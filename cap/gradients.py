@@ -106,7 +106,8 @@ class GradientBatch:
 
 def largest_entry(tensor: Tensor) -> Tensor:
     """Returns the largest absolute value, 0-dim, float64; infinite or NaN if an entry is."""
-    return torch.linalg.vector_norm(tensor.detach(), ord=torch.inf).double()
+    least, most = torch.aminmax(tensor.detach())
+    return torch.maximum(-least, most).double()
 
 
 def batch_gradient(

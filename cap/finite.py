@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from cap.gradients import GradientBatch, largest_entry
+from cap.inputs import Inputs
 
 
 def check_weights(layers: Mapping[str, Tensor]) -> None:
@@ -20,11 +21,11 @@ def check_weights(layers: Mapping[str, Tensor]) -> None:
         ValueError: If one is not, with its layer.
     """
     advice = "check the checkpoint, and the learning rate of the training that made it"
-    for name in _suspects({name: [weight] for name, weight in layers.items()}):
+    for name in _suspects(layers):
         _refuse("weights", name, layers[name], advice)
 
 
-def check_gradients(batch: GradientBatch, model: nn.Module, images: Tensor) -> None:
+def check_gradients(batch: GradientBatch, model: nn.Module, images: Inputs) -> None:
     """Refuses gradients that are not finite; where they cannot have overflowed no gradient is looked at.
 
     Args:
@@ -43,11 +44,11 @@ def check_gradients(batch: GradientBatch, model: nn.Module, images: Tensor) -> N
             _refuse("gradients", name, rows, _cause("gradients", model, images))
 
 
-def check_inputs(inputs: Mapping[str, Sequence[Tensor]], model: nn.Module, images: Tensor) -> None:
+def check_inputs(inputs: Mapping[str, Tensor], model: nn.Module, images: Inputs) -> None:
     """Refuses layer inputs that are not finite.
 
     Args:
-        inputs: Inputs of each call of a layer, {name: inputs}.
+        inputs: Inputs of the layers, {name: inputs}.
         model: Model that the layers belong to.
         images: Calibration images.
 
@@ -55,7 +56,7 @@ def check_inputs(inputs: Mapping[str, Sequence[Tensor]], model: nn.Module, image
         ValueError: If one is not, with its layer and the cause.
     """
     for name in _suspects(inputs):
-        _refuse("inputs", name, torch.cat([x.flatten() for x in inputs[name]]), _cause("inputs", model, images))
+        _refuse("inputs", name, inputs[name], _cause("inputs", model, images))
 
 
 def check_scores(scores: Mapping[str, Tensor]) -> None:
@@ -67,18 +68,17 @@ def check_scores(scores: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: If one is NaN, with its layer.
     """
-    for name in _suspects({name: [score] for name, score in scores.items()}):
+    for name in _suspects(scores):
         if scores[name].isnan().any():
             _refuse("scores", name, scores[name], "weights and calibration data are finite, so the pruner overflows")
 
 
-def _suspects(tensors: Mapping[str, Sequence[Tensor]]) -> list[str]:
+def _suspects(tensors: Mapping[str, Tensor]) -> list[str]:
     """Returns the names of tensors that are not finite, with one transfer from the device if all are."""
-    names = [name for name, parts in tensors.items() for part in parts if part.numel()]
-    largest = [largest_entry(part) for parts in tensors.values() for part in parts if part.numel()]
-    if not largest or bool((torch.stack(largest) < torch.inf).all()):
+    largest = {name: largest_entry(tensor) for name, tensor in tensors.items() if tensor.numel()}
+    if not largest or bool((torch.stack(list(largest.values())) < torch.inf).all()):
         return []
-    return list(dict.fromkeys(name for name, one in zip(names, largest, strict=True) if not one < torch.inf))
+    return [name for name, one in largest.items() if not one < torch.inf]
 
 
 def _refuse(what: str, name: str, values: Tensor, advice: str) -> None:
@@ -87,18 +87,20 @@ def _refuse(what: str, name: str, values: Tensor, advice: str) -> None:
     raise ValueError(f"the {what} of layer {name} are not finite ({found} of {values.numel():,}): {advice}")
 
 
-def _cause(what: str, model: nn.Module, images: Tensor) -> str:
+def _cause(what: str, model: nn.Module, images: Inputs) -> str:
     """Returns what made gradients or inputs not finite: the model, the images, or an overflow between them."""
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         if value.is_floating_point() and not value.isfinite().all():
             return f"{name} of the model is not either: check the checkpoint, and the training that made it"
-    if images.is_floating_point():
-        bad = (~images.isfinite()).flatten(1).any(1).nonzero().flatten()
+    for values in [*images.positional, *images.keywords.values()]:
+        bad = (
+            (~values.isfinite()).view(len(values), -1).any(1).nonzero().flatten() if values.is_floating_point() else []
+        )
         if len(bad):
-            count = f"{len(bad):,} of {len(images):,} calibration images"
-            return (
-                f"{count} are not either, the first is number {int(bad[0])}: check the images and their normalisation"
+            found = (
+                f"{len(bad):,} of {len(images):,} calibration images are not either, the first is number {int(bad[0])}"
             )
+            return f"{found}: check the images and their normalisation"
     return (
         f"weights and images are, so the {what} overflow: check the normalisation of the images, the labels and the "
         "scale of the loss"

@@ -14,6 +14,7 @@ from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.finite import check_scores, check_weights
 from cap.fisher.planning import MemoryPlan
+from cap.layers import check_layers
 from cap.patterns import Pattern, as_pattern
 from cap.selection import select, with_zeros_lowest
 
@@ -160,11 +161,10 @@ class Pruner(ABC):
                 free less a margin. The result does not depend on it.
 
         Raises:
-            ValueError: If there are no layers, the memory budget is too small, or weights, gradients, layer inputs or
-                scores are not finite.
+            ValueError: If there are no layers, one cannot be pruned, the memory budget is too small, or weights,
+                gradients, layer inputs or scores are not finite.
         """
-        if not layers:
-            raise ValueError("there are no layers to prune: choose some with cap.select_layers")
+        check_layers(model, layers)
         self.memory_budget = memory_budget
         self.weights = {name: weight.detach().clone() for name, weight in layers.items()}
         check_weights(self.weights)

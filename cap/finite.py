@@ -93,9 +93,7 @@ def _cause(what: str, model: nn.Module, images: Inputs) -> str:
         if value.is_floating_point() and not value.isfinite().all():
             return f"{name} of the model is not either: check the checkpoint, and the training that made it"
     for values in [*images.positional, *images.keywords.values()]:
-        bad = (
-            (~values.isfinite()).view(len(values), -1).any(1).nonzero().flatten() if values.is_floating_point() else []
-        )
+        bad = (~values.isfinite()).view(len(values), -1).any(1).nonzero().flatten()
         if len(bad):
             found = (
                 f"{len(bad):,} of {len(images):,} calibration images are not either, the first is number {int(bad[0])}"

@@ -162,14 +162,13 @@ class Pruner(ABC):
 
         Raises:
             ValueError: If there are no layers, one cannot be pruned, the memory budget is too small, or weights,
-                gradients, layer inputs or scores are not finite.
+                gradients or layer inputs are not finite.
         """
         check_layers(model, layers)
         self.memory_budget = memory_budget
         self.weights = {name: weight.detach().clone() for name, weight in layers.items()}
         check_weights(self.weights)
         self.importance = self.scores(model, self.weights, calibration)
-        check_scores(self.importance)
         return self
 
     def prune(self, pattern: Pattern | float | str) -> PrunedWeights:
@@ -185,6 +184,7 @@ class Pruner(ABC):
         """
         wanted = as_pattern(pattern)
         self.check(wanted)
+        check_scores(self.importance)
         return self.reach(wanted)
 
     def check(self, pattern: Pattern) -> None:

@@ -31,14 +31,16 @@ if TYPE_CHECKING:
     from bench.export.source import one_shot_trial
     from bench.latency.run import measure_latency
     from bench.models import MODELS, get_model
+    from bench.publication.prepare import prepare_publication
     from bench.reports.comparison.report import ComparisonReport
+    from bench.reports.kernels import find_benchmarks
     from bench.reports.kernels import report as write_kernel_report
     from bench.reports.latency.analysis import analyse as analyse_timings
     from bench.reports.latency.report import LatencyReport
     from bench.reports.latency.report import print_cells as print_timings
     from bench.reports.latency.report import progress_lines as timing_lines
     from bench.reports.sweep.report import SweepReport
-    from bench.results.timings import Timings
+    from bench.results.timings import Timings, find_timings
     from bench.specs.comparison import plan as plan_comparison
     from bench.specs.discovery import find_results, load_results, load_sweep, sweep_modules
     from bench.specs.profiles import Profile
@@ -74,7 +76,9 @@ _MODULES = {
     "check_pruner": "bench.execution.preflight",
     "compare": "bench.execution.comparison",
     "export_model": "bench.export.model",
+    "find_benchmarks": "bench.reports.kernels",
     "find_results": "bench.specs.discovery",
+    "find_timings": "bench.results.timings",
     "get_model": "bench.models",
     "grid": "bench.specs.sweep",
     "load_results": "bench.specs.discovery",
@@ -83,6 +87,7 @@ _MODULES = {
     "one_shot_trial": "bench.export.source",
     "plan_comparison": "bench.specs.comparison:plan",
     "plan_sweep": "bench.cluster.sweeps",
+    "prepare_publication": "bench.publication.prepare",
     "prepare_submission": "bench.cluster.sweeps",
     "print_timings": "bench.reports.latency.report:print_cells",
     "run_sweep": "bench.execution.sweeps",
@@ -123,7 +128,9 @@ __all__ = [
     "check_pruner",
     "compare",
     "export_model",
+    "find_benchmarks",
     "find_results",
+    "find_timings",
     "get_model",
     "grid",
     "load_results",
@@ -132,6 +139,7 @@ __all__ = [
     "one_shot_trial",
     "plan_comparison",
     "plan_sweep",
+    "prepare_publication",
     "prepare_submission",
     "print_timings",
     "run_sweep",

@@ -25,7 +25,7 @@ def compare(
     jobs: int | None = None,
     device: str = "cpu",
     memory_gb: float | None = None,
-    results: Results = Path("results"),
+    results: Results = Path("runs"),
     dry_run: bool = False,
 ) -> None:
     """Compare a new pruner with others on the same images, seeds and budget: only what is not done yet runs.

@@ -11,6 +11,7 @@ from bench.execution.executor import Executor
 from bench.execution.selection import TrialSelection
 from bench.execution.sweeps import run_missing
 from bench.reports.comparison.report import ComparisonReport
+from bench.results.folders import WORKING
 from bench.results.store import Store
 from bench.specs.comparison import Comparison, plan
 from bench.specs.sweep import COMPARE
@@ -20,7 +21,7 @@ SPARSITIES = ("0.5", "0.75", "0.9")
 SEEDS = (0, 1, 2)
 
 
-def select_comparison(comparison: Comparison, results: Path = Path("results")) -> TrialSelection:
+def select_comparison(comparison: Comparison, results: Path = WORKING) -> TrialSelection:
     """Returns the trials of a comparison with the place of their results."""
     profile = comparison.profile.name
     title = f"{comparison.new.label} against {', '.join(other.label for other in comparison.against)} ({profile})"
@@ -37,7 +38,7 @@ def compare(
     seeds: Sequence[int] = SEEDS,
     finetune: bool = False,
     profile: str = "embedded",
-    results: Path = Path("results"),
+    results: Path = WORKING,
     executor: Executor | None = None,
 ) -> ComparisonReport:
     """Compares a new pruner with others on the same images, seeds and budget; only what is not done yet runs.

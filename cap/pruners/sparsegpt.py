@@ -56,7 +56,7 @@ class SparseGPT(LayerwisePruner):
         self.block_size, self.damp, self.sequential = block_size, damp, sequential
 
     def work(self, size: FitSize) -> FitWork:
-        """Returns the work of second moments, and of spreading each weight's error; a forward pass if `prune` does it."""
+        """Returns the work of second moments and of spreading errors, or of a forward pass where `prune` does both."""
         if self.sequential:
             return FitWork(size.macs * size.calibration_images)
         return replace(super().work(size), solve=size.weights * self.block_size)

@@ -7,6 +7,7 @@ from pathlib import Path
 import bench
 from bench.cli.console import console, say_written
 from bench.cli.options import Profile, Results
+from bench.cli.status import say_invalid
 
 
 def table(
@@ -16,7 +17,7 @@ def table(
     results: Results = Path("results"),
     into: Path | None = None,
 ) -> None:
-    """Print a sweep's table and verdicts and write them as Markdown and CSV.
+    """Print a sweep's table and verdicts and write them as Markdown and CSV; the exit code is 1 if rows are invalid.
 
     Args:
         sweep: Name of the sweep; its collected results must exist.
@@ -26,11 +27,16 @@ def table(
     written = report.write(into)
     report.print(console)
     say_written(written)
+    if say_invalid(report.invalid):
+        raise SystemExit(1)
 
 
 def plot(sweep: str, *, profile: Profile = "embedded", results: Results = Path("results")) -> None:
-    """Draw a sweep's figures as PNG and SVG."""
-    say_written(bench.SweepReport(bench.find_results(sweep, profile, results), results).draw())
+    """Draw a sweep's figures as PNG and SVG; the exit code is 1 if rows are invalid, which are left out."""
+    report = bench.SweepReport(bench.find_results(sweep, profile, results), results)
+    say_written(report.draw())
+    if say_invalid(report.invalid):
+        raise SystemExit(1)
 
 
 def benchmarks(measurements: Path = Path("results/benchmarks/core.json"), *, into: Path | None = None) -> None:

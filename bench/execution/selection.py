@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.results.store import DAMAGED, Store
+from bench.results.validity import INVALID, invalid_lines
 from bench.specs.discovery import load_sweep
 from bench.specs.profiles import get_profile
 from bench.specs.sweep import Sweep, filter_trials
@@ -85,7 +86,11 @@ class CollectedResults:
     def has_pruned(self) -> bool:
         """Returns whether any of the selected trials has the row of a pruned model."""
         rows = self._selected
-        return bool(((rows["status"] == "done") & (rows["phase"] != "dense")).any())
+        return bool((rows["status"].isin(["done", INVALID]) & (rows["phase"] != "dense")).any())
+
+    def invalid(self) -> list[str]:
+        """Returns a line for every pruner of the selected trials with invalid rows."""
+        return invalid_lines(self._selected)
 
     def skips(self) -> str | None:
         """Returns a line about the patterns of the selected trials that were skipped; None where none was."""

@@ -16,9 +16,10 @@ from bench.core import files
 from bench.core.errors import UserError
 from bench.results.parquet import DamagedError, read_rows, write_rows, write_table
 from bench.results.schema import LAYER_SCHEMA, SCHEMA, LayerRow, ResultRow
+from bench.results.validity import INVALID, mark_invalid
 
-STATUSES = ("done", "skipped", "failed", "timeout", "preempted")
-FINISHED = ("done", "skipped")  # nothing is left to run
+STATUSES = ("done", "skipped", INVALID, "failed", "timeout", "preempted")
+FINISHED = ("done", "skipped", INVALID)  # nothing is left to run
 DAMAGED = "damaged"  # status of a trial whose files cannot be read
 SWEEP_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -170,7 +171,7 @@ class Store:
         rows, layers = (pa.concat_tables(parts) for parts in zip(*tables, strict=True))
         write_table(layers, self.collected_layers)
         write_table(rows, self.collected)
-        return rows.to_pandas()
+        return mark_invalid(rows.to_pandas())
 
     def read(self) -> pd.DataFrame:
         """Returns the collected table.
@@ -181,7 +182,7 @@ class Store:
         if not self.collected.exists():
             run = self.command("run")
             raise UserError(f"{self.collected} does not exist: run the sweep first" + (f" with {run}" if run else ""))
-        rows = read_rows(self.collected, SCHEMA).to_pandas()
+        rows = mark_invalid(read_rows(self.collected, SCHEMA).to_pandas())
         if not ((rows["status"] == "done") & (rows["phase"] != "dense")).any():
             status = self.command("status")
             raise UserError(f"{self.collected} has no finished trial" + (f": see {status}" if status else ""))

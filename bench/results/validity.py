@@ -26,8 +26,10 @@ def mark_invalid(rows: pd.DataFrame) -> pd.DataFrame:
     wrong = (rows["status"] == "done") & rows["pattern"].notna() & (missed | (violations > 0))
     if not wrong.any():
         return rows
-    told = [f"{zeros:.4g} of the weights are zero where {wanted:.4g} were wanted, {int(broken or 0):,} break the pattern"
-            for zeros, wanted, broken in zip(sparsity[wrong], target[wrong], violations[wrong].fillna(0), strict=True)]  # fmt: skip
+    told = [
+        f"{zeros:.4g} of the weights are zero where {wanted:.4g} were wanted, {int(broken):,} break the pattern"
+        for zeros, wanted, broken in zip(sparsity[wrong], target[wrong], violations[wrong].fillna(0), strict=True)
+    ]
     marked = rows.astype({"error": object})
     marked.loc[wrong, "status"] = INVALID
     marked.loc[wrong, "error"] = told

@@ -33,9 +33,12 @@ def find_invalid(
     total = sum(weight.numel() for weight in weights.values())
     zeros = sum(int((weight == 0).sum()) for weight in weights.values())
     wanted = count_zeros({name: tuple(weight.shape) for name, weight in weights.items()}, pattern)
-    counts = f"keeps {_percent(total - zeros, total)} of the weights where {_percent(total - wanted, total)} were wanted"
+    miscount = (
+        f"keeps {100 * (1 - zeros / total):.4g} % of the weights where {100 * (1 - wanted / total):.4g} % were wanted: "
+        f"{zeros:,} zeros, wants {wanted:,}"
+    )
     if zeros < wanted:
-        return f"{counts}: {zeros:,} zeros, wants {wanted:,}"
+        return miscount
     if broken := cap.count_violations(weights, pattern):
         return f"{broken:,} weights break the pattern {pattern}"
     if masks is None:
@@ -43,10 +46,12 @@ def find_invalid(
     if found := _find_invalid_masks(weights, masks, pattern, wanted):
         return found
     if dense is not None:
-        kept_zeros = sum(int((masks[name].to(w.device) & (w == 0) & (dense[name] != 0)).sum())
-                         for name, w in weights.items())  # fmt: skip
+        kept_zeros = sum(
+            int(((weight == 0) & (dense[name] != 0) & masks[name].to(weight.device).bool()).sum())
+            for name, weight in weights.items()
+        )
         if kept_zeros > CHANCE * total:
-            return f"{counts}: {zeros:,} zeros, wants {wanted:,}"
+            return miscount
     return None
 
 
@@ -68,7 +73,3 @@ def _find_invalid_masks(
     if broken := cap.count_violations(kept, pattern):
         return f"the masks break the pattern {pattern} at {broken:,} weights"
     return None
-
-
-def _percent(part: int, total: int) -> str:
-    return f"{100 * part / total:.4g} %"

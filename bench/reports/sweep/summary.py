@@ -35,7 +35,7 @@ class SweepResults:
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> SweepResults:
-        """Returns the three levels of result rows, of finished models without those of cells that have an invalid row."""
+        """Returns the three levels of result rows; cells with an invalid row are in the first alone."""
         return cls(rows, finished(rows), valid_cells(summarise(rows)))
 
 
@@ -91,8 +91,8 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         One row per model, pruner, variant and pattern with, for each of PHASES, the columns `<phase>_mean`,
         `<phase>_std` (sample standard deviation, empty for n = 1), `<phase>_n`, `<phase>_drop` (percentage points),
         `<phase>_rel_drop` (percent of dense), `<phase>_agreement` (percent), `<phase>_epoch`, `<phase>_bytes` (mean
-        size of the file), `<phase>_paper`, and `<phase>_invalid`, whether a seed is invalid: all others of the phase are
-        then empty; `dense` and `dense_bytes`; the means `fit_seconds`, `prune_seconds`, and of the one-shot models
+        size of the file), `<phase>_paper`, and `<phase>_invalid`, whether a seed is invalid: what else the phase has
+        is then empty; `dense` and `dense_bytes`; the means `fit_seconds`, `prune_seconds`, and of the one-shot models
         `predicted_loss_increase` and `observed_loss_increase`; the sum `violations`; and `pruner_options`.
     """
     every = pruned(rows)

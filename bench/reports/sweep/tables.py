@@ -9,7 +9,8 @@ from bench.reports.sweep.summary import representative
 from bench.results.labels import GLOBAL, NM, PHASES, pattern_in_words, percent
 from bench.results.validity import INVALID
 
-AGREEMENT, EPOCHS, FIT, PRUNE, PREDICTED, OBSERVED = "agree %", "epochs", "fit s", "prune s", "loss + predicted", "loss + observed"
+AGREEMENT, EPOCHS, FIT, PRUNE = "agree %", "epochs", "fit s", "prune s"
+PREDICTED, OBSERVED = "loss + predicted", "loss + observed"
 SIZE = "KiB"
 COMPACT_LINES = 24
 
@@ -77,8 +78,8 @@ def compact(summary: pd.DataFrame) -> pd.DataFrame:
     """Returns one row per model, pruner and variant with the top-1 of each phase at some patterns.
 
     These are all N:M patterns, and of the others the sparsities that have a fine-tuned model; without such the ones
-    nearest to 50, 75 and 90 %, how long the fit took, and reading off these, all together. Where the rows would be more than COMPACT_LINES, models are
-    columns, too, with the means alone.
+    nearest to 50, 75 and 90 %, with the time of the fit and that of reading off all of these. Where the rows would be
+    more than COMPACT_LINES, models are columns, too, with the means alone.
     """
     cells = summary.assign(column=_compact_columns(summary))
     cells = cells[cells["column"] != ""]

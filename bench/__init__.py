@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from bench.core.errors import UserError
     from bench.execution.comparison import compare, select_comparison
+    from bench.execution.contract import contract_failures
     from bench.execution.executor import Executor, FinishedTrial
     from bench.execution.inline import InlineExecutor
     from bench.execution.pool import PoolExecutor
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from bench.reports.latency.report import progress_lines as timing_lines
     from bench.reports.sweep.report import SweepReport
     from bench.results.timings import Timings
+    from bench.specs.comparison import Comparison
     from bench.specs.comparison import plan as plan_comparison
     from bench.specs.discovery import find_results, load_results, load_sweep, sweep_modules
     from bench.specs.profiles import Profile
@@ -52,6 +54,7 @@ _MODULES = {
     "ClusterExecutor": "bench.cluster.executor",
     "ClusterTarget": "bench.cluster.sweeps",
     "CollectedResults": "bench.execution.selection",
+    "Comparison": "bench.specs.comparison",
     "ComparisonReport": "bench.reports.comparison.report",
     "ExecutionConfig": "bench.trials.context",
     "Executor": "bench.execution.executor",
@@ -73,6 +76,7 @@ _MODULES = {
     "cancel_sweep": "bench.cluster.sweeps",
     "check_pruner": "bench.execution.preflight",
     "compare": "bench.execution.comparison",
+    "contract_failures": "bench.execution.contract",
     "export_model": "bench.export.model",
     "find_results": "bench.specs.discovery",
     "get_model": "bench.models",
@@ -102,6 +106,7 @@ __all__ = [
     "ClusterExecutor",
     "ClusterTarget",
     "CollectedResults",
+    "Comparison",
     "ComparisonReport",
     "ExecutionConfig",
     "Executor",
@@ -122,6 +127,7 @@ __all__ = [
     "cancel_sweep",
     "check_pruner",
     "compare",
+    "contract_failures",
     "export_model",
     "find_results",
     "get_model",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class TrialSelection:
         store: Results of the sweep in the profile.
         trials: Selected trials.
         collected: Trials that are collected into one table, among them the selected ones.
+        patterns: {trial id: patterns whose rows are collected}; a trial that is not in it gives all.
     """
 
     title: str
@@ -34,6 +35,7 @@ class TrialSelection:
     store: Store
     trials: tuple[Trial, ...]
     collected: tuple[Trial, ...]
+    patterns: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def missing(self, busy: Collection[str] = ()) -> tuple[Trial, ...]:
         """Returns the trials that are not finished, and not among the ids of those that are in a job."""
@@ -56,7 +58,7 @@ class TrialSelection:
         Raises:
             UserError: If none has, or a file is of another schema.
         """
-        rows = self.store.collect([trial.id for trial in self.collected])
+        rows = self.store.collect([trial.id for trial in self.collected], self.patterns)
         present = set(rows["trial_id"])
         missing = tuple(trial for trial in self.collected if trial.id not in present)
         damaged = tuple(trial for trial in missing if self.store.status(trial.id) == DAMAGED)

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from bench.execution.inline import InlineExecutor
     from bench.execution.pool import PoolExecutor
     from bench.execution.preflight import LocalResources, check_pruner, skipped_patterns
+    from bench.execution.rerun import rerun
     from bench.execution.selection import CollectedResults, TrialSelection, select_trials
+    from bench.execution.stored import StoredTrial, find_trial
     from bench.execution.sweeps import LocalRun, run_sweep
     from bench.export.model import export_model
     from bench.export.source import one_shot_trial
@@ -66,6 +68,7 @@ _MODULES = {
     "MODELS": "bench.models",
     "PoolExecutor": "bench.execution.pool",
     "Profile": "bench.specs.profiles",
+    "StoredTrial": "bench.execution.stored",
     "Sweep": "bench.specs.sweep",
     "SweepReport": "bench.reports.sweep.report",
     "Timings": "bench.results.timings",
@@ -79,6 +82,7 @@ _MODULES = {
     "contract_failures": "bench.execution.contract",
     "export_model": "bench.export.model",
     "find_results": "bench.specs.discovery",
+    "find_trial": "bench.execution.stored",
     "get_model": "bench.models",
     "grid": "bench.specs.sweep",
     "load_results": "bench.specs.discovery",
@@ -89,6 +93,7 @@ _MODULES = {
     "plan_sweep": "bench.cluster.sweeps",
     "prepare_submission": "bench.cluster.sweeps",
     "print_timings": "bench.reports.latency.report:print_cells",
+    "rerun": "bench.execution.rerun",
     "run_sweep": "bench.execution.sweeps",
     "run_trial": "bench.trials.runner",
     "select_comparison": "bench.execution.comparison",
@@ -117,6 +122,7 @@ __all__ = [
     "LocalRun",
     "PoolExecutor",
     "Profile",
+    "StoredTrial",
     "Sweep",
     "SweepReport",
     "Timings",
@@ -130,6 +136,7 @@ __all__ = [
     "contract_failures",
     "export_model",
     "find_results",
+    "find_trial",
     "get_model",
     "grid",
     "load_results",
@@ -140,6 +147,7 @@ __all__ = [
     "plan_sweep",
     "prepare_submission",
     "print_timings",
+    "rerun",
     "run_sweep",
     "run_trial",
     "select_comparison",

@@ -95,6 +95,6 @@ def _document(place: str | None) -> Callable[[str], object] | None:
     if place is None or place == "-":
         return print if place else None
     path = Path(place)
-    if path.is_dir() or not path.parent.is_dir():
+    if place.startswith("-") or path.is_dir() or not path.parent.is_dir():
         raise bench.UserError(f"--json {place} cannot be written: give a file in a folder that exists, or -")
     return path.write_text

@@ -31,6 +31,7 @@ EXPLAINED = {  # part of a column's name: what it says
     "violations": "violations: of the pattern, over all seeds",
     tables.FIT: f"{tables.FIT}: seconds that fitting took, where the model trains all of it so far, mean over seeds",
     tables.PRUNE: f"{tables.PRUNE}: seconds from the fit to the weights at this pattern",
+    tables.TOTAL: f"{tables.TOTAL}: both",
     INVALID: f"{INVALID}: weights or masks are not at the pattern; used for no number and no claim",
 }
 DISPENSABLE = (  # parts of columns' names: those that go first where room is short
@@ -41,6 +42,7 @@ DISPENSABLE = (  # parts of columns' names: those that go first where room is sh
     "rel. %",
     tables.FIT,
     tables.PRUNE,
+    tables.TOTAL,
     tables.SIZE,
     "drop",
 )

@@ -9,7 +9,7 @@ from bench.reports.sweep.summary import representative
 from bench.results.labels import GLOBAL, NM, PHASES, pattern_in_words, percent
 from bench.results.validity import INVALID
 
-AGREEMENT, EPOCHS, FIT, PRUNE = "agree %", "epochs", "fit s", "prune s"
+AGREEMENT, EPOCHS, FIT, PRUNE, TOTAL = "agree %", "epochs", "fit s", "prune s", "total s"
 PREDICTED, OBSERVED = "loss + predicted", "loss + observed"
 SIZE = "KiB"
 COMPACT_LINES = 24
@@ -58,6 +58,7 @@ def detailed(summary: pd.DataFrame) -> pd.DataFrame:
             "violations": whole(row["violations"]) if (summary["violations"] > 0).any() else "",
             FIT: seconds_in_column(row["fit_seconds"]),
             PRUNE: seconds_in_column(row["prune_seconds"]),
+            TOTAL: seconds_in_column(row["fit_seconds"] + row["prune_seconds"]),
             "n": _samples(row),
         }
         lines.append(line)
@@ -99,6 +100,7 @@ def compact(summary: pd.DataFrame) -> pd.DataFrame:
             line[FIT] = seconds_in_column(row["fit_seconds"])
             prunes[key] = prunes.get(key, 0.0) + row["prune_seconds"]
             line[PRUNE] = seconds_in_column(prunes[key])
+            line[TOTAL] = seconds_in_column(row["fit_seconds"] + prunes[key])
         for phase, name in PHASES.items():
             if pd.isna(row[f"{phase}_n"]) and not row[f"{phase}_invalid"]:
                 continue
@@ -113,6 +115,6 @@ def compact(summary: pd.DataFrame) -> pd.DataFrame:
     if wide:
         header = ["pruner", "variant", *(f"{model} {column}" for model in models for column in header)]
     else:
-        header = ["model", "dense", "pruner", "variant", *header, FIT, PRUNE]
+        header = ["model", "dense", "pruner", "variant", *header, FIT, PRUNE, TOTAL]
     table = pd.DataFrame([*([dense] if wide else []), *lines.values()]).reindex(columns=header).fillna("")
     return table.loc[:, (table != "").any()]

@@ -65,7 +65,7 @@ def draw(
     if left := int((cells["status"] == INVALID).sum()):
         title = f"{title}; {left} invalid points are not shown"
     figure.suptitle(title)
-    legend(figure, legend_entries(axes[0]), columns=8)
+    legend(figure, legend_entries([*axes[0], *axes[-1]]), columns=8)
     figure.tight_layout(rect=(0, 0.25 / figure.get_figheight() + 0.02, 1, 1))
     return save(figure, stem)
 
@@ -110,7 +110,9 @@ def _draw_times(axis: Axes, part: pd.DataFrame, styles: Mapping[str, Style]) -> 
     """Draws each pruner's time of fit and prune at every pattern, and that of the fit alone."""
     for name, (color, marker) in styles.items():
         points = part[(part["label"] == name) & part["x"].notna()]
-        axis.plot(points["x"], points["total_seconds"], color=color, marker=marker, markersize=4, linestyle="none")
+        axis.plot(
+            points["x"], points["total_seconds"], color=color, marker=marker, markersize=4, linestyle="none", label=name
+        )
         axis.plot(points["x"], points["fit_seconds"], color=color, marker="_", markersize=9, linestyle="none")
     if (part["total_seconds"] > 0).all() and len(part):
         axis.set_yscale("log")

@@ -119,7 +119,7 @@ def test_an_invalid_pruner_is_shown_and_never_ranked(
     assert [cell["top1_mean"] is None for cell in report["cells"]] == [True, False] * 2
     assert {one["verdict"] for one in report["differences"]} == {"not compared"}
     assert report["verdicts"] == ["Keeps against GM: not compared, Keeps invalid 0.5; Keeps invalid 0.75."]
-    assert [one["error"] for one in report["invalid"]][0] == wrong
+    assert report["invalid"][0]["error"] == wrong
     assert report["pruners"][0]["code"] == CHEATS
     assert report["pruners"][0]["sha256"] == hashlib.sha256(CHEATS.encode()).hexdigest()
     assert report["pruners"][1]["source"] == "cap.pruners.magnitude.Magnitude"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.fisher.planning import MemoryPlan
+from cap.layers import check_layers
 from cap.patterns import Pattern, as_pattern
 from cap.selection import select, with_zeros_lowest
 
@@ -159,10 +160,9 @@ class Pruner(ABC):
                 free less a margin. The result does not depend on it.
 
         Raises:
-            ValueError: If there are no layers, or the memory budget is too small.
+            ValueError: If there are no layers, one cannot be pruned, or the memory budget is too small.
         """
-        if not layers:
-            raise ValueError("there are no layers to prune: choose some with cap.select_layers")
+        check_layers(model, layers)
         self.memory_budget = memory_budget
         self.weights = {name: weight.detach().clone() for name, weight in layers.items()}
         self.importance = self.scores(model, self.weights, calibration)

@@ -65,7 +65,7 @@ def draw(
     if left := int((cells["status"] == INVALID).sum()):
         title = f"{title}; {left} invalid points are not shown"
     figure.suptitle(title)
-    legend(figure, legend_entries([*axes[0], *axes[-1]]), columns=8)
+    legend(figure, legend_entries([*axes[-1], *axes[0]]), columns=8)
     figure.tight_layout(rect=(0, 0.25 / figure.get_figheight() + 0.02, 1, 1))
     return save(figure, stem)
 

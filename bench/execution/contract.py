@@ -14,7 +14,6 @@ from bench.specs.trial import Trial
 from cap.registry import source_file
 
 SIZES = ("block_size", "num_gradients")  # options for which the checks have values that fit their tiny model
-FORMAL = ("docstring",)  # checks whose failure changes no result
 
 
 def contract_failures(comparison: Comparison, todo: Sequence[Trial]) -> list[str]:
@@ -58,11 +57,11 @@ def check_contract(comparison: Comparison, todo: Sequence[Trial]) -> None:
 
 
 def _failures(name: str, options: Mapping[str, Any]) -> list[str]:
-    """Returns a line for every check that a pruner fails and that matters to results."""
+    """Returns a line for every check that a pruner fails."""
     from cap.testing import run_checks
 
     return [
         f"{outcome.check.name}: {' '.join(outcome.message.split())}"
         for outcome in run_checks(name, options)
-        if outcome.status == "failed" and outcome.check.name not in FORMAL
+        if outcome.status == "failed"
     ]

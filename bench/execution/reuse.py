@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.results.store import Store
+from bench.results.store import FinishedRows, Store
 from bench.specs.trial import Trial
 
 Key = tuple[str, str, str, int]
@@ -35,19 +35,18 @@ def sources(store: Store, trials: Sequence[Trial]) -> Iterator[PatternSource]:
         store: Results of the trials' sweep.
         trials: One-shot trials that are fine-tuned after every pattern or after none.
     """
-    stored: dict[Key, list[tuple[str, tuple[str, ...]]]] = {}
-    for one in store.finished_trials():
-        stored.setdefault((one.model, one.pruner, one.pruner_options, one.seed), []).append(
-            (one.trial_id, one.patterns)
-        )
+    whole = {trial.id for trial in trials if store.is_finished(trial.id)}
+    stored: dict[Key, list[FinishedRows]] = {}
+    for one in store.finished_trials() if len(whole) < len(trials) else ():
+        stored.setdefault((one.model, one.pruner, one.pruner_options, one.seed), []).append(one)
     for trial in trials:
         left = trial.patterns
-        if not store.is_finished(trial.id):
+        if trial.id not in whole:
             key = (trial.model, trial.pruner, json.dumps(trial.pruner_options, sort_keys=True), trial.seed)
-            known = sorted(stored.get(key, ()), key=lambda one: (-len(set(one[1]) & set(left)), one[0]))
-            for trial_id, patterns in known:
-                given = tuple(pattern for pattern in left if pattern in patterns)
-                if given and (other := _with_patterns(trial, patterns)).id == trial_id:
+            known = sorted(stored.get(key, ()), key=lambda one: -len(set(one.patterns) & set(trial.patterns)))
+            for one in known:
+                given = tuple(pattern for pattern in left if pattern in one.patterns)
+                if given and (other := _with_patterns(trial, one.patterns)).id == one.trial_id:
                     left = tuple(pattern for pattern in left if pattern not in given)
                     yield PatternSource(other, given)
         if left:

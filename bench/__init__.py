@@ -34,14 +34,16 @@ if TYPE_CHECKING:
     from bench.export.source import one_shot_trial
     from bench.latency.run import measure_latency
     from bench.models import MODELS, get_model
+    from bench.publication.prepare import prepare_publication
     from bench.reports.comparison.report import ComparisonReport
+    from bench.reports.kernels import find_benchmarks
     from bench.reports.kernels import report as write_kernel_report
     from bench.reports.latency.analysis import analyse as analyse_timings
     from bench.reports.latency.report import LatencyReport
     from bench.reports.latency.report import print_cells as print_timings
     from bench.reports.latency.report import progress_lines as timing_lines
     from bench.reports.sweep.report import SweepReport
-    from bench.results.timings import Timings
+    from bench.results.timings import Timings, find_timings
     from bench.specs.comparison import Comparison
     from bench.specs.comparison import plan as plan_comparison
     from bench.specs.discovery import find_results, load_results, load_sweep, sweep_modules
@@ -81,7 +83,9 @@ _MODULES = {
     "compare": "bench.execution.comparison",
     "contract_failures": "bench.execution.contract",
     "export_model": "bench.export.model",
+    "find_benchmarks": "bench.reports.kernels",
     "find_results": "bench.specs.discovery",
+    "find_timings": "bench.results.timings",
     "find_trial": "bench.execution.stored",
     "get_model": "bench.models",
     "grid": "bench.specs.sweep",
@@ -91,6 +95,7 @@ _MODULES = {
     "one_shot_trial": "bench.export.source",
     "plan_comparison": "bench.specs.comparison:plan",
     "plan_sweep": "bench.cluster.sweeps",
+    "prepare_publication": "bench.publication.prepare",
     "prepare_submission": "bench.cluster.sweeps",
     "print_timings": "bench.reports.latency.report:print_cells",
     "rerun": "bench.execution.rerun",
@@ -135,7 +140,9 @@ __all__ = [
     "compare",
     "contract_failures",
     "export_model",
+    "find_benchmarks",
     "find_results",
+    "find_timings",
     "find_trial",
     "get_model",
     "grid",
@@ -145,6 +152,7 @@ __all__ = [
     "one_shot_trial",
     "plan_comparison",
     "plan_sweep",
+    "prepare_publication",
     "prepare_submission",
     "print_timings",
     "rerun",

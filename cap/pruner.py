@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
+from cap.finite import check_scores, check_weights
 from cap.fisher.planning import MemoryPlan
 from cap.layers import check_layers
 from cap.patterns import Pattern, as_pattern
@@ -160,11 +161,13 @@ class Pruner(ABC):
                 free less a margin. The result does not depend on it.
 
         Raises:
-            ValueError: If there are no layers, one cannot be pruned, or the memory budget is too small.
+            ValueError: If there are no layers, one cannot be pruned, the memory budget is too small, or weights,
+                gradients or layer inputs are not finite.
         """
         check_layers(model, layers)
         self.memory_budget = memory_budget
         self.weights = {name: weight.detach().clone() for name, weight in layers.items()}
+        check_weights(self.weights)
         self.importance = self.scores(model, self.weights, calibration)
         return self
 
@@ -181,6 +184,7 @@ class Pruner(ABC):
         """
         wanted = as_pattern(pattern)
         self.check(wanted)
+        check_scores(self.importance)
         return self.reach(wanted)
 
     def check(self, pattern: Pattern) -> None:

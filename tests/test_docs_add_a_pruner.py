@@ -85,7 +85,7 @@ def test_a_command_of_the_page(
         assert ", 0 failed, 0 skipped" in printed.splitlines()[-1]
     if arguments[0] == "compare":
         assert "OBD" in printed
-        assert list(folder.glob("results/**/*.png"))
+        assert list(folder.glob("runs/**/*.png"))
 
 
 def test_output_that_differs_is_told() -> None:

@@ -28,7 +28,7 @@ def compare(
     jobs: int | None = None,
     device: str = "cpu",
     memory_gb: float | None = None,
-    results: Results = Path("results"),
+    results: Results = Path("runs"),
     json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     check: bool = True,
     dry_run: bool = False,

@@ -29,7 +29,7 @@ def run(
     device: str | None = None,
     memory_gb: float | None = None,
     micro_batch: int | None = None,
-    results: Results = Path("results"),
+    results: Results = Path("runs"),
     allow_dirty: bool = False,
     dry_run: bool = False,
     site: Annotated[ClusterOptions | None, Parameter(name="*", group="Cluster (local and slurm)")] = None,

@@ -9,7 +9,7 @@ from bench.cli.console import say
 from bench.cli.options import Results
 
 
-def show(id: str, *, results: Results = Path("results")) -> None:
+def show(id: str, *, results: Results = Path("runs")) -> None:
     """Show all values that a trial's rows were made with, where they lie, and the command that makes them.
 
     Args:
@@ -19,7 +19,7 @@ def show(id: str, *, results: Results = Path("results")) -> None:
         say(line)
 
 
-def rerun(id: str, *, device: str = "cpu", results: Results = Path("results")) -> None:
+def rerun(id: str, *, device: str = "cpu", results: Results = Path("runs")) -> None:
     """Run a trial again and compare with its stored rows, which stay as they are; the exit code is 1 if one differs.
 
     Args:

@@ -16,11 +16,13 @@ def status(
     profile: Profile = "embedded",
     only: Only = (),
     seeds: Seeds = (),
-    results: Results = Path("results"),
+    results: Results = Path("runs"),
     watch: bool = False,
     every: float = 10,
 ) -> None:
     """Show where every trial stands: done, running, pending, preempted, failed, timeout, cancelled or to run.
+
+    It is about what was run here; a line at the end says what is published in the checkout.
 
     Args:
         watch: Go on until nothing runs or waits.
@@ -33,15 +35,17 @@ def status(
         time.sleep(every)
         before, found = found, bench.sweep_status(selection)
         print("\n".join([*found.lines(before), found.summary]), flush=True)
+    if (line := selection.published()) is not None:
+        print(line)
 
 
-def cancel(sweep: str, *, profile: Profile = "embedded", results: Results = Path("results")) -> None:
+def cancel(sweep: str, *, profile: Profile = "embedded", results: Results = Path("runs")) -> None:
     """Cancel all jobs of a sweep; what is done stays, and `capbench run` goes on from there."""
     selection = bench.select_trials(sweep, profile, results=results)
     print(f"cancelled {bench.cancel_sweep(selection)} jobs of {selection.title}")
 
 
-def collect(sweep: str, *, profile: Profile = "embedded", results: Results = Path("results")) -> None:
+def collect(sweep: str, *, profile: Profile = "embedded", results: Results = Path("runs")) -> None:
     """Join the results that are there into one table, and say what is missing; at any time, also while jobs run."""
     collected = bench.select_trials(sweep, profile, results=results).collect()
     say_gaps(collected)

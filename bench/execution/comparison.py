@@ -13,6 +13,7 @@ from bench.execution.reuse import sources
 from bench.execution.selection import TrialSelection
 from bench.execution.sweeps import run_missing
 from bench.reports.comparison.report import ComparisonReport
+from bench.results.folders import WORKING
 from bench.results.store import Store
 from bench.specs.comparison import Comparison, plan
 from bench.specs.sweep import COMPARE
@@ -22,7 +23,7 @@ SPARSITIES = ("0.5", "0.75", "0.9")
 SEEDS = (0, 1, 2)
 
 
-def select_comparison(comparison: Comparison, results: Path = Path("results")) -> TrialSelection:
+def select_comparison(comparison: Comparison, results: Path = WORKING) -> TrialSelection:
     """Returns the trials of a comparison with the place of their results; what has run is reused pattern by pattern."""
     profile = comparison.profile.name
     title = f"{comparison.new.label} against {', '.join(other.label for other in comparison.against)} ({profile})"
@@ -41,7 +42,7 @@ def compare(
     seeds: Sequence[int] = SEEDS,
     finetune: bool = False,
     profile: str = "embedded",
-    results: Path = Path("results"),
+    results: Path = WORKING,
     executor: Executor | None = None,
     check: bool = True,
 ) -> ComparisonReport:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.results import folders
 from bench.results.store import DAMAGED, Store
 from bench.results.validity import INVALID, invalid_lines
 from bench.specs.discovery import load_sweep
@@ -51,6 +52,13 @@ class TrialSelection:
     def has_results(self) -> bool:
         """Returns whether any trial has rows."""
         return any(self.store.path(trial.id).exists() for trial in self.trials)
+
+    def published(self) -> str | None:
+        """Returns how many trials are published, in one line; None where none are, or not in the default folder."""
+        found, file = folders.published(), f"{self.store.profile}/{self.store.sweep}.parquet"
+        if self.results != folders.WORKING or found is None or not (found / file).exists():
+            return None
+        return folders.describe_source(found, file, "trial_id", "trial")
 
     def collect(self) -> CollectedResults:
         """Joins the rows of the trials that have some into one table on disk.
@@ -119,7 +127,7 @@ def select_trials(
     profile: str = "embedded",
     only: Iterable[str] = (),
     seeds: Sequence[int] = (),
-    results: Path = Path("results"),
+    results: Path = folders.WORKING,
 ) -> TrialSelection:
     """Selects trials of a sweep.
 

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from bench.core.errors import UserError
+from bench.results.folders import WORKING, published
 from bench.results.parquet import DamagedError, read_rows
 from bench.results.schema import SCHEMA
 from bench.results.store import TRIAL_ID
@@ -72,7 +73,7 @@ class StoredTrial:
     def command(self) -> str:
         """Returns the command that made the rows, or makes them if they are missing."""
         first = self.rows[0]
-        common = {"profile": (first["profile"], "embedded"), "results": (str(self.results), "results")}
+        common = {"profile": (first["profile"], "embedded"), "results": (str(self.results), str(WORKING))}
         rest = "".join(f" --{key} {shlex.quote(value)}" for key, (value, usual) in common.items() if value != usual)
         model, pruner, seed = first["model"], shlex.quote(first["pruner"]), first["seed"]
         if first["sweep"] != COMPARE:
@@ -118,8 +119,8 @@ class StoredTrial:
         }
 
 
-def find_trial(start: str, results: Path = Path("results")) -> StoredTrial:
-    """Finds the rows of a trial: in the file of its own, else in a collected one.
+def find_trial(start: str, results: Path = WORKING) -> StoredTrial:
+    """Finds the rows of a trial: in the file of its own, else in a collected one; for `WORKING` also in published ones.
 
     Args:
         start: Its id, or the first characters of it.
@@ -131,7 +132,10 @@ def find_trial(start: str, results: Path = Path("results")) -> StoredTrial:
     if not re.fullmatch("[0-9a-f]{1,16}", start):
         raise UserError(f"{start!r} is no id of a trial: give some of its 16 characters 0-9 and a-f, from the first on")
     found: dict[str, Path] = {}
-    files = sorted(path for depth in ("*/*", "*/*/*") for path in results.glob(f"{depth}.parquet"))
+    folders = [results, *filter(None, [published()] if results == WORKING else [])]
+    files = [
+        path for folder in folders for depth in ("*/*", "*/*/*") for path in sorted(folder.glob(f"{depth}.parquet"))
+    ]
     own = [path for path in files if TRIAL_ID.fullmatch(path.stem)]
     for path in own:
         if path.stem.startswith(start):
@@ -140,7 +144,7 @@ def find_trial(start: str, results: Path = Path("results")) -> StoredTrial:
         if path not in own and not path.stem.endswith(".layers"):
             found = {trial_id: path for trial_id in _ids(path) if trial_id.startswith(start)} | found
     if not found:
-        raise UserError(f"no trial in {results} has an id that begins with {start}")
+        raise UserError(f"no trial in {' or '.join(map(str, folders))} has an id that begins with {start}")
     if len(found) > 1:
         listed = ", ".join(sorted(found)[:SIMILAR]) + (", ..." if len(found) > SIMILAR else "")
         raise UserError(f"{len(found)} trials have an id that begins with {start}: {listed}")

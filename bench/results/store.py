@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from bench.core import files
 from bench.core.errors import UserError
+from bench.results import folders
 from bench.results.parquet import DamagedError, read_rows, write_rows, write_table
 from bench.results.schema import LAYER_SCHEMA, SCHEMA, LayerRow, ResultRow
 from bench.results.validity import INVALID, mark_invalid
@@ -83,7 +84,7 @@ class Store:
     def __init__(
         self, root: Path, profile: str, sweep: str, part: str | None = None, source: str | None = None
     ) -> None:
-        self.profile, self.sweep, self.source = profile, sweep, source
+        self.results, self.profile, self.sweep, self.source = root, profile, sweep, source
         self.folder = root / profile / sweep  # a file per trial
         stem = self.folder / part if part else self.folder
         self.collected = stem.with_name(f"{stem.name}.parquet")
@@ -93,7 +94,7 @@ class Store:
         """Returns a command of the command line for this sweep, None if nothing stands for the sweep there."""
         if self.source is None:
             return None
-        options = {"profile": (self.profile, "embedded"), "results": (str(self.folder.parents[1]), "results")}
+        options = {"profile": (self.profile, "embedded"), "results": (str(self.results), str(folders.WORKING))}
         given = [f" --{key} {shlex.quote(value)}" for key, (value, default) in options.items() if value != default]
         return f"capbench {name} {shlex.quote(self.source)}{''.join(given)}"
 
@@ -101,8 +102,9 @@ class Store:
         """Makes sure that results can be written, before any work is done.
 
         Raises:
-            UserError: If the folder cannot be made or written to.
+            UserError: If the folder cannot be made or written to, or is the published one.
         """
+        folders.check_working(self.results)
         files.check_writable(self.folder)
 
     def path(self, trial_id: str) -> Path:
@@ -193,8 +195,9 @@ class Store:
             patterns: {trial id: patterns whose rows are taken}; a trial that is not in it gives all.
 
         Raises:
-            UserError: If none of the trials has run, or a file is of another schema.
+            UserError: If none of the trials has run, a file is of another schema, or the folder is the published one.
         """
+        folders.check_working(self.results)
         tables = []
         for trial_id in trial_ids:
             if self.path(trial_id).exists():

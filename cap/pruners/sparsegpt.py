@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.columns import as_columns, from_columns, obs_column_update, second_moments, split_count, upper_factor
 from cap.cost import FitSize, FitWork
+from cap.elimination import layer_in_errors
 from cap.patterns import NM, Pattern, Unstructured
 from cap.pruner import PrunedWeights
 from cap.pruners._layerwise import LayerwisePruner
@@ -48,7 +49,8 @@ class SparseGPT(LayerwisePruner):
         self.factors = {}
         scores = {}
         for name, moment in second_moments(model, layers, calibration).items():
-            self.factors[name] = upper_factor(moment, self.damp)
+            with layer_in_errors(name, 0):
+                self.factors[name] = upper_factor(moment, self.damp)
             diagonal = self.factors[name].diagonal(dim1=1, dim2=2)
             score = (as_columns(layers[name], len(moment)) / diagonal.unsqueeze(1)).square()
             scores[name] = from_columns(score, layers[name])

@@ -15,6 +15,7 @@ from bench.reports.common.text import insert_text, to_markdown
 from bench.reports.sweep import tables
 from bench.reports.sweep.claims import claims
 from bench.reports.sweep.summary import read_paper_values, summarise
+from bench.results import folders
 from bench.results.labels import PHASES
 from bench.results.store import Store
 from bench.results.validity import INVALID, invalid_lines
@@ -130,7 +131,7 @@ class SweepReport:
 
     Args:
         store: Results of the sweep in a profile.
-        results: Folder of all results, with the paper's values.
+        results: Folder of all results, to write to; for published ones the working folder is written to.
 
     Raises:
         UserError: If the sweep has no collected results.
@@ -140,6 +141,13 @@ class SweepReport:
         self.store, self.results = store, results
         self.rows = store.read()
         self.title = f"{store.sweep} ({store.profile})"
+        self.written = Store(folders.reports(results), store.profile, store.sweep)
+
+    @property
+    def source(self) -> str:
+        """Line that says which rows are shown, and how many trials are in them."""
+        file = f"{self.store.profile}/{self.store.sweep}.parquet"
+        return folders.describe_source(self.store.results, file, "trial_id", "trial")
 
     @property
     def invalid(self) -> list[str]:
@@ -151,7 +159,7 @@ class SweepReport:
         print_report(self.rows, self.results, self.title, console)
 
     def write(self, into: Path | None = None) -> list[Path]:
-        """Writes the report as Markdown and the summary as CSV beside the collected results.
+        """Writes the report as Markdown and the summary as CSV into the folder of results.
 
         Args:
             into: Markdown document whose place marked with the sweep's name receives the compact table.
@@ -164,9 +172,11 @@ class SweepReport:
         """
         if into is not None:
             insert(into, self.store.sweep, self.rows)
-        written = write_tables(self.rows, self.store, self.results, self.title)
+        self.written.collected.parent.mkdir(parents=True, exist_ok=True)
+        written = write_tables(self.rows, self.written, self.results, self.title)
         return [*written, *([into] if into is not None else [])]
 
     def draw(self) -> list[Path]:
-        """Draws the figures beside the collected results, and returns the files written."""
-        return write_figures(self.rows, self.store, self.title)
+        """Draws the figures into the folder of results, and returns the files written."""
+        self.written.collected.parent.mkdir(parents=True, exist_ok=True)
+        return write_figures(self.rows, self.written, self.title)

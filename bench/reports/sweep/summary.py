@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from bench.results.folders import paper_values
 from bench.results.labels import FAMILY_ORDER, GLOBAL, PHASES, label, method_order
 from bench.results.schema import SCHEMA
 from bench.results.validity import INVALID
 from bench.results.variants import describe
 
-PAPER_VALUES = Path("paper_values.csv")
 IDENTITY = ["family", "model", "pruner", "method", "name", "rank", "variant", "settings", "regime"]
 KEYS = [*IDENTITY, "sparsity", "pattern", "kind"]  # seeds alone are averaged
 NEAR = (0.5, 0.75, 0.9)
@@ -146,7 +146,7 @@ def series(frame: pd.DataFrame) -> pd.Series:
 
 def read_paper_values(results: Path) -> pd.DataFrame:
     """Reads the paper's own values, each with its source; what is unknown is not in the file, nor need there be one."""
-    path = results / PAPER_VALUES
+    path = paper_values(results)
     return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import bench
 from bench.cli.console import console, say, say_written
 from bench.cli.options import Profile, Results
+from bench.cli.status import say_invalid
 
 
 def table(
@@ -16,7 +17,7 @@ def table(
     results: Results = Path("runs"),
     into: Path | None = None,
 ) -> None:
-    """Print a sweep's table and verdicts and write them as Markdown and CSV.
+    """Print a sweep's table and verdicts and write them as Markdown and CSV; the exit code is 1 if rows are invalid.
 
     It is of what was run; where nothing was, of what is published in the checkout. A line says which.
 
@@ -29,14 +30,21 @@ def table(
     report.print(console)
     say(report.source)
     say_written(written)
+    if say_invalid(report.invalid):
+        raise SystemExit(1)
 
 
 def plot(sweep: str, *, profile: Profile = "embedded", results: Results = Path("runs")) -> None:
-    """Draw a sweep's figures as PNG and SVG, of what was run, where nothing was of what is published."""
+    """Draw a sweep's figures as PNG and SVG, of what was run, where nothing was of what is published.
+
+    The exit code is 1 if rows are invalid, which are left out.
+    """
     report = bench.SweepReport(bench.find_results(sweep, profile, results), results)
     written = report.draw()
     say(report.source)
     say_written(written)
+    if say_invalid(report.invalid):
+        raise SystemExit(1)
 
 
 def benchmarks(measurements: Path | None = None, *, into: Path | None = None) -> None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import bench
-from bench.cli.console import say
+from bench.cli.console import say, say_error
 from bench.cli.options import Only, Profile, Results, Seeds
 
 
@@ -57,3 +57,10 @@ def say_gaps(collected: bench.CollectedResults) -> None:
     """Prints which trials have no rows, or a file that cannot be read."""
     for line in collected.gaps():
         say(line)
+
+
+def say_invalid(lines: list[str]) -> bool:
+    """Prints the lines about invalid rows, and returns whether there are any."""
+    for line in lines:
+        say_error(line)
+    return bool(lines)

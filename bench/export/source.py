@@ -135,6 +135,8 @@ def run(trial: Trial, device: str = "cpu") -> PrunedModel:
     if not states:
         raise UserError(f"{trial.pruner} cannot prune to {trial.patterns[-1]}: {recorder.rows[-1].error}")
     measured, row = states[-1]
+    if measured.invalid is not None:
+        raise UserError(f"{trial.pruner} does not prune to {row.pattern}: {measured.invalid}")
     model = measured.model.cpu().eval()
     masks = {name: weight != 0 for name, weight in select_layers(model, resolved.model.prunable).items()}
     return PrunedModel(resolved.model, model, masks, row, measured.int8 or {})

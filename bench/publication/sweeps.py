@@ -19,6 +19,7 @@ from bench.publication.publication import Publication
 from bench.reports.sweep.report import SweepReport
 from bench.results.folders import PUBLISHED, check_working
 from bench.results.store import Store
+from bench.results.validity import INVALID
 from bench.specs.sweep import Sweep
 
 IDENTITY = ["trial_id", "pattern", "phase", "epoch"]  # of a row
@@ -41,7 +42,7 @@ def sweep_publication(sweep: Sweep | str, profile: str, results: Path, checkout:
     store = selection.store
     _check_done(selection)
     rows = selection.collect().rows
-    if (broken := rows[rows["violations"].fillna(0) > 0]["trial_id"].nunique()) > 0:
+    if (broken := rows[(rows["violations"].fillna(0) > 0) | (rows["status"] == INVALID)]["trial_id"].nunique()) > 0:
         raise UserError(f"{selection.title}: {broken} trials break their pattern: the column violations says where")
     again = f"remove {store.folder} and run {store.command('run') or 'the sweep'} again"
     commit = checkout.check(rows["commit"].unique(), rows["dirty"].unique(), again)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.reports.common.text import extent, mebibytes, seconds
-from bench.reports.sweep.summary import plain, summarise
+from bench.reports.sweep.summary import plain, summarise, valid_cells
 from bench.results.folders import source
 from bench.results.labels import CAP, FAMILY_ORDER, percent
 from bench.results.store import Store
@@ -75,7 +75,7 @@ def accuracy(results: Path) -> pd.DataFrame:
     columns = {"one_shot_rel_drop": "one_shot", "finetuned_rel_drop": "finetuned"}
     if not store.collected.exists():
         return pd.DataFrame(columns=["family", "model", "sparsity", *columns.values()])
-    cells = summarise(store.read())
+    cells = valid_cells(summarise(store.read()))
     cells = cells[plain(cells) & (cells["method"] == CAP)].rename(columns=columns)
     return cells[["family", "model", "sparsity", *columns.values()]].reset_index(drop=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from cap import distributed
 from cap.collecting import collect
 from cap.finite import check_gradients, check_inputs
+from cap.fit_resources import FitResources
 from cap.functional_gradients import Loss
 from cap.gradients import GradientBatch, batch_gradient, check_used, per_sample_gradients, unused_weights
 from cap.inputs import Inputs, as_inputs, as_tensor, check_labels
 from cap.layer_inputs import input_layers, input_rows
 from cap.model_state import evaluating, fingerprint
 from cap.recording import Calls, intact, run_recorded
+from cap.sequential import SequentialLayer, forward_order, sequential_layers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Calibration:
-    """Training images, their labels and the loss: all that a pruner may see, and never validation data.
+class Calibration(FitResources):
+    """Training images, their labels, the loss and the means of a fit: all that a pruner may use; never test images.
 
     Args:
         images: Model inputs, (n, ...), in random order: fewer gradients than images means the first images. A tensor or
@@ -248,12 +250,54 @@ class Calibration:
         """
         modules = input_layers(model, layers)
         device = next(iter(layers.values())).device
-        batches = self.inputs.split(self.batch_size)
-        for images in distributed.shard(batches) if divided else batches:
+        for images in self._image_batches(divided):
             with evaluating(model):
                 rows = run_recorded(modules, partial(_input_rows, model, images.to(device)))
             check_inputs(rows, model, self.inputs)
             yield rows
+
+    def sequential(self, model: nn.Module, layers: Mapping[str, Tensor]) -> Iterator[SequentialLayer]:
+        """Yields layer after layer of a model that is pruned on the way, in the order of the forward pass.
+
+        Each layer's `inputs()` are those of the model as pruned so far; its pruned weight goes back by `replace`.
+        A copy of the model and the inputs of one layer, batch after batch, are all that is held.
+
+        Args:
+            model: Dense model, left as it is.
+            layers: Weights of Linear and convolution layers, {name: weight}.
+
+        Raises:
+            ValueError: If a layer is of another kind, is not called, or was not handed back.
+        """
+        order = forward_order(model, layers, next(iter(self._image_batches(False))))
+        return sequential_layers(model, layers, self._image_batches, order)
+
+    def split(self, fraction: float = 0.2) -> tuple[Calibration, Calibration]:
+        """Returns two disjoint parts, the same for the same `seed`: one to fit on, one to validate on.
+
+        Args:
+            fraction: Fraction of the images in the second part, larger than 0 and below 1; each part has at least one.
+
+        Raises:
+            ValueError: If the fraction is none, or there is a single image.
+        """
+        if not 0 < fraction < 1 or len(self) < 2:
+            raise ValueError(f"cannot split {len(self)} images by {fraction}: two images and a fraction in (0, 1)")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(self.seed))
+        count = min(max(1, round(fraction * len(self))), len(self) - 1)
+        return self._part(order[count:]), self._part(order[:count])
+
+    def _part(self, chosen: Tensor) -> Calibration:
+        """Returns a calibration set of some of the images, with the same means."""
+        inputs, labels = self.inputs[chosen], self.labels[chosen]
+        part = Calibration(inputs, labels, self.loss, self.batch_size, self.gradient, self.seed)
+        part.share_resources(self)
+        return part
+
+    def _image_batches(self, divided: bool) -> Iterable[Inputs]:
+        """Returns the inputs batch by batch, or this process's share of the batches."""
+        batches = self.inputs.split(self.batch_size)
+        return distributed.shard(batches) if divided else batches
 
     def _batches(self, total: int, size: int) -> Iterator[tuple[int, slice | Tensor]]:
         """Yields the number of each batch's first gradient, and the batch's images."""

@@ -15,6 +15,7 @@ class FitSize:
         calibration_images: Number of calibration images.
         images_per_gradient: Images in one gradient: 1 for per-sample gradients, the batch size for those of batches.
         largest_layer: Number of weights in the largest of the layers; `weights` if there is one alone.
+        layers: Number of layers to prune.
     """
 
     macs: int
@@ -22,6 +23,7 @@ class FitSize:
     calibration_images: int
     images_per_gradient: int = 1
     largest_layer: int | None = None
+    layers: int = 1
 
     def gradients(self, num_gradients: int | None = None) -> int:
         """Returns the number of gradients of one pass; by default one per image, or per whole batch.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,20 +57,14 @@ class MFAC(RecomputingPruner):
             return "mfac scores single weights, not blocks of them"
         return super().supports(pattern)
 
-    def plan(
-        self,
-        model: nn.Module,
-        layers: Mapping[str, Tensor],
-        calibration: Calibration,
-        memory_budget: int | None = None,
-    ) -> None:
+    def plan(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> None:
         """Checks that the gradients, all of which are kept, fit into the memory budget.
 
         Raises:
             ValueError: If they do not, with what is needed and what to change.
         """
         device = next(iter(layers.values())).device
-        budget = fit_budget(device) if memory_budget is None else memory_budget
+        budget = fit_budget(device) if calibration.memory_budget is None else calibration.memory_budget
         needed = self.needed_bytes(model, layers, calibration)
         if needed > budget:
             m, weights = calibration.count(self.num_gradients), sum(weight.numel() for weight in layers.values())
@@ -102,7 +98,7 @@ class MFAC(RecomputingPruner):
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns `w^2 / (2 diag(F^-1))`."""
-        self.plan(model, layers, calibration, self.memory_budget)
+        self.plan(model, layers, calibration)
         m = calibration.count(self.num_gradients)
         images = None
         if calibration.gradient == "sample":
@@ -136,6 +132,19 @@ class MFAC(RecomputingPruner):
                 f"beside the dampening: raise damp={self.damp:g}, or check the scale of the loss"
             )
         return inverse
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the pruner's attributes, the inverses field by field, without the layout, which follows from them."""
+        plain = copy.copy(self)
+        plain.__dict__["inverses"] = [vars(one) if isinstance(one, LowRankInverse) else one for one in self.inverses]
+        del plain.__dict__["layout"]
+        return super(MFAC, plain).state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores a state that `state_dict` returned."""
+        super().load_state_dict(state)
+        self.layout = BlockLayout(self.weights, self.block_size, self.span_layers)
+        self.inverses = [LowRankInverse(**one) if isinstance(one, dict) else one for one in state["inverses"]]
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns `w - F^-1 (w_removed / diag(F^-1))`, zero where the mask is."""

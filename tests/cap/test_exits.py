@@ -36,7 +36,7 @@ def test_another_thread_ends_the_process() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=50, check=False).returncode == 7
 
 
-CONSTRUCTOR = "class Mine(cap.Pruner):\n    __init__ = lambda self: os._exit(8)\n    scores = None\n"
+CONSTRUCTOR = "class Mine(cap.ScorePruner):\n    __init__ = lambda self: os._exit(8)\n    scores = None\n"
 
 
 @pytest.mark.parametrize("place", ["os._exit(8)\n", CONSTRUCTOR])

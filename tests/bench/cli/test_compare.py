@@ -15,7 +15,7 @@ from bench import cli
 MINE = """
 import cap
 
-class Mine(cap.Pruner):
+class Mine(cap.ScorePruner):
     def __init__(self, power: float = 1.0, block_size: int = 7) -> None:
         self.power = power
 
@@ -65,7 +65,7 @@ import torch
 
 import cap
 
-class Keeps(cap.Pruner):
+class Keeps(cap.ScorePruner):
     \"\"\"Magnitude that keeps every weight.\"\"\"
 
     def scores(self, model, layers, calibration):

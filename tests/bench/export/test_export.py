@@ -172,7 +172,7 @@ def test_what_cannot_be_written_is_told_before_any_work(
 
 def test_a_pruner_that_ends_the_process_is_told(tmp_path: Path) -> None:
     (tmp_path / "ends.py").write_text(
-        "import os, cap\nclass Ends(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
+        "import os, cap\nclass Ends(cap.ScorePruner):\n    def scores(self, model, layers, calibration):\n"
         "        os._exit(4)\n"
     )
     trial = Trial(

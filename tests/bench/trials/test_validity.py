@@ -67,7 +67,7 @@ def test_masks_and_weights_must_agree() -> None:
 FORGETFUL = """
 import cap
 
-class Forgetful(cap.Pruner):
+class Forgetful(cap.ScorePruner):
     def scores(self, model, layers, calibration):
         return {name: weight.abs() for name, weight in layers.items()}
 

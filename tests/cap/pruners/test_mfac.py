@@ -109,5 +109,6 @@ def test_gradients_without_a_digit_left_are_refused() -> None:
 
 
 def test_mfac_says_what_it_needs(model, layers, calibration) -> None:
+    calibration.memory_budget = 1000
     with pytest.raises(ValueError, match=r"mfac keeps 48 gradients of .* Raise the memory budget, or lower num_grad"):
-        cap.create("mfac", block_size=40).fit(model, layers, calibration, memory_budget=1000)
+        cap.create("mfac", block_size=40).fit(model, layers, calibration)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -29,18 +29,39 @@ def second_moments(
         For every layer `X X^T` over the number of images, (groups, columns, columns) or (groups, columns), float64:
         columns are the weights of one output; groups are 1 but for grouped convolutions.
     """
+    statistic = _outer_products if full else _squares
+    return input_means(model, layers, calibration, statistic)
+
+
+def _outer_products(x: Tensor) -> Tensor:
+    return torch.bmm(x.transpose(1, 2), x)
+
+
+def _squares(x: Tensor) -> Tensor:
+    return x.square().sum(1)
+
+
+def input_means(
+    model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration, statistic: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Returns the mean over images of a statistic of each layer's inputs that adds up over positions.
+
+    Args:
+        model: The model.
+        layers: Weights of Linear and Conv2d layers, {name: weight}.
+        calibration: Calibration images.
+        statistic: Function of inputs (groups, positions, columns), float64, that sums over their positions.
+    """
     sums: dict[str, Tensor] = {}
     for batch in calibration.layer_inputs(model, layers, divided=True):
         for name, inputs in batch.items():  # (groups, positions, columns)
-            x = inputs.double()
-            moment = torch.bmm(x.transpose(1, 2), x) if full else x.square().sum(1)
-            sums[name] = sums[name] + moment if name in sums else moment
+            total = statistic(inputs.double())
+            sums[name] = sums[name] + total if name in sums else total
     if distributed.world_size() > 1:
         for name, weight in layers.items():
             if name not in sums:  # there was no batch for this process
-                columns = weight[0].numel()
-                shape = (getattr(owner(model, name), "groups", 1), *([columns, columns] if full else [columns]))
-                sums[name] = weight.new_zeros(shape, dtype=torch.float64)
+                groups = getattr(owner(model, name), "groups", 1)
+                sums[name] = statistic(weight.new_zeros((groups, 0, weight[0].numel()), dtype=torch.float64))
         distributed.all_reduce_sum(*(sums[name] for name in layers))
     return {name: total / len(calibration) for name, total in sums.items()}
 
@@ -62,21 +83,32 @@ def from_columns(columns: Tensor, like: Tensor) -> Tensor:
     return columns.reshape(like.shape[0], -1, like.shape[1]).transpose(1, 2).reshape(like.shape)
 
 
-def upper_factor(moment: Tensor, damp: float) -> Tensor:
-    """Returns the upper Cholesky factor of the inverse of dampened second moments.
+def dampened(moment: Tensor, damp: float) -> Tensor:
+    """Returns second moments with a dampening on their diagonal.
 
     Args:
         moment: Second moments, (groups, columns, columns), float64. A column that is all zero, that
             of an input which is always zero, is replaced by that of the identity.
         damp: Dampening, relative to the mean of the diagonal.
-
-    Returns:
-        C, (groups, columns, columns), with `C^T C` the inverse.
     """
     moment = moment.clone()
     diagonal = moment.diagonal(dim1=1, dim2=2)
     diagonal[diagonal == 0] = 1
     diagonal += damp * diagonal.mean(dim=1, keepdim=True)
+    return moment
+
+
+def upper_factor(moment: Tensor, damp: float) -> Tensor:
+    """Returns the upper Cholesky factor of the inverse of dampened second moments.
+
+    Args:
+        moment: Second moments, (groups, columns, columns), float64, as for `dampened`.
+        damp: Dampening, relative to the mean of the diagonal.
+
+    Returns:
+        C, (groups, columns, columns), with `C^T C` the inverse.
+    """
+    moment = dampened(moment, damp)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment))
     return torch.linalg.cholesky(inverse, upper=True)
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cap.calibration import Calibration
-from cap.columns import as_columns, dampened, from_columns, second_moments
-from cap.cost import FitSize, FitWork
-from cap.patterns import NM, Pattern, Unstructured
-from cap.pruner import PrunedWeights
-from cap.pruners._layerwise import LayerwisePruner
+from cap.columns import as_columns, dampened, from_columns
+from cap.cost import FitSize
+from cap.patterns import NM, Pattern
 from cap.pruners._options import check_count, check_positive
+from cap.pruners._sequential import SequentialPruner
 from cap.registry import register
-from cap.selection import check_groups, keep_highest, keep_nm, layer_counts
+from cap.selection import keep_highest, keep_nm
 
 CHECK_EVERY = 3  # iterations
 GROWTH = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))  # of rho where more than this fraction of the support has changed
@@ -45,7 +42,7 @@ class Problem(NamedTuple):
 
 
 @register("alps")
-class ALPS(LayerwisePruner):
+class ALPS(SequentialPruner):
     """ADMM on the error of each layer's outputs (Meng et al., 2024, arXiv 2406.07831, Algorithms 1 and 2).
 
     The problem over B with k nonzeros in the layer, or N of M in each group, is split into B without the constraint and
@@ -60,73 +57,55 @@ class ALPS(LayerwisePruner):
         rho: Penalty at the start.
         iterations: Largest number of iterations.
         cg_steps: Number of steps of the conjugate gradients.
+        sequential: Whether a layer's inputs are those of the model with the layers before it pruned, as published;
+            `prune` then goes through the model anew for every pattern. Otherwise they are those of the dense model.
     """
 
-    monotone = False
-
-    def __init__(self, damp: float = 0.01, rho: float = 0.1, iterations: int = 300, cg_steps: int = 10) -> None:
+    def __init__(
+        self,
+        damp: float = 0.01,
+        rho: float = 0.1,
+        iterations: int = 300,
+        cg_steps: int = 10,
+        sequential: bool = True,
+    ) -> None:
+        super().__init__(sequential)
         check_positive("damp", damp)
         check_positive("rho", rho)
         check_count("iterations", iterations)
         check_count("cg_steps", cg_steps)
         self.damp, self.rho, self.iterations, self.cg_steps = damp, rho, iterations, cg_steps
 
-    def work(self, size: FitSize) -> FitWork:
-        """Returns the work of second moments, and of the iterations on columns as many as a square layer's."""
-        columns = size.weights**0.5
-        return replace(super().work(size), solve=2 * self.iterations * size.weights * columns)
+    def solve_work(self, size: FitSize) -> float:
+        """Returns the work of all iterations, on layers that are taken to be square."""
+        return 2 * self.iterations * size.weights * (size.weights / size.layers) ** 0.5
 
-    def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
-        """Returns `B0^2`, by which the first D is chosen."""
-        self.problems = {
-            name: normalised(layers[name], moment, self.damp)
-            for name, moment in second_moments(model, layers, calibration).items()
-        }
-        return {name: from_columns(self.problems[name].dense.square(), weight) for name, weight in layers.items()}
+    def prepare(self, weight: Tensor, moment: Tensor) -> Problem:
+        """Returns the layer's problem; the eigenvectors are in double precision."""
+        moment = dampened(moment, self.damp)
+        scale = moment.diagonal(dim1=1, dim2=2).sqrt().unsqueeze(1)
+        hessian = moment / (scale * scale.transpose(1, 2))
+        values, vectors = torch.linalg.eigh(hessian)
+        return Problem(as_columns(weight, len(moment)) * scale, hessian, scale, values.unsqueeze(1), vectors)
 
-    def weights_at(self, pattern: Pattern) -> PrunedWeights:
-        """Returns the pruned weights at a pattern; weights that are zero already stay so."""
-        shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
-        removed = layer_counts(shapes, pattern) if isinstance(pattern, Unstructured) else dict.fromkeys(shapes, 0)
-        weights, masks = {}, {}
-        for name, weight in self.weights.items():
-            check_groups(weight, pattern.of if isinstance(pattern, NM) else 1, name)
-            columns, mask = self._solve(self.problems[name], pattern, removed[name], name)
-            masks[name] = from_columns(mask, weight)
-            weights[name] = from_columns(columns, weight).to(weight.dtype)
-        return PrunedWeights(weights, masks)
-
-    def _solve(self, problem: Problem, pattern: Pattern, removed: int, name: str) -> tuple[Tensor, Tensor]:
-        """Returns weights and keep-mask of a layer as columns."""
+    def solve(self, weight: Tensor, prepared: Problem, pattern: Pattern, removed: int) -> tuple[Tensor, Tensor]:
+        """Returns the weight that B over the scale is, and its mask."""
+        problem = prepared
         present = problem.dense != 0
 
         def keep(b: Tensor) -> Tensor:
             square = b.square().masked_fill(~present, -1)
             if isinstance(pattern, NM):
-                return keep_nm(square.flatten(0, 1), pattern, name).view_as(square)
+                return keep_nm(square.flatten(0, 1), pattern, "").view_as(square)
             return keep_highest(square, removed)
 
         mask, b = keep(problem.dense), problem.dense
-        if not mask.logical_or(~present).all():
-            b = admm(problem, lambda b: keep(b) & present, self.rho, self.iterations)
-            mask = keep(b)
-            b = conjugate_gradients(problem, b, mask & present, self.cg_steps)
-        return b / problem.scale, mask
-
-
-def normalised(weight: Tensor, moment: Tensor, damp: float) -> Problem:
-    """Returns a layer's problem; the eigenvectors are in double precision.
-
-    Args:
-        weight: Weight of the layer.
-        moment: Second moments of its inputs, (groups, columns, columns), float64.
-        damp: Dampening, relative to the mean of the diagonal.
-    """
-    moment = dampened(moment, damp)
-    scale = moment.diagonal(dim1=1, dim2=2).sqrt().unsqueeze(1)
-    hessian = moment / (scale * scale.transpose(1, 2))
-    values, vectors = torch.linalg.eigh(hessian)
-    return Problem(as_columns(weight, len(moment)) * scale, hessian, scale, values.unsqueeze(1), vectors)
+        if (mask | ~present).all():  # nothing goes but zeros
+            return weight.clone(), from_columns(mask, weight)
+        b = admm(problem, lambda b: keep(b) & present, self.rho, self.iterations)
+        mask = keep(b)
+        b = conjugate_gradients(problem, b, mask & present, self.cg_steps)
+        return from_columns(b / problem.scale, weight).to(weight.dtype), from_columns(mask, weight)
 
 
 def admm(problem: Problem, keep: Callable[[Tensor], Tensor], rho: float, iterations: int) -> Tensor:

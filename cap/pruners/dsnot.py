@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.columns import as_columns, from_columns, input_means
 from cap.patterns import NM, Pattern
+from cap.pruner import ScorePruner
 from cap.pruners._layerwise import LayerwisePruner
 from cap.pruners._options import check_count, check_not_negative
 from cap.pruners.wanda import ranks_in_outputs
@@ -17,7 +18,7 @@ from cap.registry import register
 
 
 @register("dsnot")
-class DSnoT(LayerwisePruner):
+class DSnoT(LayerwisePruner, ScorePruner):
     """Swaps of weights after Wanda (Zhang et al., 2023, arXiv 2310.08915, Algorithm 1); no weight is changed.
 
     Without the removed weights R, output i is off by `e_i = sum_(j in R) W_ij E[x_j]` in expectation. As long as

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.columns import as_columns, from_columns, second_moments
+from cap.pruner import ScorePruner
 from cap.pruners._layerwise import LayerwisePruner
 from cap.pruners._options import check_not_negative
 from cap.registry import register
 
 
 @register("ria")
-class RIA(LayerwisePruner):
+class RIA(LayerwisePruner, ScorePruner):
     """Relative importance times activations (Zhang et al., ICLR 2024; restated in arXiv 2501.18980).
 
     `S_ij = (|W_ij| / sum_k |W_kj| + |W_ij| / sum_k |W_ik|) ||X_j||_2^a`: a weight counts by its share in what leaves

@@ -14,14 +14,15 @@ from cap.calibration import Calibration
 from cap.cost import FitSize, FitWork
 from cap.model_state import differentiable
 from cap.patterns import NM, Pattern
-from cap.pruner import Needs, PrunedWeights, Pruner
+from cap.pruned_weights import PrunedWeights
+from cap.pruner import Needs, ScorePruner
 from cap.pruners._options import check_count
 from cap.registry import register
 from cap.selection import select, with_zeros_lowest
 
 
 @register("synflow")
-class SynFlow(Pruner):
+class SynFlow(ScorePruner):
     """Synaptic flow (Tanaka et al., 2020, arXiv 2006.05467, Algorithm 1): a control that looks at no data.
 
     With every value of the model replaced by its absolute value and an input of ones, R is the sum of the outputs and

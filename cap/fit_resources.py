@@ -15,14 +15,14 @@ class FitResources:
     Attributes:
         memory_budget: Bytes that a fit may take beyond what is in use on the model's device; None for what is free less
             a margin. Results must not depend on it.
-        device: Device of the model; None if nobody has said.
+        device: Device of the model; the CPU if nobody has said.
         generator: Random generator on the CPU, seeded anew before every fit and every `prune`, the same in all
             processes of a torch.distributed group.
         on_progress: Function that shows the progress of a fit, called with done, total, text; None to show none.
     """
 
     memory_budget: int | None = None
-    device: torch.device | None = None
+    device: torch.device = torch.device("cpu")
     on_progress: Progress | None = None
     _generator: torch.Generator | None = None
 

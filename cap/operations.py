@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cap.inputs import Inputs
 from cap.layers import owner
+from cap.model_state import evaluating
 
 
 class _Reached(Exception):  # noqa: N818  no error: the rest of the forward pass is not needed
@@ -16,14 +18,14 @@ class _Reached(Exception):  # noqa: N818  no error: the rest of the forward pass
 
 
 @torch.no_grad()
-def operations(model: nn.Module, layers: Iterable[str], images: Tensor) -> list[str]:
+def operations(model: nn.Module, layers: Iterable[str], images: Inputs) -> list[str]:
     """Returns the names of the modules that compute something, in the order in which the forward pass first ends them.
 
     Modules within modules count, not those around them; but a module counts that owns one of the weights. One that
     hands on its input, like dropout in eval mode, does not.
 
     Args:
-        model: Model in eval mode.
+        model: The model.
         layers: Names of weights.
         images: Images of one forward pass.
     """
@@ -42,20 +44,21 @@ def operations(model: nn.Module, layers: Iterable[str], images: Tensor) -> list[
     handles = [module.register_forward_pre_hook(enter) for module in names]
     handles += [module.register_forward_hook(leave) for module in names]
     try:
-        model(images)
+        with evaluating(model):
+            images.run(model)
     finally:
         for handle in handles:
             handle.remove()
     return list(found)
 
 
-def outputs(model: nn.Module, names: Sequence[str], images: Tensor) -> list[Tensor]:
+def outputs(model: nn.Module, names: Sequence[str], images: Inputs) -> list[Tensor]:
     """Returns the first output of each of these modules, by a forward pass that ends when all are there.
 
     They can be differentiated twice where autograd is on, attention included.
 
     Args:
-        model: Model in eval mode.
+        model: The model.
         names: Names of modules.
         images: Images.
     """
@@ -71,8 +74,8 @@ def outputs(model: nn.Module, names: Sequence[str], images: Tensor) -> list[Tens
         for name in names
     ]
     try:
-        with sdpa_kernel(SDPBackend.MATH):  # the fast kernels have no second derivative
-            model(images)
+        with evaluating(model), sdpa_kernel(SDPBackend.MATH):  # the fast kernels have no second derivative
+            images.run(model)
     except _Reached:
         pass
     finally:

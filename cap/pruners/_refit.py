@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from cap.inputs import Inputs
 from cap.model_state import differentiable
 from cap.operations import outputs
 
@@ -32,8 +33,8 @@ class Refit:
         sparse: nn.Module,
         name: str,
         names: Sequence[str],
-        images: Tensor,
-        held_out: Tensor,
+        images: Inputs,
+        held_out: Inputs,
     ) -> None:
         self.sparse, self.weight, self.names = sparse, sparse.get_parameter(name), names
         with torch.no_grad():
@@ -58,7 +59,7 @@ class Refit:
             if self._step(direction, float((gradient * direction).sum())) < SMALLEST_STEP:
                 return
 
-    def _residuals(self, images: Tensor, targets: Sequence[Tensor]) -> list[Tensor]:
+    def _residuals(self, images: Inputs, targets: Sequence[Tensor]) -> list[Tensor]:
         """Returns r with `f = |r|^2 / 2`: differences to the dense outputs, one tensor an operation."""
         found = outputs(self.sparse, self.names, images)
         return [(ours - dense) * (2 / dense.numel()) ** 0.5 for ours, dense in zip(found, targets, strict=True)]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.gradients import check_used
+from cap.layers import owner
 from cap.operations import operations
 from cap.patterns import Pattern
 from cap.pruned_weights import PrunedWeights
@@ -72,7 +73,7 @@ class Snows(Pruner):
         return self.first.fit_bytes(size)
 
     def prune_work(self, size: FitSize) -> FitWork:
-        """Returns the work of all layers: products with J and its transpose on K operations, half of them with weights."""
+        """Returns the work of all layers: products with J and J^T on K operations, half of them with weights."""
         images = min(self.images, size.calibration_images)
         once = (size.layers + 1) / 2 + 3 * self.operations * self.cg_steps  # forward passes up to the layer, products
         return self.first.prune_work(size) + FitWork(gradients=images * size.macs * self.passes * once)
@@ -83,12 +84,15 @@ class Snows(Pruner):
         Raises:
             ValueError: If there are no layers, or one is not called by the forward pass.
         """
-        self.weights = dense_copies(layers)
+        self.weights = dense_copies(model, layers)
         self.first.fit(model, layers, calibration)
-        self._dense, self._calibration = copy.deepcopy(model).eval(), calibration
-        self._images = calibration.images[: self.images].to(next(iter(self.weights.values())).device)
+        self._dense, self._calibration = copy.deepcopy(model), calibration
+        self._images = calibration.inputs[: self.images].to(next(iter(self.weights.values())).device)
         self._order = operations(self._dense, self.weights, self._images[:1])
-        check_used([name for name in self.weights if module_name(name) not in self._order])
+        names = {module: name for name, module in self._dense.named_modules()}
+        modules = {weight: names[owner(self._dense, weight)] for weight in self.weights}
+        check_used([weight for weight, module in modules.items() if module not in self._order])
+        self._places = {weight: self._order.index(module) for weight, module in modules.items()}
         return self
 
     def prune(self, pattern: Pattern | float | str) -> PrunedWeights:
@@ -106,14 +110,9 @@ class Snows(Pruner):
         pruned.apply_to(sparse)
         held_out = max(1, len(self._images) // HELD_OUT)
         parts = self._images[held_out:], self._images[:held_out]
-        for done, name in enumerate(sorted(self.weights, key=lambda name: self._order.index(module_name(name)))):
+        for done, name in enumerate(sorted(self.weights, key=self._places.__getitem__)):
             self._calibration.progress(done, len(self.weights), "layers")
-            place = self._order.index(module_name(name))
-            refit = Refit(self._dense, sparse, name, self._order[place : place + self.operations], *parts)
+            compared = self._order[self._places[name] :][: self.operations]
+            refit = Refit(self._dense, sparse, name, compared, *parts)
             refit.run(pruned.masks[name] & (self.weights[name] != 0), self.passes, self.cg_steps)
         return {name: sparse.get_parameter(name).detach().clone() for name in self.weights}
-
-
-def module_name(weight: str) -> str:
-    """Returns the name of the module that owns a weight."""
-    return weight.rpartition(".")[0]

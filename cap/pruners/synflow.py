@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.cost import FitSize, FitWork
+from cap.inputs import Inputs
 from cap.model_state import differentiable
 from cap.patterns import NM, Pattern
 from cap.pruned_weights import PrunedWeights
@@ -58,7 +59,10 @@ class SynFlow(ScorePruner):
             for value in self.flow.state_dict().values():
                 value.abs_()
         device = next(iter(layers.values())).device
-        self.ones = torch.ones_like(calibration.images[:1], dtype=torch.float64, device=device)
+        first = calibration.inputs[:1].to(device)
+        self.ones = Inputs(
+            tuple(ones_of(x) for x in first.positional), {name: ones_of(x) for name, x in first.keywords.items()}
+        )
         return self._scores(layers)
 
     def _scores(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -68,7 +72,7 @@ class SynFlow(ScorePruner):
             for parameter, weight in zip(parameters, weights.values(), strict=True):
                 parameter.copy_(weight.abs())
         with differentiable(self.flow, parameters), torch.enable_grad():
-            gradients = torch.autograd.grad(self.flow(self.ones).sum(), parameters, allow_unused=True)
+            gradients = torch.autograd.grad(self.ones.run(self.flow).sum(), parameters, allow_unused=True)
         return {
             name: torch.zeros_like(weight) if gradient is None else (gradient * weight).abs()
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
@@ -84,3 +88,8 @@ class SynFlow(ScorePruner):
             masks = select(with_zeros_lowest(self._scores(weights), weights, reached), reached)
             weights = {name: weight * masks[name] for name, weight in weights.items()}
         return PrunedWeights(weights, masks)
+
+
+def ones_of(x: Tensor) -> Tensor:
+    """Returns ones in the shape of an input, in double precision; whole numbers, like indices, stay as they are."""
+    return torch.ones_like(x, dtype=torch.float64) if x.is_floating_point() else x

@@ -10,13 +10,13 @@ import cap
 
 def test_defaults_and_what_parts_share(calibration: cap.Calibration) -> None:
     assert calibration.memory_budget is None
-    assert calibration.device is None
+    assert calibration.device == torch.device("cpu")
     calibration.progress(1, 2, "to nobody")
     shown: list[tuple[int, int, str]] = []
     calibration.on_progress = lambda *progress: shown.append(progress)
-    calibration.memory_budget, calibration.device = 1000, torch.device("cpu")
+    calibration.memory_budget, calibration.device = 1000, torch.device("meta")
     for part in calibration.split(0.25):
-        assert (part.memory_budget, part.device) == (1000, torch.device("cpu"))
+        assert (part.memory_budget, part.device) == (1000, torch.device("meta"))
         assert part.generator is calibration.generator
         part.progress(1, 3)
     assert shown == [(1, 3, "")] * 2

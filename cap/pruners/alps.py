@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -78,7 +79,7 @@ class ALPS(SequentialPruner):
 
     def solve_work(self, size: FitSize) -> float:
         """Returns the work of all iterations, on layers that are taken to be square."""
-        return 2 * self.iterations * size.weights * (size.weights / size.layers) ** 0.5
+        return 2 * self.iterations * size.weights * math.isqrt(size.weights // size.layers)
 
     def prepare(self, weight: Tensor, moment: Tensor) -> Problem:
         """Returns the layer's problem; the eigenvectors are in double precision."""

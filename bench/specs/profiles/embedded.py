@@ -32,6 +32,7 @@ EMBEDDED = Profile(
         # M-FAC is for blocks too large for their matrices, and SparseGPT's block is no Fisher block
         OptionRule({"block_size": 2048}, "mfac"),
         OptionRule({"block_size": 128, "sequential": True}, "sparsegpt"),
+        OptionRule({"first_options": {"block_size": 64, "num_gradients": 1024, "damp": 1e-8}}, "snows"),
     ),
     splits={"train": 27_000, "test": 10_000},
 )

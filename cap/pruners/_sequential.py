@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.columns import second_moments, sequential_moment
 from cap.cost import FitSize, FitWork
+from cap.elimination import layer_in_errors
 from cap.patterns import NM, Pattern, Unstructured, as_pattern
 from cap.pruned_weights import PrunedWeights
 from cap.pruner import check_fitted, dense_copies
 from cap.pruners._layerwise import LayerwisePruner
+from cap.pruners._options import check_flag
 from cap.selection import check_groups, layer_counts
 
 
@@ -33,8 +35,7 @@ class SequentialPruner(LayerwisePruner):
     monotone = False
 
     def __init__(self, sequential: bool) -> None:
-        if not isinstance(sequential, bool):
-            raise ValueError(f"sequential={sequential!r} is not valid: it is true or false")
+        check_flag("sequential", sequential)
         self.sequential = sequential
 
     @abstractmethod
@@ -62,9 +63,9 @@ class SequentialPruner(LayerwisePruner):
         return size.weights
 
     def work(self, size: FitSize) -> FitWork:
-        """Returns the work of second moments and solutions; none if `prune` does it."""
+        """Returns the work of second moments and solutions; of a forward pass if `prune` does it."""
         if self.sequential:
-            return FitWork()
+            return FitWork(size.macs * size.calibration_images)
         return FitWork(2 * size.macs * size.calibration_images, solve=self.solve_work(size))
 
     def prune_work(self, size: FitSize) -> FitWork:
@@ -82,11 +83,12 @@ class SequentialPruner(LayerwisePruner):
         """
         self.weights = dense_copies(model, layers)
         if self.sequential:
-            calibration.sequential(model, self.weights)  # refuses layers without known inputs now
+            for _ in calibration.layer_inputs(model, self.weights, divided=True):
+                pass  # layers and images that will not do are refused now
             self._model, self._calibration = copy.deepcopy(model), calibration
         else:
             moments = second_moments(model, self.weights, calibration)
-            self.prepared = {name: self.prepare(self.weights[name], moment) for name, moment in moments.items()}
+            self.prepared = {name: self._prepared(name, moment) for name, moment in moments.items()}
         return self
 
     def prune(self, pattern: Pattern | float | str) -> PrunedWeights:
@@ -122,7 +124,12 @@ class SequentialPruner(LayerwisePruner):
         for layer in images.sequential(self._model, self.weights):
             images.progress(len(solved), len(self.weights), "layers")
             start = time.perf_counter()
-            prepared = self.prepare(self.weights[layer.name], sequential_moment(layer, len(images)))
+            prepared = self._prepared(layer.name, sequential_moment(layer, len(images)))
             self.refit_seconds += time.perf_counter() - start
             yield layer.name, prepared
             layer.replace(solved[layer.name][0])
+
+    def _prepared(self, name: str, moment: Tensor) -> Any:
+        """Returns one layer prepared; errors name it."""
+        with layer_in_errors(name, 0):
+            return self.prepare(self.weights[name], moment)

@@ -78,8 +78,8 @@ class ALPS(SequentialPruner):
         self.damp, self.rho, self.iterations, self.cg_steps = damp, rho, iterations, cg_steps
 
     def solve_work(self, size: FitSize) -> float:
-        """Returns the work of all iterations, on layers that are taken to be square."""
-        return 2 * self.iterations * size.weights * math.isqrt(size.weights // size.layers)
+        """Returns the work of all iterations, on layers taken to be as wide as high."""
+        return 2 * self.iterations * size.weights * math.isqrt(size.largest_layer or size.weights)
 
     def prepare(self, weight: Tensor, moment: Tensor) -> Problem:
         """Returns the layer's problem; the eigenvectors are in double precision."""

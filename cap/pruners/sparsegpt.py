@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cap.columns import as_columns, from_columns, obs_column_update, split_count, upper_factor
 from cap.cost import FitSize
-from cap.patterns import NM, Pattern
+from cap.patterns import NM, Pattern, Unstructured
 from cap.pruners._options import check_count, check_positive
 from cap.pruners._sequential import SequentialPruner
 from cap.registry import register
@@ -53,15 +53,17 @@ class SparseGPT(SequentialPruner):
         zeros = [int((~present[group, :, part]).sum()) for group, part in parts]
         alive = [present[group, :, part].numel() - gone for (group, part), gone in zip(parts, zeros, strict=True)]
         counts = split_count(max(0, removed - sum(zeros)), alive)
+        if removed < sum(zeros) and isinstance(pattern, Unstructured):  # zeros beyond the count stay in the mask
+            zeros = split_count(removed, zeros)
         for (group, part), gone, count in zip(parts, zeros, counts, strict=True):
             w, factor = rows[group], factors[group]
             score = (w[:, part] / factor.diagonal()[part]).square()
             score[~present[group, :, part]] = -1
             chosen = keep_nm(score, pattern, "") if isinstance(pattern, NM) else keep_highest(score, gone + count)
-            keep[group, :, part] = chosen & present[group, :, part]
-            obs_column_update(w, factor, keep[group], part)
+            keep[group, :, part] = chosen
+            obs_column_update(w, factor, keep[group] & present[group], part)
         mask = from_columns(keep, weight)
-        return from_columns(rows, weight).to(weight.dtype) * mask, mask
+        return from_columns(rows, weight).to(weight.dtype) * (mask & (weight != 0)), mask
 
     def _column_blocks(self, columns: int, pattern: Pattern) -> list[slice]:
         """Returns the columns whose mask is chosen together."""

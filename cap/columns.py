@@ -16,6 +16,8 @@ from cap.layers import owner
 from cap.selection import count_removed
 from cap.sequential import SequentialLayer
 
+CG_TOLERANCE = 1e-4  # relative residual
+
 
 def second_moments(
     model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration, full: bool = True
@@ -166,3 +168,29 @@ def split_count(count: int, sizes: list[int]) -> list[int]:
     fraction = count / max(1, sum(sizes))
     ends = [0, *(count_removed(fraction, done) for done in itertools.accumulate(sizes))]
     return [end - start for start, end in itertools.pairwise(ends)]
+
+
+def conjugate_gradients(dense: Tensor, hessian: Tensor, start: Tensor, support: Tensor, steps: int) -> Tensor:
+    """Returns weights W on a support with `W H = W0 H` there, as near as the steps come, of each output by itself.
+
+    Args:
+        dense: W0, (groups, outputs of a group, columns), float64.
+        hessian: H, positive definite, (groups, columns, columns).
+        start: First W; what lies outside the support is not used.
+        support: Entries that may differ from zero, boolean.
+        steps: Largest number of steps; there are fewer where the residual falls to `CG_TOLERANCE` of `W0 H`.
+    """
+    tiny = torch.finfo(dense.dtype).tiny
+    linear = dense @ hessian * support
+    w = start * support
+    residual = linear - w @ hessian * support
+    direction, square = residual, residual.square().sum(2, keepdim=True)
+    for _ in range(steps):
+        if square.sum() <= CG_TOLERANCE**2 * linear.square().sum():
+            break
+        image = direction @ hessian * support
+        step = square / (direction * image).sum(2, keepdim=True).clamp(min=tiny)  # 0 for outputs that are solved
+        w, residual = w + step * direction, residual - step * image
+        before, square = square, residual.square().sum(2, keepdim=True)
+        direction = residual + square / before.clamp(min=tiny) * direction
+    return w

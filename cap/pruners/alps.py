@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cap.columns import as_columns, dampened, from_columns
+from cap.columns import as_columns, conjugate_gradients, dampened, from_columns
 from cap.cost import FitSize
 from cap.patterns import NM, Pattern
 from cap.pruners._options import check_count, check_positive
@@ -21,7 +21,6 @@ CHECK_EVERY = 3  # iterations
 GROWTH = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))  # of rho where more than this fraction of the support has changed
 LARGEST_RHO = 1e6
 SETTLED_AFTER, SETTLED = 30, 3e-4  # iterations, and the fraction of the support that may then still change
-TOLERANCE = 1e-4  # of the conjugate gradients' residual
 
 
 class Problem(NamedTuple):
@@ -105,7 +104,7 @@ class ALPS(SequentialPruner):
             return weight.clone(), from_columns(mask, weight)
         b = admm(problem, lambda b: keep(b) & present, self.rho, self.iterations)
         mask = keep(b)
-        b = conjugate_gradients(problem, b, mask & present, self.cg_steps)
+        b = conjugate_gradients(problem.dense, problem.hessian, b, mask & present, self.cg_steps)
         return from_columns(b / problem.scale, weight).to(weight.dtype), from_columns(mask, weight)
 
 
@@ -136,29 +135,4 @@ def admm(problem: Problem, keep: Callable[[Tensor], Tensor], rho: float, iterati
             break
         else:
             rho = min(LARGEST_RHO, rho * next(factor for bound, factor in GROWTH if change > bound))
-    return b
-
-
-def conjugate_gradients(problem: Problem, b: Tensor, support: Tensor, steps: int) -> Tensor:
-    """Returns the solution of `B H = B0 H` on a support, of each output by itself (Algorithm 2).
-
-    Args:
-        problem: Layer.
-        b: Start; what lies outside the support is not used.
-        support: Entries that may differ from zero, boolean.
-        steps: Largest number of steps.
-    """
-    linear = problem.dense @ problem.hessian * support
-    b = b * support
-    residual = linear - b @ problem.hessian * support
-    direction, square = residual, residual.square().sum(2, keepdim=True)
-    for _ in range(steps):
-        if square.sum() <= TOLERANCE**2 * linear.square().sum():
-            break
-        image = direction @ problem.hessian * support
-        curvature = (direction * image).sum(2, keepdim=True)
-        step = square / curvature.clamp(min=torch.finfo(curvature.dtype).tiny)  # 0 for outputs that are solved
-        b, residual = b + step * direction, residual - step * image
-        before, square = square, residual.square().sum(2, keepdim=True)
-        direction = residual + square / before.clamp(min=torch.finfo(before.dtype).tiny) * direction
     return b

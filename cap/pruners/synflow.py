@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -71,8 +71,11 @@ class SynFlow(ScorePruner):
         with torch.no_grad():
             for parameter, weight in zip(parameters, weights.values(), strict=True):
                 parameter.copy_(weight.abs())
+        gradients: Sequence[Tensor | None] = [None] * len(parameters)
         with differentiable(self.flow, parameters), torch.enable_grad():
-            gradients = torch.autograd.grad(self.ones.run(self.flow).sum(), parameters, allow_unused=True)
+            total = self.ones.run(self.flow).sum()
+            if total.requires_grad:
+                gradients = torch.autograd.grad(total, parameters, allow_unused=True)
         return {
             name: torch.zeros_like(weight) if gradient is None else (gradient * weight).abs()
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True)

@@ -142,3 +142,10 @@ def test_the_table_of_pruners_is_what_they_are() -> None:
         if name != "snows":
             listed = set(kinds) if patterns == "all" else set(patterns.partition(";")[0].split(", "))
             assert listed == {kind for kind, pattern in kinds.items() if pruner.supports(pattern) is None}, name
+
+
+def test_the_refit_on_its_page_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/pruners/snows.md").read_text(), flags=re.DOTALL)
+    found: dict[str, object] = {}
+    exec(code, found)
+    assert abs(found["pruned"].sparsity - 0.75) < 0.001  # type: ignore[attr-defined]

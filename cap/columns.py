@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from cap.kernels.batched import not_positive
 from cap.layers import owner
 from cap.selection import count_removed
 from cap.sequential import SequentialLayer
+
+CG_TOLERANCE = 1e-4  # relative residual
 
 
 def second_moments(
@@ -32,18 +34,39 @@ def second_moments(
         For every layer `X X^T` over the number of images, (groups, columns, columns) or (groups, columns), float64:
         columns are the weights of one output; groups are 1 but for grouped convolutions.
     """
+    statistic = _outer_products if full else _squares
+    return input_means(model, layers, calibration, statistic)
+
+
+def _outer_products(x: Tensor) -> Tensor:
+    return torch.bmm(x.transpose(1, 2), x)
+
+
+def _squares(x: Tensor) -> Tensor:
+    return x.square().sum(1)
+
+
+def input_means(
+    model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration, statistic: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Returns the mean over images of a statistic of each layer's inputs that adds up over positions.
+
+    Args:
+        model: The model.
+        layers: Weights of Linear and Conv2d layers, {name: weight}.
+        calibration: Calibration images.
+        statistic: Function of inputs (groups, positions, columns), float64, that sums over their positions.
+    """
     sums: dict[str, Tensor] = {}
     for batch in calibration.layer_inputs(model, layers, divided=True):
         for name, inputs in batch.items():  # (groups, positions, columns)
-            x = inputs.double()
-            moment = torch.bmm(x.transpose(1, 2), x) if full else x.square().sum(1)
-            sums[name] = sums[name] + moment if name in sums else moment
+            total = statistic(inputs.double())
+            sums[name] = sums[name] + total if name in sums else total
     if distributed.world_size() > 1:
         for name, weight in layers.items():
             if name not in sums:  # there was no batch for this process
-                columns = weight[0].numel()
-                shape = (getattr(owner(model, name), "groups", 1), *([columns, columns] if full else [columns]))
-                sums[name] = weight.new_zeros(shape, dtype=torch.float64)
+                groups = getattr(owner(model, name), "groups", 1)
+                sums[name] = statistic(weight.new_zeros((groups, 0, weight[0].numel()), dtype=torch.float64))
         distributed.all_reduce_sum(*(sums[name] for name in layers))
     return {name: total / len(calibration) for name, total in sums.items()}
 
@@ -81,12 +104,26 @@ def from_columns(columns: Tensor, like: Tensor) -> Tensor:
     return columns.reshape(like.shape[0], -1, like.shape[1]).transpose(1, 2).reshape(like.shape)
 
 
-def upper_factor(moment: Tensor, damp: float) -> Tensor:
-    """Returns the upper Cholesky factor of the inverse of dampened second moments.
+def dampened(moment: Tensor, damp: float) -> Tensor:
+    """Returns second moments with a dampening on their diagonal.
 
     Args:
         moment: Second moments, (groups, columns, columns), float64. A column that is all zero, that
             of an input which is always zero, is replaced by that of the identity.
+        damp: Dampening, relative to the mean of the diagonal.
+    """
+    moment = moment.clone()
+    diagonal = moment.diagonal(dim1=1, dim2=2)
+    diagonal[diagonal == 0] = 1
+    diagonal += damp * diagonal.mean(dim=1, keepdim=True)
+    return moment
+
+
+def upper_factor(moment: Tensor, damp: float) -> Tensor:
+    """Returns the upper Cholesky factor of the inverse of dampened second moments.
+
+    Args:
+        moment: Second moments, (groups, columns, columns), float64, as for `dampened`.
         damp: Dampening, relative to the mean of the diagonal.
 
     Returns:
@@ -95,11 +132,7 @@ def upper_factor(moment: Tensor, damp: float) -> Tensor:
     Raises:
         ValueError: If the dampened moments are not positive definite.
     """
-    moment = moment.clone()
-    diagonal = moment.diagonal(dim1=1, dim2=2)
-    diagonal[diagonal == 0] = 1
-    diagonal += damp * diagonal.mean(dim=1, keepdim=True)
-    lower, info = torch.linalg.cholesky_ex(moment)
+    lower, info = torch.linalg.cholesky_ex(dampened(moment, damp))
     advice = f"raise the dampening above {damp:g}"
     check_positive(not_positive(lower, info), "the second moment of group", advice)
     upper, info = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
@@ -135,3 +168,29 @@ def split_count(count: int, sizes: list[int]) -> list[int]:
     fraction = count / max(1, sum(sizes))
     ends = [0, *(count_removed(fraction, done) for done in itertools.accumulate(sizes))]
     return [end - start for start, end in itertools.pairwise(ends)]
+
+
+def conjugate_gradients(dense: Tensor, hessian: Tensor, start: Tensor, support: Tensor, steps: int) -> Tensor:
+    """Returns weights W on a support with `W H = W0 H` there, as near as the steps come, of each output by itself.
+
+    Args:
+        dense: W0, (groups, outputs of a group, columns), float64.
+        hessian: H, positive definite, (groups, columns, columns).
+        start: First W; what lies outside the support is not used.
+        support: Entries that may differ from zero, boolean.
+        steps: Largest number of steps; there are fewer where the residual falls to `CG_TOLERANCE` of `W0 H`.
+    """
+    tiny = torch.finfo(dense.dtype).tiny
+    linear = dense @ hessian * support
+    w = start * support
+    residual = linear - w @ hessian * support
+    direction, square = residual, residual.square().sum(2, keepdim=True)
+    for _ in range(steps):
+        if square.sum() <= CG_TOLERANCE**2 * linear.square().sum():
+            break
+        image = direction @ hessian * support
+        step = square / (direction * image).sum(2, keepdim=True).clamp(min=tiny)  # 0 for outputs that are solved
+        w, residual = w + step * direction, residual - step * image
+        before, square = square, residual.square().sum(2, keepdim=True)
+        direction = residual + square / before.clamp(min=tiny) * direction
+    return w

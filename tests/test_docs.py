@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import cap
 from bench.reports import kernels as benchmarks
 from bench.reports.common.text import to_markdown
 from bench.reports.latency import report as speedup_report
@@ -30,7 +31,7 @@ def test_the_readme_starts_with_the_two_commands() -> None:
     assert any("nox -s tests" in line for line in first_screen)
 
 
-DOCUMENTS = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+DOCUMENTS = ("README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -125,3 +126,26 @@ def test_the_readmes_pruner_keeps_the_contract(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout
     assert "0 failed" in done.stdout
+
+
+def test_the_table_of_pruners_is_what_they_are() -> None:
+    """Every registered pruner has a line; needs and patterns are those of its class with default options."""
+    lines = (ROOT / "docs/pruners/README.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith(("| `", "| [`"))]
+    kinds = {"global": cap.Unstructured(0.5), "layer": cap.Unstructured(0.5, "layer"), "N:M": cap.NM(2, 4)}
+    kinds["blocks"] = cap.Blocks(4, 0.5)
+    assert sorted(re.findall(r"`(\w+)`", row[0])[0] for row in rows) == cap.available()
+    for name, _, needs, _, patterns, source in ((re.findall(r"`(\w+)`", row[0])[0], *row[1:]) for row in rows):
+        pruner = cap.create(name)
+        assert pruner.needs == needs
+        assert re.search(r"arxiv\.org/abs/\d{4}\.\d{5}", source)
+        if name != "snows":
+            listed = set(kinds) if patterns == "all" else set(patterns.partition(";")[0].split(", "))
+            assert listed == {kind for kind, pattern in kinds.items() if pruner.supports(pattern) is None}, name
+
+
+def test_the_refit_on_its_page_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/pruners/snows.md").read_text(), flags=re.DOTALL)
+    found: dict[str, object] = {}
+    exec(code, found)
+    assert abs(found["pruned"].sparsity - 0.75) < 0.001  # type: ignore[attr-defined]

@@ -23,6 +23,26 @@ def check_positive(name: str, value: object) -> None:
         raise ValueError(f"{name}={value!r} is not valid: it is a number larger than 0")
 
 
+def check_not_negative(name: str, value: object) -> None:
+    """Refuses what is no finite number of at least 0.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")):
+        raise ValueError(f"{name}={value!r} is not valid: it is a number of at least 0")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuses what is none of the choices.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not valid: choose from {', '.join(choices)}")
+
+
 def check_flag(name: str, value: object) -> None:
     """Refuses what is neither True nor False.
 

@@ -13,10 +13,10 @@ from cap.columns import as_columns, from_columns, second_moments, upper_factor
 from cap.cost import FitSize, FitWork
 from cap.elimination import compensate, eliminate, layer_in_errors
 from cap.fisher.blocks import block_chunks
-from cap.patterns import NM, Pattern
+from cap.patterns import NM, Pattern, Unstructured
 from cap.pruner import ScorePruner
 from cap.pruners._layerwise import LayerwisePruner
-from cap.pruners._options import check_positive
+from cap.pruners._options import check_choice, check_positive
 from cap.registry import register
 from cap.selection import check_groups
 
@@ -31,11 +31,20 @@ class OBC(LayerwisePruner, ScorePruner):
 
     Args:
         damp: Dampening, relative to the mean of H's diagonal.
+        allocation: Ranking of a global pattern: none with `layer`, which refuses it; with `error` the cumulative errors
+            of all layers together; with `relative` each over half the squared outputs of its layer.
     """
 
-    def __init__(self, damp: float = 0.01) -> None:
+    def __init__(self, damp: float = 0.01, allocation: str = "layer") -> None:
         check_positive("damp", damp)
-        self.damp = damp
+        check_choice("allocation", allocation, ("layer", "error", "relative"))
+        self.damp, self.allocation = damp, allocation
+
+    def supports(self, pattern: Pattern) -> str | None:
+        """Layers are pruned one by one unless their errors are compared."""
+        if self.allocation != "layer" and isinstance(pattern, Unstructured):
+            return None
+        return super().supports(pattern)
 
     def work(self, size: FitSize) -> FitWork:
         """Returns the work of second moments, and of the greedy loop: for each weight a matrix of its row's width.
@@ -45,13 +54,16 @@ class OBC(LayerwisePruner, ScorePruner):
         return replace(super().work(size), solve=size.weights * (size.largest_layer or size.weights))
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
-        """Returns the cumulative error at which the greedy loop removes each weight."""
-        self.inverses = {}
+        """Returns the cumulative error at which the greedy loop removes each weight, in the unit of the allocation."""
+        self.inverses, units = {}, {}
         for name, moment in second_moments(model, layers, calibration).items():
             with layer_in_errors(name, 0):
                 factor = upper_factor(moment, self.damp)
             self.inverses[name] = torch.bmm(factor.transpose(1, 2), factor)
-        return {name: self._greedy(name, None) for name in layers}
+            rows = as_columns(layers[name], len(moment)).double()
+            energy = (torch.bmm(rows, moment) * rows).sum() / 2
+            units[name] = energy.clamp(min=torch.finfo(energy.dtype).tiny) if self.allocation == "relative" else 1
+        return {name: self._greedy(name, None) / units[name] for name in layers}
 
     def _greedy(self, name: str, pattern: NM | None) -> Tensor:
         """Returns the cumulative error at which each weight goes, inf if it stays."""

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cap.calibration import Calibration
-from cap.columns import (
-    as_columns,
-    from_columns,
-    obs_column_update,
-    second_moments,
-    sequential_moment,
-    split_count,
-    upper_factor,
-)
-from cap.cost import FitSize, FitWork
-from cap.elimination import layer_in_errors
-from cap.patterns import NM, Pattern, Unstructured, as_pattern
-from cap.pruned_weights import PrunedWeights
-from cap.pruner import check_fitted, dense_copies
-from cap.pruners._layerwise import LayerwisePruner
+from cap.columns import as_columns, from_columns, obs_column_update, split_count, upper_factor
+from cap.cost import FitSize
+from cap.patterns import NM, Pattern, Unstructured
 from cap.pruners._options import check_count, check_positive
+from cap.pruners._sequential import SequentialPruner
 from cap.registry import register
-from cap.selection import check_groups, keep_highest, keep_nm, layer_counts
+from cap.selection import keep_highest, keep_nm
 
 
 @register("sparsegpt")
-class SparseGPT(LayerwisePruner):
+class SparseGPT(SequentialPruner):
     """One sweep over the columns of each layer (Frantar and Alistarh, 2023, arXiv 2301.00774, Algorithm 1).
 
     With H the dampened second moment of the layer's inputs and C the upper Cholesky factor of its inverse, columns are
@@ -46,96 +29,23 @@ class SparseGPT(LayerwisePruner):
             `prune` then goes through the model anew for every pattern. Otherwise they are those of the dense model.
     """
 
-    monotone = False  # what has been swept decides what goes next
-
     def __init__(self, block_size: int = 128, damp: float = 0.01, sequential: bool = True) -> None:
+        super().__init__(sequential)
         check_count("block_size", block_size)
         check_positive("damp", damp)
-        if not isinstance(sequential, bool):
-            raise ValueError(f"sequential={sequential!r} is not valid: it is true or false")
-        self.block_size, self.damp, self.sequential = block_size, damp, sequential
+        self.block_size, self.damp = block_size, damp
 
-    def work(self, size: FitSize) -> FitWork:
-        """Returns the work of second moments and of spreading errors, or of a forward pass where `prune` does both."""
-        if self.sequential:
-            return FitWork(size.macs * size.calibration_images)
-        return replace(super().work(size), solve=size.weights * self.block_size)
+    def solve_work(self, size: FitSize) -> float:
+        """Returns the work of spreading each weight's error within its block of columns."""
+        return size.weights * self.block_size
 
-    def prune_work(self, size: FitSize) -> FitWork:
-        """Returns the work of the sequence: forward passes up to each layer, moments, and spreading the errors."""
-        if not self.sequential:
-            return FitWork()
-        passes = (size.layers + 1) / 2 + 1  # the i-th of n layers is i / n of a pass away; one more for the moments
-        return FitWork(passes * size.macs * size.calibration_images, solve=size.weights * self.block_size)
+    def prepare(self, weight: Tensor, moment: Tensor) -> Tensor:
+        """Returns C, (groups, columns, columns), float64."""
+        return upper_factor(moment, self.damp)
 
-    def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> SparseGPT:
-        """Factors the dense layers' moments; with `sequential` the inputs depend on the pattern, so `prune` does it.
-
-        Raises:
-            ValueError: If there are no layers, or the inputs of one are not known.
-        """
-        self.weights = dense_copies(model, layers)
-        if self.sequential:
-            for _ in calibration.layer_inputs(model, self.weights, divided=True):
-                pass  # layers and images that will not do are refused now
-            self._model, self._calibration = copy.deepcopy(model), calibration
-        else:
-            moments = second_moments(model, self.weights, calibration)
-            self.factors = {name: self._factor(name, moment) for name, moment in moments.items()}
-        return self
-
-    def prune(self, pattern: Pattern | float | str) -> PrunedWeights:
-        """Returns the pruned weights of the sweeps at this pattern; weights that are zero already stay so.
-
-        Raises:
-            RuntimeError: If the pruner has not been fitted.
-            ValueError: If it is no pattern, or one that the pruner does not support.
-        """
-        wanted = as_pattern(pattern)
-        check_fitted(self)
-        if reason := self.supports(wanted):
-            raise ValueError(reason)
-        if isinstance(wanted, NM):
-            for name, weight in self.weights.items():
-                check_groups(weight, wanted.of, name)
-        shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
-        counts = layer_counts(shapes, wanted) if isinstance(wanted, Unstructured) else dict.fromkeys(shapes, 0)
-        swept: dict[str, tuple[Tensor, Tensor]] = {}
-        self.refit_seconds = 0.0
-        for name, factors in self._sequence(swept) if self.sequential else self.factors.items():
-            swept[name] = self._sweep(self.weights[name], factors, wanted, counts[name])
-        masks = {name: swept[name][1] for name in self.weights}
-        return PrunedWeights({name: swept[name][0] for name in self.weights}, masks)
-
-    def _sequence(self, swept: Mapping[str, tuple[Tensor, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-        """Yields each layer's factors, of its inputs in the model with the layers before it swept.
-
-        Args:
-            swept: Weights and masks of these layers; the caller adds each before it asks for the next.
-        """
-        images = self._calibration
-        for layer in images.sequential(self._model, self.weights):
-            images.progress(len(swept), len(self.weights), "layers")
-            start = time.perf_counter()
-            factors = self._factor(layer.name, sequential_moment(layer, len(images)))
-            self.refit_seconds += time.perf_counter() - start
-            yield layer.name, factors
-            layer.replace(swept[layer.name][0])
-
-    def _factor(self, name: str, moment: Tensor) -> Tensor:
-        """Returns C of one layer: (groups, columns, columns), float64."""
-        with layer_in_errors(name, 0):
-            return upper_factor(moment, self.damp)
-
-    def _sweep(self, weight: Tensor, factors: Tensor, pattern: Pattern, removed: int) -> tuple[Tensor, Tensor]:
-        """Returns a layer's pruned weights and mask.
-
-        Args:
-            weight: Weights of the fit.
-            factors: C, (groups, columns, columns), float64.
-            pattern: Pattern to follow.
-            removed: Number of weights that the layer loses; without meaning for N:M.
-        """
+    def solve(self, weight: Tensor, prepared: Tensor, pattern: Pattern, removed: int) -> tuple[Tensor, Tensor]:
+        """Returns the weight after one sweep with C, and its mask."""
+        factors = prepared
         rows = as_columns(weight, len(factors)).to(torch.float64, copy=True)  # the sweep changes them in place
         present = rows != 0
         keep = torch.empty_like(present)

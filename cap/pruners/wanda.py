@@ -26,7 +26,12 @@ class Wanda(LayerwisePruner, ScorePruner):
         ranks = {}
         for name, squares in second_moments(model, layers, calibration, full=False).items():
             score = as_columns(layers[name], len(squares)).abs() * squares.sqrt().unsqueeze(1)
-            order = score.argsort(dim=2, stable=True)
-            place = torch.arange(order.shape[2], device=order.device).expand_as(order)
-            ranks[name] = from_columns(torch.empty_like(order).scatter_(2, order, place).double(), layers[name])
+            ranks[name] = from_columns(ranks_in_outputs(score), layers[name])
         return ranks
+
+
+def ranks_in_outputs(score: Tensor) -> Tensor:
+    """Returns the rank of each score among those of its output, (groups, outputs of a group, columns), from 0."""
+    order = score.argsort(dim=2, stable=True)
+    place = torch.arange(order.shape[2], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(2, order, place).double()

@@ -23,7 +23,8 @@ PATTERNS: tuple[cap.Pattern, ...] = (
     cap.NM(4, 8),
     cap.Blocks(4, 0.5),
 )
-SMALL = {"block_size": 8, "num_gradients": 40}  # values that fit the tiny model, for options of these names
+# values that fit the tiny model, or save time on it, for options of these names
+SMALL = {"block_size": 8, "num_gradients": 40, "iterations": 10, "passes": 1, "cg_steps": 5, "images": 24}
 
 
 @dataclass(frozen=True)

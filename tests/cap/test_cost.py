@@ -9,6 +9,8 @@ import cap
 THREE_TIMES = {"num_recomputations": 3, "num_gradients": 100, "block_size": 64}
 # pruner, gradients, options; work of inference, gradients, Gram matrices, solutions; least memory, memory in one pass
 CASES = [
+    ("alps", "sample", {"sequential": False}, (960000, 0, 0, 2160000), (0, 0)),
+    ("alps", "sample", {}, (480000, 0, 0, 0), (0, 0)),
     ("cap", "sample", {}, (0, 1440000, 22118400, 8847360), (2459136, 2950656)),
     ("cap", "batch", {}, (0, 1440000, 1105920, 8847360), (2459136, 2482176)),
     ("cap", "sample", {"num_gradients": 40}, (0, 120000, 1843200, 8847360), (2459136, 2497536)),
@@ -17,6 +19,7 @@ CASES = [
     ("cap", "batch", {"block_size": 16}, (0, 1440000, 92160, 61440), (138240, 230400)),
     ("cap", "sample", THREE_TIMES, (0, 900000, 4608000, 2949120), (562688, 808448)),
     ("cap", "batch", THREE_TIMES, (0, 18000000, 4608000, 2949120), (562688, 808448)),
+    ("dsnot", "sample", {}, (960000, 0, 0, 240), (0, 0)),
     ("fastcap", "sample", {}, (0, 1440000, 22118400, 46080), (5760, 5760)),
     ("fastcap", "batch", {}, (0, 1440000, 1105920, 46080), (5760, 5760)),
     ("fastcap", "sample", {"num_gradients": 40}, (0, 120000, 1843200, 46080), (5760, 5760)),
@@ -41,11 +44,16 @@ CASES = [
     ("mfac", "batch", THREE_TIMES, (0, 18000000, 9216000, 0), (599680, 599680)),
     ("obc", "sample", {}, (960000, 0, 0, 57600), (0, 0)),
     ("obc", "batch", {}, (960000, 0, 0, 57600), (0, 0)),
+    ("random", "sample", {}, (0, 0, 0, 0), (0, 0)),
+    ("ria", "sample", {}, (960000, 0, 0, 240), (0, 0)),
+    ("snows", "sample", {}, (0, 1440000, 22118400, 8847360), (2459136, 2950656)),
+    ("snows", "sample", {"first": "magnitude"}, (0, 0, 0, 0), (0, 0)),
     ("sparsegpt", "sample", {"sequential": False}, (960000, 0, 0, 30720), (0, 0)),
     ("sparsegpt", "batch", {"sequential": False}, (960000, 0, 0, 30720), (0, 0)),
     ("sparsegpt", "sample", {"block_size": 16, "sequential": False}, (960000, 0, 0, 3840), (0, 0)),
     ("sparsegpt", "batch", {"block_size": 16, "sequential": False}, (960000, 0, 0, 3840), (0, 0)),
     ("sparsegpt", "sample", {}, (480000, 0, 0, 0), (0, 0)),
+    ("synflow", "sample", {}, (0, 300000, 0, 0), (0, 0)),
     ("wanda", "sample", {}, (960000, 0, 0, 240), (0, 0)),
     ("wanda", "batch", {}, (960000, 0, 0, 240), (0, 0)),
     ("woodfisher", "sample", {}, (0, 1440000, 22118400, 8847360), (2459136, 2950656)),
@@ -100,7 +108,8 @@ def test_gradients_are_counted_as_the_calibration_counts_them(calibration: cap.C
 
 
 def test_what_pruners_need_and_share() -> None:
-    inputs, nothing = {"obc", "sparsegpt", "wanda"}, {"magnitude"}
+    inputs = {"alps", "dsnot", "obc", "ria", "sparsegpt", "wanda"}
+    nothing = {"magnitude", "random", "synflow"}
     for name in cap.available():
         pruner = cap.create(name)
         assert pruner.needs == ("inputs" if name in inputs else "nothing" if name in nothing else "gradients")

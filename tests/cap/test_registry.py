@@ -19,7 +19,7 @@ class Mine(cap.ScorePruner):
 
 
 def test_unknown_pruner_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown pruner 'capp': choose from cap, .*magnitude, .*woodfisher, or"):
+    with pytest.raises(ValueError, match=r"unknown pruner 'capp': choose from alps, .*magnitude, .*woodfisher, or"):
         cap.create("capp")
 
 

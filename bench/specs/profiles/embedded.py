@@ -32,6 +32,9 @@ EMBEDDED = Profile(
         # M-FAC is for blocks too large for their matrices, and SparseGPT's block is no Fisher block
         OptionRule({"block_size": 2048, "span_layers": True}, "mfac"),
         OptionRule({"block_size": 128, "sequential": True}, "sparsegpt"),
+        # CAP's own options first; a refit of at most two minutes
+        OptionRule({"first_options": {"block_size": 64, "num_gradients": 1024, "damp": 1e-8}}, "snows"),
+        OptionRule({"images": 256, "passes": 2, "cg_steps": 20}, "snows"),
     ),
     splits={"train": 27_000, "test": 10_000},
 )

@@ -11,6 +11,7 @@ TRAINING_IMAGES, TEST_IMAGES = 1_281_167, 50_000
 # DeiT-Tiny's set in the paper, here that of all models of its size; the others have DeiT-Small's
 LIGHT = ("deit_tiny", "efficientformer_l1", "levit_192", "efficientnetv2_tiny")
 CNN = ("resnet50d", "efficientnetv2_tiny")
+CAP_FIRST = {"block_size": 192, "num_gradients": 4096, "damp": 1e-8}  # CAP's own options below, of the refit after it
 
 FINETUNE = FinetuneSpec(
     epochs=20, images=TRAINING_IMAGES, batch_size=1024, lr=1e-4, lr_end=1e-5, precision="bfloat16"
@@ -41,6 +42,7 @@ IMAGENET = Profile(
         OptionRule({"block_size": 2048, "damp": 1e-6, "num_gradients": 512, "span_layers": True}, "mfac"),
         OptionRule({"num_gradients": 256, "damp": 1e-2}, "fastcap"),
         OptionRule({"block_size": 128, "sequential": True}, "sparsegpt"),
+        OptionRule({"first_options": CAP_FIRST, "passes": 5, "images": 3000}, "snows"),
         OptionRule({"block_size": 128, "damp": 1e-7}, "cap", "convnext_large_clip"),
         OptionRule({"block_size": 256}, "cap", "resnet50d"),
         OptionRule({"block_size": 16}, "cap", "efficientnetv2_tiny"),
@@ -55,6 +57,11 @@ IMAGENET = Profile(
         OptionRule({"num_gradients": 128}, "mfac", "deit_base"),
         OptionRule({"num_gradients": 128}, "fastcap", run="gradual"),
         OptionRule({"damp": 1e-7}, "cap", "resnet50d", "finetuned"),
+        # a residual block has more operations than a transformer's; CAP's block is that of the model
+        *(OptionRule({"operations": 20}, "snows", model) for model in CNN),
+        OptionRule({"first_options": {**CAP_FIRST, "block_size": 256}}, "snows", "resnet50d"),
+        OptionRule({"first_options": {**CAP_FIRST, "block_size": 16}}, "snows", "efficientnetv2_tiny"),
+        OptionRule({"first_options": {**CAP_FIRST, "block_size": 128, "damp": 1e-7}}, "snows", "convnext_large_clip"),
     ),
     splits={"train": TRAINING_IMAGES, "test": TEST_IMAGES},
     augmentations={model: "light1" if model in LIGHT else "deit" for model in MODELS},

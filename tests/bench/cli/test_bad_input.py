@@ -103,7 +103,7 @@ CASES = [  # a command, and a part of the one line that it answers
     (f"run reserved.py {HERE}", "the name 'compare' is taken"),
     (f"run outside.py {HERE}", "'../../evil'"),
     (f"run no_model.py {HERE}", "unknown model 'resnet' in profile 'embedded': choose from"),
-    (f"run no_pruner.py {HERE}", "unknown pruner 'obs': choose from cap, fastcap"),
+    (f"run no_pruner.py {HERE}", "unknown pruner 'obs': choose from alps, cap, dsnot"),
     (f"run no_file.py {HERE}", "pruner file none.py does not exist"),
     (f"run no_option.py {HERE}", "pruner 'magnitude' has no option power"),
     (f"run bad_option.py {HERE}", "block_size"),

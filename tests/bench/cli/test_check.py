@@ -122,7 +122,7 @@ def test_mistakes_in_what_to_check(tmp_path: Path, fails: Callable[..., str], mo
     Path("mine.py").write_text(MINE)
     Path("wrong.py").write_text("import cap\nclass Mine(cap.ScorePruner)\n    pass\n")
     for arguments, message in [
-        (["capp"], "unknown pruner 'capp': choose from cap, "),
+        (["capp"], "unknown pruner 'capp': choose from alps, cap, "),
         (["other.py:Mine"], "pruner file other.py does not exist"),
         (
             ["mine.py:Yours"],

@@ -205,7 +205,7 @@ def test_a_pattern_that_matches_no_layer(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"pruner": "cap"', '"pruner": "capp"', "unknown pruner 'capp': choose from cap"),
+        ('"pruner": "cap"', '"pruner": "capp"', "unknown pruner 'capp': choose from alps, cap"),
         ('"block_size": 32', '"blocksize": 32', "its options are block_size"),
         ('patterns=("0.75",)', 'patterns=("1.75",)', "sparsity 1.75 is out of range"),
         ('model=["vit"]', 'model=["vti"]', "unknown model 'vti' in profile 'embedded': choose from"),

@@ -103,7 +103,7 @@ def test_a_trial_does_not_depend_on_how_the_command_was_written(mine: Path, monk
         ("mine.py:Mine", {"seeds": (-1,)}, "a seed is at least 0"),
         ("mine.py:Mine", {"against": ()}, "--against has no value"),
         ("mine.py:Mine", {"against": ("cap", "cap")}, "--against has cap twice"),
-        ("mine.py:Mine", {"against": ("capp",)}, "unknown pruner 'capp': choose from cap"),
+        ("mine.py:Mine", {"against": ("capp",)}, "unknown pruner 'capp': choose from alps, cap"),
         ("mine.py:Mine", {"against": ("./mine.py:Mine",)}, "mine.py:Mine stands twice with the same options"),
         ("mine.py:Mine", {"profile": "laptop"}, "unknown profile 'laptop': choose from embedded"),
         ("mine.py:Mine", {"options": {"powre": 1}}, "no option powre: its options are power=1.0, block_size=7"),

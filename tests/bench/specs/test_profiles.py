@@ -8,7 +8,7 @@ import pytest
 
 import cap
 from bench.specs.discovery import load_sweep
-from bench.specs.profiles import IMAGENET
+from bench.specs.profiles import EMBEDDED, IMAGENET
 from bench.specs.recipes import GradualSpec
 from bench.specs.trial import Trial
 from bench.trials.planning import plan_fit
@@ -38,6 +38,17 @@ FULL = 1_281_167
 def test_options_of_the_fisher_pruners(pruner: str, model: str, run: Any, expected: tuple[float, ...]) -> None:
     options = IMAGENET.pruner_options(pruner, model, run)
     assert tuple(options[key] for key in ("block_size", "num_gradients", "damp")) == expected
+
+
+def test_options_of_the_refit_after_cap() -> None:
+    for profile, model in ((EMBEDDED, "vit"), (IMAGENET, "deit_small"), (IMAGENET, "resnet50d")):
+        first = profile.pruner_options("cap", model)
+        options = profile.pruner_options("snows", model)
+        assert options["first_options"] == {key: first[key] for key in ("block_size", "num_gradients", "damp")}
+    assert IMAGENET.pruner_options("snows", "deit_small")["images"] == 3000
+    assert IMAGENET.pruner_options("snows", "resnet50d")["operations"] == 20
+    for pruner in ("random", "synflow", "ria", "dsnot"):
+        assert EMBEDDED.pruner_options(pruner) == IMAGENET.pruner_options(pruner) == {}
 
 
 def plan(trial: Trial, budget: int) -> cap.MemoryPlan | None:

@@ -64,6 +64,16 @@ def test_fields_added_later_are_left_out_of_the_id_where_they_stand_alone(tmp_pa
     assert '"quantization":null' in canonical
 
 
+def test_an_option_added_later_is_left_out_of_the_id_where_it_says_what_was_done_before() -> None:
+    fields = {"sweep": "s", "profile": "embedded", "model": "vit", "pruner": "obc", "patterns": ("0.5@layer",)}
+    plain, given, other = (
+        Trial.model_validate({**fields, "pruner_options": options})
+        for options in ({"damp": 0.1}, {"damp": 0.1, "allocation": "layer"}, {"damp": 0.1, "allocation": "error"})
+    )
+    assert '"pruner_options":{"damp":0.1}' in plain.identity_text()
+    assert plain.id == given.id != other.id
+
+
 def test_id_does_not_depend_on_how_it_was_written() -> None:
     one = Trial(**BASE, pruner_options={"damp": 1e-7, "block_size": 8})
     other = Trial(**{**BASE, "patterns": ["0.50"]}, pruner_options={"block_size": 8, "damp": 1e-7})

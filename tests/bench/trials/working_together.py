@@ -51,6 +51,10 @@ PRUNERS: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "sparsegpt": ("sparsegpt", {}, "sample", "0.6@layer"),
     "sparsegpt, dense inputs": ("sparsegpt", {"sequential": False}, "sample", "0.6@layer"),
     "obc": ("obc", {}, "sample", "0.6@layer"),
+    "ria": ("ria", {}, "sample", "0.6@layer"),
+    "dsnot": ("dsnot", {}, "sample", "0.6@layer"),
+    "alps": ("alps", {}, "sample", "0.6@layer"),
+    "random": ("random", {}, "sample", "0.6"),
 }
 BROKEN = """
 import cap

@@ -230,3 +230,30 @@ def test_fastcap_sweeps_over_zeros_beyond_a_groups_quota(model, calibration) -> 
         keep = pruned.masks[name].reshape(-1, 8) & (blocks != 0)
         theirs = spread(blocks, torch.linalg.inv(factor.T @ factor), keep)
         torch.testing.assert_close(pruned.weights[name].reshape(-1, 8).double(), theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("allocation", ["error", "relative"])
+def test_obc_ranks_errors_over_layers_where_it_is_asked_to(two, allocation: str) -> None:
+    model, layers, calibration = two
+    alone = cap.create("obc").fit(model, layers, calibration)
+    assert "ask for 0.6@layer" in str(alone.supports(cap.Unstructured(0.6)))
+    pruner = cap.create("obc", allocation=allocation).fit(model, layers, calibration)
+    outputs = {
+        "conv.weight": F.conv2d(calibration.images, model.conv.weight, stride=2, padding=1, groups=2),
+        "fc.weight": F.linear(model.conv(calibration.images).flatten(2).transpose(1, 2), model.fc.weight),
+    }
+    errors = {
+        name: error / (outputs[name].detach().double().square().sum() / 40 / 2 if allocation == "relative" else 1)
+        for name, error in alone.importance.items()
+    }
+    lowest = torch.cat([error.flatten() for error in errors.values()]).sort().values[round(0.6 * 138) - 1]
+    pruned = pruner.prune(cap.Unstructured(0.6))
+    for name, error in errors.items():
+        assert pruned.masks[name].equal(error > lowest)
+    ours, theirs = (p.prune(cap.Unstructured(0.6, "layer")) for p in (pruner, alone))
+    assert all(ours.masks[name].equal(theirs.masks[name]) for name in layers)
+
+
+def test_obc_knows_its_allocations() -> None:
+    with pytest.raises(ValueError, match="allocation='all' is not valid: choose from layer, error, relative"):
+        cap.create("obc", allocation="all")

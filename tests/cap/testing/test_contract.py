@@ -18,6 +18,9 @@ WRITTEN = {
     if inspect.isclass(kind) and issubclass(kind, cap.Pruner)
 }
 BROKEN = [name for name, kind in WRITTEN.items() if "BREAKS" in vars(kind)]
+# what keeps the model to prune it anew has no state, what is no `ScorePruner` no scores
+SKIPPED = {(name, check) for name in ("alps", "snows", "sparsegpt") for check in ("scores", "state")}
+SKIPPED |= {("synflow", "state")}
 names_of_checks = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 
 
@@ -26,7 +29,7 @@ names_of_checks = pytest.mark.parametrize("check", CHECKS, ids=lambda check: che
 def test_contract(check: Check, name: str) -> None:
     outcome = run_check(check, Subject(name, {}))
     if outcome.status == "skipped":
-        assert check.name == "monotone masks" or (name, check.name) in {("sparsegpt", "scores"), ("sparsegpt", "state")}
+        assert check.name == "monotone masks" or (name, check.name) in SKIPPED
         pytest.skip(outcome.message)
     assert outcome.status == "passed", outcome.message
 

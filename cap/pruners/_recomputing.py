@@ -16,10 +16,11 @@ from cap.fisher.planning import fisher_bytes, fisher_work
 from cap.patterns import NM, Pattern
 from cap.pruner import Needs, PrunedWeights, Pruner
 from cap.pruners._options import check_count, check_positive
+from cap.pruners._schedule import Schedule, check_schedule, sparsities_on_the_way
 
 
 class RecomputingPruner(Pruner):
-    """Base of pruners on the Fisher, which may go to a sparsity in several equal parts, each with a fresh estimate.
+    """Base of pruners on the Fisher, which may go to a sparsity in several parts, each with a fresh estimate.
 
     Args:
         block_size: B, number of consecutive weights in one Fisher block.
@@ -27,23 +28,33 @@ class RecomputingPruner(Pruner):
         damp: Dampening.
         num_recomputations: N_r, number of parts. With more than one, `prune` estimates anew for every sparsity, and
             masks at different sparsities are no longer contained in one another.
+        schedule: Sizes of the parts, see `cap.pruners._schedule.sparsities_on_the_way`.
     """
 
     needs: ClassVar[Needs] = "gradients"
+    parts_option: ClassVar[str] = "num_recomputations"  # what a user calls it
 
-    def __init__(self, block_size: int, num_gradients: int | None, damp: float, num_recomputations: int) -> None:
+    def __init__(
+        self,
+        block_size: int,
+        num_gradients: int | None,
+        damp: float,
+        num_recomputations: int,
+        schedule: Schedule = "linear",
+    ) -> None:
         check_count("block_size", block_size)
         check_count("num_gradients", num_gradients, optional=True)
         check_positive("damp", damp)
         check_count("num_recomputations", num_recomputations)
+        check_schedule(schedule)
         self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
-        self.num_recomputations = num_recomputations
+        self.num_recomputations, self.schedule = num_recomputations, schedule
         self.monotone = num_recomputations == 1
 
     def supports(self, pattern: Pattern) -> str | None:
         """Parts of a sparsity exist, parts of N:M do not."""
         if isinstance(pattern, NM) and self.num_recomputations > 1:
-            return f"{pattern} cannot be reached in parts: set num_recomputations to 1, not {self.num_recomputations}"
+            return f"{pattern} cannot be reached in parts: set {self.parts_option} to 1, not {self.num_recomputations}"
         return super().supports(pattern)
 
     def work(self, size: FitSize) -> FitWork:
@@ -69,21 +80,19 @@ class RecomputingPruner(Pruner):
         return self
 
     def reach(self, pattern: Pattern) -> PrunedWeights:
-        """Returns the pruned weights at a pattern, reached in `num_recomputations` equal parts."""
+        """Returns the pruned weights at a pattern, reached in `num_recomputations` parts."""
         if self.num_recomputations == 1 or isinstance(pattern, NM):
             return self.weights_at(pattern)
         self.refit_seconds = 0.0
-        whole, parts = pattern.sparsity, self.num_recomputations
-        pruned = self.weights_at(replace(pattern, sparsity=whole / parts))
+        first, *others = sparsities_on_the_way(pattern.sparsity, self.num_recomputations, self.schedule)
+        pruned = self.weights_at(replace(pattern, sparsity=first))
         model = copy.deepcopy(self._dense)
-        for part in range(2, parts + 1):
+        for sparsity in others:
             pruned.apply_to(model)
             again = copy.copy(self)
             layers = {name: model.get_parameter(name) for name in self.weights}
             start = time.perf_counter()
             Pruner.fit(again, model, layers, self._calibration, self.memory_budget)
             self.refit_seconds += time.perf_counter() - start
-            # `whole * parts / parts` may be off in the last digit, which decides whether a count of k + 1/2 goes up
-            reached = pattern if part == parts else replace(pattern, sparsity=whole * part / parts)
-            pruned = again.weights_at(reached)
+            pruned = again.weights_at(replace(pattern, sparsity=sparsity))
         return pruned

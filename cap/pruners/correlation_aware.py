@@ -14,6 +14,7 @@ from cap.fisher.factors import InverseFactor
 from cap.kernels import for_device
 from cap.patterns import NM, Blocks, Pattern, Unstructured
 from cap.pruners._fisher_based import FisherPruner
+from cap.pruners._schedule import Schedule
 from cap.registry import register
 from cap.selection import check_groups, select
 
@@ -30,8 +31,9 @@ class CAP(FisherPruner):
         block_size: B, number of consecutive weights in one Fisher block.
         num_gradients: m, number of gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
-        num_recomputations: N_r, number of equal parts of the way to a sparsity, with the Fisher estimated anew before
-            each.
+        num_recomputations: N_r, number of parts of the way to a sparsity, with the Fisher estimated anew before each.
+        schedule: Sizes of these parts: `linear` for equal ones, `polynomial` or `geometric` for smaller and smaller
+            ones.
         max_sparsity: Largest fraction that a whole block loses; less than 1 saves time where only low sparsities
             are wanted.
     """
@@ -43,8 +45,9 @@ class CAP(FisherPruner):
         damp: float = 1e-8,
         num_recomputations: int = 1,
         max_sparsity: float = 1.0,
+        schedule: Schedule = "linear",
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations)
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule)
         if not (isinstance(max_sparsity, int | float) and 0 < max_sparsity <= 1):
             raise ValueError(f"max_sparsity={max_sparsity!r} is not valid: it is larger than 0 and at most 1")
         self.max_sparsity = max_sparsity

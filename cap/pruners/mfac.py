@@ -14,6 +14,7 @@ from cap.device_memory import fit_budget, gib
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
 from cap.pruners._recomputing import RecomputingPruner
+from cap.pruners._schedule import Schedule
 from cap.registry import register
 
 
@@ -29,8 +30,9 @@ class MFAC(RecomputingPruner):
         block_size: B, number of consecutive weights in one Fisher block.
         num_gradients: m, number of gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
-        num_recomputations: N_r, number of equal parts of the way to a sparsity, with the Fisher estimated anew before
-            each.
+        num_recomputations: N_r, number of parts of the way to a sparsity, with the Fisher estimated anew before each.
+        schedule: Sizes of these parts: `linear` for equal ones, `polynomial` or `geometric` for smaller and smaller
+            ones.
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class MFAC(RecomputingPruner):
         num_gradients: int | None = None,
         damp: float = 1e-6,
         num_recomputations: int = 1,
+        schedule: Schedule = "linear",
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations)
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule)
 
     def supports(self, pattern: Pattern) -> str | None:
         """Blocks of weights would need block saliencies."""

@@ -12,6 +12,7 @@ from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
 from cap.pruner import PrunedWeights
 from cap.pruners._fisher_based import FisherPruner
+from cap.pruners._schedule import Schedule
 from cap.registry import register
 from cap.selection import check_blocks, keep_ranked_blocks, zero_blocks
 
@@ -31,8 +32,9 @@ class WoodFisher(FisherPruner):
         block_size: B, number of consecutive weights in one Fisher block.
         num_gradients: m, number of gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
-        num_recomputations: N_r, number of equal parts of the way to a sparsity, with the Fisher estimated anew before
-            each.
+        num_recomputations: N_r, number of parts of the way to a sparsity, with the Fisher estimated anew before each.
+        schedule: Sizes of these parts: `linear` for equal ones, `polynomial` or `geometric` for smaller and smaller
+            ones.
         joint: Whether the interaction is taken into account: the joint OBS update, as CAP's, for WoodFisher's mask.
     """
 
@@ -43,8 +45,9 @@ class WoodFisher(FisherPruner):
         damp: float = 1e-6,
         num_recomputations: int = 1,
         joint: bool = False,
+        schedule: Schedule = "linear",
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations)
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule)
         if not isinstance(joint, bool):
             raise ValueError(f"joint={joint!r} is not valid: it is true or false")
         self.joint = joint

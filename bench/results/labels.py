@@ -10,6 +10,8 @@ LABELS = {
     "woodfisher": "WF",
     "mfac": "M-FAC",
     "cap": "CAP",
+    "obert": "oBERT",
+    "chita": "CHITA",
     "fastcap": "FastCAP",
     "wanda": "Wanda",
     "sparsegpt": "SparseGPT",

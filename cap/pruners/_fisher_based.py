@@ -84,6 +84,14 @@ class FisherPruner(RecomputingPruner):
                 result[part] = compensate(weight[part], factor.inverse(part), keep_blocks[part])
         return merge_blocks(result, self.weights[name])
 
+    def fisher_times(self, name: str, vector: Tensor) -> Tensor:
+        """Returns F v for a layer: v and result are in the shape of its weight, float64."""
+        blocks = split_blocks(vector, self.block_size)
+        result = torch.empty_like(blocks)
+        for part in block_chunks(*blocks.shape):
+            result[part] = self.factors[name].fisher_times(blocks[part], part)
+        return merge_blocks(result, vector)
+
     def predicted_loss(self, pruned: PrunedWeights) -> float | None:
         """Returns `1/2 d^T F d` with d the change of the weights; None if F was estimated anew on the way."""
         if self.num_recomputations > 1:

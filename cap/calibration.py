@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -11,24 +11,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cap import distributed
+from cap.fit_resources import FitResources
 from cap.gradients import (
     GradientBatch,
     Loss,
     batch_gradient,
     check_used,
-    has_known_inputs,
     input_rows,
     per_sample_gradients,
     unused_weights,
 )
-from cap.layers import owner
 from cap.model_state import evaluating, fingerprint
+from cap.sequential import SequentialLayer, forward_order, known_modules, sequential_layers
 
 T = TypeVar("T")
 
 
-class Calibration:
-    """Training images, their labels and the loss: all that a pruner may see, and never validation data.
+class Calibration(FitResources):
+    """Training images, their labels, the loss and the means of a fit: all that a pruner may use; never test images.
 
     Args:
         images: Model inputs, (n, ...), in random order: fewer gradients than images means the first images.
@@ -204,15 +204,9 @@ class Calibration:
         Raises:
             ValueError: If a layer is of another kind, or is not called.
         """
-        modules = {name: owner(model, name) for name in layers}
-        for name, module in modules.items():
-            if not has_known_inputs(module, name):
-                raise ValueError(
-                    f"{name} belongs to a {type(module).__name__}: only Linear and Conv2d inputs are known"
-                )
+        modules = known_modules(model, layers)
         device = next(iter(layers.values())).device
-        batches = self.images.split(self.batch_size)
-        for images in distributed.shard(batches) if divided else batches:
+        for images in self._image_batches(divided):
             seen: dict[str, list[Tensor]] = {name: [] for name in layers}
             handles = [
                 module.register_forward_pre_hook(
@@ -228,6 +222,49 @@ class Calibration:
                     handle.remove()
             check_used([name for name, parts in seen.items() if not parts])
             yield {name: torch.cat(parts, dim=1) for name, parts in seen.items()}
+
+    def sequential(self, model: nn.Module, layers: Mapping[str, Tensor]) -> Iterator[SequentialLayer]:
+        """Yields layer after layer of a model that is pruned on the way, in the order of the forward pass.
+
+        Each layer's `inputs()` are those of the model as pruned so far; its pruned weight goes back by `replace`.
+        A copy of the model and the inputs of one layer, batch after batch, are all that is held.
+
+        Args:
+            model: Dense model, left as it is.
+            layers: Weights of Linear and Conv2d layers, {name: weight}.
+
+        Raises:
+            ValueError: If a layer is of another kind, is not called, or was not handed back.
+        """
+        order = forward_order(model, layers, next(iter(self._image_batches(False))))
+        return sequential_layers(model, layers, self._image_batches, order)
+
+    def split(self, fraction: float = 0.2) -> tuple[Calibration, Calibration]:
+        """Returns two disjoint parts, the same for the same `seed`: one to fit on, one to validate on.
+
+        Args:
+            fraction: Fraction of the images in the second part, larger than 0 and below 1; each part has at least one.
+
+        Raises:
+            ValueError: If the fraction is none, or there is a single image.
+        """
+        if not 0 < fraction < 1 or len(self) < 2:
+            raise ValueError(f"cannot split {len(self)} images by {fraction}: two images and a fraction in (0, 1)")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(self.seed))
+        count = min(max(1, round(fraction * len(self))), len(self) - 1)
+        return self._part(order[count:]), self._part(order[:count])
+
+    def _part(self, chosen: Tensor) -> Calibration:
+        """Returns a calibration set of some of the images, with the same means."""
+        images, labels = self.images[chosen], self.labels[chosen]
+        part = Calibration(images, labels, self.loss, self.batch_size, self.gradient, self.seed)
+        part.share_resources(self)
+        return part
+
+    def _image_batches(self, divided: bool) -> Iterable[Tensor]:
+        """Returns the images batch by batch, or this process's share of the batches."""
+        batches = self.images.split(self.batch_size)
+        return distributed.shard(batches) if divided else batches
 
     def _batches(self, total: int, size: int) -> Iterator[tuple[int, slice | Tensor]]:
         """Yields the number of each batch's first gradient, and the batch's images."""

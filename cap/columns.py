@@ -12,6 +12,7 @@ from cap import distributed
 from cap.calibration import Calibration
 from cap.layers import owner
 from cap.selection import count_removed
+from cap.sequential import SequentialLayer
 
 
 def second_moments(
@@ -43,6 +44,22 @@ def second_moments(
                 sums[name] = weight.new_zeros(shape, dtype=torch.float64)
         distributed.all_reduce_sum(*(sums[name] for name in layers))
     return {name: total / len(calibration) for name, total in sums.items()}
+
+
+def sequential_moment(layer: SequentialLayer, images: int) -> Tensor:
+    """Returns the mean outer product of one layer's inputs in a model as pruned so far, as `second_moments` does.
+
+    Args:
+        layer: Layer of `Calibration.sequential`.
+        images: Number of calibration images.
+    """
+    columns = layer.weight[0].numel()
+    total = layer.weight.new_zeros((layer.groups, columns, columns), dtype=torch.float64)
+    for inputs in layer.inputs(divided=True):
+        x = inputs.double()
+        total += torch.bmm(x.transpose(1, 2), x)
+    distributed.all_reduce_sum(total)
+    return total / images
 
 
 def as_columns(weight: Tensor, groups: int) -> Tensor:

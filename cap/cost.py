@@ -14,12 +14,14 @@ class FitSize:
         weights: Number of weights in the layers to prune.
         calibration_images: Number of calibration images.
         images_per_gradient: Images in one gradient: 1 for per-sample gradients, the batch size for those of batches.
+        layers: Number of layers to prune.
     """
 
     macs: int
     weights: int
     calibration_images: int
     images_per_gradient: int = 1
+    layers: int = 1
 
     def gradients(self, num_gradients: int | None = None) -> int:
         """Returns the number of gradients of one pass; by default one per image, or per whole batch.

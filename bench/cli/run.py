@@ -114,7 +114,7 @@ def _follow(run: bench.LocalRun) -> int:
     lines_at = {-(-total * tenth // 10) for tenth in range(1, 11)}
     with progress_bar(total, "trials") as bar:
         try:
-            with closing(run.run()) as trials:
+            with closing(run.run(lambda progress: bar.describe(str(progress)))) as trials:
                 for number, finished in enumerate(trials, 1):
                     bar.describe(finished.trial.label)
                     bar.advance()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,28 @@ from bench.specs.trial import ResolvedTrial
 from bench.trials.cost import FitCost
 from bench.trials.measurement import LayerCount, Measurement, TrainingSummary
 from bench.trials.session import DenseModel, SharedCalibration
+from cap.pruned_weights import check_form
 from cap.quantization import Int8Layer
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """How far a trial's pruner is.
+
+    Attributes:
+        trial: Label of the trial.
+        done: Number of steps that are done.
+        total: Number of all steps.
+        text: Name of the steps, such as `layers`; may be empty.
+    """
+
+    trial: str
+    done: int
+    total: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.trial}: {' '.join(filter(None, [f'{self.done}/{self.total}', self.text]))}"
 
 
 @dataclass(frozen=True)
@@ -35,6 +56,8 @@ class ExecutionConfig:
         micro_batch: Training images of this process in one forward pass; None for its share of a whole batch.
         folder: Folder of the trial's checkpoints and models; None to keep none.
         checkpoint_interval: Seconds between two checkpoints within an epoch.
+        on_progress: Function that shows how far a fit is; None to show none. A process that is sent the settings sets
+            its own.
     """
 
     device: str = "cpu"
@@ -42,6 +65,7 @@ class ExecutionConfig:
     micro_batch: int | None = None
     folder: Path | None = None
     checkpoint_interval: float = 600.0
+    on_progress: Callable[[FitProgress], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,14 +93,16 @@ class TrialContext:
 
     def fit(self, model: nn.Module) -> tuple[cap.Pruner, FitCost]:
         """Fits the trial's pruner to a model, which is left as it is."""
-        trial, shared, device = self.resolved.trial, self.calibration, self.config.device
-        torch.manual_seed(trial.derived_seed("pruner"))
+        shared, device = self.calibration, self.config.device
+        self.seed("pruner")
         pruner = self.resolved.pruner()
         layers = cap.select_layers(model, self.resolved.model.prunable)
         images = shared.images
+        images.memory_budget, images.device = self.config.memory_budget, torch.device(device)
+        images.on_progress = self._show_progress if self.config.on_progress is not None else None
         peak = start_peak(torch.device(device))
         start, saved, computed = time.perf_counter(), images.seconds_saved, images.computed
-        pruner.fit(copy.deepcopy(model), layers, images, self.config.memory_budget)  # a pruner may change its model
+        pruner.fit(copy.deepcopy(model), layers, images)  # a pruner may change its model
         saved = images.seconds_saved - saved
         peak_bytes = peak()
         if images.computed > computed:
@@ -95,12 +121,27 @@ class TrialContext:
 
         Returns:
             The weights, and the cost of the fit with that of this added.
+
+        Raises:
+            ValueError: If the pruner returns something else than weights and masks of the layers.
         """
         start = time.perf_counter()
         pruned = pruner.prune(pattern)
         took = seconds_since(start, self.config.device) - pruner.refit_seconds
+        check_form(pruned, cap.select_layers(self.dense.model, self.resolved.model.prunable), pattern)
         read_off = FitCost(pruner.refit_seconds, prune_seconds=took, num_gradients=fit.num_gradients)
         return pruned, fit + read_off
+
+    def seed(self, purpose: str) -> None:
+        """Seeds what a pruner draws from: torch's default generator and that of the calibration images."""
+        seed = self.resolved.trial.derived_seed(purpose)
+        torch.manual_seed(seed)
+        self.calibration.images.generator.manual_seed(seed)
+
+    def _show_progress(self, done: int, total: int, text: str) -> None:
+        if self.config.on_progress is not None:
+            # of an author's own making: small enough to be sent at once
+            self.config.on_progress(FitProgress(self.resolved.trial.label, int(done), int(total), str(text)[:80]))
 
     def _num_gradients(self) -> int | None:
         """Returns how many gradients the pruner uses, or None if it uses none."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
-import torch
-
 import cap
 from bench.evaluation.accuracy import mean_loss
 from bench.trials.checkpointer import TrialCheckpointer
@@ -31,12 +29,13 @@ def run_one_shot(context: TrialContext, recorder: TrialRecorder, checkpointer: T
     if not left:
         return
     pruner, fit = context.fit(dense)
+    layers = cap.select_layers(dense, context.resolved.model.prunable)
     dense_loss = mean_loss(dense, context.calibration.images)
     for pattern in left:
-        if reason := pruner.supports(pattern) or cap.shape_mismatch(pruner.weights, pattern):
+        if reason := pruner.supports(pattern) or cap.shape_mismatch(layers, pattern):
             recorder.skipped(pattern, reason, "one_shot", fit)
             continue
-        torch.manual_seed(trial.derived_seed(f"prune {pattern}"))  # the same after any training before it
+        context.seed(f"prune {pattern}")  # the same after any training before it
         pruned, cost = context.prune(pruner, pattern, fit)
         candidate = copy.deepcopy(dense)
         pruned.apply_to(candidate)

@@ -8,12 +8,12 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.pruner import Needs, Pruner
+from cap.pruner import Needs, ScorePruner
 from cap.registry import register
 
 
 @register("magnitude")
-class Magnitude(Pruner):
+class Magnitude(ScorePruner):
     """Removal of the weights of smallest absolute value (Hagiwara, 1994; Han et al., 2015, arXiv 1506.02626).
 
     With `Unstructured(s)` all layers are ranked together (GM), with `Unstructured(s, scope="layer")` each alone (UM).

@@ -51,20 +51,14 @@ class MFAC(RecomputingPruner):
             return "mfac scores single weights, not blocks of them"
         return super().supports(pattern)
 
-    def plan(
-        self,
-        model: nn.Module,
-        layers: Mapping[str, Tensor],
-        calibration: Calibration,
-        memory_budget: int | None = None,
-    ) -> None:
+    def plan(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> None:
         """Checks that the gradients, all of which are kept, fit into the memory budget.
 
         Raises:
             ValueError: If they do not, with what is needed and what to change.
         """
         device = next(iter(layers.values())).device
-        budget = fit_budget(device) if memory_budget is None else memory_budget
+        budget = fit_budget(device) if calibration.memory_budget is None else calibration.memory_budget
         m, weights = calibration.count(self.num_gradients), [weight.numel() for weight in layers.values()]
         needed = 4 * m * (sum(weights) + max(weights)) + 24 * m * self.block_size + 16 * m**2
         if needed > budget:
@@ -85,7 +79,7 @@ class MFAC(RecomputingPruner):
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns `w^2 / (2 diag(F^-1))`."""
-        self.plan(model, layers, calibration, self.memory_budget)
+        self.plan(model, layers, calibration)
         m = calibration.count(self.num_gradients)
         rows = {n: torch.zeros(m, w.numel(), device=w.device) for n, w in layers.items()}
         for batch in calibration.gradient_batches(model, layers, m, divided=True):

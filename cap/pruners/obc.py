@@ -12,6 +12,7 @@ from cap.columns import as_columns, from_columns, second_moments, upper_factor
 from cap.elimination import compensate, eliminate
 from cap.fisher.blocks import block_chunks
 from cap.patterns import NM, Pattern
+from cap.pruner import ScorePruner
 from cap.pruners._layerwise import LayerwisePruner
 from cap.pruners._options import check_positive
 from cap.registry import register
@@ -19,7 +20,7 @@ from cap.selection import check_groups
 
 
 @register("obc")
-class OBC(LayerwisePruner):
+class OBC(LayerwisePruner, ScorePruner):
     """ExactOBS, greedy in every row (Frantar, Singh and Alistarh, 2022, arXiv 2208.11580, Algorithm 1).
 
     The squared error of a layer's outputs is a quadratic form with H, the dampened second moment of its inputs, the

@@ -10,7 +10,7 @@ from cap.fisher.blocks import block_chunks, check_fisher, merge_blocks, split_bl
 from cap.fisher.factors import InverseFactor
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
-from cap.pruner import PrunedWeights
+from cap.pruned_weights import PrunedWeights
 from cap.pruners._fisher_based import FisherPruner
 from cap.pruners._schedule import Schedule
 from cap.registry import register

@@ -41,10 +41,11 @@ CASES = [
     ("mfac", "batch", THREE_TIMES, (0, 18000000, 7200000, 0), (96000, 96000)),
     ("obc", "sample", {}, (960000, 0, 0, 240), (0, 0)),
     ("obc", "batch", {}, (960000, 0, 0, 240), (0, 0)),
-    ("sparsegpt", "sample", {}, (960000, 0, 0, 30720), (0, 0)),
-    ("sparsegpt", "batch", {}, (960000, 0, 0, 30720), (0, 0)),
-    ("sparsegpt", "sample", {"block_size": 16}, (960000, 0, 0, 3840), (0, 0)),
-    ("sparsegpt", "batch", {"block_size": 16}, (960000, 0, 0, 3840), (0, 0)),
+    ("sparsegpt", "sample", {"sequential": False}, (960000, 0, 0, 30720), (0, 0)),
+    ("sparsegpt", "batch", {"sequential": False}, (960000, 0, 0, 30720), (0, 0)),
+    ("sparsegpt", "sample", {"block_size": 16, "sequential": False}, (960000, 0, 0, 3840), (0, 0)),
+    ("sparsegpt", "batch", {"block_size": 16, "sequential": False}, (960000, 0, 0, 3840), (0, 0)),
+    ("sparsegpt", "sample", {}, (0, 0, 0, 0), (0, 0)),
     ("wanda", "sample", {}, (960000, 0, 0, 240), (0, 0)),
     ("wanda", "batch", {}, (960000, 0, 0, 240), (0, 0)),
     ("woodfisher", "sample", {}, (0, 1440000, 22118400, 8847360), (99840, 591360)),
@@ -68,6 +69,14 @@ def test_work_and_memory_of_every_pruner(
     assert pruner.fit_bytes(SIZES[gradient]) == cap.FitBytes(*memory)
 
 
+def test_sparsegpt_prunes_by_passes_up_to_each_of_its_layers() -> None:
+    size = cap.FitSize(1000, 240, 480, layers=3)
+    for_the_layers = (1 / 3 + 2 / 3 + 1) * 480_000
+    assert cap.create("sparsegpt", block_size=16).prune_work(size) == cap.FitWork(for_the_layers + 480_000, solve=3840)
+    assert cap.create("sparsegpt", sequential=False).prune_work(size) == cap.FitWork()
+    assert cap.create("cap").prune_work(size) == cap.FitWork()
+
+
 def test_every_pruner_has_a_case() -> None:
     assert {name for name, *_ in CASES} == set(cap.available())
 
@@ -89,7 +98,7 @@ def test_what_pruners_need_and_share() -> None:
         assert pruner.shares_gram == (name in {"cap", "fastcap", "woodfisher"})
 
 
-class Mine(cap.Pruner):
+class Mine(cap.ScorePruner):
     def __init__(self, num_gradients: int | None = None) -> None:
         self.num_gradients = num_gradients
 

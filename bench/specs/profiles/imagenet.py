@@ -40,7 +40,7 @@ IMAGENET = Profile(
         OptionRule({"damp": 1e-6}, "woodfisher"),
         OptionRule({"block_size": 2048, "damp": 1e-6, "num_gradients": 512}, "mfac"),
         OptionRule({"num_gradients": 256, "damp": 1e-2}, "fastcap"),
-        OptionRule({"block_size": 128}, "sparsegpt"),
+        OptionRule({"block_size": 128, "sequential": True}, "sparsegpt"),
         OptionRule({"block_size": 128, "damp": 1e-7}, "cap", "convnext_large_clip"),
         OptionRule({"block_size": 256}, "cap", "resnet50d"),
         OptionRule({"block_size": 16}, "cap", "efficientnetv2_tiny"),

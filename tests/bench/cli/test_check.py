@@ -13,7 +13,7 @@ from bench import cli
 MINE = """
 import os, sys
 import cap
-class Mine(cap.Pruner):
+class Mine(cap.ScorePruner):
     def __init__(self, power=1.0):
         if isinstance(power, bool):
             raise ValueError(f"power={power} is not valid")
@@ -80,7 +80,7 @@ def test_a_pruner_that_ends_the_process_fails_the_check(
 def test_mistakes_in_what_to_check(tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(MINE)
-    Path("wrong.py").write_text("import cap\nclass Mine(cap.Pruner)\n    pass\n")
+    Path("wrong.py").write_text("import cap\nclass Mine(cap.ScorePruner)\n    pass\n")
     for arguments, message in [
         (["capp"], "unknown pruner 'capp': choose from cap, "),
         (["other.py:Mine"], "pruner file other.py does not exist"),

@@ -102,7 +102,7 @@ def test_sweep_equals_inverses_from_scratch() -> None:
 def test_sparsegpt_equals_inverses_from_scratch(two) -> None:
     model, layers, calibration = two
     fc = {"fc.weight": layers["fc.weight"]}
-    pruner = cap.create("sparsegpt", damp=0.1).fit(model, fc, calibration)
+    pruner = cap.create("sparsegpt", damp=0.1, sequential=False).fit(model, fc, calibration)
     moment = second_moments(model, fc, calibration)["fc.weight"][0]
     moment = moment + 0.1 * moment.diagonal().mean() * torch.eye(6, dtype=torch.float64)
     for pattern in (cap.Unstructured(0.5, scope="layer"), cap.NM(1, 2)):
@@ -200,8 +200,9 @@ def test_fastcap_sweeps_blocks(model, layers, calibration) -> None:
 
 
 def test_mfac_says_what_it_needs(model, layers, calibration) -> None:
+    calibration.memory_budget = 1000
     with pytest.raises(ValueError, match=r"mfac keeps 48 gradients of .* Raise the memory budget, or lower num_grad"):
-        cap.create("mfac", block_size=40).fit(model, layers, calibration, memory_budget=1000)
+        cap.create("mfac", block_size=40).fit(model, layers, calibration)
 
 
 @pytest.mark.parametrize("name", ["fastcap", "obc", "sparsegpt", "wanda"])

@@ -12,6 +12,7 @@ LABELS = {
     "cap": "CAP",
     "obert": "oBERT",
     "chita": "CHITA",
+    "compose": "composed",
     "fastcap": "FastCAP",
     "wanda": "Wanda",
     "sparsegpt": "SparseGPT",

@@ -2,6 +2,7 @@
 
 from cap.pruners import (
     chita,
+    compose,
     correlation_aware,
     fastcap,
     gradient_weight,
@@ -16,6 +17,7 @@ from cap.pruners import (
 
 __all__ = [
     "chita",
+    "compose",
     "correlation_aware",
     "fastcap",
     "gradient_weight",

@@ -63,7 +63,7 @@ class CAP(FisherPruner):
             return f"cap needs a block size that is a multiple of {pattern.of} for {pattern}, not {self.block_size}"
         if isinstance(pattern, Unstructured) and pattern.sparsity > self.max_sparsity:
             return f"cap was told to stop at max_sparsity={self.max_sparsity}, which is less than {pattern}"
-        if isinstance(pattern, Unstructured) and pattern.scope == "erk" and self.max_sparsity < 1:
+        if isinstance(pattern, Unstructured) and pattern.scope in ("erk", "allocated") and self.max_sparsity < 1:
             return f"cap gives some layers more than {pattern}: set max_sparsity to 1, not {self.max_sparsity}"
         if isinstance(pattern, NM):
             for name, weight in getattr(self, "weights", {}).items():

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.reports.sweep.attribution import composed
+from bench.reports.sweep.figures.attribution import attribution_maps
 from bench.reports.sweep.figures.bars import pattern_bars
 from bench.reports.sweep.figures.curves import accuracy_curves
 from bench.reports.sweep.figures.losses import loss_scatter
@@ -17,9 +19,9 @@ from bench.results.labels import NM
 def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     """Draws the figures that these rows have something for.
 
-    Options that were tried at three or more values get a panel each; otherwise there are curves over the sparsity, and
-    bars for N:M patterns. Where the increase of the calibration loss was both predicted and observed, one is drawn
-    against the other, under the name `<stem>_loss`.
+    Composed pruners get a map of mask by update. Options that were tried at three or more values get a panel each;
+    otherwise there are curves over the sparsity, and bars for N:M patterns. Where the increase of the calibration loss
+    was both predicted and observed, one is drawn against the other, under the name `<stem>_loss`.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
@@ -32,7 +34,9 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     summary = summarise(rows)
     groups = summary["kind"] == NM
     written: list[Path] = []
-    if has_option_curves(summary):
+    if not composed(summary).empty:
+        written += attribution_maps(summary, title, stem)
+    elif has_option_curves(summary):
         written += option_panels(summary, title, stem)
     elif not groups.all():
         written += accuracy_curves(summary[~groups], title, stem)

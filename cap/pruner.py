@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.fisher.planning import MemoryPlan
+from cap.layers import check_layers
 from cap.patterns import Pattern, as_pattern
 from cap.pruned_weights import PrunedWeights
 from cap.pruner_state import copied, is_plain
@@ -176,9 +177,9 @@ class ScorePruner(Pruner):
             calibration: Images, labels, loss and means of the fit.
 
         Raises:
-            ValueError: If there are no layers, or the memory budget is too small.
+            ValueError: If there are no layers, one cannot be pruned, or the memory budget is too small.
         """
-        self.weights = dense_copies(layers)
+        self.weights = dense_copies(model, layers)
         self.importance = self.scores(model, self.weights, calibration)
         return self
 
@@ -209,14 +210,13 @@ class ScorePruner(Pruner):
             raise ValueError(reason)
 
 
-def dense_copies(layers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def dense_copies(model: nn.Module, layers: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns detached copies of the weights to prune, {name: weight}.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If there are none, or one cannot be pruned in this model.
     """
-    if not layers:
-        raise ValueError("there are no layers to prune: choose some with cap.select_layers")
+    check_layers(model, layers)
     return {name: weight.detach().clone() for name, weight in layers.items()}
 
 

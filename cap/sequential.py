@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cap.gradients import check_used, has_known_inputs, input_rows
+from cap.gradients import check_used
+from cap.inputs import Inputs
+from cap.layer_inputs import input_layers, input_rows
 from cap.layers import owner
 from cap.model_state import evaluating
+from cap.recording import first_input
 
-Batches = Callable[[bool], Iterable[Tensor]]
+Batches = Callable[[bool], Iterable[Inputs]]
 
 
 class _Reached(Exception):  # noqa: N818  no error: the rest of the forward pass is not needed
@@ -49,23 +54,19 @@ class SequentialLayer:
         Yields:
             (groups, positions, columns), as `Calibration.layer_inputs`.
         """
-        module, device = owner(self._model, self.name), self.weight.device
+        modules = input_layers(self._model, {self.name: self.weight})[self.name]
         for images in self._batches(divided):
             parts: list[Tensor] = []
 
-            def record(module: nn.Module, args: tuple[Tensor, ...], parts: list[Tensor] = parts) -> None:
-                parts.append(input_rows(module, args[0]))
+            def record(module: nn.Module, args: Any, kwargs: Any, parts: list[Tensor] = parts) -> None:
+                inputs = first_input(args, kwargs)
+                # before the next call the model may write into them
+                parts.append(input_rows(module, inputs.clone() if self._calls > 1 else inputs))
                 if len(parts) == self._calls:
                     raise _Reached
 
-            handle = module.register_forward_pre_hook(record)
-            try:
-                with evaluating(self._model):
-                    self._model(images.to(device))
-            except _Reached:
-                pass
-            finally:
-                handle.remove()
+            with _hooked(dict.fromkeys(modules, record)), evaluating(self._model), suppress(_Reached):
+                images.to(self.weight.device).run(self._model)
             check_used([] if parts else [self.name])
             yield torch.cat(parts, dim=1)
 
@@ -94,7 +95,7 @@ def sequential_layers(
 
     Args:
         model: Dense model, left as it is.
-        layers: Weights of Linear and Conv2d layers, {name: weight}.
+        layers: Weights of Linear and convolution layers, {name: weight}.
         batches: Function that returns the images batch by batch, and with True this process's share of them.
         order: {name: calls in a forward pass}, in forward order, from `forward_order`.
 
@@ -113,13 +114,13 @@ def sequential_layers(
 
 
 @torch.no_grad()
-def forward_order(model: nn.Module, layers: Mapping[str, Tensor], images: Tensor) -> dict[str, int]:
+def forward_order(model: nn.Module, layers: Mapping[str, Tensor], images: Inputs) -> dict[str, int]:
     """Returns the layers in the order in which the forward pass comes to them, with the number of calls of each.
 
     Args:
         model: The model, left as it is.
-        layers: Weights of Linear and Conv2d layers, {name: weight}.
-        images: Images of one forward pass.
+        layers: Weights of Linear and convolution layers, {name: weight}.
+        images: Inputs of one forward pass.
 
     Raises:
         ValueError: If a layer is of another kind, or is not called.
@@ -129,26 +130,23 @@ def forward_order(model: nn.Module, layers: Mapping[str, Tensor], images: Tensor
     def count(name: str) -> None:
         calls[name] = calls.get(name, 0) + 1
 
-    modules = known_modules(model, layers)
-    handles = [module.register_forward_pre_hook(lambda *_, name=name: count(name)) for name, module in modules.items()]
-    try:
-        with evaluating(model):
-            model(images.to(next(iter(layers.values())).device))
-    finally:
-        for handle in handles:
-            handle.remove()
+    counting = {
+        module: lambda *_, name=name: count(name)
+        for name, modules in input_layers(model, layers).items()
+        for module in modules
+    }
+    with _hooked(counting), evaluating(model):
+        images.to(next(iter(layers.values())).device).run(model)
     check_used([name for name in layers if name not in calls])
     return calls
 
 
-def known_modules(model: nn.Module, layers: Mapping[str, Tensor]) -> dict[str, nn.Module]:
-    """Returns the modules of some weights.
-
-    Raises:
-        ValueError: If one is neither a Linear nor a Conv2d layer whose inputs are known.
-    """
-    modules = {name: owner(model, name) for name in layers}
-    for name, module in modules.items():
-        if not has_known_inputs(module, name):
-            raise ValueError(f"{name} belongs to a {type(module).__name__}: only Linear and Conv2d inputs are known")
-    return modules
+@contextmanager
+def _hooked(hooks: Mapping[nn.Module, Callable[..., None]]) -> Iterator[None]:
+    """Calls functions of (module, args, kwargs) before modules are."""
+    handles = [module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in hooks.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

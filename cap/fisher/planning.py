@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from cap.fisher.factors import InverseFactor
 from cap.fisher.gram import buffered_gradients, gram_bytes
 from cap.gradients import hooked_layers
 from cap.model_state import differentiable, evaluating
+from cap.recording import first_input
 
 PART_BYTES = 2**28  # Gram matrices that are accumulated and turned into factors at a time
 ACTIVATION_BYTES = 2**30  # what a forward and backward pass may hold, if the budget allows
@@ -258,7 +260,7 @@ def _passes(
 def activation_bytes(model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> int:
     """Measures what one image's forward and backward pass holds: saved activations, layer inputs, output gradients."""
     device = next(iter(layers.values())).device
-    image = calibration.images[:1].to(device, copy=True)
+    image = calibration.inputs[:1].to(device)
     own = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
     saved: dict[int, int] = {}
     flows = 0
@@ -269,27 +271,29 @@ def activation_bytes(model: nn.Module, layers: Mapping[str, Tensor], calibration
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    alive = []  # so that no storage is seen twice at one address
+    alive: list[Any] = []  # so that no storage is seen twice at one address
 
     called = set()
 
-    def record(name: str, args: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(name: str, inputs: Tensor, output: Tensor) -> None:
         nonlocal flows
         called.add(name)
-        note(args[0])
-        alive.append(args[0])
+        note(inputs)
+        alive.append(inputs)
         flows += output.nbytes
 
     hooked = hooked_layers(model, layers)
     handles = [
-        module.register_forward_hook(lambda _, args, output, name=name: record(name, args, output))
+        module.register_forward_hook(
+            lambda _, args, kwargs, output, name=name: record(name, first_input(args, kwargs), output), with_kwargs=True
+        )
         for name, module in hooked.items()
     ]
     try:
         weights = [model.get_parameter(name) for name in layers]
         watched = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
         with evaluating(model), differentiable(model, weights), torch.enable_grad(), watched:
-            alive.append(model(image))
+            alive.append(image.run(model))
     finally:
         for handle in handles:
             handle.remove()

@@ -73,7 +73,7 @@ class SparseGPT(LayerwisePruner):
         Raises:
             ValueError: If there are no layers, or the inputs of one are not known.
         """
-        self.weights = dense_copies(layers)
+        self.weights = dense_copies(model, layers)
         if self.sequential:
             calibration.sequential(model, self.weights)  # refuses layers without known inputs now
             self._model, self._calibration = copy.deepcopy(model), calibration

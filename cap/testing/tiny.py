@@ -71,7 +71,7 @@ class WatchedCalibration(cap.Calibration):
     """
 
     def __init__(self, calibration: cap.Calibration) -> None:
-        super().__init__(calibration.images, calibration.labels, calibration.loss, calibration.batch_size)
+        super().__init__(calibration.inputs, calibration.labels, calibration.loss, calibration.batch_size)
         self.share_resources(calibration)
         self.asked_for: set[str] = set()
 

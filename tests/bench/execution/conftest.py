@@ -43,6 +43,15 @@ class Raises(cap.ScorePruner):
     def scores(self, model, layers, calibration):
         raise ZeroDivisionError("half way")
 
+class Tells(cap.ScorePruner):
+    '''Says how far it is, a thousand times at once and once later.'''
+    def scores(self, model, layers, calibration):
+        for step in range(1, 1001):
+            calibration.progress(step, 1001, "steps")
+        time.sleep(0.5)
+        calibration.progress(1001, 1001, "steps")
+        return {name: weight.abs() for name, weight in layers.items()}
+
 class Waits(cap.ScorePruner):
     '''Leaves a half written file, and does not end.'''
     def scores(self, model, layers, calibration):

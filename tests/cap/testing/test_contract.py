@@ -98,3 +98,10 @@ def test_options_of_the_user_win_and_limit_what_is_asked() -> None:
     assert [outcome.message for outcome in found if outcome.status == "failed"] == []
     with pytest.raises(ValueError, match="unknown pruner 'capp'"):
         next(run_checks("capp", {}))
+
+
+def test_fits_say_how_far_they_are() -> None:
+    shown: list[tuple[int, int, str]] = []
+    list(run_checks(f"{FILE}:KeepsTheModel", {}, lambda *progress: shown.append(progress)))
+    assert set(shown) == {(1, 2, "halves")}
+    assert len(shown) > 10

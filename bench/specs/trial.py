@@ -195,7 +195,7 @@ class ResolvedTrial:
 # that was run without them keeps its identity
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "": {"quantization": None, "evaluation_images": None},
-    "pruner_options": {"schedule": "linear"},
+    "pruner_options": {"schedule": "linear", "damp_scale": "absolute"},
     "finetune": {"precision": "float32"},
     "training": {"precision": "float32"},
     "quantization.finetune": {"precision": "float32"},

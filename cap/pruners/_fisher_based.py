@@ -60,7 +60,7 @@ class FisherPruner(RecomputingPruner):
         """Estimates the Fisher and scores block after block; no more than a few inverses exist at a time."""
         plan = self.plan(model, layers, calibration)
         self.factors, scores = {}, {}
-        for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.damp):
+        for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.dampening):
             weight = split_blocks(layers[name], self.block_size)
             if name not in self.factors:
                 calibration.progress(len(self.factors), len(layers), "layers")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
+from cap.fisher.dampening import Dampening, DampScale, check_damp_scale
 from cap.fisher.planning import fisher_bytes, fisher_work
 from cap.patterns import NM, Allocated, Pattern
 from cap.pruned_weights import PrunedWeights
@@ -30,6 +31,7 @@ class RecomputingPruner(ScorePruner):
         num_recomputations: N_r, number of parts. With more than one, `prune` estimates anew for every sparsity, and
             masks at different sparsities are no longer contained in one another.
         schedule: Sizes of the parts, see `cap.pruners._schedule.sparsities_on_the_way`.
+        damp_scale: Unit of the dampening, see `cap.fisher.dampening.Dampening`.
     """
 
     needs: ClassVar[Needs] = "gradients"
@@ -42,15 +44,22 @@ class RecomputingPruner(ScorePruner):
         damp: float,
         num_recomputations: int,
         schedule: Schedule = "linear",
+        damp_scale: DampScale = "absolute",
     ) -> None:
         check_count("block_size", block_size)
         check_count("num_gradients", num_gradients, optional=True)
         check_positive("damp", damp)
         check_count("num_recomputations", num_recomputations)
         check_schedule(schedule)
+        check_damp_scale(damp_scale)
         self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
-        self.num_recomputations, self.schedule = num_recomputations, schedule
+        self.num_recomputations, self.schedule, self.damp_scale = num_recomputations, schedule, damp_scale
         self.monotone = num_recomputations == 1
+
+    @property
+    def dampening(self) -> Dampening:
+        """Dampening of the Fisher, with its unit."""
+        return Dampening(self.damp, self.damp_scale)
 
     def supports(self, pattern: Pattern) -> str | None:
         """Parts of a sparsity exist, parts of N:M or of given counts do not."""

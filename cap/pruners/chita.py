@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cap.fisher.blocks import check_fisher
+from cap.fisher.dampening import DampScale
 from cap.fisher.factors import InverseFactor
 from cap.patterns import Pattern
 from cap.pruners._fisher_based import FisherPruner
@@ -38,10 +39,12 @@ class CHITA(FisherPruner):
     Args:
         block_size: B, number of consecutive weights in one Fisher block.
         num_gradients: n, number of gradients; by default one per calibration image.
-        damp: lambda, which is the dampening of the Fisher: absolute, for an objective that is divided by n.
+        damp: lambda, which is the dampening of the Fisher, for an objective that is divided by n.
         iterations: Most steps of iterative hard thresholding.
         stages: Number of stages on a polynomial schedule of sparsities, with gradients of the weights pruned so far in
             each; with several this is CHITA++ (section 3.3).
+        damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
+            weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
     """
 
     parts_option = "stages"
@@ -53,10 +56,11 @@ class CHITA(FisherPruner):
         damp: float = 1e-5,
         iterations: int = 10,
         stages: int = 1,
+        damp_scale: DampScale = "absolute",
     ) -> None:
         check_count("stages", stages)
         check_count("iterations", iterations)
-        super().__init__(block_size, num_gradients, damp, stages, "polynomial")
+        super().__init__(block_size, num_gradients, damp, stages, "polynomial", damp_scale)
         self.iterations, self.stages = iterations, stages
         self.monotone = False  # the support at one sparsity says nothing of that at another
 

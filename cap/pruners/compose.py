@@ -154,7 +154,7 @@ class Compose(Pruner):
         Raises:
             ValueError: If there are no layers, or the memory budget is too small.
         """
-        self.weights = dense_copies(layers)
+        self.weights = dense_copies(model, layers)
         self.plan(model, layers, calibration)
         with self._resources(calibration):
             for part in self.parts:

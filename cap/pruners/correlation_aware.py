@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.elimination import eliminate, layer_in_errors
 from cap.fisher.blocks import block_chunks, check_fisher, merge_blocks, split_blocks
+from cap.fisher.dampening import DampScale
 from cap.fisher.factors import InverseFactor
 from cap.kernels import for_device
 from cap.patterns import NM, Blocks, Pattern, Unstructured
@@ -36,6 +37,8 @@ class CAP(FisherPruner):
             ones.
         max_sparsity: Largest fraction that a whole block loses; less than 1 saves time where only low sparsities
             are wanted.
+        damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
+            weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
     """
 
     def __init__(
@@ -46,8 +49,9 @@ class CAP(FisherPruner):
         num_recomputations: int = 1,
         max_sparsity: float = 1.0,
         schedule: Schedule = "linear",
+        damp_scale: DampScale = "absolute",
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule)
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale)
         if not (isinstance(max_sparsity, int | float) and 0 < max_sparsity <= 1):
             raise ValueError(f"max_sparsity={max_sparsity!r} is not valid: it is larger than 0 and at most 1")
         self.max_sparsity = max_sparsity

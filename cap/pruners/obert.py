@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cap.fisher.dampening import DampScale
 from cap.pruners._schedule import Schedule
 from cap.pruners.woodfisher import WoodFisher
 from cap.registry import register
@@ -22,6 +23,8 @@ class OBERT(WoodFisher):
         num_recomputations: N_r, number of parts of the way to a sparsity, with the Fisher estimated anew before each.
         schedule: Sizes of these parts: `linear` for equal ones, `polynomial` or `geometric` for smaller and smaller
             ones.
+        damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
+            weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
     """
 
     def __init__(
@@ -31,5 +34,8 @@ class OBERT(WoodFisher):
         damp: float = 1e-7,
         num_recomputations: int = 1,
         schedule: Schedule = "linear",
+        damp_scale: DampScale = "absolute",
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations, joint=True, schedule=schedule)
+        super().__init__(
+            block_size, num_gradients, damp, num_recomputations, joint=True, schedule=schedule, damp_scale=damp_scale
+        )

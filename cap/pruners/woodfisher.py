@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cap.elimination import check_positive, layer_in_errors
 from cap.fisher.blocks import block_chunks, check_fisher, merge_blocks, split_blocks
+from cap.fisher.dampening import DampScale
 from cap.fisher.factors import InverseFactor
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
@@ -36,6 +37,8 @@ class WoodFisher(FisherPruner):
         schedule: Sizes of these parts: `linear` for equal ones, `polynomial` or `geometric` for smaller and smaller
             ones.
         joint: Whether the interaction is taken into account: the joint OBS update, as CAP's, for WoodFisher's mask.
+        damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
+            weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
     """
 
     def __init__(
@@ -46,8 +49,9 @@ class WoodFisher(FisherPruner):
         num_recomputations: int = 1,
         joint: bool = False,
         schedule: Schedule = "linear",
+        damp_scale: DampScale = "absolute",
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule)
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale)
         if not isinstance(joint, bool):
             raise ValueError(f"joint={joint!r} is not valid: it is true or false")
         self.joint = joint

@@ -196,6 +196,7 @@ class ResolvedTrial:
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "": {"quantization": None, "evaluation_images": None},
     "pruner_options": {"schedule": "linear", "damp_scale": "absolute"},
+    "calibration": {"label_source": "given"},
     "finetune": {"precision": "float32"},
     "training": {"precision": "float32"},
     "quantization.finetune": {"precision": "float32"},

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cap import distributed
 from cap.collecting import collect
 from cap.drawn_labels import DrawnLabels
+from cap.finite import check_gradients, check_inputs
 from cap.fit_resources import FitResources
 from cap.functional_gradients import Loss
 from cap.gradients import GradientBatch, batch_gradient, check_used, per_sample_gradients, unused_weights
@@ -197,8 +198,8 @@ class Calibration(FitResources):
                 sums over the processes (`cap.distributed.all_reduce_sum`) are those over all gradients.
 
         Raises:
-            ValueError: If more per-sample gradients are asked for than there are images, or no image goes through a
-                layer.
+            ValueError: If more per-sample gradients are asked for than there are images, no image goes through a layer,
+                or a gradient is not finite.
         """
         device = next(iter(layers.values())).device
         total = self.count(num_gradients)
@@ -234,6 +235,7 @@ class Calibration(FitResources):
                 break
             names = unused_weights(model, names, images.to(device), labels.to(device), self.loss)
         check_used(names)
+        check_gradients(batch, model, self.inputs)
         return batch
 
     @torch.no_grad()
@@ -253,13 +255,14 @@ class Calibration(FitResources):
             weights of one output, by kernel position and then by input; groups are 1 but for grouped convolutions.
 
         Raises:
-            ValueError: If a layer is of another kind, or is not called.
+            ValueError: If a layer is of another kind, or is not called, or an input is not finite.
         """
         modules = input_layers(model, layers)
         device = next(iter(layers.values())).device
         for images in self._image_batches(divided):
             with evaluating(model):
                 rows = run_recorded(modules, partial(_input_rows, model, images.to(device)))
+            check_inputs(rows, model, self.inputs)
             yield rows
 
     def sequential(self, model: nn.Module, layers: Mapping[str, Tensor]) -> Iterator[SequentialLayer]:

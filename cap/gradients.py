@@ -63,6 +63,23 @@ class GradientBatch:
         parts = (_weight_gradients(module, x, flow, self.count, start, stop) for x, flow in calls)
         return functools.reduce(torch.add, parts)
 
+    def bounds(self) -> dict[str, Tensor]:
+        """Returns bounds of what each layer's gradients can hold, {name: 0-dim, float64}.
+
+        A bound is infinite or NaN where an input or an output gradient is, or where sums of their products may exceed
+        the largest number of their type; then the gradients may still be finite.
+        """
+        found = {name: largest_entry(rows) for name, rows in self._ready.items()}
+        for name, (_, calls) in self._calls.items():
+            parts = [
+                largest_entry(inputs) * largest_entry(flow) * (flow[0].numel() * len(flow) / self.count)
+                for inputs, flow in calls
+            ]
+            total = functools.reduce(torch.add, parts)
+            limit = torch.finfo(calls[0][1].dtype).max
+            found[name] = torch.where(total <= limit, total, torch.inf)
+        return found
+
     def write(self, name: str, start: int, stop: int, out: Tensor) -> None:
         """Writes a range of a layer's gradients where they are wanted, if possible without a copy.
 
@@ -84,6 +101,12 @@ class GradientBatch:
                 torch.bmm(flow, inputs, out=out.view(self.count, -1, inputs.shape[-1]))
                 return
         out.copy_(self.of(name, start, stop))
+
+
+def largest_entry(tensor: Tensor) -> Tensor:
+    """Returns the largest absolute value, 0-dim, float64; infinite or NaN if an entry is."""
+    least, most = torch.aminmax(tensor.detach())
+    return torch.maximum(-least, most).double()
 
 
 def batch_gradient(

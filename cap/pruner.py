@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
+from cap.finite import check_scores, check_weights
 from cap.fisher.planning import MemoryPlan
 from cap.layers import check_layers
 from cap.patterns import Pattern, as_pattern
@@ -177,7 +178,8 @@ class ScorePruner(Pruner):
             calibration: Images, labels, loss and means of the fit.
 
         Raises:
-            ValueError: If there are no layers, one cannot be pruned, or the memory budget is too small.
+            ValueError: If there are no layers, one cannot be pruned, the memory budget is too small, or weights,
+                gradients or layer inputs are not finite.
         """
         self.weights = dense_copies(model, layers)
         self.importance = self.scores(model, self.weights, calibration)
@@ -196,6 +198,7 @@ class ScorePruner(Pruner):
         """
         wanted = as_pattern(pattern)
         self.check(wanted)
+        check_scores(self.importance)
         return self.reach(wanted)
 
     def check(self, pattern: Pattern) -> None:
@@ -214,9 +217,10 @@ def dense_copies(model: nn.Module, layers: Mapping[str, Tensor]) -> dict[str, Te
     """Returns detached copies of the weights to prune, {name: weight}.
 
     Raises:
-        ValueError: If there are none, or one cannot be pruned in this model.
+        ValueError: If there are none, one cannot be pruned in this model, or is not finite.
     """
     check_layers(model, layers)
+    check_weights(layers)
     return {name: weight.detach().clone() for name, weight in layers.items()}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from cap.exits import exits_raised
 from cap.pruner import Pruner, ScorePruner
 
 ENTRY_POINTS = "cap.pruners"
@@ -80,7 +81,8 @@ def import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # as any import does; dataclasses look themselves up there
     try:
         # not by the loader: its cache takes a file for unchanged that has its old size, and changed within a second
-        exec(compile(source, str(path), "exec"), vars(module))
+        with exits_raised():
+            exec(compile(source, str(path), "exec"), vars(module))
     except BaseException:
         del sys.modules[name]
         raise
@@ -151,4 +153,5 @@ def create(name: str, **options: Any) -> Pruner:
     if unknown := sorted(set(options) - set(valid)):
         listed = ", ".join(f"{key}={value!r}" for key, value in valid.items()) or "none"
         raise ValueError(f"pruner {name!r} has no option {', '.join(unknown)}: its options are {listed}")
-    return found(**options)
+    with exits_raised():
+        return found(**options)

@@ -205,6 +205,25 @@ def select(scores: dict[str, Tensor], pattern: Pattern) -> dict[str, Tensor]:
             return keep_blocks(scores, pattern)
 
 
+def count_zeros(shapes: Mapping[str, tuple[int, ...]], pattern: Pattern) -> int:
+    """Returns how many weights a pattern removes, over all layers.
+
+    Args:
+        shapes: Shapes of the weights, {layer: shape}; groups and blocks fit into them, see `shape_mismatch`.
+        pattern: Pattern to follow.
+    """
+    total = sum(math.prod(shape) for shape in shapes.values())
+    match pattern:
+        case NM(keep=keep, of=of):
+            return total // of * (of - keep)
+        case Blocks(size=size, sparsity=sparsity):
+            return size * count_removed(sparsity, total // size)
+        case Unstructured(sparsity=sparsity, scope="global"):
+            return count_removed(sparsity, total)
+        case Unstructured():
+            return sum(layer_counts(shapes, pattern).values())
+
+
 def shape_mismatch(weights: Mapping[str, Tensor], pattern: Pattern) -> str | None:
     """Returns why the groups or blocks of a pattern do not fit some layer, or None if they fit all.
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cap.finite import check_inputs
 from cap.gradients import check_used
 from cap.inputs import Inputs
 from cap.layer_inputs import input_layers, input_rows
@@ -68,7 +69,9 @@ class SequentialLayer:
             with _hooked(dict.fromkeys(modules, record)), evaluating(self._model), suppress(_Reached):
                 images.to(self.weight.device).run(self._model)
             check_used([] if parts else [self.name])
-            yield torch.cat(parts, dim=1)
+            rows = torch.cat(parts, dim=1)
+            check_inputs({self.name: rows}, self._model, images)
+            yield rows
 
     @torch.no_grad()
     def replace(self, weight: Tensor) -> None:

@@ -88,7 +88,7 @@ def test_a_command_of_the_page(
         assert not skipped or "skipped  scores (a cap.Pruner" in printed
     if arguments[0] == "compare":
         assert "OBD" in printed
-        assert list(folder.glob("results/**/*.png"))
+        assert list(folder.glob("runs/**/*.png"))
 
 
 def test_output_that_differs_is_told() -> None:

@@ -72,12 +72,14 @@ class ModelSize:
     Attributes:
         macs: Multiply-adds of a forward pass for one image.
         weights: Number of weights that are pruned.
+        largest_layer: Number of weights in the largest layer of these.
         parameters: Number of all parameters.
         layers: Number of layers that are pruned.
     """
 
     macs: int
     weights: int
+    largest_layer: int
     parameters: int
     layers: int
 
@@ -89,9 +91,8 @@ def model_size(spec: ModelSpec) -> ModelSize:
         net = spec.build()
         image = torch.zeros(1, *spec.input_shape)
     layers = cap.select_layers(net, spec.prunable)
-    total = sum(p.numel() for p in net.parameters())
-    weights = sum(w.numel() for w in layers.values())
-    return ModelSize(count_macs(net, layers, image).total, weights, total, len(layers))
+    total, sizes = sum(p.numel() for p in net.parameters()), [w.numel() for w in layers.values()]
+    return ModelSize(count_macs(net, layers, image).total, sum(sizes), max(sizes), total, len(sizes))
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def fit_bytes(trial: Trial) -> cap.FitBytes:
 def _fit_size(trial: Trial) -> cap.FitSize:
     size, calibration = model_size(trial.resolve().model), trial.calibration
     per_gradient = calibration.batch_size if calibration.gradient == "batch" else 1
-    return cap.FitSize(size.macs, size.weights, calibration.images, per_gradient, size.layers)
+    return cap.FitSize(size.macs, size.weights, calibration.images, per_gradient, size.largest_layer, size.layers)
 
 
 def storage(trial: Trial) -> int:

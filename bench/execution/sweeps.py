@@ -14,6 +14,7 @@ from bench.execution.pool import PoolExecutor
 from bench.execution.preflight import LocalResources, check_trials, describe_memory
 from bench.execution.progress import ShowProgress
 from bench.execution.selection import TrialSelection, select_trials
+from bench.results.folders import WORKING
 from bench.specs.sweep import Sweep
 from bench.trials.context import ExecutionConfig
 
@@ -101,7 +102,7 @@ def run_sweep(
     profile: str = "embedded",
     only: Iterable[str] = (),
     seeds: Sequence[int] = (),
-    results: Path = Path("results"),
+    results: Path = WORKING,
     executor: Executor | None = None,
 ) -> Generator[FinishedTrial]:
     """Runs those trials of a sweep that have no results yet, and collects the rows of all into one table.

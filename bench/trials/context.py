@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import cap
 from bench.core.peak_memory import start_peak
@@ -22,6 +22,7 @@ from bench.specs.trial import ResolvedTrial
 from bench.trials.cost import FitCost
 from bench.trials.measurement import LayerCount, Measurement, TrainingSummary
 from bench.trials.session import DenseModel, SharedCalibration
+from bench.trials.validity import find_invalid
 from cap.pruned_weights import check_form
 from cap.quantization import Int8Layer
 
@@ -160,6 +161,7 @@ class TrialContext:
         phase: str,
         pattern: cap.Pattern,
         cost: FitCost,
+        masks: Mapping[str, Tensor] | None,
         training: TrainingSummary | None = None,
         int8: Mapping[str, Int8Layer] | None = None,
     ) -> Measurement:
@@ -170,14 +172,17 @@ class TrialContext:
             phase: `one_shot`, `finetuned`, `int8` or `int8_finetuned`.
             pattern: Pattern that it follows.
             cost: Cost of its pruning.
+            masks: {name: keep-mask} of its pruning; None while all weights are free.
             training: Training after the pruning.
             int8: {parameter name: layer} of the layers in INT8.
         """
         spec = self.resolved.model
         weights = {name: model.get_parameter(name) for name in self.macs.layers}
+        dense = {name: self.dense.model.get_parameter(name) for name in weights} if phase == "one_shot" else None
         return replace(
             self._count(model, phase, evaluate(model, self.test_inputs)),
             pattern=pattern,
+            invalid=find_invalid(weights, masks, pattern, dense),
             violations=cap.count_violations(weights, pattern),
             knn_top1=spec.knn_top1(model, self.config.device, self.resolved.trial.evaluation_images),
             file_bytes=sparse_bytes(model, int8) if self.resolved.trial.quantization is not None else None,

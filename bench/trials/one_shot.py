@@ -40,7 +40,7 @@ def run_one_shot(context: TrialContext, recorder: TrialRecorder, checkpointer: T
         candidate = copy.deepcopy(dense)
         pruned.apply_to(candidate)
         observed = mean_loss(candidate, context.calibration.images) - dense_loss
-        measured = context.measure(candidate, "one_shot", pattern, cost)
+        measured = context.measure(candidate, "one_shot", pattern, cost, pruned.masks)
         recorder.pruned(replace(measured, loss=LossIncrease(pruner.predicted_loss(pruned), observed)))
         if trial.quantization is not None:
             measure_int8(context, recorder, candidate, pattern, pruned.masks, cost)

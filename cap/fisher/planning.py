@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.device_memory import fit_budget, gib
+from cap.fisher.blocks import chunk_bytes
 from cap.fisher.factors import InverseFactor
 from cap.fisher.gram import buffered_gradients, gram_bytes
 from cap.gradients import hooked_layers
@@ -21,6 +22,7 @@ from cap.recording import first_input
 
 PART_BYTES = 2**28  # Gram matrices that are accumulated and turned into factors at a time
 ACTIVATION_BYTES = 2**30  # what a forward and backward pass may hold, if the budget allows
+MATRICES = 4  # of each block at work: F, its inverse and what they are made with
 SHARED = 0.5  # of the budget, up to which Gram matrices are kept for the next pruner
 
 
@@ -91,14 +93,16 @@ def fisher_work(size: FitSize, num_gradients: int | None, block_size: int) -> Fi
 
 
 def fisher_bytes(size: FitSize, num_gradients: int | None, block_size: int) -> FitBytes:
-    """Returns the memory of the factors alone, and together with the Gram matrices of all weights in float32.
+    """Returns the memory of the factors and of the blocks at work, and that with all Gram matrices in float32.
 
     Args:
         size: Model and calibration set.
         num_gradients: m, number of gradients; by default one per image, or per whole batch.
         block_size: B, number of weights in a block.
     """
-    kept = size.weights * retained_bytes(block_size)
+    largest = size.largest_layer or size.weights
+    scratch = MATRICES * chunk_bytes(-(-largest // block_size), block_size)
+    kept = size.weights * retained_bytes(block_size) + scratch
     grams = size.weights * gram_bytes(block_size, size.gradients(num_gradients), 4)
     return FitBytes(int(kept), int(kept + grams))
 
@@ -176,7 +180,7 @@ def plan_fit(
     num_gradients: int | None,
     block_size: int,
     retained: float,
-    scratch: int,
+    matrices: int,
     budget: int | None = None,
 ) -> MemoryPlan:
     """Plans the estimate of all Fisher blocks within a memory budget.
@@ -191,7 +195,8 @@ def plan_fit(
         num_gradients: m, number of gradients; by default one per image, or per whole batch.
         block_size: B, number of weights in a block.
         retained: Bytes per weight that are kept once a layer is done.
-        scratch: Bytes that turning a part's Gram matrices into its result takes.
+        matrices: Number of matrices of a block, B x B in double precision, that turning its Gram matrix into its result
+            takes; as many blocks as `block_chunks` yields at a time have them.
         budget: Bytes that the fit may take beyond what is in use; by default the device's free memory less a margin.
 
     Raises:
@@ -209,7 +214,7 @@ def plan_fit(
         per_image=activation_bytes(model, layers, calibration),
         per_gradient_image=itemsize * largest if calibration.gradient == "sample" else 0,
         batch_gradient=itemsize * total if calibration.gradient == "batch" else 0,
-        scratch=scratch,
+        scratch=matrices * chunk_bytes(-(-largest // block_size), block_size),
         weights=total,
         factors=total * retained,
         largest_gram=largest * per_weight,

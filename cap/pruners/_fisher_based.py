@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.elimination import compensate, layer_in_errors
-from cap.fisher.blocks import block_chunks, chunk_bytes, merge_blocks, split_blocks
+from cap.fisher.blocks import block_chunks, merge_blocks, split_blocks
 from cap.fisher.estimate import fisher_blocks
 from cap.fisher.factors import InverseFactor
-from cap.fisher.planning import MemoryPlan, plan_fit, retained_bytes
+from cap.fisher.planning import MATRICES, MemoryPlan, plan_fit, retained_bytes
 from cap.pruned_weights import PrunedWeights
 from cap.pruners._recomputing import RecomputingPruner
 
@@ -52,9 +52,16 @@ class FisherPruner(RecomputingPruner):
             ValueError: If the budget is too small, with what is needed and what to change.
         """
         retained = retained_bytes(self.block_size)
-        scratch = 4 * chunk_bytes(self.block_size)  # F, its inverse and what they are made with
-        budget = calibration.memory_budget
-        return plan_fit(model, layers, calibration, self.num_gradients, self.block_size, retained, scratch, budget)
+        return plan_fit(
+            model,
+            layers,
+            calibration,
+            self.num_gradients,
+            self.block_size,
+            retained,
+            MATRICES,
+            calibration.memory_budget,
+        )
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Estimates the Fisher and scores block after block; no more than a few inverses exist at a time."""

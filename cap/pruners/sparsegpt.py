@@ -21,6 +21,7 @@ from cap.columns import (
     upper_factor,
 )
 from cap.cost import FitSize, FitWork
+from cap.elimination import layer_in_errors
 from cap.patterns import NM, Pattern, Unstructured, as_pattern
 from cap.pruned_weights import PrunedWeights
 from cap.pruner import check_fitted, dense_copies
@@ -55,9 +56,9 @@ class SparseGPT(LayerwisePruner):
         self.block_size, self.damp, self.sequential = block_size, damp, sequential
 
     def work(self, size: FitSize) -> FitWork:
-        """Returns the work of second moments, and of spreading each weight's error; none if `prune` does it."""
+        """Returns the work of second moments and of spreading errors, or of a forward pass where `prune` does both."""
         if self.sequential:
-            return FitWork()
+            return FitWork(size.macs * size.calibration_images)
         return replace(super().work(size), solve=size.weights * self.block_size)
 
     def prune_work(self, size: FitSize) -> FitWork:
@@ -75,11 +76,12 @@ class SparseGPT(LayerwisePruner):
         """
         self.weights = dense_copies(model, layers)
         if self.sequential:
-            calibration.sequential(model, self.weights)  # refuses layers without known inputs now
+            for _ in calibration.layer_inputs(model, self.weights, divided=True):
+                pass  # layers and images that will not do are refused now
             self._model, self._calibration = copy.deepcopy(model), calibration
         else:
             moments = second_moments(model, self.weights, calibration)
-            self.factors = {name: upper_factor(moment, self.damp) for name, moment in moments.items()}
+            self.factors = {name: self._factor(name, moment) for name, moment in moments.items()}
         return self
 
     def prune(self, pattern: Pattern | float | str) -> PrunedWeights:
@@ -115,10 +117,15 @@ class SparseGPT(LayerwisePruner):
         for layer in images.sequential(self._model, self.weights):
             images.progress(len(swept), len(self.weights), "layers")
             start = time.perf_counter()
-            factors = upper_factor(sequential_moment(layer, len(images)), self.damp)
+            factors = self._factor(layer.name, sequential_moment(layer, len(images)))
             self.refit_seconds += time.perf_counter() - start
             yield layer.name, factors
             layer.replace(swept[layer.name][0])
+
+    def _factor(self, name: str, moment: Tensor) -> Tensor:
+        """Returns C of one layer: (groups, columns, columns), float64."""
+        with layer_in_errors(name, 0):
+            return upper_factor(moment, self.damp)
 
     def _sweep(self, weight: Tensor, factors: Tensor, pattern: Pattern, removed: int) -> tuple[Tensor, Tensor]:
         """Returns a layer's pruned weights and mask.
@@ -136,15 +143,17 @@ class SparseGPT(LayerwisePruner):
         zeros = [int((~present[group, :, part]).sum()) for group, part in parts]
         alive = [present[group, :, part].numel() - gone for (group, part), gone in zip(parts, zeros, strict=True)]
         counts = split_count(max(0, removed - sum(zeros)), alive)
+        if removed < sum(zeros) and isinstance(pattern, Unstructured):  # zeros beyond the count stay in the mask
+            zeros = split_count(removed, zeros)
         for (group, part), gone, count in zip(parts, zeros, counts, strict=True):
             w, factor = rows[group], factors[group]
             score = (w[:, part] / factor.diagonal()[part]).square()
             score[~present[group, :, part]] = -1
             chosen = keep_nm(score, pattern, "") if isinstance(pattern, NM) else keep_highest(score, gone + count)
-            keep[group, :, part] = chosen & present[group, :, part]
-            obs_column_update(w, factor, keep[group], part)
+            keep[group, :, part] = chosen
+            obs_column_update(w, factor, keep[group] & present[group], part)
         mask = from_columns(keep, weight)
-        return from_columns(rows, weight).to(weight.dtype) * mask, mask
+        return from_columns(rows, weight).to(weight.dtype) * (mask & (weight != 0)), mask
 
     def _column_blocks(self, columns: int, pattern: Pattern) -> list[slice]:
         """Returns the columns whose mask is chosen together."""

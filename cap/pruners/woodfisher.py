@@ -13,6 +13,7 @@ from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
 from cap.pruned_weights import PrunedWeights
 from cap.pruners._fisher_based import FisherPruner
+from cap.pruners._options import check_flag
 from cap.pruners._schedule import Schedule
 from cap.registry import register
 from cap.selection import check_blocks, keep_ranked_blocks, zero_blocks
@@ -52,8 +53,7 @@ class WoodFisher(FisherPruner):
         damp_scale: DampScale = "absolute",
     ) -> None:
         super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale)
-        if not isinstance(joint, bool):
-            raise ValueError(f"joint={joint!r} is not valid: it is true or false")
+        check_flag("joint", joint)
         self.joint = joint
 
     def supports(self, pattern: Pattern) -> str | None:

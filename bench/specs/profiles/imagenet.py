@@ -38,7 +38,7 @@ IMAGENET = Profile(
         OptionRule({"block_size": 192, "num_gradients": 4096}),
         OptionRule({"damp": 1e-8}, "cap"),
         OptionRule({"damp": 1e-6}, "woodfisher"),
-        OptionRule({"block_size": 2048, "damp": 1e-6, "num_gradients": 512}, "mfac"),
+        OptionRule({"block_size": 2048, "damp": 1e-6, "num_gradients": 512, "span_layers": True}, "mfac"),
         OptionRule({"num_gradients": 256, "damp": 1e-2}, "fastcap"),
         OptionRule({"block_size": 128, "sequential": True}, "sparsegpt"),
         OptionRule({"block_size": 128, "damp": 1e-7}, "cap", "convnext_large_clip"),

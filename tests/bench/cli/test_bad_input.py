@@ -46,9 +46,9 @@ FILES = {
     "other_sweep.py": "SWEEP = 1\n",
     "syntax.py": "def (:\n",
     "exits.py": "raise SystemExit(3)\n",
-    "broken.py": "import cap\nclass Raises(cap.Pruner):\n    def __init__(self): raise ZeroDivisionError('no')\n"
+    "broken.py": "import cap\nclass Raises(cap.ScorePruner):\n    def __init__(self): raise ZeroDivisionError('no')\n"
     "    def scores(self, model, layers, calibration): ...\n",
-    "more.py": "import cap\nclass More(cap.Pruner):\n    def __init__(self, needed): ...\n"
+    "more.py": "import cap\nclass More(cap.ScorePruner):\n    def __init__(self, needed): ...\n"
     "    def scores(self, model, layers, calibration): ...\n",
     "words.txt": "no parquet, no JSON",
     "bad.toml": "time = \n",

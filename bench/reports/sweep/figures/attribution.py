@@ -11,13 +11,14 @@ from bench.reports.sweep.figures.panels import by_model, finish, panels
 from bench.results.labels import percent
 
 
-def attribution_maps(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
+def attribution_maps(summary: pd.DataFrame, title: str, stem: Path, note: str = "") -> list[Path]:
     """Draws a map of mask by update and sparsity for every model, each field with its one-shot top-1.
 
     Args:
         summary: As `bench.reports.sweep.summary.summarise` returns it.
         title: Heading of the figure.
         stem: Path without suffix.
+        note: Line below the figure.
 
     Returns:
         The files written, PNG and SVG; none without composed pruners.
@@ -47,4 +48,4 @@ def attribution_maps(summary: pd.DataFrame, title: str, stem: Path) -> list[Path
         axis.set_xticks(range(len(columns)), names, rotation=45, ha="right", fontsize=7)
         axis.set_yticks(range(len(masks)), [f"{mask} mask" for mask in masks], fontsize=7)
         axis.set_title(model.title)
-    return finish(figure, axes, title, stem)
+    return finish(figure, axes, title, stem, note)

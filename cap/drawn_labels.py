@@ -19,7 +19,7 @@ class DrawnLabels:
     An image's label is the class in which a number of its own, uniform in [0, 1), falls when the probabilities are laid
     end to end. So it depends on the model and on that number alone, not on the images in the batch, and costs no
     forward pass of its own. Gradients with such labels have the Fisher information as second moment (Kunstner et al.,
-    2019, arXiv 1905.12558, eq. 3), which is not nearly zero where the model fits the given labels perfectly.
+    2019, arXiv 1905.12558), which is not nearly zero where the model fits the given labels perfectly.
 
     Attributes:
         loss: Function of (outputs, labels).

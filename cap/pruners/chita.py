@@ -23,7 +23,7 @@ LEAST_GAIN = 1e-6  # relative fall of the objective below which a step is the la
 
 @register("chita")
 class CHITA(FisherPruner):
-    """Pruning as sparse least squares (Benbaki et al., 2023, arXiv 2302.14623, eq. 6 and Algorithms 1 and 2).
+    """Pruning as sparse least squares (Benbaki et al., 2023, arXiv 2302.14623).
 
     With the n gradients as the rows of A, w0 the dense weights and `b = A w0`,
 
@@ -42,7 +42,7 @@ class CHITA(FisherPruner):
         damp: lambda, which is the dampening of the Fisher, for an objective that is divided by n.
         iterations: Most steps of iterative hard thresholding.
         stages: Number of stages on a polynomial schedule of sparsities, with gradients of the weights pruned so far in
-            each; with several this is CHITA++ (section 3.3).
+            each; with several this is CHITA++.
         damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
             weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
     """

@@ -60,7 +60,7 @@ class WoodFisher(FisherPruner):
         """Blocks of weights must lie within Fisher blocks."""
         if isinstance(pattern, Blocks) and self.block_size % pattern.size:
             return (
-                f"woodfisher needs a block size that is a multiple of {pattern.size} for {pattern}, "
+                f"{type(self).__name__.lower()} needs a block size that is a multiple of {pattern.size} for {pattern}, "
                 f"not {self.block_size}"
             )
         return super().supports(pattern)

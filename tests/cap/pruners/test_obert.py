@@ -24,6 +24,12 @@ def test_mask_of_woodfisher_and_joint_update(model, layers, calibration) -> None
             torch.testing.assert_close(found.double(), expected * keep, rtol=1e-4, atol=1e-5)
 
 
+def test_a_refusal_is_in_its_own_name() -> None:
+    assert "obert needs a block size that is a multiple of 4" in (
+        cap.create("obert").supports(cap.Blocks(4, 0.5)) or ""
+    )
+
+
 def test_blocks_of_weights_get_the_joint_update_too(model, calibration) -> None:
     layers = cap.select_layers(model, [r"(qkv|fc\d).weight"])
     pruner = cap.create("obert", block_size=16, damp=1e-3).fit(model, layers, calibration)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +64,11 @@ def prune(fitted: Fitted, pattern: cap.Pattern) -> cap.PrunedWeights:
     for name, weight in pruned.weights.items():
         if not weight.isfinite().all():
             raise Violation(f"weights of {name} at {pattern} are not finite")
-    return copy.deepcopy(pruned)  # the pruner may write into its own again
+    weights, masks = (
+        {name: tensor.detach().clone() for name, tensor in tensors.items()}  # the pruner may write into its own again
+        for tensors in (pruned.weights, pruned.masks)
+    )
+    return cap.PrunedWeights(weights, masks)
 
 
 @contextmanager

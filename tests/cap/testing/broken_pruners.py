@@ -427,7 +427,7 @@ class TwoMethods(cap.Pruner):
     """Breaks nothing: magnitude without scores, attributes or a base that was initialised."""
 
     def fit(self, model, layers, calibration):
-        self.dense = {name: weight.detach().clone() for name, weight in layers.items()}
+        self.dense = {name: weight.clone() for name, weight in layers.items()}  # with their graph, as one writes it
         return self
 
     def prune(self, pattern):

@@ -107,6 +107,12 @@ def ablation(session: nox.Session) -> None:
 
 
 @nox.session
+def attribution(session: nox.Session) -> None:
+    """What is due to the mask, what to the update of the weights."""
+    reproduce(session, "attribution")
+
+
+@nox.session
 def recovery(session: nox.Session) -> None:
     """Sawtooth against cosine rate, light1 against deit augmentation."""
     reproduce(session, "recovery")

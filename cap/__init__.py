@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cap.fisher.blocks import BlockFisher
     from cap.fisher.planning import MemoryPlan
     from cap.layers import select_layers
-    from cap.patterns import NM, Blocks, Pattern, Unstructured, parse_pattern
+    from cap.patterns import NM, Allocated, Blocks, Pattern, Unstructured, parse_pattern
     from cap.pruned_weights import PrunedWeights
     from cap.pruner import Pruner, ScorePruner
     from cap.registry import available, create, default_options, register
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cap.training.trainer import Distillation, Training
 
 _MODULES = {
+    "Allocated": "cap.patterns",
     "BlockFisher": "cap.fisher.blocks",
     "Blocks": "cap.patterns",
     "Calibration": "cap.calibration",
@@ -62,6 +63,7 @@ _MODULES = {
 
 __all__ = [
     "NM",
+    "Allocated",
     "BlockFisher",
     "Blocks",
     "Calibration",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cap import distributed
 from cap.collecting import collect
+from cap.drawn_labels import DrawnLabels
 from cap.finite import check_gradients, check_inputs
 from cap.fit_resources import FitResources
 from cap.functional_gradients import Loss
@@ -45,6 +46,8 @@ class Calibration(FitResources):
         seed: Seed of the order in which images are drawn when `batch` gradients go around the images again.
         share: Whether what a pruner computed from the gradients is kept for the next pruner that is fitted to the same
             model.
+        label_source: Labels of the gradients: `given`, or `drawn` from the model's own softmax, anew for every fit with
+            numbers that `seed` decides: see `cap.drawn_labels`.
 
     Attributes:
         inputs: Model inputs, in the form in which every part of them goes through the model.
@@ -62,6 +65,7 @@ class Calibration(FitResources):
         gradient: Literal["sample", "batch"] = "sample",
         seed: int = 0,
         share: bool = False,
+        label_source: Literal["given", "drawn"] = "given",
     ) -> None:
         self.inputs, self.labels, self.loss = as_inputs(images), as_tensor(labels, "the labels"), loss
         found, targets = len(self.inputs), len(self.labels)
@@ -69,10 +73,12 @@ class Calibration(FitResources):
             raise ValueError(f"{found} images and {targets} labels: there must be as many, and at least one")
         if gradient not in ("sample", "batch"):
             raise ValueError(f"unknown gradient {gradient!r}: choose sample or batch")
+        if label_source not in ("given", "drawn"):
+            raise ValueError(f"unknown label source {label_source!r}: choose given or drawn")
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size} is not valid: it must be at least 1")
         self.batch_size, self.gradient, self.seed = batch_size, gradient, seed
-        self.share, self.seconds_saved = share, 0.0
+        self.share, self.seconds_saved, self.label_source = share, 0.0, label_source
         self.computed = self.shared_bytes = 0
         self._shared: tuple[Any, Any, float] | None = None  # key, value, seconds it took
 
@@ -122,7 +128,7 @@ class Calibration(FitResources):
             compute: Function that computes it.
             size: Memory that it takes, in bytes.
         """
-        full_key = (key, self.gradient, self.batch_size, fingerprint(model))
+        full_key = (key, self.gradient, self.batch_size, self.label_source, fingerprint(model))
         if self._shared is not None and self._shared[0] == full_key:
             self.seconds_saved += self._shared[2]
             return self._shared[1]
@@ -203,9 +209,12 @@ class Calibration(FitResources):
         known: set[str] = set()
         with evaluating(model):
             check_labels(model, self.inputs[:1].to(device), self.labels, self.loss)
+        labels, loss = self.labels, self.loss
+        if self.label_source == "drawn":
+            labels, loss = DrawnLabels.numbers(len(self), self.seed), DrawnLabels(self.loss)
         for first, chosen in distributed.shard(batches) if divided else batches:
-            images, labels = self.inputs[chosen].to(device), self.labels[chosen].to(device)
-            yield self._checked(compute(model, layers, images, labels, self.loss).at(first), model, known, device, size)
+            images, targets = self.inputs[chosen].to(device), labels[chosen].to(device)
+            yield self._checked(compute(model, layers, images, targets, loss).at(first), model, known, device, size)
 
     def _checked(
         self, batch: GradientBatch, model: nn.Module, known: set[str], device: torch.device, size: int
@@ -290,7 +299,9 @@ class Calibration(FitResources):
     def _part(self, chosen: Tensor) -> Calibration:
         """Returns a calibration set of some of the images, with the same means."""
         inputs, labels = self.inputs[chosen], self.labels[chosen]
-        part = Calibration(inputs, labels, self.loss, self.batch_size, self.gradient, self.seed)
+        part = Calibration(
+            inputs, labels, self.loss, self.batch_size, self.gradient, self.seed, label_source=self.label_source
+        )
         part.share_resources(self)
         return part
 

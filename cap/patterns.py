@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SCOPES = ("global", "layer", "erk")
 
@@ -33,6 +33,22 @@ class Unstructured:
 
     def __str__(self) -> str:
         return f"{self.sparsity!r}" if self.scope == "global" else f"{self.sparsity!r}@{self.scope}"
+
+
+@dataclass(frozen=True)
+class Allocated(Unstructured):
+    """Unstructured sparsity with a number of zeros of its own for every layer, such as another pruner's mask has.
+
+    Attributes:
+        sparsity: Fraction of zeros over all layers, in [0, 1).
+        removed: Number of zeros of each layer, ((layer, zeros), ...).
+    """
+
+    removed: tuple[tuple[str, int], ...] = ()
+    scope: str = field(default="allocated", init=False)
+
+    def __post_init__(self) -> None:
+        _check_sparsity(self.sparsity)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from cap.patterns import NM, Blocks, Pattern, Unstructured
+from cap.patterns import NM, Allocated, Blocks, Pattern, Unstructured
 
 
 def count_removed(sparsity: float, total: int) -> int:
@@ -25,9 +25,17 @@ def layer_counts(shapes: Mapping[str, tuple[int, ...]], pattern: Unstructured) -
 
     Args:
         shapes: Shapes of the weights, {layer: shape}.
-        pattern: Pattern of scope `layer` or `erk`.
+        pattern: Pattern of scope `layer` or `erk`, or one that says the counts itself.
+
+    Raises:
+        ValueError: If the pattern's own counts are not those of these layers.
     """
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    if isinstance(pattern, Allocated):
+        counts = dict(pattern.removed)
+        if counts.keys() != sizes.keys():
+            raise ValueError(f"{pattern} has counts for {', '.join(counts) or 'no layer'}, not for {', '.join(sizes)}")
+        return counts
     if pattern.scope == "layer":
         return {name: count_removed(pattern.sparsity, size) for name, size in sizes.items()}
     total = sum(sizes.values())

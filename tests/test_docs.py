@@ -56,7 +56,8 @@ def committed() -> pd.DataFrame:
     return committed_rows("table1")
 
 
-EMBEDDED = [name for name in sweep_modules() if "embedded" in load_sweep(name).profiles]
+NOT_RUN = ("attribution",)  # sweeps without committed results so far
+EMBEDDED = [name for name in sweep_modules() if "embedded" in load_sweep(name).profiles and name not in NOT_RUN]
 
 
 @pytest.mark.parametrize("sweep", EMBEDDED)

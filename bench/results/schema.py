@@ -82,6 +82,7 @@ class ResultRow:
         file_bytes: Size of the model as a file: dense, sparse or sparse INT8, by its phase.
         processes: Processes that worked on the trial together.
         job: SLURM's id of the job, with its array task.
+        label_source: `given` labels, or labels `drawn` from the model's own prediction; null as `given`.
     """
 
     sweep: str | None = None
@@ -141,6 +142,7 @@ class ResultRow:
     file_bytes: int | None = None
     processes: int | None = None
     job: str | None = None
+    label_source: str | None = None
 
 
 @dataclass
@@ -185,4 +187,4 @@ def _plain(hint: typing.Any) -> type:
 
 SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 # columns added after results were committed: null in a file that lacks them
-ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job")
+ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source")

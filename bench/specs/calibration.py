@@ -16,8 +16,10 @@ class CalibrationSpec(Spec):
         images: Number of training images drawn.
         batch_size: Images in one forward pass.
         gradient: `sample` or `batch`, see `cap.Calibration`.
+        label_source: `given`, or `drawn` from the model's own prediction, see `cap.Calibration`.
     """
 
     images: int = Field(1024, ge=1)
     batch_size: int = Field(128, ge=1)
     gradient: Literal["sample", "batch"] = "sample"
+    label_source: Literal["given", "drawn"] = "given"

@@ -195,7 +195,8 @@ class ResolvedTrial:
 # that was run without them keeps its identity
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "": {"quantization": None, "evaluation_images": None},
-    "pruner_options": {"allocation": "layer"},
+    "pruner_options": {"allocation": "layer", "schedule": "linear", "damp_scale": "absolute"},
+    "calibration": {"label_source": "given"},
     "finetune": {"precision": "float32"},
     "training": {"precision": "float32"},
     "quantization.finetune": {"precision": "float32"},

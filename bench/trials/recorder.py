@@ -56,6 +56,7 @@ class TrialRecorder:
             calibration_images=trial.calibration.images,
             gradient=trial.calibration.gradient,
             calibration_batch_size=trial.calibration.batch_size,
+            label_source=trial.calibration.label_source,
             commit=provenance.commit(),
             dirty=provenance.dirty(),
             versions=provenance.versions(),

@@ -135,6 +135,7 @@ def draw_calibration(resolved: ResolvedTrial, share: bool) -> cap.Calibration:
         gradient=spec.gradient,
         seed=trial.derived_seed("calibration order"),
         share=share,
+        label_source=spec.label_source,
     )
 
 
@@ -147,4 +148,5 @@ def unshared(images: cap.Calibration) -> cap.Calibration:
         batch_size=images.batch_size,
         gradient=images.gradient,
         seed=images.seed,
+        label_source=images.label_source,
     )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cap import distributed
 from cap.calibration import Calibration
 from cap.fisher.blocks import block_chunks, scratch_like
+from cap.fisher.dampening import Dampening
 from cap.fisher.gram import Gram
 from cap.fisher.planning import LayerSlice, MemoryPlan
 
@@ -23,7 +24,7 @@ def fisher_blocks(
     layers: Mapping[str, Tensor],
     calibration: Calibration,
     plan: MemoryPlan,
-    damp: float,
+    dampening: Dampening,
 ) -> Iterator[tuple[str, slice, Tensor]]:
     """Estimates the Fisher blocks of every layer, in as many passes over the gradients as planned.
 
@@ -34,7 +35,8 @@ def fisher_blocks(
         layers: Weights of the layers, {name: weight}.
         calibration: Calibration images.
         plan: Parts that are accumulated in each pass.
-        damp: Dampening.
+        dampening: Dampening. Where it is relative and the plan has several passes, there is one more before them, for
+            the mean square of the gradients.
 
     Yields:
         The layer, a range of its blocks, and F for these, (blocks, B, B), float64, which the next one overwrites.
@@ -43,6 +45,9 @@ def fisher_blocks(
     block_size = plan.block_size
     most = max(-(-(part.stop - part.start) // block_size) for parts in plan.passes for part in parts)
     scratch = scratch_like(most, block_size, next(iter(layers.values())).device)
+    damp = 0.0 if dampening.scale == "noise" else dampening.value
+    if dampening.scale == "relative" and len(plan.passes) > 1:
+        damp = dampening.of_model(_mean_square(layers, _squares(model, layers, calibration, plan), plan.num_gradients))
     for parts in plan.passes:
         if plan.shared:
             key = ("gram", tuple(layers), plan.num_gradients, block_size)
@@ -51,13 +56,41 @@ def fisher_blocks(
         else:
             calibration.forget()
             grams = _accumulate(model, layers, calibration, plan, parts)
+        if dampening.scale == "relative" and len(plan.passes) == 1:
+            total = sum(gram.trace() for gram in grams.values())
+            damp = dampening.of_model(_mean_square(layers, total, plan.num_gradients))
         for part in parts:
             gram = grams[part] if plan.shared else grams.pop(part)
             first = part.start // block_size
             for chunk in block_chunks(gram.num_blocks, block_size):
                 fisher = gram.fisher(chunk, damp, scratch[: chunk.stop - chunk.start])
+                if dampening.scale == "noise":
+                    dampening.add_noise(fisher, plan.num_gradients)
                 yield part.name, slice(first + chunk.start, first + chunk.stop), fisher
             del gram
+
+
+def _mean_square(layers: Mapping[str, Tensor], total: float, num_gradients: int) -> float:
+    """Returns the mean of F's diagonal over the weights that are not zero.
+
+    Args:
+        layers: Weights of the layers, {name: weight}.
+        total: Sum of the squares of all gradients.
+        num_gradients: Number of gradients.
+    """
+    return total / (num_gradients * max(1, sum(int(weight.count_nonzero()) for weight in layers.values())))
+
+
+def _squares(model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration, plan: MemoryPlan) -> float:
+    """Goes through the calibration gradients once and returns the sum of their squares, a part of a layer at a time."""
+    present = {name: (weight != 0).flatten() for name, weight in layers.items()}
+    parts, total = [part for parts in plan.passes for part in parts], 0.0
+    for batch in calibration.gradient_batches(model, layers, plan.num_gradients, plan.forward_images, divided=True):
+        for part in parts:
+            norms = torch.linalg.vector_norm(batch.of(part.name, part.start, part.stop), dim=0, dtype=torch.float64)
+            total += float((norms.square() * present[part.name][part.start : part.stop]).sum())
+        del batch  # before the next one is computed
+    return distributed.all_reduce_scalar(total)
 
 
 def _accumulate(

@@ -84,6 +84,14 @@ class InverseFactor:
         product = for_device(vector.device).multiply_inverse(self.packed[part], vector.gather(1, order))
         return torch.empty_like(product).scatter_(1, order, product)
 
+    def fisher_times(self, vector: Tensor, part: slice) -> Tensor:
+        """Returns F v for v (blocks, B), float64: `P F P^T = M^-1 M^-T`."""
+        order = self.order[part].long()
+        lower = batched.unpack(self.packed[part], order.shape[1])
+        half = torch.linalg.solve_triangular(lower.transpose(1, 2), vector.gather(1, order).unsqueeze(2), upper=True)
+        product = torch.linalg.solve_triangular(lower, half, upper=False).squeeze(2)
+        return torch.empty_like(product).scatter_(1, order, product)
+
     def quadratic_form(self, vector: Tensor, part: slice) -> Tensor:
         """Returns `v^T F v` for v (blocks, B), float64: (blocks,)."""
         upper = batched.unpack(self.packed[part], self.order.shape[1]).transpose(1, 2)

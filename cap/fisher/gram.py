@@ -119,6 +119,14 @@ class Gram:
         rows = self._gathered[: self.count, columns].double()
         return rows.view(self.count, -1, self.block_size).transpose(0, 1)
 
+    def trace(self) -> float:
+        """Returns the sum of the squares of all gradients so far."""
+        if self._sum is None and self._gathered is not None:
+            return float(torch.linalg.vector_norm(self._gathered[: self.count], dtype=torch.float64)) ** 2
+        self._add_up()
+        assert self._sum is not None
+        return float(self._sum.diagonal(dim1=1, dim2=2).sum(dtype=torch.float64))
+
     def fisher(self, part: slice, damp: float, out: Tensor | None = None) -> Tensor:
         """Returns `damp * I + (1/m) sum_i g_i g_i^T` for a range of blocks.
 

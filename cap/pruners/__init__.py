@@ -2,6 +2,8 @@
 
 from cap.pruners import (
     alps,
+    chita,
+    compose,
     correlation_aware,
     dsnot,
     fastcap,
@@ -9,6 +11,7 @@ from cap.pruners import (
     magnitude,
     mfac,
     obc,
+    obert,
     random,
     ria,
     snows,
@@ -20,6 +23,8 @@ from cap.pruners import (
 
 __all__ = [
     "alps",
+    "chita",
+    "compose",
     "correlation_aware",
     "dsnot",
     "fastcap",
@@ -27,6 +32,7 @@ __all__ = [
     "magnitude",
     "mfac",
     "obc",
+    "obert",
     "random",
     "ria",
     "snows",

@@ -67,7 +67,7 @@ class FisherPruner(RecomputingPruner):
         """Estimates the Fisher and scores block after block; no more than a few inverses exist at a time."""
         plan = self.plan(model, layers, calibration)
         self.factors, scores = {}, {}
-        for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.damp):
+        for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.dampening):
             weight = split_blocks(layers[name], self.block_size)
             if name not in self.factors:
                 calibration.progress(len(self.factors), len(layers), "layers")
@@ -86,6 +86,14 @@ class FisherPruner(RecomputingPruner):
             with layer_in_errors(name, part.start):
                 result[part] = compensate(weight[part], factor.inverse(part), keep_blocks[part])
         return merge_blocks(result, self.weights[name])
+
+    def fisher_times(self, name: str, vector: Tensor) -> Tensor:
+        """Returns F v for a layer: v and result are in the shape of its weight, float64."""
+        blocks = split_blocks(vector, self.block_size)
+        result = torch.empty_like(blocks)
+        for part in block_chunks(*blocks.shape):
+            result[part] = self.factors[name].fisher_times(blocks[part], part)
+        return merge_blocks(result, vector)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the pruner's attributes, the factors field by field."""

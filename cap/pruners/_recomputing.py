@@ -12,15 +12,17 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
+from cap.fisher.dampening import Dampening, DampScale, check_damp_scale
 from cap.fisher.planning import fisher_bytes, fisher_work
-from cap.patterns import NM, Pattern
+from cap.patterns import NM, Allocated, Pattern
 from cap.pruned_weights import PrunedWeights
 from cap.pruner import Needs, ScorePruner
 from cap.pruners._options import check_count, check_positive
+from cap.pruners._schedule import Schedule, check_schedule, sparsities_on_the_way
 
 
 class RecomputingPruner(ScorePruner):
-    """Base of pruners on the Fisher, which may go to a sparsity in several equal parts, each with a fresh estimate.
+    """Base of pruners on the Fisher, which may go to a sparsity in several parts, each with a fresh estimate.
 
     Args:
         block_size: B, number of consecutive weights in one Fisher block.
@@ -28,23 +30,41 @@ class RecomputingPruner(ScorePruner):
         damp: Dampening.
         num_recomputations: N_r, number of parts. With more than one, `prune` estimates anew for every sparsity, and
             masks at different sparsities are no longer contained in one another.
+        schedule: Sizes of the parts, see `cap.pruners._schedule.sparsities_on_the_way`.
+        damp_scale: Unit of the dampening, see `cap.fisher.dampening.Dampening`.
     """
 
     needs: ClassVar[Needs] = "gradients"
+    parts_option: ClassVar[str] = "num_recomputations"  # what a user calls it
 
-    def __init__(self, block_size: int, num_gradients: int | None, damp: float, num_recomputations: int) -> None:
+    def __init__(
+        self,
+        block_size: int,
+        num_gradients: int | None,
+        damp: float,
+        num_recomputations: int,
+        schedule: Schedule = "linear",
+        damp_scale: DampScale = "absolute",
+    ) -> None:
         check_count("block_size", block_size)
         check_count("num_gradients", num_gradients, optional=True)
         check_positive("damp", damp)
         check_count("num_recomputations", num_recomputations)
+        check_schedule(schedule)
+        check_damp_scale(damp_scale)
         self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
-        self.num_recomputations = num_recomputations
+        self.num_recomputations, self.schedule, self.damp_scale = num_recomputations, schedule, damp_scale
         self.monotone = num_recomputations == 1
 
+    @property
+    def dampening(self) -> Dampening:
+        """Dampening of the Fisher, with its unit."""
+        return Dampening(self.damp, self.damp_scale)
+
     def supports(self, pattern: Pattern) -> str | None:
-        """Parts of a sparsity exist, parts of N:M do not."""
-        if isinstance(pattern, NM) and self.num_recomputations > 1:
-            return f"{pattern} cannot be reached in parts: set num_recomputations to 1, not {self.num_recomputations}"
+        """Parts of a sparsity exist, parts of N:M or of given counts do not."""
+        if isinstance(pattern, NM | Allocated) and self.num_recomputations > 1:
+            return f"{pattern} cannot be reached in parts: set {self.parts_option} to 1, not {self.num_recomputations}"
         return super().supports(pattern)
 
     def work(self, size: FitSize) -> FitWork:
@@ -64,21 +84,19 @@ class RecomputingPruner(ScorePruner):
         return self
 
     def reach(self, pattern: Pattern) -> PrunedWeights:
-        """Returns the pruned weights at a pattern, reached in `num_recomputations` equal parts."""
+        """Returns the pruned weights at a pattern, reached in `num_recomputations` parts."""
         if self.num_recomputations == 1 or isinstance(pattern, NM):
             return self.weights_at(pattern)
         self.refit_seconds = 0.0
-        whole, parts = pattern.sparsity, self.num_recomputations
-        pruned = self.weights_at(replace(pattern, sparsity=whole / parts))
+        first, *others = sparsities_on_the_way(pattern.sparsity, self.num_recomputations, self.schedule)
+        pruned = self.weights_at(replace(pattern, sparsity=first))
         model = copy.deepcopy(self._dense)
-        for part in range(2, parts + 1):
+        for sparsity in others:
             pruned.apply_to(model)
             again = copy.copy(self)
             layers = {name: model.get_parameter(name) for name in self.weights}
             start = time.perf_counter()
             ScorePruner.fit(again, model, layers, self._calibration)
             self.refit_seconds += time.perf_counter() - start
-            # `whole * parts / parts` may be off in the last digit, which decides whether a count of k + 1/2 goes up
-            reached = pattern if part == parts else replace(pattern, sparsity=whole * part / parts)
-            pruned = again.weights_at(reached)
+            pruned = again.weights_at(replace(pattern, sparsity=sparsity))
         return pruned

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.elimination import eliminate, layer_in_errors
 from cap.fisher.blocks import block_chunks, check_fisher, merge_blocks, split_blocks
+from cap.fisher.dampening import DampScale
 from cap.fisher.factors import InverseFactor
 from cap.kernels import for_device
 from cap.patterns import NM, Blocks, Pattern, Unstructured
 from cap.pruners._fisher_based import FisherPruner
+from cap.pruners._schedule import Schedule
 from cap.registry import register
 from cap.selection import check_groups, select
 
@@ -30,10 +32,13 @@ class CAP(FisherPruner):
         block_size: B, number of consecutive weights in one Fisher block.
         num_gradients: m, number of gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
-        num_recomputations: N_r, number of equal parts of the way to a sparsity, with the Fisher estimated anew before
-            each.
+        num_recomputations: N_r, number of parts of the way to a sparsity, with the Fisher estimated anew before each.
+        schedule: Sizes of these parts: `linear` for equal ones, `polynomial` or `geometric` for smaller and smaller
+            ones.
         max_sparsity: Largest fraction that a whole block loses; less than 1 saves time where only low sparsities
             are wanted.
+        damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
+            weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
     """
 
     def __init__(
@@ -43,8 +48,10 @@ class CAP(FisherPruner):
         damp: float = 1e-8,
         num_recomputations: int = 1,
         max_sparsity: float = 1.0,
+        schedule: Schedule = "linear",
+        damp_scale: DampScale = "absolute",
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations)
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale)
         if not (isinstance(max_sparsity, int | float) and 0 < max_sparsity <= 1):
             raise ValueError(f"max_sparsity={max_sparsity!r} is not valid: it is larger than 0 and at most 1")
         self.max_sparsity = max_sparsity
@@ -60,7 +67,7 @@ class CAP(FisherPruner):
             return f"cap needs a block size that is a multiple of {pattern.of} for {pattern}, not {self.block_size}"
         if isinstance(pattern, Unstructured) and pattern.sparsity > self.max_sparsity:
             return f"cap was told to stop at max_sparsity={self.max_sparsity}, which is less than {pattern}"
-        if isinstance(pattern, Unstructured) and pattern.scope == "erk" and self.max_sparsity < 1:
+        if isinstance(pattern, Unstructured) and pattern.scope in ("erk", "allocated") and self.max_sparsity < 1:
             return f"cap gives some layers more than {pattern}: set max_sparsity to 1, not {self.max_sparsity}"
         if isinstance(pattern, NM):
             for name, weight in getattr(self, "weights", {}).items():

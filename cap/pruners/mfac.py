@@ -13,12 +13,14 @@ from cap import distributed
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.device_memory import fit_budget, gib
+from cap.fisher.dampening import DampScale
 from cap.fisher.layout import BlockLayout
 from cap.fisher.low_rank import LowRankInverse, invert_low_rank, scratch_bytes
 from cap.fisher.planning import ACTIVATION_BYTES, activation_bytes
 from cap.patterns import Blocks, Pattern
 from cap.pruners._options import check_flag
 from cap.pruners._recomputing import RecomputingPruner
+from cap.pruners._schedule import Schedule
 from cap.registry import register
 
 
@@ -34,9 +36,12 @@ class MFAC(RecomputingPruner):
         block_size: B, number of consecutive weights in one Fisher block.
         num_gradients: m, number of gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
-        num_recomputations: N_r, number of equal parts of the way to a sparsity, with the Fisher estimated anew before
-            each.
+        num_recomputations: N_r, number of parts of the way to a sparsity, with the Fisher estimated anew before each.
+        schedule: Sizes of these parts: `linear` for equal ones, `polynomial` or `geometric` for smaller and smaller
+            ones.
         span_layers: Whether blocks go on from one layer to the next, as in the authors' code, or end with the layer.
+        damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
+            weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
     """
 
     def __init__(
@@ -46,8 +51,10 @@ class MFAC(RecomputingPruner):
         damp: float = 1e-6,
         num_recomputations: int = 1,
         span_layers: bool = True,
+        schedule: Schedule = "linear",
+        damp_scale: DampScale = "absolute",
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations)
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale)
         check_flag("span_layers", span_layers)
         self.span_layers = span_layers
 
@@ -111,6 +118,8 @@ class MFAC(RecomputingPruner):
                 self.layout.write(name, batch.of(name), rows, slice(batch.first, batch.first + batch.count))
             del batch  # before the next one is computed
         distributed.all_reduce_sum(*rows)
+        squares = sum(float(torch.linalg.vector_norm(row, dtype=torch.float64)) ** 2 for row in rows)
+        self.mean_square = squares / (m * max(1, sum(self.layout.sizes)))
         self.inverses: list[LowRankInverse | Tensor] = []  # gradients where single precision would not do
         self.diagonals: list[Tensor] = []
         while rows:
@@ -122,8 +131,19 @@ class MFAC(RecomputingPruner):
         halves = [w.square() / (2 * d) for w, d in zip(self.layout.split(layers), self.diagonals, strict=True)]
         return self.layout.merge(halves, layers, fill=0.0)
 
+    def _damp_of(self, gradients: Tensor) -> float:
+        """Returns the absolute dampening of the block of these gradients, (m, B)."""
+        match self.damp_scale:
+            case "absolute":
+                return self.damp
+            case "relative":
+                return self.dampening.of_model(self.mean_square)
+            case "noise":
+                m, norm = len(gradients), float(torch.linalg.vector_norm(gradients, dtype=torch.float64))
+                return self.dampening.of_block(norm**2 / m, m)
+
     def _inverse(self, block: int, gradients: Tensor) -> LowRankInverse:
-        inverse = invert_low_rank(gradients, self.damp)
+        inverse = invert_low_rank(gradients, self._damp_of(gradients))
         if inverse is None:
             names, largest = self.layout.layers_of(block), float(gradients.abs().amax())
             where = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"

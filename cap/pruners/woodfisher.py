@@ -7,12 +7,14 @@ from torch import Tensor
 
 from cap.elimination import check_positive, layer_in_errors
 from cap.fisher.blocks import block_chunks, check_fisher, merge_blocks, split_blocks
+from cap.fisher.dampening import DampScale
 from cap.fisher.factors import InverseFactor
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
 from cap.pruned_weights import PrunedWeights
 from cap.pruners._fisher_based import FisherPruner
 from cap.pruners._options import check_flag
+from cap.pruners._schedule import Schedule
 from cap.registry import register
 from cap.selection import check_blocks, keep_ranked_blocks, zero_blocks
 
@@ -32,9 +34,12 @@ class WoodFisher(FisherPruner):
         block_size: B, number of consecutive weights in one Fisher block.
         num_gradients: m, number of gradients in the Fisher; by default one per calibration image.
         damp: Dampening.
-        num_recomputations: N_r, number of equal parts of the way to a sparsity, with the Fisher estimated anew before
-            each.
+        num_recomputations: N_r, number of parts of the way to a sparsity, with the Fisher estimated anew before each.
+        schedule: Sizes of these parts: `linear` for equal ones, `polynomial` or `geometric` for smaller and smaller
+            ones.
         joint: Whether the interaction is taken into account: the joint OBS update, as CAP's, for WoodFisher's mask.
+        damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
+            weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
     """
 
     def __init__(
@@ -44,8 +49,10 @@ class WoodFisher(FisherPruner):
         damp: float = 1e-6,
         num_recomputations: int = 1,
         joint: bool = False,
+        schedule: Schedule = "linear",
+        damp_scale: DampScale = "absolute",
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations)
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale)
         check_flag("joint", joint)
         self.joint = joint
 
@@ -53,7 +60,7 @@ class WoodFisher(FisherPruner):
         """Blocks of weights must lie within Fisher blocks."""
         if isinstance(pattern, Blocks) and self.block_size % pattern.size:
             return (
-                f"woodfisher needs a block size that is a multiple of {pattern.size} for {pattern}, "
+                f"{type(self).__name__.lower()} needs a block size that is a multiple of {pattern.size} for {pattern}, "
                 f"not {self.block_size}"
             )
         return super().supports(pattern)

@@ -13,6 +13,7 @@ from bench.reports.common.console import text_table
 from bench.reports.common.origin import origin
 from bench.reports.common.text import insert_text, to_markdown
 from bench.reports.sweep import tables
+from bench.reports.sweep.attribution import attribution_table
 from bench.reports.sweep.claims import claims
 from bench.reports.sweep.summary import read_paper_values, summarise
 from bench.results import folders
@@ -52,8 +53,11 @@ TEXT_COLUMNS = ("pruner", "variant", "sparsity", "pattern")
 
 def markdown(rows: pd.DataFrame, results: Path, title: str) -> str:
     """Returns the whole report of a sweep in Markdown."""
-    cells = tables.detailed(summarise(rows, read_paper_values(results)))
+    summary = summarise(rows, read_paper_values(results))
+    cells, parts = tables.detailed(summary), attribution_table(summary)
     lines = [f"# {title}", "", origin(rows), "", *(f"* {claim}" for claim in claims(rows)), ""]
+    if not parts.empty:
+        lines += ["One-shot top-1 by mask and update:", "", to_markdown(parts)]
     return "\n".join([*lines, *textwrap.wrap(_explanation(cells), 120), "", to_markdown(cells)])
 
 
@@ -69,10 +73,13 @@ def _explanation(cells: pd.DataFrame) -> str:
 
 def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console) -> None:
     """Prints a table for every model, with as many columns as the terminal has room for, and the claims."""
-    cells = tables.detailed(summarise(rows, read_paper_values(results)))
+    summary = summarise(rows, read_paper_values(results))
+    cells, parts = tables.detailed(summary), attribution_table(summary)
     console.print(title, origin(rows), "Top-1 in percent.", highlight=False)
     for (model, dense), part in cells.groupby(["model", "dense"], sort=False):
         console.print(_fitting_table(part.drop(columns=["model", "dense"]), f"{model}: dense {dense}", console))
+    if not parts.empty:
+        console.print(text_table(parts, "one-shot by mask and update", ("model", "allocation", "mask")))
     for claim in claims(rows):
         console.print(claim, highlight=False)
 
@@ -121,7 +128,9 @@ def insert(document: Path, name: str, rows: pd.DataFrame) -> None:
     Raises:
         UserError: If there is no such document, or it lacks the two marks.
     """
-    table = to_markdown(tables.compact(summarise(rows)))
+    summary = summarise(rows)
+    parts = attribution_table(summary)
+    table = to_markdown(tables.compact(summary) if parts.empty else parts)
     lines = "".join(f"* {claim}\n" for claim in claims(rows))
     insert_text(document, name, f"{table}\n{origin(rows)}\n\n{lines}")
 

@@ -41,6 +41,22 @@ def test_id_covers_the_files_behind_the_trial(tmp_path: Path, monkeypatch: pytes
     assert len(ids) == 2
 
 
+def test_options_and_labels_added_later_leave_ids_as_they_were() -> None:
+    """Those of before are in no identity; others are."""
+    for added in ('"schedule"', '"damp_scale"', '"label_source"'):
+        assert added not in Trial(**BASE).identity_text()
+    ids = {
+        Trial(**BASE, **change).id
+        for change in (
+            {},
+            {"pruner_options": {"schedule": "geometric"}},
+            {"pruner_options": {"damp_scale": "relative"}},
+            {"calibration": {"label_source": "drawn"}},
+        )
+    }
+    assert len(ids) == 4
+
+
 def test_fields_added_later_are_left_out_of_the_id_where_they_stand_alone(tmp_path: Path) -> None:
     """A pruner's option of the same name counts; so does another value than that of before."""
     assert Trial(**BASE, quantization=None, evaluation_images=None).id == Trial(**BASE).id

@@ -24,13 +24,20 @@ def test_models_are_loaded_once_and_images_drawn_once_a_group() -> None:
     shared = session.calibration(resolved(), share=True)
     own = session.calibration(resolved(), share=False)
     assert (shared.images.share, own.images.share) == (True, False)
-    assert own.images.images is shared.images.images, "they are not drawn again"
+    assert own.images.images.data_ptr() == shared.images.images.data_ptr(), "they are not drawn again"
     assert session.calibration(resolved(pruner="cap"), share=True) is shared
     assert session.calibration(resolved(seed=1), share=True) is not shared
     session.forget_calibration()
     again = session.calibration(resolved(), share=True)
     assert again is not shared
     assert again.images.images.equal(shared.images.images)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_labels_are_those_that_the_trial_asks_for(share: bool) -> None:
+    session, calibration = TrialSession(), {"images": 16, "label_source": "drawn"}
+    assert session.calibration(resolved(calibration=calibration), share).images.label_source == "drawn"
+    assert session.calibration(resolved(), share).images.label_source == "given"
 
 
 def test_the_gate_allows_for_the_images_that_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.reports.sweep.attribution import composed
+from bench.reports.sweep.figures.attribution import attribution_maps
 from bench.reports.sweep.figures.bars import pattern_bars
 from bench.reports.sweep.figures.curves import accuracy_curves
 from bench.reports.sweep.figures.losses import loss_scatter
@@ -17,9 +19,10 @@ from bench.results.labels import NM, PHASES
 def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     """Draws the figures that these rows have something for.
 
-    Options that were tried at three or more values get a panel each; otherwise there are curves over the sparsity, and
-    bars for N:M patterns. Where the increase of the calibration loss was both predicted and observed, one is drawn
-    against the other, under the name `<stem>_loss`. What is invalid is left out, and a note says how many points.
+    Composed pruners get a map of mask by update. Options that were tried at three or more values get a panel each;
+    otherwise there are curves over the sparsity, and bars for N:M patterns. Where the increase of the calibration loss
+    was both predicted and observed, one is drawn against the other, under the name `<stem>_loss`. What is invalid is
+    left out, and a note says how many points.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
@@ -35,7 +38,9 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     summary = valid_cells(every)
     groups = summary["kind"] == NM
     written: list[Path] = []
-    if has_option_curves(summary):
+    if not composed(summary).empty:
+        written += attribution_maps(summary, title, stem, note)
+    elif has_option_curves(summary):
         written += option_panels(summary, title, stem, note)
     elif not groups.all():
         written += accuracy_curves(summary[~groups], title, stem, note)

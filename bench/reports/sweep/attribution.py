@@ -1,0 +1,66 @@
+"""Results of composed pruners as a table of mask by update."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from bench.reports.common.text import plus_minus
+from bench.results.labels import label, method_order, percent
+
+COMPOSED = "compose"  # registered name of the pruner
+OWN, NO_UPDATE = "own", "no update"
+UPDATES = {None: OWN, "none": NO_UPDATE, "obert": "joint", "cap": "joint"}
+PARTS = ["allocation", "mask", "update"]
+
+
+def composed(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns the one-shot cells of composed pruners with the names of their parts.
+
+    Args:
+        summary: As `bench.reports.sweep.summary.summarise` returns it.
+
+    Returns:
+        The cells with the columns `allocation`, `mask` and `update`, in the order of these; none if there are fewer
+        than two masks or two updates.
+    """
+    cells = summary[(summary["pruner"] == COMPOSED) & summary["one_shot_n"].notna()].copy()
+    options = [json.loads(text) for text in cells["pruner_options"]]
+    cells["allocation"] = [label(values.get("allocation") or values["mask"]) for values in options]
+    cells["mask"] = [label(values["mask"]) for values in options]
+    cells["update"] = [UPDATES.get(values["weights"], label(values["weights"] or "")) for values in options]
+    if cells["mask"].nunique() < 2 or cells["update"].nunique() < 2:
+        return cells.iloc[:0]
+    order = {name: place for place, name in enumerate((NO_UPDATE, OWN))}
+    return cells.sort_values(
+        [*PARTS, "sparsity"],
+        key=lambda values: (
+            values.map(lambda v: (order.get(v, len(order)), method_order(v))) if values.name in PARTS else values
+        ),
+        kind="stable",
+    )
+
+
+def attribution_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns one row a model, allocation and mask, with the top-1 of each sparsity and update; empty if there is none.
+
+    Args:
+        summary: As `bench.reports.sweep.summary.summarise` returns it.
+    """
+    cells = composed(summary)
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
+    for model in dict.fromkeys(summary["model"]):
+        for _, row in cells[cells["model"] == model].iterrows():
+            line = lines.setdefault(
+                (model, row["allocation"], row["mask"]),
+                {"model": model, "allocation": row["allocation"], "mask": row["mask"]},
+            )
+            column = f"{percent(row['sparsity'])} {row['update']}"
+            line[column] = plus_minus(row["one_shot_mean"], row["one_shot_std"])
+    table = pd.DataFrame(list(lines.values())).fillna("")
+    if table.empty or not (table["allocation"] != table["mask"]).any():  # every mask decides for itself
+        table = table.drop(columns="allocation", errors="ignore")
+    updates = list(dict.fromkeys(cells["update"]))
+    columns = [f"{percent(sparsity)} {update}" for sparsity in sorted(cells["sparsity"].unique()) for update in updates]
+    return table[[*(c for c in table if c not in columns), *(c for c in columns if c in table)]]

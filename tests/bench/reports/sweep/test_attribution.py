@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.reports.sweep import report
+from bench.reports.sweep.attribution import attribution_table
+from bench.reports.sweep.figures import figures
+from bench.reports.sweep.summary import summarise
+
+
+def composed(make, mask: str, weights: str | None, top1: list[float], allocation: str | None = None, pattern="0.9"):  # type: ignore[no-untyped-def]
+    options = {"mask": mask, "weights": weights, "allocation": allocation, "mask_options": None}
+    return make("compose", pattern, top1, options=options)
+
+
+def test_one_row_a_mask_and_one_column_an_update(make, frame) -> None:
+    rows = frame(
+        composed(make, "cap", "obert", [80.0, 82.0]), composed(make, "magnitude", "woodfisher", [45.0]),
+        composed(make, "magnitude", "none", [40.0, 42.0]), composed(make, "cap", "none", [60.0]),
+        composed(make, "cap", "none", [88.0], pattern="0.5"),
+    )  # fmt: skip
+    table = attribution_table(summarise(rows))
+    assert list(table) == [
+        "model", "mask", "50 % no update", "90 % no update", "90 % WF", "90 % joint",
+    ]  # fmt: skip
+    assert table.to_numpy().tolist() == [
+        ["vit", "GM", "", "41.00 ± 1.41", "45.00", ""],
+        ["vit", "CAP", "88.00", "60.00", "", "81.00 ± 1.41"],
+    ]
+
+
+def test_allocations_have_rows_of_their_own(make, frame) -> None:
+    rows = frame(
+        composed(make, "magnitude", "none", [40.0]), composed(make, "magnitude", "obert", [45.0], allocation="cap"),
+        composed(make, "obc", "obert", [50.0], allocation="cap"),
+    )  # fmt: skip
+    table = attribution_table(summarise(rows))
+    assert table[["allocation", "mask"]].to_numpy().tolist() == [["GM", "GM"], ["CAP", "GM"], ["CAP", "OBC"]]
+
+
+def test_sweeps_without_composed_pruners_have_no_such_table(make, frame) -> None:
+    assert attribution_table(summarise(frame(make("cap", "0.5", [80.0])))).empty
+    assert attribution_table(summarise(frame(composed(make, "cap", "none", [80.0])))).empty
+
+
+def test_report_and_figure_show_it(make, frame, tmp_path: Path) -> None:
+    rows = frame(
+        composed(make, "magnitude", "none", [40.0]), composed(make, "magnitude", "obert", [45.0]),
+        composed(make, "cap", "none", [60.0]), composed(make, "cap", "obert", [80.0]),
+    )  # fmt: skip
+    assert "| vit | CAP | 60.00 | 80.00 |" in report.markdown(rows, tmp_path, "Title")
+    out = io.StringIO()
+    report.print_report(rows, tmp_path, "Title", Console(file=out, width=120))
+    assert "one-shot by mask and update" in out.getvalue()
+    document = tmp_path / "README.md"
+    document.write_text("<!-- attribution -->\n<!-- /attribution -->\n")
+    report.insert(document, "attribution", rows)
+    assert "| vit | GM | 40.00 | 45.00 |" in document.read_text()
+    assert [path.name for path in figures(rows, "Title", tmp_path / "figure")] == ["figure.png", "figure.svg"]
+    assert "CAP mask" in (tmp_path / "figure.svg").read_text()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.fisher.planning import MemoryPlan
-from cap.patterns import Pattern, as_pattern
+from cap.patterns import Pattern, Units, UnitsThen, as_pattern
 from cap.selection import select, with_zeros_lowest
 
 Needs = Literal["nothing", "inputs", "gradients"]
@@ -53,6 +53,7 @@ class Pruner(ABC):
     Attributes:
         needs: Part of the calibration that a fit computes: nothing, the layers' inputs, or gradients.
         shares_gram: Whether the Gram matrices of the gradients may come from the pruner that was fitted before.
+        prunes_units: Whether the pruner removes whole units too, see `cap.structured.UnitPruner`.
         weights: Copies of the dense weights that `fit` saw, {name: weight}.
         importance: Scores as `scores` returned them, {name: score per weight}.
         monotone: Whether a weight that is removed at one sparsity is removed at every higher one.
@@ -62,6 +63,7 @@ class Pruner(ABC):
 
     needs: ClassVar[Needs] = "gradients"
     shares_gram: ClassVar[bool] = False
+    prunes_units: ClassVar[bool] = False
 
     weights: dict[str, Tensor]
     importance: dict[str, Tensor]
@@ -89,6 +91,14 @@ class Pruner(ABC):
     def supports(self, pattern: Pattern) -> str | None:
         """Returns why the pruner cannot produce a pattern, or None if it can."""
         return None
+
+    def refusal(self, pattern: Pattern) -> str | None:
+        """Returns why `prune` would refuse a pattern, or None: what `supports` says, and patterns of units."""
+        if isinstance(pattern, UnitsThen):
+            return self.refusal(pattern.units) or self.refusal(pattern.then)
+        if isinstance(pattern, Units) and not self.prunes_units:
+            return f"{type(self).__name__} removes single weights, not heads and channels as {pattern} asks for"
+        return self.supports(pattern)
 
     def select(self, pattern: Pattern) -> dict[str, Tensor]:
         """Returns the keep-masks that follow the pattern and the scores; weights and blocks that are zero go first."""
@@ -192,5 +202,7 @@ class Pruner(ABC):
         """
         if not hasattr(self, "weights"):
             raise RuntimeError("the pruner has not been fitted: call fit(model, layers, calibration) first")
-        if reason := self.supports(pattern):
+        if reason := self.refusal(pattern):
             raise ValueError(reason)
+        if isinstance(pattern, UnitsThen):
+            raise ValueError(f"{pattern} is two steps: prune to {pattern.units}, cut, fit again, prune to {pattern.then}")

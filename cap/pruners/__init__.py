@@ -8,6 +8,7 @@ from cap.pruners import (
     mfac,
     obc,
     sparsegpt,
+    taylor,
     wanda,
     woodfisher,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "mfac",
     "obc",
     "sparsegpt",
+    "taylor",
     "wanda",
     "woodfisher",
 ]

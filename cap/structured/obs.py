@@ -120,6 +120,7 @@ class _LayerElimination:
         pieces = _Pieces.of(positions, block_size)
         self._pieces = _Pieces(*(t.to(device) for t in (pieces.unit, pieces.block, pieces.place, pieces.real)))
         self._costs = torch.zeros(len(pieces.unit), dtype=torch.float64, device=device)
+        self._units, self._blocks = pieces.unit, pieces.block  # on the CPU
         self._by_unit = _occurrences(pieces.unit)
         self._by_block = _occurrences(pieces.block)
         self._num_units = len(positions)
@@ -132,8 +133,13 @@ class _LayerElimination:
             unit: The unit.
             alive: Units that are left, (units,), boolean.
         """
-        at = self._by_unit[unit].to(self._costs.device)
-        self._costs[at] = 0
+        at = self._by_unit[unit]
+        others = torch.cat([self._by_block[block] for block in self._blocks[at].tolist()])
+        others = others[alive[self._units[others]]]
+        shared = torch.isin(self._blocks[at], self._blocks[others])  # nothing is left to update in the other blocks
+        at, others = at[shared].to(self._costs.device), others.to(self._costs.device)
+        if not len(others):
+            return
         block, place, real = self._pieces.block[at], self._pieces.place[at], self._pieces.real[at].double()
         inverse, weight = self._inverse[block], self._weight[block]
         columns = inverse.gather(2, place[:, None, :].expand(-1, inverse.shape[1], -1)) * real[:, None, :]
@@ -141,15 +147,18 @@ class _LayerElimination:
         solution = torch.cholesky_solve(torch.cat([target, columns.transpose(1, 2)], dim=2), lower)
         self._weight[block] = weight - torch.bmm(columns, solution[:, :, :1]).squeeze(2)
         self._inverse[block] = inverse - torch.bmm(columns, solution[:, :, 1:])
-        others = torch.cat([self._by_block[one] for one in block.tolist()])
-        self._refresh(others[alive[self._pieces.unit.cpu()[others]]].to(self._costs.device))
+        self._refresh(others)
 
     def _systems(self, at: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the Cholesky factors of (F^-1)_SS and the weights w_S of some pieces."""
         block, place, real = self._pieces.block[at], self._pieces.place[at], self._pieces.real[at].double()
         system = self._inverse[block[:, None, None], place[:, :, None], place[:, None, :]]
         system = system * real[:, :, None] * real[:, None, :] + torch.diag_embed(1 - real)
-        lower, info = torch.linalg.cholesky_ex(system)
+        if system.shape[1] == 1:
+            lower = system.sqrt()
+            info = ~(system > 0).flatten()
+        else:
+            lower, info = torch.linalg.cholesky_ex(system)
         with layer_in_errors(self._name, 0):
             check_positive(not_positive(lower, info))
         return lower, (self._weight[block[:, None], place] * real).unsqueeze(2)
@@ -159,7 +168,10 @@ class _LayerElimination:
         widest = self._pieces.place.shape[1]
         for at in pieces.split(max(1, CHUNK_BYTES // (8 * widest**2))):
             lower, target = self._systems(at)
-            half = torch.linalg.solve_triangular(lower, target, upper=False)
+            if widest == 1:
+                half = target / lower
+            else:
+                half = torch.linalg.solve_triangular(lower, target, upper=False)
             self._costs[at] = half.square().sum((1, 2)) / 2
         costs = torch.zeros(self._num_units, dtype=torch.float64, device=self._costs.device)
         self.unit_costs = costs.index_add_(0, self._pieces.unit, self._costs).cpu()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cap.fisher.blocks import BlockFisher
     from cap.fisher.planning import MemoryPlan
     from cap.layers import select_layers
-    from cap.patterns import NM, Blocks, Pattern, Unstructured, parse_pattern
+    from cap.patterns import NM, Blocks, Pattern, Units, UnitsThen, Unstructured, parse_pattern
     from cap.pruner import PrunedWeights, Pruner
     from cap.registry import available, create, default_options, register
     from cap.selection import count_violations, shape_mismatch
@@ -42,6 +42,8 @@ _MODULES = {
     "Pruner": "cap.pruner",
     "Ramp": "cap.training.schedules",
     "Training": "cap.training.trainer",
+    "Units": "cap.patterns",
+    "UnitsThen": "cap.patterns",
     "Unstructured": "cap.patterns",
     "available": "cap.registry",
     "compensate": "cap.elimination",
@@ -73,6 +75,8 @@ __all__ = [
     "Pruner",
     "Ramp",
     "Training",
+    "Units",
+    "UnitsThen",
     "Unstructured",
     "available",
     "compensate",

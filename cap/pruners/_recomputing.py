@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.fisher.planning import fisher_bytes, fisher_work
-from cap.patterns import NM, Pattern
+from cap.patterns import NM, Pattern, Units
 from cap.pruner import Needs, PrunedWeights, Pruner
 from cap.pruners._options import check_count, check_positive
 
@@ -41,8 +41,8 @@ class RecomputingPruner(Pruner):
         self.monotone = num_recomputations == 1
 
     def supports(self, pattern: Pattern) -> str | None:
-        """Parts of a sparsity exist, parts of N:M do not."""
-        if isinstance(pattern, NM) and self.num_recomputations > 1:
+        """Parts of a sparsity exist, parts of N:M and of units do not."""
+        if isinstance(pattern, NM | Units) and self.num_recomputations > 1:
             return f"{pattern} cannot be reached in parts: set num_recomputations to 1, not {self.num_recomputations}"
         return super().supports(pattern)
 

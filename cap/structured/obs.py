@@ -144,9 +144,10 @@ class _LayerElimination:
         inverse, weight = self._inverse[block], self._weight[block]
         columns = inverse.gather(2, place[:, None, :].expand(-1, inverse.shape[1], -1)) * real[:, None, :]
         lower, target = self._systems(at)
-        solution = torch.cholesky_solve(torch.cat([target, columns.transpose(1, 2)], dim=2), lower)
-        self._weight[block] = weight - torch.bmm(columns, solution[:, :, :1]).squeeze(2)
-        self._inverse[block] = inverse - torch.bmm(columns, solution[:, :, 1:])
+        half = _solve_lower(lower, torch.cat([target, columns.transpose(1, 2)], dim=2))
+        change = half[:, :, 1:].transpose(1, 2)
+        self._weight[block] = weight - torch.bmm(change, half[:, :, :1]).squeeze(2)
+        self._inverse[block] = torch.baddbmm(inverse, change, half[:, :, 1:], alpha=-1)
         self._refresh(others)
 
     def _systems(self, at: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,13 +169,14 @@ class _LayerElimination:
         widest = self._pieces.place.shape[1]
         for at in pieces.split(max(1, CHUNK_BYTES // (8 * widest**2))):
             lower, target = self._systems(at)
-            if widest == 1:
-                half = target / lower
-            else:
-                half = torch.linalg.solve_triangular(lower, target, upper=False)
-            self._costs[at] = half.square().sum((1, 2)) / 2
+            self._costs[at] = _solve_lower(lower, target).square().sum((1, 2)) / 2
         costs = torch.zeros(self._num_units, dtype=torch.float64, device=self._costs.device)
         self.unit_costs = costs.index_add_(0, self._pieces.unit, self._costs).cpu()
+
+
+def _solve_lower(lower: Tensor, right: Tensor) -> Tensor:
+    """Returns L^-1 R for L (n, k, k) and R (n, k, m); single weights, the usual case, need no LAPACK."""
+    return right / lower if lower.shape[1] == 1 else torch.linalg.solve_triangular(lower, right, upper=False)
 
 
 def _occurrences(values: Tensor) -> dict[int, Tensor]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import cap
 from bench.core.peak_memory import start_peak
@@ -22,7 +22,9 @@ from bench.specs.trial import ResolvedTrial
 from bench.trials.cost import FitCost
 from bench.trials.measurement import LayerCount, Measurement, TrainingSummary
 from bench.trials.session import DenseModel, SharedCalibration
+from bench.trials.structured import cut_zeros, has_units, measure_cut, merge_steps
 from cap.quantization import Int8Layer
+from cap.structured import UnitGroup, UnitPruner, unit_violations
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class TrialContext:
         macs: Multiply-adds of the dense model.
         calibration: Images that the pruner sees.
         config: Means of the trial.
+        units: Units of the dense model, where a pattern of the trial removes some.
     """
 
     resolved: ResolvedTrial
@@ -61,17 +64,30 @@ class TrialContext:
     macs: MACs
     calibration: SharedCalibration
     config: ExecutionConfig
+    units: tuple[UnitGroup, ...] = ()
+
+    @property
+    def image(self) -> Tensor:
+        """Blank input, (1, channels, height, width)."""
+        return torch.zeros(1, *self.resolved.model.input_shape, device=self.config.device)
 
     @property
     def test_inputs(self) -> Inputs:
         """Test images that every state of the model is evaluated on."""
         return self.resolved.test_inputs()
 
-    def fit(self, model: nn.Module) -> tuple[cap.Pruner, FitCost]:
-        """Fits the trial's pruner to a model, which is left as it is."""
+    def fit(self, model: nn.Module, units: tuple[UnitGroup, ...] = ()) -> tuple[cap.Pruner, FitCost]:
+        """Fits the trial's pruner to a model, which is left as it is.
+
+        Args:
+            model: The model.
+            units: Units of the model that may be removed, for a pruner that removes units.
+        """
         trial, shared, device = self.resolved.trial, self.calibration, self.config.device
         torch.manual_seed(trial.derived_seed("pruner"))
         pruner = self.resolved.pruner()
+        if isinstance(pruner, UnitPruner):
+            pruner.units = units
         layers = cap.select_layers(model, self.resolved.model.prunable)
         images = shared.images
         peak = start_peak(torch.device(device))
@@ -101,6 +117,21 @@ class TrialContext:
         took = seconds_since(start, self.config.device) - pruner.refit_seconds
         read_off = FitCost(pruner.refit_seconds, prune_seconds=took, num_gradients=fit.num_gradients)
         return pruned, fit + read_off
+
+    def prune_in_two_steps(
+        self, pruner: cap.Pruner, pattern: cap.UnitsThen, fit: FitCost
+    ) -> tuple[cap.PrunedWeights, FitCost]:
+        """Removes units, cuts the model, fits the pruner anew to what is left, and prunes that.
+
+        Returns:
+            The weights in the shapes of the dense model, and the cost of both steps.
+        """
+        first, cost = self.prune(pruner, pattern.units, fit)
+        zeroed = copy.deepcopy(self.dense.model)
+        first.apply_to(zeroed)
+        again, fit = self.fit(cut_zeros(zeroed, self.units, self.image))
+        second, rest = self.prune(again, pattern.then, fit)
+        return merge_steps(first, self.units, second), cost + rest
 
     def _num_gradients(self) -> int | None:
         """Returns how many gradients the pruner uses, or None if it uses none."""
@@ -134,15 +165,20 @@ class TrialContext:
         """
         spec = self.resolved.model
         weights = {name: model.get_parameter(name) for name in self.macs.layers}
+        if isinstance(pattern, cap.Units | cap.UnitsThen):
+            violations = unit_violations(self.units, weights, pattern)
+        else:
+            violations = cap.count_violations(weights, pattern)
         return replace(
             self._count(model, phase, evaluate(model, self.test_inputs)),
             pattern=pattern,
-            violations=cap.count_violations(weights, pattern),
+            violations=violations,
             knn_top1=spec.knn_top1(model, self.config.device, self.resolved.trial.evaluation_images),
             file_bytes=sparse_bytes(model, int8) if self.resolved.trial.quantization is not None else None,
             cost=cost,
             training=training,
             int8=int8,
+            cut=measure_cut(model, self.dense.model, self.units, self.image) if has_units(pattern) else None,
         )
 
     def _count(self, model: nn.Module, phase: str, accuracy: Accuracy) -> Measurement:

@@ -3,7 +3,7 @@
 from cap.structured.cutting import cut, removed_units
 from cap.structured.finding import find_units
 from cap.structured.pruning import UnitPruner
-from cap.structured.selection import UnitRanking, unit_weights
+from cap.structured.selection import UnitRanking, unit_violations, unit_weights
 from cap.structured.units import UnitGroup, UnitPart
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "cut",
     "find_units",
     "removed_units",
+    "unit_violations",
     "unit_weights",
 ]

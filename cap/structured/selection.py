@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cap.patterns import Units
+from cap.patterns import Units, UnitsThen
 from cap.selection import count_removed
 from cap.structured.units import UnitGroup, covered
 
@@ -111,17 +111,23 @@ def unit_masks(
     return masks
 
 
-def unit_violations(groups: Sequence[UnitGroup], weights: Mapping[str, Tensor], pattern: Units) -> int:
+def unit_violations(groups: Sequence[UnitGroup], weights: Mapping[str, Tensor], pattern: Units | UnitsThen) -> int:
     """Counts by how many weights the units that are wholly zero are too few, or too many, for a pattern.
+
+    Of a pattern in two steps the zeros that are missing are counted, those of units and single ones together.
 
     Args:
         groups: Groups of units.
         weights: Weights or keep-masks, {name: weight}.
         pattern: Pattern to follow.
     """
+    total, slack = unit_weights(groups, weights), largest_unit(groups, weights) // 2
+    if isinstance(pattern, UnitsThen):
+        gone = count_removed(pattern.units.sparsity, total) - slack
+        zeros = sum(int((weights[name] == 0).sum()) for name in covered(tuple(groups)))
+        return max(0, gone + count_removed(pattern.then.sparsity, total - gone) - zeros)
     tally = _Tally(groups, weights)
     for group in groups:
         for _ in range(int((group.sums({n: w != 0 for n, w in weights.items()}) == 0).sum())):
             tally.remove(group)
-    target = count_removed(pattern.sparsity, unit_weights(groups, weights))
-    return max(0, abs(tally.removed - target) - largest_unit(groups, weights) // 2)
+    return max(0, abs(tally.removed - count_removed(pattern.sparsity, total)) - slack)

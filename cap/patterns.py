@@ -101,7 +101,7 @@ class Units:
 
 @dataclass(frozen=True)
 class UnitsThen:
-    """Structured sparsity, and then another pattern in the smaller model that is left.
+    """Structured sparsity, and then unstructured sparsity in the smaller model that is left.
 
     Attributes:
         units: Pattern of the first step.
@@ -109,7 +109,7 @@ class UnitsThen:
     """
 
     units: Units
-    then: Unstructured | NM
+    then: Unstructured
 
     @property
     def sparsity(self) -> float:
@@ -151,9 +151,9 @@ def parse_pattern(text: str) -> Pattern:
     first, plus, second = text.partition("@units+")
     if plus:
         units, then = parse_pattern(f"{first}@units"), parse_pattern(second)
-        if isinstance(units, Units) and isinstance(then, Unstructured | NM):
+        if isinstance(units, Units) and isinstance(then, Unstructured):
             return UnitsThen(units, then)
-        raise ValueError(f"{text!r} is no pattern: after units comes a sparsity or N:M, like 0.25@units+0.5")
+        raise ValueError(f"{text!r} is no pattern: after units comes a sparsity, like 0.25@units+0.5")
     number, _, suffix = text.partition("@")
     try:
         sparsity = float(number)

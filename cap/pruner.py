@@ -205,4 +205,5 @@ class Pruner(ABC):
         if reason := self.refusal(pattern):
             raise ValueError(reason)
         if isinstance(pattern, UnitsThen):
-            raise ValueError(f"{pattern} is two steps: prune to {pattern.units}, cut, fit again, prune to {pattern.then}")
+            steps = f"prune to {pattern.units}, cut, fit again, prune to {pattern.then}"
+            raise ValueError(f"{pattern} is two steps: {steps}")

@@ -16,8 +16,8 @@ import cap
 from bench.core.errors import UserError
 from bench.execution.executor import group_by_calibration
 from bench.specs.trial import ResolvedTrial, Trial
-from bench.trials.context import ExecutionConfig
 from bench.trials import structured
+from bench.trials.context import ExecutionConfig
 from bench.trials.int8 import check_installed
 from bench.trials.planning import plan_fit, training_refusal
 from cap.device_memory import gib

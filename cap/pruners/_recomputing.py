@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.fisher.planning import fisher_bytes, fisher_work
-from cap.patterns import NM, Pattern, Units
+from cap.patterns import NM, Pattern, Units, UnitsThen
 from cap.pruner import Needs, PrunedWeights, Pruner
 from cap.pruners._options import check_count, check_positive
 
@@ -70,7 +70,7 @@ class RecomputingPruner(Pruner):
 
     def reach(self, pattern: Pattern) -> PrunedWeights:
         """Returns the pruned weights at a pattern, reached in `num_recomputations` equal parts."""
-        if self.num_recomputations == 1 or isinstance(pattern, NM):
+        if self.num_recomputations == 1 or isinstance(pattern, NM | Units | UnitsThen):
             return self.weights_at(pattern)
         self.refit_seconds = 0.0
         whole, parts = pattern.sparsity, self.num_recomputations

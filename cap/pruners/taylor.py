@@ -20,8 +20,8 @@ from cap.structured.units import UnitGroup
 class Taylor(UnitPruner):
     """First-order Taylor importance (Molchanov et al., 2019, arXiv 1906.10771, eq. 8), of weights or of whole units.
 
-    To first order the loss of image i changes by `sum_S g_ij w_j` if the weights S go together; the score is its square,
-    averaged over the gradients. A single weight is its own S.
+    To first order the loss of image i changes by `sum_S g_ij w_j` if the weights S go together; the score is the square
+    of it, averaged over the gradients. A single weight is its own S.
 
     Args:
         num_gradients: m, number of gradients; by default one per calibration image.
@@ -53,10 +53,9 @@ class Taylor(UnitPruner):
 
 def _sums(group: UnitGroup, products: Mapping[str, Tensor], layers: Mapping[str, Tensor]) -> Tensor:
     """Returns the sum over each unit's weights, image by image: (images, units)."""
-    total = 0.0
+    sums = []
     for part in group.parts:
         rows = products[part.parameter]
         lines = rows.view(len(rows), *layers[part.parameter].shape).movedim(part.dim + 1, 1).flatten(2).sum(2)
-        total = total + lines[:, part.index.to(lines.device)].sum(2)
-    assert isinstance(total, Tensor)
-    return total
+        sums.append(lines[:, part.index.to(lines.device)].sum(2))
+    return torch.stack(sums).sum(0)

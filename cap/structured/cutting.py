@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -50,7 +51,7 @@ def cut(model: nn.Module, groups: Sequence[UnitGroup], removed: Mapping[str, Ten
         lines = group.lines(group.parts[0], units).tolist()
         graph.get_pruning_group(root, graph.get_pruner_of_module(root).prune_out_channels, lines).prune()
         if group.kind == "head":
-            attention = small.get_submodule(group.name.rpartition(".")[0])
+            attention: Any = small.get_submodule(group.name.rpartition(".")[0])
             attention.num_heads -= len(units)
             attention.attn_dim = attention.num_heads * attention.head_dim
     small.train(model.training)

@@ -106,7 +106,7 @@ def _channels(root: str, members: Any, names: Mapping[nn.Module, str]) -> UnitGr
 
 def _attention(model: nn.Module, root: str, members: Any, names: Mapping[nn.Module, str]) -> UnitGroup | None:
     """Returns the heads of a fused qkv of an attention that keeps its own width."""
-    attention = model.get_submodule(root.rpartition(".")[0])
+    attention: Any = model.get_submodule(root.rpartition(".")[0])
     parts = _parts(members, names)
     if parts is None or not all(hasattr(attention, value) for value in ("num_heads", "head_dim", "attn_dim")):
         return None

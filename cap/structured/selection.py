@@ -124,8 +124,9 @@ def unit_violations(groups: Sequence[UnitGroup], weights: Mapping[str, Tensor], 
     total, slack = unit_weights(groups, weights), largest_unit(groups, weights) // 2
     if isinstance(pattern, UnitsThen):
         gone = count_removed(pattern.units.sparsity, total) - slack
-        zeros = sum(int((weights[name] == 0).sum()) for name in covered(tuple(groups)))
-        return max(0, gone + count_removed(pattern.then.sparsity, total - gone) - zeros)
+        left = sum(weight.numel() for weight in weights.values()) - gone
+        zeros = sum(int((weight == 0).sum()) for weight in weights.values())
+        return max(0, gone + count_removed(pattern.then.sparsity, left) - zeros)
     tally = _Tally(groups, weights)
     for group in groups:
         for _ in range(int((group.sums({n: w != 0 for n, w in weights.items()}) == 0).sum())):

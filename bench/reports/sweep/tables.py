@@ -10,6 +10,7 @@ from bench.results.labels import GLOBAL, NM, PHASES, pattern_in_words, percent
 
 AGREEMENT, EPOCHS, FIT, PREDICTED, OBSERVED = "agree %", "epochs", "fit s", "loss + predicted", "loss + observed"
 SIZE = "KiB"
+PARAMETERS, MACS, SPEED = "parameters %", "MACs %", "times as fast"
 COMPACT_LINES = 24
 
 
@@ -48,6 +49,9 @@ def detailed(summary: pd.DataFrame) -> pd.DataFrame:
         line |= {
             PREDICTED: significant(row["predicted_loss_increase"]),
             OBSERVED: significant(row["observed_loss_increase"]),
+            PARAMETERS: number(100 * row["params_left"]),
+            MACS: number(100 * row["macs_left"]),
+            SPEED: number(row["speedup"]),
             "violations": whole(row["violations"]) if (summary["violations"] > 0).any() else "",
             FIT: seconds_in_column(row["fit_seconds"]),
             "n": _samples(row),

@@ -10,8 +10,9 @@ from bench.reports.sweep.figures.bars import pattern_bars
 from bench.reports.sweep.figures.curves import accuracy_curves
 from bench.reports.sweep.figures.losses import loss_scatter
 from bench.reports.sweep.figures.options import has_option_curves, option_panels
+from bench.reports.sweep.figures.structured import size_panels
 from bench.reports.sweep.summary import finished, summarise
-from bench.results.labels import NM
+from bench.results.labels import NM, UNITS, UNITS_THEN
 
 
 def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
@@ -19,7 +20,8 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
 
     Options that were tried at three or more values get a panel each; otherwise there are curves over the sparsity, and
     bars for N:M patterns. Where the increase of the calibration loss was both predicted and observed, one is drawn
-    against the other, under the name `<stem>_loss`.
+    against the other, under the name `<stem>_loss`. Models that lost units are also drawn against their multiply-adds
+    and their speed, under the name `<stem>_size`.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
@@ -40,4 +42,7 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
             written += pattern_bars(summary[groups], title, stem.with_name(f"{stem.name}_nm"))
     else:
         written += pattern_bars(summary, title, stem)
+    units = summary[summary["kind"].isin((UNITS, UNITS_THEN)) & summary["macs_left"].notna()]
+    if len(units):
+        written += size_panels(units, title, stem.with_name(f"{stem.name}_size"))
     return written + loss_scatter(finished(rows), title, stem.with_name(f"{stem.name}_loss"))

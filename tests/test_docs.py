@@ -121,3 +121,9 @@ def test_the_readmes_pruner_keeps_the_contract(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout
     assert "0 failed" in done.stdout
+
+
+def test_the_code_on_units_runs() -> None:
+    pytest.importorskip("torch_pruning", reason="the extra structured is not installed")
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "structured.md").read_text(), flags=re.DOTALL)
+    exec(compile(code, "docs/structured.md", "exec"), {})

@@ -65,7 +65,7 @@ def slurm_tests(session: nox.Session) -> None:
 
 
 def reproduce(session: nox.Session, sweep: str, *extras: str) -> None:
-    """Runs what is missing of a sweep on the embedded profile, draws its figures, prints its table."""
+    """Runs what is missing of a sweep in the folder `runs`, embedded profile, draws its figures, prints its table."""
     install(session, *extras)
     run(session, "capbench", "run", sweep, "--profile", "embedded", *session.posargs)
     run(session, "capbench", "plot", sweep)
@@ -76,7 +76,8 @@ def reproduce(session: nox.Session, sweep: str, *extras: str) -> None:
 def reproduce_table1(session: nox.Session) -> None:
     """Run what is missing of Table 1 on the embedded profile, print it, draw its figures.
 
-    Arguments go to `capbench run table1`, such as `--only model=vit --seeds 0`; so in all sessions of sweeps.
+    Arguments go to `capbench run table1`, such as `--only model=vit --seeds 0`; so in all sessions of sweeps. All goes
+    to the folder `runs`; `capbench publish table1` puts it into `results`.
     """
     reproduce(session, "table1")
 
@@ -136,7 +137,7 @@ def benchmark(session: nox.Session) -> None:
     The machine should have nothing else to do.
     """
     install(session, "tests")
-    output = Path("results", "benchmarks", "core.json")
+    output = Path("runs", "benchmarks", "core.json")
     output.parent.mkdir(parents=True, exist_ok=True)
     run(session, "pytest", "tests/benchmarks", "--override-ini", "addopts=--import-mode=importlib",
         "--override-ini", "pythonpath=tests/benchmarks", "--benchmark-only",

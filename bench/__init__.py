@@ -21,25 +21,31 @@ if TYPE_CHECKING:
     )
     from bench.core.errors import UserError
     from bench.execution.comparison import compare, select_comparison
+    from bench.execution.contract import contract_failures
     from bench.execution.executor import Executor, FinishedTrial
     from bench.execution.inline import InlineExecutor
     from bench.execution.pool import PoolExecutor
     from bench.execution.preflight import LocalResources, check_pruner, skipped_patterns
+    from bench.execution.rerun import rerun
     from bench.execution.selection import CollectedResults, TrialSelection, select_trials
+    from bench.execution.stored import StoredTrial, find_trial
     from bench.execution.sweeps import LocalRun, run_sweep
     from bench.export.model import export_model
     from bench.export.small import load_small
     from bench.export.source import one_shot_trial
     from bench.latency.run import measure_latency
     from bench.models import MODELS, get_model
+    from bench.publication.prepare import prepare_publication
     from bench.reports.comparison.report import ComparisonReport
+    from bench.reports.kernels import find_benchmarks
     from bench.reports.kernels import report as write_kernel_report
     from bench.reports.latency.analysis import analyse as analyse_timings
     from bench.reports.latency.report import LatencyReport
     from bench.reports.latency.report import print_cells as print_timings
     from bench.reports.latency.report import progress_lines as timing_lines
     from bench.reports.sweep.report import SweepReport
-    from bench.results.timings import Timings
+    from bench.results.timings import Timings, find_timings
+    from bench.specs.comparison import Comparison
     from bench.specs.comparison import plan as plan_comparison
     from bench.specs.discovery import find_results, load_results, load_sweep, sweep_modules
     from bench.specs.profiles import Profile
@@ -53,6 +59,7 @@ _MODULES = {
     "ClusterExecutor": "bench.cluster.executor",
     "ClusterTarget": "bench.cluster.sweeps",
     "CollectedResults": "bench.execution.selection",
+    "Comparison": "bench.specs.comparison",
     "ComparisonReport": "bench.reports.comparison.report",
     "ExecutionConfig": "bench.trials.context",
     "Executor": "bench.execution.executor",
@@ -64,6 +71,7 @@ _MODULES = {
     "MODELS": "bench.models",
     "PoolExecutor": "bench.execution.pool",
     "Profile": "bench.specs.profiles",
+    "StoredTrial": "bench.execution.stored",
     "Sweep": "bench.specs.sweep",
     "SweepReport": "bench.reports.sweep.report",
     "Timings": "bench.results.timings",
@@ -74,8 +82,12 @@ _MODULES = {
     "cancel_sweep": "bench.cluster.sweeps",
     "check_pruner": "bench.execution.preflight",
     "compare": "bench.execution.comparison",
+    "contract_failures": "bench.execution.contract",
     "export_model": "bench.export.model",
+    "find_benchmarks": "bench.reports.kernels",
     "find_results": "bench.specs.discovery",
+    "find_timings": "bench.results.timings",
+    "find_trial": "bench.execution.stored",
     "get_model": "bench.models",
     "grid": "bench.specs.sweep",
     "load_results": "bench.specs.discovery",
@@ -85,8 +97,10 @@ _MODULES = {
     "one_shot_trial": "bench.export.source",
     "plan_comparison": "bench.specs.comparison:plan",
     "plan_sweep": "bench.cluster.sweeps",
+    "prepare_publication": "bench.publication.prepare",
     "prepare_submission": "bench.cluster.sweeps",
     "print_timings": "bench.reports.latency.report:print_cells",
+    "rerun": "bench.execution.rerun",
     "run_sweep": "bench.execution.sweeps",
     "run_trial": "bench.trials.runner",
     "select_comparison": "bench.execution.comparison",
@@ -104,6 +118,7 @@ __all__ = [
     "ClusterExecutor",
     "ClusterTarget",
     "CollectedResults",
+    "Comparison",
     "ComparisonReport",
     "ExecutionConfig",
     "Executor",
@@ -114,6 +129,7 @@ __all__ = [
     "LocalRun",
     "PoolExecutor",
     "Profile",
+    "StoredTrial",
     "Sweep",
     "SweepReport",
     "Timings",
@@ -124,8 +140,12 @@ __all__ = [
     "cancel_sweep",
     "check_pruner",
     "compare",
+    "contract_failures",
     "export_model",
+    "find_benchmarks",
     "find_results",
+    "find_timings",
+    "find_trial",
     "get_model",
     "grid",
     "load_results",
@@ -135,8 +155,10 @@ __all__ = [
     "one_shot_trial",
     "plan_comparison",
     "plan_sweep",
+    "prepare_publication",
     "prepare_submission",
     "print_timings",
+    "rerun",
     "run_sweep",
     "run_trial",
     "select_comparison",

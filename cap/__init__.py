@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from cap.fisher.planning import MemoryPlan
     from cap.layers import select_layers
     from cap.patterns import NM, Blocks, Pattern, Units, UnitsThen, Unstructured, parse_pattern
-    from cap.pruner import PrunedWeights, Pruner
+    from cap.pruned_weights import PrunedWeights
+    from cap.pruner import Pruner, ScorePruner
     from cap.registry import available, create, default_options, register
     from cap.selection import count_violations, shape_mismatch
+    from cap.sequential import SequentialLayer
     from cap.training.masks import Masks
     from cap.training.schedules import Ramp
     from cap.training.trainer import Distillation, Training
@@ -38,9 +40,11 @@ _MODULES = {
     "MemoryPlan": "cap.fisher.planning",
     "NM": "cap.patterns",
     "Pattern": "cap.patterns",
-    "PrunedWeights": "cap.pruner",
+    "PrunedWeights": "cap.pruned_weights",
     "Pruner": "cap.pruner",
     "Ramp": "cap.training.schedules",
+    "ScorePruner": "cap.pruner",
+    "SequentialLayer": "cap.sequential",
     "Training": "cap.training.trainer",
     "Units": "cap.patterns",
     "UnitsThen": "cap.patterns",
@@ -74,6 +78,8 @@ __all__ = [
     "PrunedWeights",
     "Pruner",
     "Ramp",
+    "ScorePruner",
+    "SequentialLayer",
     "Training",
     "Units",
     "UnitsThen",

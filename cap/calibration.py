@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cap import distributed
-from cap.gradients import (
-    GradientBatch,
-    Loss,
-    batch_gradient,
-    check_used,
-    has_known_inputs,
-    input_rows,
-    per_sample_gradients,
-    unused_weights,
-)
-from cap.layers import owner
+from cap.collecting import collect
+from cap.finite import check_gradients, check_inputs
+from cap.fit_resources import FitResources
+from cap.functional_gradients import Loss
+from cap.gradients import GradientBatch, batch_gradient, check_used, per_sample_gradients, unused_weights
+from cap.inputs import Inputs, as_inputs, as_tensor, check_labels
+from cap.layer_inputs import input_layers, input_rows
 from cap.model_state import evaluating, fingerprint
+from cap.recording import Calls, intact, run_recorded
+from cap.sequential import SequentialLayer, forward_order, sequential_layers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
 
-class Calibration:
-    """Training images, their labels and the loss: all that a pruner may see, and never validation data.
+class Calibration(FitResources):
+    """Training images, their labels, the loss and the means of a fit: all that a pruner may use; never test images.
 
     Args:
-        images: Model inputs, (n, ...), in random order: fewer gradients than images means the first images.
-        labels: Targets, (n, ...).
-        loss: Function of (outputs, labels) that returns the mean loss over the batch; cross-entropy by default. For
-            per-sample gradients it must not mix samples.
+        images: Model inputs, (n, ...), in random order: fewer gradients than images means the first images. A tensor or
+            an array; a tuple of these for a model of several arguments; a mapping for one of keyword arguments.
+        labels: Targets, (n, ...), tensor or array.
+        loss: Function of (outputs, labels) that returns the mean loss over the batch; cross-entropy by default. It gets
+            what the model returns, be it a tensor or not. For per-sample gradients it must not mix samples.
         batch_size: Images in one forward pass and, with `gradient="batch"`, in one gradient.
         gradient: Kind of gradients: `sample` for that of every single image's loss, which is what the empirical Fisher
             is defined on; `batch` for those of mini-batch means, which the release uses.
@@ -43,6 +47,7 @@ class Calibration:
             model.
 
     Attributes:
+        inputs: Model inputs, in the form in which every part of them goes through the model.
         seconds_saved: Seconds that the pruners fitted so far would have taken longer without `share`.
         computed: Number of times that something was computed to be shared.
         shared_bytes: Memory of what is kept for sharing, in bytes.
@@ -50,28 +55,63 @@ class Calibration:
 
     def __init__(
         self,
-        images: Tensor,
-        labels: Tensor,
+        images: Tensor | NDArray[Any] | Sequence[Any] | Mapping[str, Any] | Inputs,
+        labels: Tensor | NDArray[Any] | Sequence[Any],
         loss: Loss = F.cross_entropy,
         batch_size: int = 128,
         gradient: Literal["sample", "batch"] = "sample",
         seed: int = 0,
         share: bool = False,
     ) -> None:
-        if len(images) != len(labels) or not len(images):
-            raise ValueError(f"{len(images)} images and {len(labels)} labels: there must be as many, and at least one")
+        self.inputs, self.labels, self.loss = as_inputs(images), as_tensor(labels, "the labels"), loss
+        found, targets = len(self.inputs), len(self.labels)
+        if found != targets or not found:
+            raise ValueError(f"{found} images and {targets} labels: there must be as many, and at least one")
         if gradient not in ("sample", "batch"):
             raise ValueError(f"unknown gradient {gradient!r}: choose sample or batch")
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size} is not valid: it must be at least 1")
-        self.images, self.labels, self.loss = images, labels, loss
         self.batch_size, self.gradient, self.seed = batch_size, gradient, seed
         self.share, self.seconds_saved = share, 0.0
         self.computed = self.shared_bytes = 0
         self._shared: tuple[Any, Any, float] | None = None  # key, value, seconds it took
 
+    @classmethod
+    def from_data(
+        cls, data: Any, num_images: int | None, *, seed: int = 0, label_key: str | None = None, **options: Any
+    ) -> Self:
+        """Returns a calibration set of images from a data set or a loader, which are held in memory.
+
+        Samples of a data set and batches of a loader are (inputs, labels), or mappings with the labels under a key of
+        their own; inputs are whatever `images` may be.
+
+        Args:
+            data: Data set with a length, of which random samples are taken; or a DataLoader, an IterableDataset or any
+                other iterable of batches, of which the first images are, so a loader should shuffle.
+            num_images: Number of images; None for all.
+            seed: Seed of the choice from a data set, and of the order in which batches are drawn.
+            label_key: Key of the labels in mappings; by default `labels` or `label`.
+            options: Other arguments of the class.
+
+        Raises:
+            ValueError: If there are fewer images, or no images and labels can be told in them.
+        """
+        inputs, labels = collect(data, num_images, seed, label_key)
+        return cls(inputs, labels, seed=seed, **options)
+
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.inputs)
+
+    @property
+    def images(self) -> Tensor:
+        """Images, (n, ...), of a model of one argument.
+
+        Raises:
+            ValueError: If the model has several or keyword arguments: these are `inputs`.
+        """
+        if len(self.inputs.positional) != 1 or self.inputs.keywords:
+            raise ValueError("the calibration inputs are no single tensor: use calibration.inputs")
+        return self.inputs.positional[0]
 
     def shared(self, model: nn.Module, key: Hashable, compute: Callable[[], T], size: int) -> T:
         """Returns what was computed for a model before, if it is the last that was, or else computes it.
@@ -152,8 +192,8 @@ class Calibration:
                 sums over the processes (`cap.distributed.all_reduce_sum`) are those over all gradients.
 
         Raises:
-            ValueError: If more per-sample gradients are asked for than there are images, or no image goes through a
-                layer.
+            ValueError: If more per-sample gradients are asked for than there are images, no image goes through a layer,
+                or a gradient is not finite.
         """
         device = next(iter(layers.values())).device
         total = self.count(num_gradients)
@@ -161,8 +201,10 @@ class Calibration:
         size = forward_images or self.batch_size
         batches = self._batches(total, size)
         known: set[str] = set()
+        with evaluating(model):
+            check_labels(model, self.inputs[:1].to(device), self.labels, self.loss)
         for first, chosen in distributed.shard(batches) if divided else batches:
-            images, labels = self.images[chosen].to(device), self.labels[chosen].to(device)
+            images, labels = self.inputs[chosen].to(device), self.labels[chosen].to(device)
             yield self._checked(compute(model, layers, images, labels, self.loss).at(first), model, known, device, size)
 
     def _checked(
@@ -179,11 +221,12 @@ class Calibration:
         """
         names = [name for name in batch.in_doubt if name not in known]
         known.update(names)
-        for images, labels in zip(self.images.split(size), self.labels.split(size), strict=True):
+        for images, labels in zip(self.inputs.split(size), self.labels.split(size), strict=True):
             if not names:
                 break
             names = unused_weights(model, names, images.to(device), labels.to(device), self.loss)
         check_used(names)
+        check_gradients(batch, model, self.inputs)
         return batch
 
     @torch.no_grad()
@@ -194,7 +237,8 @@ class Calibration:
 
         Args:
             model: The model.
-            layers: Weights of Linear and Conv2d layers, {name: weight}.
+            layers: Weights of Linear and convolution layers, {name: weight}. The inputs of all layers that share a
+                weight are joined.
             divided: Whether what other processes compute is left out, as in `gradient_batches`.
 
         Yields:
@@ -202,32 +246,58 @@ class Calibration:
             weights of one output, by kernel position and then by input; groups are 1 but for grouped convolutions.
 
         Raises:
-            ValueError: If a layer is of another kind, or is not called.
+            ValueError: If a layer is of another kind, or is not called, or an input is not finite.
         """
-        modules = {name: owner(model, name) for name in layers}
-        for name, module in modules.items():
-            if not has_known_inputs(module, name):
-                raise ValueError(
-                    f"{name} belongs to a {type(module).__name__}: only Linear and Conv2d inputs are known"
-                )
+        modules = input_layers(model, layers)
         device = next(iter(layers.values())).device
-        batches = self.images.split(self.batch_size)
-        for images in distributed.shard(batches) if divided else batches:
-            seen: dict[str, list[Tensor]] = {name: [] for name in layers}
-            handles = [
-                module.register_forward_pre_hook(
-                    lambda module, args, parts=seen[name]: parts.append(input_rows(module, args[0]))
-                )
-                for name, module in modules.items()
-            ]
-            try:
-                with evaluating(model):
-                    model(images.to(device))
-            finally:
-                for handle in handles:
-                    handle.remove()
-            check_used([name for name, parts in seen.items() if not parts])
-            yield {name: torch.cat(parts, dim=1) for name, parts in seen.items()}
+        for images in self._image_batches(divided):
+            with evaluating(model):
+                rows = run_recorded(modules, partial(_input_rows, model, images.to(device)))
+            check_inputs(rows, model, self.inputs)
+            yield rows
+
+    def sequential(self, model: nn.Module, layers: Mapping[str, Tensor]) -> Iterator[SequentialLayer]:
+        """Yields layer after layer of a model that is pruned on the way, in the order of the forward pass.
+
+        Each layer's `inputs()` are those of the model as pruned so far; its pruned weight goes back by `replace`.
+        A copy of the model and the inputs of one layer, batch after batch, are all that is held.
+
+        Args:
+            model: Dense model, left as it is.
+            layers: Weights of Linear and convolution layers, {name: weight}.
+
+        Raises:
+            ValueError: If a layer is of another kind, is not called, or was not handed back.
+        """
+        order = forward_order(model, layers, next(iter(self._image_batches(False))))
+        return sequential_layers(model, layers, self._image_batches, order)
+
+    def split(self, fraction: float = 0.2) -> tuple[Calibration, Calibration]:
+        """Returns two disjoint parts, the same for the same `seed`: one to fit on, one to validate on.
+
+        Args:
+            fraction: Fraction of the images in the second part, larger than 0 and below 1; each part has at least one.
+
+        Raises:
+            ValueError: If the fraction is none, or there is a single image.
+        """
+        if not 0 < fraction < 1 or len(self) < 2:
+            raise ValueError(f"cannot split {len(self)} images by {fraction}: two images and a fraction in (0, 1)")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(self.seed))
+        count = min(max(1, round(fraction * len(self))), len(self) - 1)
+        return self._part(order[count:]), self._part(order[:count])
+
+    def _part(self, chosen: Tensor) -> Calibration:
+        """Returns a calibration set of some of the images, with the same means."""
+        inputs, labels = self.inputs[chosen], self.labels[chosen]
+        part = Calibration(inputs, labels, self.loss, self.batch_size, self.gradient, self.seed)
+        part.share_resources(self)
+        return part
+
+    def _image_batches(self, divided: bool) -> Iterable[Inputs]:
+        """Returns the inputs batch by batch, or this process's share of the batches."""
+        batches = self.inputs.split(self.batch_size)
+        return distributed.shard(batches) if divided else batches
 
     def _batches(self, total: int, size: int) -> Iterator[tuple[int, slice | Tensor]]:
         """Yields the number of each batch's first gradient, and the batch's images."""
@@ -245,3 +315,14 @@ class Calibration:
             for chosen in torch.randperm(len(self), generator=generator).split(size)[: len(self) // size][:count]:
                 count -= 1
                 yield chosen
+
+
+def _input_rows(model: nn.Module, images: Inputs, calls: Calls) -> dict[str, Tensor]:
+    """Returns what each layer's weights are multiplied with in a forward pass."""
+    images.run(model)
+    intact(calls)
+    check_used([name for name in calls if not calls[name]])
+    rows = {}
+    for name in list(calls):  # inputs of one layer are freed before those of the next are laid out
+        rows[name] = torch.cat([input_rows(call.module, call.inputs) for call in calls.pop(name)], dim=1)
+    return rows

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from cap import distributed
 from cap.calibration import Calibration
+from cap.elimination import check_positive
+from cap.kernels.batched import not_positive
 from cap.layers import owner
 from cap.selection import count_removed
+from cap.sequential import SequentialLayer
 
 
 def second_moments(
@@ -45,6 +48,22 @@ def second_moments(
     return {name: total / len(calibration) for name, total in sums.items()}
 
 
+def sequential_moment(layer: SequentialLayer, images: int) -> Tensor:
+    """Returns the mean outer product of one layer's inputs in a model as pruned so far, as `second_moments` does.
+
+    Args:
+        layer: Layer of `Calibration.sequential`.
+        images: Number of calibration images.
+    """
+    columns = layer.weight[0].numel()
+    total = layer.weight.new_zeros((layer.groups, columns, columns), dtype=torch.float64)
+    for inputs in layer.inputs(divided=True):
+        x = inputs.double()
+        total += torch.bmm(x.transpose(1, 2), x)
+    distributed.all_reduce_sum(total)
+    return total / images
+
+
 def as_columns(weight: Tensor, groups: int) -> Tensor:
     """Views a weight as (groups, outputs of a group, columns), neighbouring inputs side by side.
 
@@ -72,13 +91,20 @@ def upper_factor(moment: Tensor, damp: float) -> Tensor:
 
     Returns:
         C, (groups, columns, columns), with `C^T C` the inverse.
+
+    Raises:
+        ValueError: If the dampened moments are not positive definite.
     """
     moment = moment.clone()
     diagonal = moment.diagonal(dim1=1, dim2=2)
     diagonal[diagonal == 0] = 1
     diagonal += damp * diagonal.mean(dim=1, keepdim=True)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment))
-    return torch.linalg.cholesky(inverse, upper=True)
+    lower, info = torch.linalg.cholesky_ex(moment)
+    advice = f"raise the dampening above {damp:g}"
+    check_positive(not_positive(lower, info), "the second moment of group", advice)
+    upper, info = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+    check_positive(not_positive(upper, info), "the second moment of group", advice)
+    return upper
 
 
 def obs_column_update(w: Tensor, factor: Tensor, keep: Tensor, part: slice) -> None:

@@ -14,12 +14,16 @@ class FitSize:
         weights: Number of weights in the layers to prune.
         calibration_images: Number of calibration images.
         images_per_gradient: Images in one gradient: 1 for per-sample gradients, the batch size for those of batches.
+        largest_layer: Number of weights in the largest of the layers; `weights` if there is one alone.
+        layers: Number of layers to prune.
     """
 
     macs: int
     weights: int
     calibration_images: int
     images_per_gradient: int = 1
+    largest_layer: int | None = None
+    layers: int = 1
 
     def gradients(self, num_gradients: int | None = None) -> int:
         """Returns the number of gradients of one pass; by default one per image, or per whole batch.
@@ -64,7 +68,7 @@ class FitBytes:
     """Memory of a fit beside the model and its activations, in bytes.
 
     Attributes:
-        least: Memory with a pass over the gradients for each small part of the weights.
+        least: Memory with a pass over the gradients for each small part of the weights, but for the sums of that part.
         single_pass: Memory with one pass over the gradients for all weights.
     """
 

@@ -14,6 +14,10 @@ from cap.kernels import eliminator
 from cap.kernels.batched import not_positive
 from cap.patterns import NM
 
+# Saliencies `w^2 / H_jj` that differ by less than this, relatively, are a tie: weights and gradients come in single
+# precision, rounded by up to 2^-24, of which the square of the weight makes 2^-23, and that of the gradients in H as
+# much again. Which one goes first is up to a kernel's rounding; if they are equal bit for bit, the lower index.
+TIE_TOLERANCE = 2.0**-22
 CHUNK_BYTES = 2**27  # double-precision scratch of `compensate`
 
 
@@ -80,7 +84,8 @@ def eliminate(
 ) -> Elimination:
     """Runs the greedy loop of Algorithm 1 (Kuznedelev et al., 2023) in every block.
 
-    Equal saliencies are resolved by position: the lowest index goes first. Weights that are zero go first of all, at no
+    Equal saliencies are resolved by position: the lowest index goes first. Those that differ by less than
+    `TIE_TOLERANCE` go in either order, as the device's kernel rounds. Weights that are zero go first of all, at no
     cost. The arithmetic is in double precision.
 
     Args:

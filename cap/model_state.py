@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -12,14 +13,29 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Puts a model into eval mode and each of its modules back into its own mode afterwards."""
+    """Puts a model into eval mode and each of its modules back into its own mode afterwards.
+
+    Meanwhile every module is called as such, so that hooks see its inputs: what `torch.compile` made runs uncompiled,
+    and attention without the fused kernel that replaces its modules in eval mode.
+    """
     modes = {module: module.training for module in model.modules()}
     model.eval()
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with _uncompiled():
+            yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         for module, mode in modes.items():
             module.training = mode
+
+
+def _uncompiled() -> AbstractContextManager[object]:
+    """Returns a context in which nothing runs compiled."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and loading it takes a second
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 @contextmanager

@@ -1,63 +1,37 @@
-"""The base class of every pruner, and the pruned weights that it returns."""
+"""The base classes of pruners: one asks for `fit` and `prune` alone, the other for scores."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
+from cap.finite import check_scores, check_weights
 from cap.fisher.planning import MemoryPlan
+from cap.layers import check_layers
 from cap.patterns import Pattern, Units, UnitsThen, as_pattern
+from cap.pruned_weights import PrunedWeights
+from cap.pruner_state import copied, is_plain
 from cap.selection import select, with_zeros_lowest
 
 Needs = Literal["nothing", "inputs", "gradients"]
 
 
-@dataclass(frozen=True)
-class PrunedWeights:
-    """Pruned weights and their masks.
-
-    Attributes:
-        weights: Weights, {name: weight}, zero wherever the mask is False.
-        masks: Keep-masks, {name: mask}, boolean, True where the weight is kept.
-    """
-
-    weights: dict[str, Tensor]
-    masks: dict[str, Tensor]
-
-    @property
-    def sparsity(self) -> float:
-        """Fraction of masked weights over all layers."""
-        kept = sum(int(mask.sum()) for mask in self.masks.values())
-        return 1 - kept / sum(mask.numel() for mask in self.masks.values())
-
-    @torch.no_grad()
-    def apply_to(self, model: nn.Module) -> None:
-        """Writes the weights into a model of the same architecture."""
-        for name, weight in self.weights.items():
-            model.get_parameter(name).copy_(weight)
-
-
 class Pruner(ABC):
-    """Base class of pruners, which are fitted once to a dense model and read off at any sparsity.
+    """Base class of all pruners: fitted to a dense model, then asked for pruned weights at one pattern or several.
 
-    A subclass is a class with keyword options that have defaults, and one method, `scores`. If removing weights should
-    also move the others it overrides `update` too, and if it does not reach every pattern, `supports`.
+    A subclass is a class with keyword options that have defaults, and two methods, `fit` and `prune`. All else has a
+    default. A method that gives every weight a score is easier to write as a `ScorePruner`.
 
     Attributes:
         needs: Part of the calibration that a fit computes: nothing, the layers' inputs, or gradients.
         shares_gram: Whether the Gram matrices of the gradients may come from the pruner that was fitted before.
         prunes_units: Whether the pruner removes whole units too, see `cap.structured.UnitPruner`.
-        weights: Copies of the dense weights that `fit` saw, {name: weight}.
-        importance: Scores as `scores` returned them, {name: score per weight}.
         monotone: Whether a weight that is removed at one sparsity is removed at every higher one.
-        memory_budget: Bytes that `scores` may take beyond what is in use, as given to `fit`; None for what is free.
         refit_seconds: Seconds of the last `prune` that were spent on fitting anew.
     """
 
@@ -65,53 +39,43 @@ class Pruner(ABC):
     shares_gram: ClassVar[bool] = False
     prunes_units: ClassVar[bool] = False
 
-    weights: dict[str, Tensor]
-    importance: dict[str, Tensor]
-    monotone: bool = True
-    memory_budget: int | None = None
+    monotone: bool = False
     refit_seconds: float = 0.0
 
     @abstractmethod
-    def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
-        """Scores every weight; the lowest are removed first.
+    def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> Pruner:
+        """Learns all that `prune` needs; the model is left untouched.
 
         Args:
-            model: Dense model, to be left as it is.
-            layers: Weights to prune, {name: weight}, detached copies (the same as `self.weights`).
-            calibration: Only data that may be used.
+            model: Dense model.
+            layers: Weights to prune, {name: weight}, as `select_layers` returns them; not to be changed.
+            calibration: All else that may be used: images, labels, loss, gradients, layer inputs, memory budget,
+                device, random generator, a place for the progress.
 
         Returns:
-            {name: scores} in each weight's own shape, comparable across layers.
+            The pruner itself.
         """
 
-    def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the weights that go with the masks; by default the dense ones with zeros."""
-        return {name: self.weights[name] * mask for name, mask in masks.items()}
+    @abstractmethod
+    def prune(self, pattern: Any) -> PrunedWeights:
+        """Returns the pruned weights at a pattern; may be called any number of times after one `fit`.
+
+        Args:
+            pattern: A `cap.Pattern`; the suite hands over no pattern that `supports` refuses. This package's own
+                pruners also take a number, the sparsity over all layers, or a text that `cap.parse_pattern` reads.
+        """
 
     def supports(self, pattern: Pattern) -> str | None:
         """Returns why the pruner cannot produce a pattern, or None if it can."""
         return None
 
     def refusal(self, pattern: Pattern) -> str | None:
-        """Returns why `prune` would refuse a pattern, or None: what `supports` says, and patterns of units."""
+        """Returns why the suite must not ask for a pattern, or None: what `supports` says, and patterns of units."""
         if isinstance(pattern, UnitsThen):
             return self.refusal(pattern.units) or self.refusal(pattern.then)
         if isinstance(pattern, Units) and not self.prunes_units:
             return f"{type(self).__name__} removes single weights, not heads and channels as {pattern} asks for"
         return self.supports(pattern)
-
-    def select(self, pattern: Pattern) -> dict[str, Tensor]:
-        """Returns the keep-masks that follow the pattern and the scores; weights and blocks that are zero go first."""
-        return select(with_zeros_lowest(self.importance, self.weights, pattern), pattern)
-
-    def weights_at(self, pattern: Pattern) -> PrunedWeights:
-        """Returns the pruned weights at a pattern that the pruner supports, in one step from the weights of the fit."""
-        masks = self.select(pattern)
-        return PrunedWeights(self.update(masks), masks)
-
-    def reach(self, pattern: Pattern) -> PrunedWeights:
-        """Returns the pruned weights at a pattern that the pruner supports, by default in one step."""
-        return self.weights_at(pattern)
 
     def predicted_loss(self, pruned: PrunedWeights) -> float | None:
         """Returns by how much pruning raises the calibration loss in the pruner's own model of it, None if it has none.
@@ -121,14 +85,8 @@ class Pruner(ABC):
         """
         return None
 
-    def plan(
-        self,
-        model: nn.Module,
-        layers: Mapping[str, Tensor],
-        calibration: Calibration,
-        memory_budget: int | None = None,
-    ) -> MemoryPlan | None:
-        """Returns how `fit` would go about its work within a memory budget; None if it takes next to none.
+    def plan(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> MemoryPlan | None:
+        """Returns how `fit` would go about its work within `calibration.memory_budget`; None if it takes next to none.
 
         Raises:
             ValueError: If the budget is too small, with what is needed and what to change.
@@ -148,33 +106,92 @@ class Pruner(ABC):
             case "gradients":
                 return FitWork(gradients=size.gradient_macs(getattr(self, "num_gradients", None)))
 
+    def prune_work(self, size: FitSize) -> FitWork:
+        """Returns the work of one `prune`; by default next to none."""
+        return FitWork()
+
     def fit_bytes(self, size: FitSize) -> FitBytes:
         """Returns the memory of a fit beside the model and its activations; by default next to none."""
         return FitBytes()
 
-    def fit(
-        self,
-        model: nn.Module,
-        layers: Mapping[str, Tensor],
-        calibration: Calibration,
-        memory_budget: int | None = None,
-    ) -> Pruner:
-        """Learns all that is needed to prune to any sparsity; the model is left untouched.
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all that `prune` needs, options included: by default the pruner's attributes.
+
+        Tensors are those of the pruner, not copies. `torch.save` writes it, `torch.load` reads it without other code.
+
+        Raises:
+            NotImplementedError: If an attribute is no tensor, number, text or None, or container of these.
+        """
+        if other := [name for name, value in vars(self).items() if not is_plain(value)]:
+            raise NotImplementedError(
+                f"{type(self).__name__} keeps {', '.join(other)}, which is no tensor, number or text: "
+                "its state cannot be saved, fit it again"
+            )
+        return copied(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores a state that `state_dict` returned: from then on `prune` gives the same as before."""
+        vars(self).update(copied(state))
+
+
+class ScorePruner(Pruner):
+    """Base class of pruners that give every weight a score: those of the lowest are removed, at any pattern.
+
+    A subclass has one method, `scores`. If removing weights should also move the others it overrides `update` too, and
+    if it does not reach every pattern, `supports`.
+
+    Attributes:
+        weights: Copies of the dense weights that `fit` saw, {name: weight}.
+        importance: Scores as `scores` returned them, {name: score per weight}.
+    """
+
+    weights: dict[str, Tensor]
+    importance: dict[str, Tensor]
+    monotone: bool = True
+
+    @abstractmethod
+    def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
+        """Scores every weight; the lowest are removed first.
+
+        Args:
+            model: Dense model, to be left as it is.
+            layers: Weights to prune, {name: weight}, detached copies (the same as `self.weights`).
+            calibration: All else that may be used.
+
+        Returns:
+            {name: scores} in each weight's own shape, comparable across layers.
+        """
+
+    def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the weights that go with the masks; by default the dense ones with zeros."""
+        return {name: self.weights[name] * mask for name, mask in masks.items()}
+
+    def select(self, pattern: Pattern) -> dict[str, Tensor]:
+        """Returns the keep-masks that follow the pattern and the scores; weights and blocks that are zero go first."""
+        return select(with_zeros_lowest(self.importance, self.weights, pattern), pattern)
+
+    def weights_at(self, pattern: Pattern) -> PrunedWeights:
+        """Returns the pruned weights at a pattern that the pruner supports, in one step from the weights of the fit."""
+        masks = self.select(pattern)
+        return PrunedWeights(self.update(masks), masks)
+
+    def reach(self, pattern: Pattern) -> PrunedWeights:
+        """Returns the pruned weights at a pattern that the pruner supports, by default in one step."""
+        return self.weights_at(pattern)
+
+    def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> ScorePruner:
+        """Scores the weights of a model, which is left untouched; then any sparsity can be read off.
 
         Args:
             model: Dense model.
             layers: Weights to prune, {name: weight}, as `select_layers` returns them.
-            calibration: Only data that may be used.
-            memory_budget: Bytes that the fit may take beyond what is in use on the model's device; by default what is
-                free less a margin. The result does not depend on it.
+            calibration: Images, labels, loss and means of the fit.
 
         Raises:
-            ValueError: If there are no layers, or the memory budget is too small.
+            ValueError: If there are no layers, one cannot be pruned, the memory budget is too small, or weights,
+                gradients or layer inputs are not finite.
         """
-        if not layers:
-            raise ValueError("there are no layers to prune: choose some with cap.select_layers")
-        self.memory_budget = memory_budget
-        self.weights = {name: weight.detach().clone() for name, weight in layers.items()}
+        self.weights = dense_copies(model, layers)
         self.importance = self.scores(model, self.weights, calibration)
         return self
 
@@ -191,6 +208,7 @@ class Pruner(ABC):
         """
         wanted = as_pattern(pattern)
         self.check(wanted)
+        check_scores(self.importance)
         return self.reach(wanted)
 
     def check(self, pattern: Pattern) -> None:
@@ -200,10 +218,30 @@ class Pruner(ABC):
             RuntimeError: If the pruner has not been fitted.
             ValueError: If the pruner does not support the pattern.
         """
-        if not hasattr(self, "weights"):
-            raise RuntimeError("the pruner has not been fitted: call fit(model, layers, calibration) first")
+        check_fitted(self)
         if reason := self.refusal(pattern):
             raise ValueError(reason)
         if isinstance(pattern, UnitsThen):
             steps = f"prune to {pattern.units}, cut, fit again, prune to {pattern.then}"
             raise ValueError(f"{pattern} is two steps: {steps}")
+
+
+def dense_copies(model: nn.Module, layers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns detached copies of the weights to prune, {name: weight}.
+
+    Raises:
+        ValueError: If there are none, one cannot be pruned in this model, or is not finite.
+    """
+    check_layers(model, layers)
+    check_weights(layers)
+    return {name: weight.detach().clone() for name, weight in layers.items()}
+
+
+def check_fitted(pruner: Pruner) -> None:
+    """Refuses a pruner that has no `weights` yet.
+
+    Raises:
+        RuntimeError: If it has none.
+    """
+    if not hasattr(pruner, "weights"):
+        raise RuntimeError("the pruner has not been fitted: call fit(model, layers, calibration) first")

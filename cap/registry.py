@@ -13,9 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from cap.pruner import Pruner
+from cap.exits import exits_raised
+from cap.pruner import Pruner, ScorePruner
 
 ENTRY_POINTS = "cap.pruners"
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 _REGISTRY: dict[str, type[Pruner]] = {}
 PrunerClass = TypeVar("PrunerClass", bound=type[Pruner])
@@ -79,7 +81,8 @@ def import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # as any import does; dataclasses look themselves up there
     try:
         # not by the loader: its cache takes a file for unchanged that has its old size, and changed within a second
-        exec(compile(source, str(path), "exec"), vars(module))
+        with exits_raised():
+            exec(compile(source, str(path), "exec"), vars(module))
     except BaseException:
         del sys.modules[name]
         raise
@@ -92,18 +95,32 @@ def _load_file(path: Path, class_name: str) -> type[Pruner]:
     module = import_file(path)
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Pruner)):
-        classes = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Pruner) and v != Pruner]
+        bases = (Pruner, ScorePruner)
+        classes = [
+            n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Pruner) and v not in bases
+        ]
         raise ValueError(f"{path} has no pruner class {class_name!r}; it has {', '.join(classes) or 'none'}")
     return found
 
 
 def default_options(name: str) -> dict[str, Any]:
-    """Returns a pruner's options and their default values.
+    """Returns a pruner's options and their default values; none for what `*args` and `**kwargs` stand for.
 
     Raises:
         ValueError: If there is no such pruner.
     """
-    return {key: parameter.default for key, parameter in inspect.signature(_find(name)).parameters.items()}
+    parameters = inspect.signature(_find(name)).parameters.values()
+    return {one.name: one.default for one in parameters if one.kind not in _VARIADIC}
+
+
+def variadic_options(name: str) -> list[str]:
+    """Returns the parameters of a pruner's `__init__` that stand for any others, as written: `*args`, `**kwargs`.
+
+    Raises:
+        ValueError: If there is no such pruner.
+    """
+    parameters = inspect.signature(_find(name)).parameters.values()
+    return [str(one).partition(":")[0] for one in parameters if one.kind in _VARIADIC]
 
 
 def source_file(name: str) -> Path | None:
@@ -124,10 +141,17 @@ def create(name: str, **options: Any) -> Pruner:
         **options: Options of the pruner.
 
     Raises:
-        ValueError: If the pruner, or one of the options, is unknown; the message lists the valid ones.
+        ValueError: If the pruner, or one of the options, is unknown; the message lists the valid ones. If the class
+            lacks a method.
     """
-    valid = default_options(name)
+    valid, found = default_options(name), _find(name)
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise ValueError(
+            f"pruner {name!r} has no method {' and no '.join(missing)}: "
+            "a cap.Pruner has fit and prune, a cap.ScorePruner has scores"
+        )
     if unknown := sorted(set(options) - set(valid)):
         listed = ", ".join(f"{key}={value!r}" for key, value in valid.items()) or "none"
         raise ValueError(f"pruner {name!r} has no option {', '.join(unknown)}: its options are {listed}")
-    return _find(name)(**options)
+    with exits_raised():
+        return found(**options)

@@ -199,6 +199,27 @@ def select(scores: dict[str, Tensor], pattern: Pattern) -> dict[str, Tensor]:
             raise ValueError(f"scores of weights choose no units, as {pattern} asks for: see cap.structured")
 
 
+def count_zeros(shapes: Mapping[str, tuple[int, ...]], pattern: Pattern) -> int:
+    """Returns how many weights a pattern removes, over all layers.
+
+    Args:
+        shapes: Shapes of the weights, {layer: shape}; groups and blocks fit into them, see `shape_mismatch`.
+        pattern: Pattern to follow.
+    """
+    total = sum(math.prod(shape) for shape in shapes.values())
+    match pattern:
+        case NM(keep=keep, of=of):
+            return total // of * (of - keep)
+        case Blocks(size=size, sparsity=sparsity):
+            return size * count_removed(sparsity, total // size)
+        case Unstructured(sparsity=sparsity, scope="global"):
+            return count_removed(sparsity, total)
+        case Unstructured():
+            return sum(layer_counts(shapes, pattern).values())
+        case Units() | UnitsThen():
+            raise ValueError(f"shapes alone do not tell the units of {pattern}: see cap.structured.unit_violations")
+
+
 def shape_mismatch(weights: Mapping[str, Tensor], pattern: Pattern) -> str | None:
     """Returns why the groups or blocks of a pattern do not fit some layer, or None if they fit all.
 

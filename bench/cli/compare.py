@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+from cyclopts import Parameter
+
 import bench
-from bench.cli.console import console, say, say_written
+from bench.cli.console import console, document_alone, say, say_error, say_written
 from bench.cli.options import Options, Profile, Results, Several, read_options
 from bench.cli.run import run_here
-from bench.cli.status import say_gaps
+from bench.cli.status import say_gaps, say_invalid
 
 
 def compare(
@@ -25,10 +28,15 @@ def compare(
     jobs: int | None = None,
     device: str = "cpu",
     memory_gb: float | None = None,
-    results: Results = Path("results"),
+    results: Results = Path("runs"),
+    json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    check: bool = True,
     dry_run: bool = False,
 ) -> None:
     """Compare a new pruner with others on the same images, seeds and budget: only what is not done yet runs.
+
+    First the new pruner is checked as by `capbench check`; one that fails does not run. The exit code is 1 if it fails,
+    a trial fails, or a pruned model is not at its pattern.
 
     Args:
         pruner: The new pruner: path/to/file.py:ClassName, or a name of `capbench list pruners`.
@@ -41,23 +49,52 @@ def compare(
         device: The torch device of all trials: cpu, cuda, cuda:1, ...
         memory_gb: GiB that the fits of all processes together may take on the device; by default what is free less a
             tenth. Results do not depend on it.
+        json: File for the report as a JSON document, or - to print it alone to the standard output.
+        check: Check the new pruner first.
         dry_run: Show what would run, and stop.
     """
-    options = read_options(option)
-    planned = bench.plan_comparison(pruner, options, against, model, sparsity, seeds, finetune, profile)
-    selection = bench.select_comparison(planned, results)
-    for line in planned.notes():
-        say(line)
-    failures = run_here(bench.LocalRun(selection, bench.LocalResources(jobs, device, memory_gb)), dry_run)
-    if dry_run:
-        return
-    if failures and not selection.has_results():
+    document = _document(json)
+    planned = bench.plan_comparison(pruner, read_options(option), against, model, sparsity, seeds, finetune, profile)
+    with document_alone(json == "-"):
+        run = bench.LocalRun(bench.select_comparison(planned, results), bench.LocalResources(jobs, device, memory_gb))
+        for line in planned.notes():
+            say(line)
+        if check and not dry_run and (broken := bench.contract_failures(planned, run.todo)):
+            say_error("\n".join(broken))
+            raise SystemExit(1)
+        failures = run_here(run, dry_run)
+        if dry_run:
+            return
+        if failures and not run.selection.has_results():
+            raise SystemExit(1)
+        report = _report(planned, run.selection)
+    if document is not None:
+        document(report.json())
+    if report.invalid or failures:
         raise SystemExit(1)
+
+
+def _report(planned: bench.Comparison, selection: bench.TrialSelection) -> bench.ComparisonReport:
+    """Prints and writes the report of a comparison that has run."""
     collected = selection.collect()
     say_gaps(collected)
     report = bench.ComparisonReport(collected.rows, planned.entries(), selection.title)
     report.print(console)
+    say_invalid(report.invalid)
     table = selection.store.collected
     say_written([table, *report.write(table.with_suffix(""))])
-    if failures:
-        raise SystemExit(1)
+    return report
+
+
+def _document(place: str | None) -> Callable[[str], object] | None:
+    """Returns what writes a document to a file or the standard output; None where none is wanted.
+
+    Raises:
+        UserError: If it cannot be written there.
+    """
+    if place is None or place == "-":
+        return print if place else None
+    path = Path(place)
+    if place.startswith("-") or path.is_dir() or not path.parent.is_dir():
+        raise bench.UserError(f"--json {place} cannot be written: give a file in a folder that exists, or -")
+    return path.write_text

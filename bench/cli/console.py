@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +22,27 @@ def say(line: str) -> None:
 def say_error(line: str) -> None:
     """Prints a line to the standard error, as it is."""
     errors.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+@contextmanager
+def document_alone(wanted: bool) -> Iterator[None]:
+    """Sends what is printed within, by other processes too, to the standard error, so that a document can stand alone.
+
+    Args:
+        wanted: Whether to do so.
+    """
+    if not wanted:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def say_written(paths: Iterable[Path]) -> None:

@@ -26,8 +26,10 @@ def export(
 ) -> None:
     """Write a pruned model as files that others read, each read back and compared; and a card about it.
 
+    That the files can be written is found out before any work; if one cannot be in the end, none is left.
+
     Args:
-        checkpoint: A model that a gradual or AC/DC trial left: results/PROFILE/SWEEP/TRIAL/PATTERN.safetensors.
+        checkpoint: A model that a gradual or AC/DC trial left: runs/PROFILE/SWEEP/TRIAL/PATTERN.safetensors.
         model: Without a checkpoint: the model to prune at once.
         pruner: Its pruner (see `capbench list pruners`), or path/to/file.py:ClassName.
         sparsity: A sparsity or another pattern: 0.75, 0.75@layer, 0.5@units, 2:4.
@@ -36,7 +38,7 @@ def export(
         int8: Quantize weights and activations.
         format: safetensors (loads in timm), sparse (bitmask and values), onnx; several may be given. By default
             safetensors, with --int8 sparse.
-        output: Folder to write to.
+        output: Folder to write to; it is made if need be, and files of the same names are replaced.
         device: The torch device.
     """
     if (checkpoint is None) == (model is None):

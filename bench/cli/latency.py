@@ -22,7 +22,7 @@ def latency(
     memory: Annotated[tuple[int, ...], Several] = (),
     profile: Profile = "imagenet",
     name: str = "latency",
-    results: Results = Path("results"),
+    results: Results = Path("runs"),
     dry_run: bool = False,
 ) -> None:
     """Measure how fast engines run a model, dense and pruned: only what is not measured at this commit yet.
@@ -64,13 +64,16 @@ def latency(
         raise SystemExit(1)
 
 
-def speedup(*, name: str = "speedup", results: Results = Path("results"), into: Path | None = None) -> None:
+def speedup(*, name: str = "speedup", results: Results = Path("runs"), into: Path | None = None) -> None:
     """Print what `capbench latency` measured with the verdict on claim C5; write table and figure.
+
+    It is of what was measured; where nothing was, of what is published in the checkout. A line says which.
 
     Args:
         name: The measurements are in RESULTS/NAME.
         into: A Markdown document whose place marked `<!-- speedup -->` receives the compact table.
     """
-    report = bench.LatencyReport(bench.Timings(results, name), results)
+    report = bench.LatencyReport(bench.find_timings(name, results), results)
     report.print(console)
+    say(report.source)
     say_written(report.write(into))

@@ -13,7 +13,9 @@ import bench
 from bench.cli.cluster_options import ClusterOptions
 
 Profile = Annotated[str, Parameter(help="Which models and data: embedded needs nothing but this repository.")]
-Results = Annotated[Path, Parameter(help="Folder of all results.")]
+Results = Annotated[
+    Path, Parameter(help="Folder that runs write to. Reports on what it lacks show what is published in the checkout.")
+]
 # with `consume_multiple=1` an option without a value is refused, which would else mean the same as no option: all
 Only = Annotated[tuple[str, ...], Parameter(consume_multiple=1, negative="", help="Filter key=value, key one of "
                  "model, family, pruner; several values for one key are alternatives.")]  # fmt: skip

@@ -20,7 +20,7 @@ def plan(
     seeds: Seeds = (),
     cluster: Literal["local", "slurm"] = "slurm",
     hardware: str | None = None,
-    results: Results = Path("results"),
+    results: Results = Path("runs"),
     site: Annotated[ClusterOptions | None, Parameter(name="*", group="Cluster")] = None,
 ) -> None:
     """Show what a sweep would take on a cluster: jobs, hours, memory, storage. Nothing is submitted.

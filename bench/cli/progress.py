@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from bench.cli.console import console
@@ -20,7 +21,7 @@ class Bar:
 
     def describe(self, text: str) -> None:
         """Shows what is being done."""
-        self.progress.update(self.task, description=text)
+        self.progress.update(self.task, description=escape(text))
 
     def advance(self) -> None:
         """Counts one more that is done."""

@@ -5,39 +5,56 @@ from __future__ import annotations
 from pathlib import Path
 
 import bench
-from bench.cli.console import console, say_written
+from bench.cli.console import console, say, say_written
 from bench.cli.options import Profile, Results
+from bench.cli.status import say_invalid
 
 
 def table(
     sweep: str,
     *,
     profile: Profile = "embedded",
-    results: Results = Path("results"),
+    results: Results = Path("runs"),
     into: Path | None = None,
 ) -> None:
-    """Print a sweep's table and verdicts and write them as Markdown and CSV.
+    """Print a sweep's table and verdicts and write them as Markdown and CSV; the exit code is 1 if rows are invalid.
+
+    It is of what was run; where nothing was, of what is published in the checkout. A line says which.
 
     Args:
-        sweep: Name of the sweep; its collected results must exist.
+        sweep: Name of the sweep.
         into: A Markdown document whose marked place receives the compact table.
     """
     report = bench.SweepReport(bench.find_results(sweep, profile, results), results)
     written = report.write(into)
     report.print(console)
+    say(report.source)
     say_written(written)
+    if say_invalid(report.invalid):
+        raise SystemExit(1)
 
 
-def plot(sweep: str, *, profile: Profile = "embedded", results: Results = Path("results")) -> None:
-    """Draw a sweep's figures as PNG and SVG."""
-    say_written(bench.SweepReport(bench.find_results(sweep, profile, results), results).draw())
+def plot(sweep: str, *, profile: Profile = "embedded", results: Results = Path("runs")) -> None:
+    """Draw a sweep's figures as PNG and SVG, of what was run, where nothing was of what is published.
+
+    The exit code is 1 if rows are invalid, which are left out.
+    """
+    report = bench.SweepReport(bench.find_results(sweep, profile, results), results)
+    written = report.draw()
+    say(report.source)
+    say_written(written)
+    if say_invalid(report.invalid):
+        raise SystemExit(1)
 
 
-def benchmarks(measurements: Path = Path("results/benchmarks/core.json"), *, into: Path | None = None) -> None:
+def benchmarks(measurements: Path | None = None, *, into: Path | None = None) -> None:
     """Write what `nox -s benchmark` measured as a Markdown table and a figure.
 
     Args:
-        measurements: Output of pytest-benchmark.
+        measurements: Output of pytest-benchmark; by default runs/benchmarks/core.json, where there is none the
+            published one.
         into: A Markdown document whose marked place receives the compact table.
     """
+    measurements = measurements or bench.find_benchmarks()
+    say(f"measurements: {measurements}")
     say_written(bench.write_kernel_report(measurements, into))

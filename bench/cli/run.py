@@ -14,7 +14,7 @@ from bench.cli.cluster_options import ClusterOptions
 from bench.cli.console import console, say, say_error
 from bench.cli.options import Only, Profile, Results, Seeds, first_given
 from bench.cli.progress import progress_bar
-from bench.cli.status import say_gaps
+from bench.cli.status import say_gaps, say_invalid
 
 
 def run(
@@ -29,7 +29,7 @@ def run(
     device: str | None = None,
     memory_gb: float | None = None,
     micro_batch: int | None = None,
-    results: Results = Path("results"),
+    results: Results = Path("runs"),
     allow_dirty: bool = False,
     dry_run: bool = False,
     site: Annotated[ClusterOptions | None, Parameter(name="*", group="Cluster (local and slurm)")] = None,
@@ -71,7 +71,7 @@ def run(
     say_gaps(collected)
     if (line := collected.skips()) is not None:
         say(line)
-    if failures or not collected.has_pruned():
+    if say_invalid(collected.invalid()) or failures or not collected.has_pruned():
         raise SystemExit(1)
 
 
@@ -114,7 +114,7 @@ def _follow(run: bench.LocalRun) -> int:
     lines_at = {-(-total * tenth // 10) for tenth in range(1, 11)}
     with progress_bar(total, "trials") as bar:
         try:
-            with closing(run.run()) as trials:
+            with closing(run.run(lambda progress: bar.describe(str(progress)))) as trials:
                 for number, finished in enumerate(trials, 1):
                     bar.describe(finished.trial.label)
                     bar.advance()

@@ -72,12 +72,16 @@ class ModelSize:
     Attributes:
         macs: Multiply-adds of a forward pass for one image.
         weights: Number of weights that are pruned.
+        largest_layer: Number of weights in the largest layer of these.
         parameters: Number of all parameters.
+        layers: Number of layers that are pruned.
     """
 
     macs: int
     weights: int
+    largest_layer: int
     parameters: int
+    layers: int
 
 
 @cache
@@ -87,8 +91,8 @@ def model_size(spec: ModelSpec) -> ModelSize:
         net = spec.build()
         image = torch.zeros(1, *spec.input_shape)
     layers = cap.select_layers(net, spec.prunable)
-    total = sum(p.numel() for p in net.parameters())
-    return ModelSize(count_macs(net, layers, image).total, sum(w.numel() for w in layers.values()), total)
+    total, sizes = sum(p.numel() for p in net.parameters()), [w.numel() for w in layers.values()]
+    return ModelSize(count_macs(net, layers, image).total, sum(sizes), max(sizes), total, len(sizes))
 
 
 @dataclass(frozen=True)
@@ -141,20 +145,21 @@ def trial_work(trial: Trial, shared: bool = False) -> TrialWork:
         shared: Whether another trial of its group has summed up the gradients already.
     """
     resolved = trial.resolve()
-    fit = resolved.pruner().work(_fit_size(trial))
+    pruner, size = resolved.pruner(), _fit_size(trial)
+    fit, prune = pruner.work(size), pruner.prune_work(size)
     if shared:
         fit = cap.FitWork(inference=fit.inference, solve=fit.solve)
     states = len(trial.patterns) + len(trial.finetune_at)
     images = resolved.model.evaluation_passes(resolved.test_images)
     total = TrialWork(evaluation=model_size(trial.resolve().model).macs * images * states)
     if trial.training is None:
-        total += TrialWork(fit)
+        total += TrialWork(sum([prune] * len(trial.patterns), fit))
         if trial.finetune is not None:
             for _ in trial.finetune_at:
                 total += training_work(trial, trial.finetune)
         return total
     for sparsity in trial.training.events().values():
-        total += TrialWork(fit if sparsity is not None else cap.FitWork())
+        total += TrialWork(fit + prune if sparsity is not None else cap.FitWork())
     return total + training_work(trial, trial.training)
 
 
@@ -176,7 +181,7 @@ def fit_bytes(trial: Trial) -> cap.FitBytes:
 def _fit_size(trial: Trial) -> cap.FitSize:
     size, calibration = model_size(trial.resolve().model), trial.calibration
     per_gradient = calibration.batch_size if calibration.gradient == "batch" else 1
-    return cap.FitSize(size.macs, size.weights, calibration.images, per_gradient)
+    return cap.FitSize(size.macs, size.weights, calibration.images, per_gradient, size.largest_layer, size.layers)
 
 
 def storage(trial: Trial) -> int:

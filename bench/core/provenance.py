@@ -33,7 +33,7 @@ def commit() -> str | None:
 @cache
 def dirty() -> bool | None:
     """Returns whether tracked files differ from the commit, results aside; None outside a git checkout."""
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude,top)results")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)results")
     return None if changed is None else bool(changed)
 
 

@@ -7,10 +7,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from bench.execution.contract import check_contract
 from bench.execution.executor import Executor
+from bench.execution.reuse import sources
 from bench.execution.selection import TrialSelection
 from bench.execution.sweeps import run_missing
 from bench.reports.comparison.report import ComparisonReport
+from bench.results.folders import WORKING
 from bench.results.store import Store
 from bench.specs.comparison import Comparison, plan
 from bench.specs.sweep import COMPARE
@@ -20,12 +23,14 @@ SPARSITIES = ("0.5", "0.75", "0.9")
 SEEDS = (0, 1, 2)
 
 
-def select_comparison(comparison: Comparison, results: Path = Path("results")) -> TrialSelection:
-    """Returns the trials of a comparison with the place of their results."""
+def select_comparison(comparison: Comparison, results: Path = WORKING) -> TrialSelection:
+    """Returns the trials of a comparison with the place of their results; what has run is reused pattern by pattern."""
     profile = comparison.profile.name
     title = f"{comparison.new.label} against {', '.join(other.label for other in comparison.against)} ({profile})"
     store = Store(results, profile, COMPARE, comparison.name)
-    return TrialSelection(title, results, store, comparison.trials, comparison.trials)
+    found = tuple(sources(store, comparison.trials))
+    trials = tuple(source.trial for source in found)
+    return TrialSelection(title, results, store, trials, trials, {one.trial.id: one.patterns for one in found})
 
 
 def compare(
@@ -37,8 +42,9 @@ def compare(
     seeds: Sequence[int] = SEEDS,
     finetune: bool = False,
     profile: str = "embedded",
-    results: Path = Path("results"),
+    results: Path = WORKING,
     executor: Executor | None = None,
+    check: bool = True,
 ) -> ComparisonReport:
     """Compares a new pruner with others on the same images, seeds and budget; only what is not done yet runs.
 
@@ -53,15 +59,19 @@ def compare(
         profile: Name of the profile.
         results: Folder of all results.
         executor: Place where the trials run; by default processes of this machine, one for each core.
+        check: Whether the new pruner must keep the contract of `cap.testing` before anything runs.
 
     Returns:
         The report, with its cells, verdicts and files to write.
 
     Raises:
-        UserError: If an argument is not valid, a trial cannot run, or the new pruner has no result.
+        UserError: If an argument is not valid, a trial cannot run, or the new pruner breaks the contract or has no
+            result.
     """
     comparison = plan(pruner, options or {}, against, models, sparsities, seeds, finetune, profile)
     selection = select_comparison(comparison, results)
+    if check:
+        check_contract(comparison, selection.missing())
     with closing(run_missing(selection, executor)) as finished:
         for _ in finished:
             pass

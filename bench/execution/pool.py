@@ -9,16 +9,17 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.execution.executor import FinishedTrial, group_by_calibration
+from bench.execution.progress import sender
 from bench.results.store import Store
 from bench.specs.trial import Trial
-from bench.trials.context import ExecutionConfig
+from bench.trials.context import ExecutionConfig, FitProgress
 
 if TYPE_CHECKING:
     from bench.trials.session import TrialSession
@@ -70,9 +71,13 @@ class PoolExecutor:
                     workers[-1].send(waiting.popleft())
                 ready = wait([worker.connection for worker in workers])
                 for worker in [worker for worker in workers if worker.connection in ready]:
-                    finished = worker.receive()
-                    if finished is not None:
-                        yield finished
+                    received = worker.receive()
+                    if isinstance(received, FitProgress):
+                        if self.config.on_progress is not None:
+                            self.config.on_progress(received)
+                        continue
+                    if received is not None:
+                        yield received
                         if not worker.left and waiting:
                             worker.send(waiting.popleft())
                     else:
@@ -112,7 +117,8 @@ class _Worker:
         self.sweeps: set[tuple[str, str]] = set()
         self.connection, other_end = context.Pipe()
         # no daemon: data loaders start processes of their own
-        self.process = context.Process(target=_serve, args=(other_end, results, config, threads))
+        shows, config = config.on_progress is not None, replace(config, on_progress=None)  # which cannot be sent
+        self.process = context.Process(target=_serve, args=(other_end, results, config, threads, shows))
         with _inherited(threads):
             self.process.start()
         other_end.close()  # or its end would not be seen here
@@ -124,14 +130,15 @@ class _Worker:
         with suppress(OSError):  # it has died: `receive` will tell
             self.connection.send(list(group))
 
-    def receive(self) -> FinishedTrial | None:
-        """Returns the trial that has ended, or None if the process has."""
+    def receive(self) -> FinishedTrial | FitProgress | None:
+        """Returns the trial that has ended, or how far its fit is, or None if the process has ended."""
         try:
-            finished = self.connection.recv()
+            received = self.connection.recv()
         except (EOFError, OSError):
             return None
-        self.left.popleft()
-        return finished
+        if isinstance(received, FinishedTrial):
+            self.left.popleft()
+        return received
 
     def cause_of_death(self) -> str:
         """Returns how the process ended, in words, once it has."""
@@ -172,8 +179,8 @@ def _inherited(threads: int) -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _serve(connection: Connection, results: Path, config: ExecutionConfig, threads: int) -> None:
-    """Runs in a worker: each group that is sent, until the other end is closed."""
+def _serve(connection: Connection, results: Path, config: ExecutionConfig, threads: int, shows: bool) -> None:
+    """Runs in a worker: each group that is sent, until the other end is closed; it sends how far it is if `shows`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
@@ -183,6 +190,7 @@ def _serve(connection: Connection, results: Path, config: ExecutionConfig, threa
 
     torch.set_num_threads(threads)
     session = TrialSession(config.device)
+    config = replace(config, on_progress=sender(connection) if shows else None)
     with suppress(EOFError, BrokenPipeError):
         while True:
             _run_sent_group(connection, deque(connection.recv()), results, config, session)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
+from bench.results import folders
 from bench.results.store import DAMAGED, Store
+from bench.results.validity import INVALID, invalid_lines
 from bench.specs.discovery import load_sweep
 from bench.specs.profiles import get_profile
 from bench.specs.sweep import Sweep, filter_trials
@@ -26,6 +28,7 @@ class TrialSelection:
         store: Results of the sweep in the profile.
         trials: Selected trials.
         collected: Trials that are collected into one table, among them the selected ones.
+        patterns: {trial id: patterns whose rows are collected}; a trial that is not in it gives all.
     """
 
     title: str
@@ -33,6 +36,7 @@ class TrialSelection:
     store: Store
     trials: tuple[Trial, ...]
     collected: tuple[Trial, ...]
+    patterns: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def missing(self, busy: Collection[str] = ()) -> tuple[Trial, ...]:
         """Returns the trials that are not finished, and not among the ids of those that are in a job."""
@@ -49,13 +53,20 @@ class TrialSelection:
         """Returns whether any trial has rows."""
         return any(self.store.path(trial.id).exists() for trial in self.trials)
 
+    def published(self) -> str | None:
+        """Returns how many trials are published, in one line; None where none are, or not in the default folder."""
+        found, file = folders.published(), f"{self.store.profile}/{self.store.sweep}.parquet"
+        if self.results != folders.WORKING or found is None or not (found / file).exists():
+            return None
+        return folders.describe_source(found, file, "trial_id", "trial")
+
     def collect(self) -> CollectedResults:
         """Joins the rows of the trials that have some into one table on disk.
 
         Raises:
             UserError: If none has, or a file is of another schema.
         """
-        rows = self.store.collect([trial.id for trial in self.collected])
+        rows = self.store.collect([trial.id for trial in self.collected], self.patterns)
         present = set(rows["trial_id"])
         missing = tuple(trial for trial in self.collected if trial.id not in present)
         damaged = tuple(trial for trial in missing if self.store.status(trial.id) == DAMAGED)
@@ -85,7 +96,11 @@ class CollectedResults:
     def has_pruned(self) -> bool:
         """Returns whether any of the selected trials has the row of a pruned model."""
         rows = self._selected
-        return bool(((rows["status"] == "done") & (rows["phase"] != "dense")).any())
+        return bool((rows["status"].isin(["done", INVALID]) & (rows["phase"] != "dense")).any())
+
+    def invalid(self) -> list[str]:
+        """Returns a line for every pruner of the selected trials with invalid rows."""
+        return invalid_lines(self._selected)
 
     def skips(self) -> str | None:
         """Returns a line about the patterns of the selected trials that were skipped; None where none was."""
@@ -112,7 +127,7 @@ def select_trials(
     profile: str = "embedded",
     only: Iterable[str] = (),
     seeds: Sequence[int] = (),
-    results: Path = Path("results"),
+    results: Path = folders.WORKING,
 ) -> TrialSelection:
     """Selects trials of a sweep.
 

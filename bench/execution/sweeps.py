@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from bench.execution.executor import Executor, FinishedTrial
 from bench.execution.inline import InlineExecutor
 from bench.execution.pool import PoolExecutor
 from bench.execution.preflight import LocalResources, check_trials, describe_memory
+from bench.execution.progress import ShowProgress
 from bench.execution.selection import TrialSelection, select_trials
+from bench.results.folders import WORKING
 from bench.specs.sweep import Sweep
 from bench.trials.context import ExecutionConfig
 
@@ -57,11 +60,16 @@ class LocalRun:
         check_trials(self.todo)
         return describe_memory(self.todo, *self._share)
 
-    def run(self) -> Generator[FinishedTrial]:
-        """Runs the trials and yields each as soon as it has ended; closing the generator ends what still runs."""
+    def run(self, on_progress: ShowProgress | None = None) -> Generator[FinishedTrial]:
+        """Runs the trials and yields each as soon as it has ended; closing the generator ends what still runs.
+
+        Args:
+            on_progress: Function that shows how far the fits are; None to show none.
+        """
         if not self.todo:
             return
         processes, config = self._share
+        config = replace(config, on_progress=on_progress)
         results = self.selection.results
         executor = InlineExecutor(results, config) if processes == 1 else PoolExecutor(results, config, processes)
         with closing(executor.run(self.todo)) as finished:
@@ -94,7 +102,7 @@ def run_sweep(
     profile: str = "embedded",
     only: Iterable[str] = (),
     seeds: Sequence[int] = (),
-    results: Path = Path("results"),
+    results: Path = WORKING,
     executor: Executor | None = None,
 ) -> Generator[FinishedTrial]:
     """Runs those trials of a sweep that have no results yet, and collects the rows of all into one table.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,14 @@ def sizes(pruned: PrunedModel) -> dict[str, int]:
     return found | ({"sparse INT8": sparse_file.sparse_bytes(pruned.model, pruned.int8)} if pruned.int8 else {})
 
 
-def readme(pruned: PrunedModel, files: Sequence[WrittenFile]) -> str:
-    """Returns the card in Markdown, with the files and the line that loads the model."""
+def readme(pruned: PrunedModel, files: Sequence[WrittenFile], sizes: Mapping[str, int]) -> str:
+    """Returns the card in Markdown, with the files and the line that loads the model.
+
+    Args:
+        pruned: The model.
+        files: Files that were written.
+        sizes: Bytes of the model by kind of file, as `sizes` returns them.
+    """
     row = pruned.row
     options = "".join(f", {key}={value!r}" for key, value in pruned.spec.timm_options.items())
     lines = [
@@ -74,9 +80,7 @@ def readme(pruned: PrunedModel, files: Sequence[WrittenFile]) -> str:
         "| --- | --- | --- |",
         *(f"| {file.path.name} | {kibibytes(file.path.stat().st_size)} | {file.error:.3g} |" for file in files),
         "",
-        "Sizes as written, KiB: "
-        + ", ".join(f"{name} {kibibytes(size)}" for name, size in sizes(pruned).items())
-        + ".",
+        "Sizes as written, KiB: " + ", ".join(f"{name} {kibibytes(size)}" for name, size in sizes.items()) + ".",
     ]
     formats = {file.format for file in files}
     if "safetensors" in formats and pruned.removed:

@@ -24,6 +24,7 @@ from cap.layers import owner
 from cap.quantization import Int8Layer
 
 FormatName = Literal["safetensors", "sparse", "onnx"]
+MASKS = "masks.safetensors"
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -48,7 +49,7 @@ def write_safetensors(pruned: PrunedModel, path: Path, images: Tensor) -> Tensor
     """
     state = {name: value.contiguous() for name, value in pruned.model.state_dict().items()}
     save_file(state, path, {"format": "pt", "card": json.dumps(card(pruned))})
-    save_file({name: mask.contiguous() for name, mask in pruned.masks.items()}, path.with_name("masks.safetensors"))
+    save_file({name: mask.contiguous() for name, mask in pruned.masks.items()}, path.with_name(MASKS))
     model = load_small(path) if pruned.removed else pruned.spec.build(checkpoint_path=path).eval()
     with torch.inference_mode():
         return model(images)
@@ -115,6 +116,24 @@ FORMATS: dict[str, FileFormat] = {
     # an engine's INT8 kernels round at other places
     "onnx": FileFormat("model.onnx", write_onnx, limit=1e-4, int8_limit=0.05),
 }
+
+
+def file_names(formats: Sequence[FormatName], int8: bool) -> list[str]:
+    """Returns the names of all files of an export."""
+    names = [FORMATS[name].path(Path(), int8).name for name in formats]
+    return [*names, *([MASKS] if "safetensors" in formats else []), "card.json", "README.md"]
+
+
+def largest_bytes(dense: int, formats: Sequence[FormatName]) -> int:
+    """Returns how much the files of an export take at most.
+
+    Args:
+        dense: Bytes of the model's state in single precision.
+        formats: Formats that are written.
+    """
+    # a byte for each mask, a bit for each weight that a bitmask tells of; cards and headers are small
+    factors = {"safetensors": 1.25, "sparse": 1 + 1 / 32, "onnx": 1.0}
+    return int(sum(factors[name] * dense + 2**20 for name in formats))
 
 
 class _Dequantized(nn.Module):

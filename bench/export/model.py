@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ import torch
 
 from bench.execution.preflight import check_device
 from bench.export.card import WrittenFile, card, readme, sizes
-from bench.export.formats import FORMATS, FormatName, check_formats
-from bench.export.source import PrunedModel, load, run
+from bench.export.formats import FORMATS, FormatName, check_formats, file_names, largest_bytes
+from bench.export.output import check_output, whole_output
+from bench.export.source import PrunedModel, check_trial, dense_bytes, load, run
 from bench.specs.trial import Trial
 
 CHECKED_IMAGES = 256
@@ -25,15 +27,12 @@ class Export:
     Attributes:
         pruned: Model that was exported.
         files: Files that were written, but for the cards and the masks.
+        sizes: Bytes of the model by kind of file: dense, sparse and, in INT8, sparse INT8.
     """
 
     pruned: PrunedModel
     files: list[WrittenFile]
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Bytes of the model by kind of file: dense, sparse and, in INT8, sparse INT8."""
-        return sizes(self.pruned)
+    sizes: dict[str, int]
 
 
 def export_model(
@@ -47,27 +46,41 @@ def export_model(
 
     Args:
         source: Trial to run, whose last pruned model is exported; or file that training with pruning left:
-            `results/PROFILE/SWEEP/TRIAL/PATTERN.safetensors`.
+            `runs/PROFILE/SWEEP/TRIAL/PATTERN.safetensors`.
         folder: Folder to write to; it is made if need be, and files of the same names are replaced.
         formats: Formats to write, of `bench.export.formats.FORMATS`; by default safetensors, for INT8 sparse.
         int8: Whether to quantize the model of a file; a trial says so itself.
         device: Torch device to run the trial on.
 
     Raises:
-        UserError: If a format cannot hold the model, a package is missing, or the source cannot be used.
+        UserError: If a format cannot hold the model, a package is missing, the source cannot be used, the folder
+            cannot be written to, or there is no room for the files.
         RuntimeError: If what is read back does not give the same outputs.
     """
     int8 = source.quantization is not None if isinstance(source, Trial) else int8
     formats = formats or (("sparse",) if int8 else ("safetensors",))
     check_formats(formats, int8)
     check_device(device)
+    if isinstance(source, Trial):
+        check_trial(source)
+    check_output(Path(folder), file_names(formats, int8), largest_bytes(dense_bytes(source), formats))
     pruned = run(source, device) if isinstance(source, Trial) else load(Path(source), int8)
-    return Export(pruned, write_files(pruned, Path(folder), formats))
+    return write_files(pruned, Path(folder), formats)
 
 
-def write_files(pruned: PrunedModel, folder: Path, formats: Sequence[FormatName]) -> list[WrittenFile]:
-    """Writes the files and cards of a pruned model: see `export_model`."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_files(pruned: PrunedModel, folder: Path, formats: Sequence[FormatName]) -> Export:
+    """Writes the files and cards of a pruned model, all or none: see `export_model`."""
+    with whole_output(folder) as staging:
+        written = _write(pruned, staging, formats)
+        found = sizes(pruned)
+        (staging / "card.json").write_text(json.dumps(card(pruned), indent=1) + "\n")
+        (staging / "README.md").write_text(readme(pruned, written, found))
+    files = [dataclasses.replace(file, path=folder / file.path.name) for file in written]
+    return Export(pruned, files, found)
+
+
+def _write(pruned: PrunedModel, folder: Path, formats: Sequence[FormatName]) -> list[WrittenFile]:
+    """Writes a file for each format, and compares the outputs of what is read back."""
     images, _ = next(pruned.spec.inputs("test").batches(CHECKED_IMAGES))
     with torch.inference_mode():
         expected = pruned.model(images)
@@ -78,8 +91,6 @@ def write_files(pruned: PrunedModel, folder: Path, formats: Sequence[FormatName]
         error = float((file_format.write(pruned, path, images) - expected).abs().max())
         limit = file_format.int8_limit if pruned.int8 else file_format.limit
         if not error <= limit * float(expected.abs().max()):
-            raise RuntimeError(f"{path} gives other outputs: they differ by up to {error:.3g}")
+            raise RuntimeError(f"{path.name} gives other outputs: they differ by up to {error:.3g}")
         files.append(WrittenFile(name, path, error))
-    (folder / "card.json").write_text(json.dumps(card(pruned), indent=1) + "\n")
-    (folder / "README.md").write_text(readme(pruned, files))
     return files

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bench.core.errors import UserError, first_mistake
 from bench.data.inputs import stack_batches
 from bench.evaluation.accuracy import evaluate
-from bench.execution.preflight import check_pruner
+from bench.execution.preflight import check_pruner, check_trials, skipped_patterns
 from bench.export.small import build_small
 from bench.models import ModelSpec
 from bench.models.pruned_file import load_pruned
@@ -111,19 +111,42 @@ def one_shot_trial(
         raise UserError(str(error)) from None
 
 
+def check_trial(trial: Trial) -> None:
+    """Makes sure, before any work, that a trial can run and leaves weights.
+
+    Raises:
+        UserError: If it cannot, or the pruner or the model cannot do what is asked.
+    """
+    check_trials((trial,))
+    for line in skipped_patterns((trial,)):
+        raise UserError(line)
+
+
+def dense_bytes(source: Trial | Path | str) -> int:
+    """Returns about how many bytes a model's state takes in single precision; 0 where the file of it is missing."""
+    if isinstance(source, Trial):
+        return sum(tensor.nbytes for tensor in source.resolve().model.outline().state_dict().values())
+    return Path(source).stat().st_size if Path(source).is_file() else 0
+
+
 def run(trial: Trial, device: str = "cpu") -> PrunedModel:
     """Runs a trial and returns its last pruned model.
 
     Raises:
-        UserError: If the pruner cannot prune so.
+        UserError: If the pruner cannot prune so, or ends this process.
     """
     states: list[tuple[Measurement, ResultRow]] = []
     resolved = trial.resolve()
     recorder = TrialRecorder(resolved, device, lambda measured, row: states.append((measured, row)))
-    run_trial(trial, recorder, ExecutionConfig(device))
+    try:
+        run_trial(trial, recorder, ExecutionConfig(device))
+    except SystemExit as raised:
+        raise UserError(f"{trial.pruner} ends the process: SystemExit: {raised.code}") from None
     if not states:
         raise UserError(f"{trial.pruner} cannot prune to {trial.patterns[-1]}: {recorder.rows[-1].error}")
     measured, row = states[-1]
+    if measured.invalid is not None:
+        raise UserError(f"{trial.pruner} does not prune to {row.pattern}: {measured.invalid}")
     model = measured.model.cpu().eval()
     removed: dict[str, list[int]] = {}
     if measured.pattern is not None and has_units(measured.pattern) and not measured.int8:
@@ -141,7 +164,7 @@ def _without_units(model: nn.Module, spec: ModelSpec) -> tuple[nn.Module, dict[s
 
 
 def load(path: Path, int8: bool = False) -> PrunedModel:
-    """Loads what training with pruning left beside its results: `results/PROFILE/SWEEP/TRIAL/PATTERN.safetensors`.
+    """Loads what training with pruning left beside its results: `runs/PROFILE/SWEEP/TRIAL/PATTERN.safetensors`.
 
     Args:
         path: File to load.

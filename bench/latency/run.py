@@ -10,9 +10,11 @@ from bench.core.files import check_writable
 from bench.latency.engines import ENGINES
 from bench.latency.measure import measure_in_subprocesses
 from bench.latency.plan import plan_cells
+from bench.results.folders import WORKING, check_working
 from bench.results.timings import Cell, TimingRow, Timings
 
 MODELS = ("deit_tiny", "deit_small", "convnext_tiny", "xcit_small")
+BATCH_SIZES = (1, 16, 64)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class LatencyRun:
         Raises:
             UserError: If the results cannot be written, or nothing at all was measured.
         """
+        check_working(self.timings.results)
         check_writable(self.timings.folder)
         for cell in self.missing:
             begin(cell)
@@ -74,14 +77,14 @@ class LatencyRun:
 def measure_latency(
     models: Sequence[str] = MODELS,
     sparsities: Sequence[float] = (0.5, 0.75, 0.9),
-    batch_sizes: Sequence[int] = (1, 16, 64),
+    batch_sizes: Sequence[int] = BATCH_SIZES,
     threads: Sequence[int] = (),
     engines: Sequence[str] = tuple(ENGINES),
     seconds: float = 20.0,
     memory_batch_sizes: Sequence[int] = (),
     profile: str = "imagenet",
     name: str = "latency",
-    results: Path = Path("results"),
+    results: Path = WORKING,
 ) -> LatencyRun:
     """Measures how fast engines run models, dense and pruned, cell by cell as the result is iterated over.
 

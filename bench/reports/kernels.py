@@ -14,10 +14,12 @@ import pandas as pd
 from bench.core.errors import UserError
 from bench.reports.common.plotting import save
 from bench.reports.common.text import insert_text, mebibytes, seconds, to_markdown
+from bench.results import folders
 
 OURS = ("left-looking, compiled", "BlockFisher", "hooks", "CAP", "prune")  # the library's own methods
 NO_RIVAL = "no per-sample gradients"  # a floor, not a way to do the same
 GROWTH = "growth: "
+FILE = Path("benchmarks", "core.json")  # of a folder of results
 
 
 @dataclass(frozen=True)
@@ -190,8 +192,15 @@ def growth_figure(rows: pd.DataFrame, stem: Path) -> list[Path]:
     return save(figure, stem)
 
 
+def find_benchmarks(results: Path = folders.WORKING) -> Path:
+    """Returns the file of the measurements: that of the working folder, where it has one, else the published one."""
+    return folders.source(FILE, results) / FILE
+
+
 def report(path: Path, into: Path | None = None) -> list[Path]:
     """Writes the table and the figure beside the measurements, and the compact table into a document.
+
+    Of published measurements table and figure go to the working folder.
 
     Args:
         path: Output of pytest-benchmark.
@@ -204,9 +213,11 @@ def report(path: Path, into: Path | None = None) -> list[Path]:
         UserError: If there are no measurements, or the document has no such place.
     """
     rows, origin = read(path)
-    text = path.with_suffix(".md")
+    stem = folders.reports(path.absolute().parents[1]) / path.parent.name / path.stem
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    text = stem.with_suffix(".md")
     text.write_text(markdown(rows, origin))
-    written = [text, *growth_figure(rows, path.with_suffix(""))]
+    written = [text, *growth_figure(rows, stem)]
     if into is not None:
         insert_text(into, "benchmarks", f"{to_markdown(compact(rows))}\n{origin}\n")
         written.append(into)

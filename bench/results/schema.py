@@ -29,7 +29,7 @@ class ResultRow:
         profile: Name of the profile.
         trial_id: Identity of the trial.
         status: One of `bench.results.store.STATUSES`.
-        error: Why there is no result.
+        error: Why there is no result, or no valid one.
         model: Name of the model in its profile.
         family: Family of the model.
         timm_name: timm's name of the architecture.

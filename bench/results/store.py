@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,15 @@ import pyarrow as pa
 
 from bench.core import files
 from bench.core.errors import UserError
+from bench.results import folders
 from bench.results.parquet import DamagedError, read_rows, write_rows, write_table
 from bench.results.schema import LAYER_SCHEMA, SCHEMA, LayerRow, ResultRow
+from bench.results.validity import INVALID, mark_invalid
 
-STATUSES = ("done", "skipped", "failed", "timeout", "preempted")
-FINISHED = ("done", "skipped")  # nothing is left to run
+STATUSES = ("done", "skipped", INVALID, "failed", "timeout", "preempted")
+FINISHED = ("done", "skipped", INVALID)  # nothing is left to run
 DAMAGED = "damaged"  # status of a trial whose files cannot be read
+TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 SWEEP_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -45,6 +48,27 @@ class TrialFailure:
     job: str | None = None
 
 
+@dataclass(frozen=True)
+class FinishedRows:
+    """A finished trial, as its rows tell it.
+
+    Attributes:
+        trial_id: Identity of the trial.
+        model: Name of the model.
+        pruner: Name of the pruner.
+        pruner_options: JSON of all options.
+        seed: Seed of the trial.
+        patterns: Patterns, in the order of the rows.
+    """
+
+    trial_id: str
+    model: str
+    pruner: str
+    pruner_options: str
+    seed: int
+    patterns: tuple[str, ...]
+
+
 class Store:
     """The results of one sweep in one profile.
 
@@ -60,7 +84,7 @@ class Store:
     def __init__(
         self, root: Path, profile: str, sweep: str, part: str | None = None, source: str | None = None
     ) -> None:
-        self.profile, self.sweep, self.source = profile, sweep, source
+        self.results, self.profile, self.sweep, self.source = root, profile, sweep, source
         self.folder = root / profile / sweep  # a file per trial
         stem = self.folder / part if part else self.folder
         self.collected = stem.with_name(f"{stem.name}.parquet")
@@ -70,7 +94,7 @@ class Store:
         """Returns a command of the command line for this sweep, None if nothing stands for the sweep there."""
         if self.source is None:
             return None
-        options = {"profile": (self.profile, "embedded"), "results": (str(self.folder.parents[1]), "results")}
+        options = {"profile": (self.profile, "embedded"), "results": (str(self.results), str(folders.WORKING))}
         given = [f" --{key} {shlex.quote(value)}" for key, (value, default) in options.items() if value != default]
         return f"capbench {name} {shlex.quote(self.source)}{''.join(given)}"
 
@@ -78,8 +102,9 @@ class Store:
         """Makes sure that results can be written, before any work is done.
 
         Raises:
-            UserError: If the folder cannot be made or written to.
+            UserError: If the folder cannot be made or written to, or is the published one.
         """
+        folders.check_working(self.results)
         files.check_writable(self.folder)
 
     def path(self, trial_id: str) -> Path:
@@ -151,26 +176,41 @@ class Store:
         """Returns whether there is nothing left to run."""
         return self.status(trial_id) in FINISHED
 
-    def collect(self, trial_ids: Iterable[str]) -> pd.DataFrame:
+    def finished_trials(self) -> Iterator[FinishedRows]:
+        """Yields the finished trials that are in the folder, in the order of their ids."""
+        for path in sorted(self.folder.glob("*.parquet")):
+            if TRIAL_ID.fullmatch(path.stem) and self.is_finished(path.stem):
+                rows = read_rows(path, SCHEMA).to_pylist()
+                patterns = tuple(dict.fromkeys(row["pattern"] for row in rows if row["pattern"] is not None))
+                common = {name: rows[0][name] for name in ("model", "pruner", "pruner_options", "seed")}
+                yield FinishedRows(path.stem, **common, patterns=patterns)
+
+    def collect(self, trial_ids: Iterable[str], patterns: Mapping[str, Collection[str]] | None = None) -> pd.DataFrame:
         """Joins the given trials' files, in this order, into one table on disk and returns it.
 
         Those that have none, or a damaged one, are left out.
 
+        Args:
+            trial_ids: Identities of the trials.
+            patterns: {trial id: patterns whose rows are taken}; a trial that is not in it gives all.
+
         Raises:
-            UserError: If none of the trials has run, or a file is of another schema.
+            UserError: If none of the trials has run, a file is of another schema, or the folder is the published one.
         """
+        folders.check_working(self.results)
         tables = []
         for trial_id in trial_ids:
             if self.path(trial_id).exists():
+                wanted = None if patterns is None else patterns.get(trial_id)
                 with contextlib.suppress(DamagedError):
-                    tables.append(self._tables(trial_id))
+                    tables.append(tuple(_at(table, wanted) for table in self._tables(trial_id)))
         if not tables:
             run = self.command("run")
             raise UserError(f"no trial of {self.sweep} ({self.profile}) has run yet" + (f": {run}" if run else ""))
         rows, layers = (pa.concat_tables(parts) for parts in zip(*tables, strict=True))
         write_table(layers, self.collected_layers)
         write_table(rows, self.collected)
-        return rows.to_pandas()
+        return mark_invalid(rows.to_pandas())
 
     def read(self) -> pd.DataFrame:
         """Returns the collected table.
@@ -181,8 +221,15 @@ class Store:
         if not self.collected.exists():
             run = self.command("run")
             raise UserError(f"{self.collected} does not exist: run the sweep first" + (f" with {run}" if run else ""))
-        rows = read_rows(self.collected, SCHEMA).to_pandas()
+        rows = mark_invalid(read_rows(self.collected, SCHEMA).to_pandas())
         if not ((rows["status"] == "done") & (rows["phase"] != "dense")).any():
             status = self.command("status")
             raise UserError(f"{self.collected} has no finished trial" + (f": see {status}" if status else ""))
         return rows
+
+
+def _at(table: pa.Table, patterns: Collection[str] | None) -> pa.Table:
+    """Returns the rows at some patterns, and those without one; all by default."""
+    if patterns is None:
+        return table
+    return table.filter(pa.array([pattern is None or pattern in patterns for pattern in table["pattern"].to_pylist()]))

@@ -16,6 +16,7 @@ from pydantic import Field
 from bench.core import provenance
 from bench.core.config import Spec
 from bench.core.errors import UserError
+from bench.results.folders import WORKING, check_working, source
 from bench.results.parquet import DamagedError, read_rows, write_rows, write_table
 from bench.results.schema import arrow_schema
 
@@ -120,6 +121,11 @@ class Cell(Spec):
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def find_timings(name: str, results: Path = WORKING) -> Timings:
+    """Returns the place of measurements: the working folder, or where it has none of this name the published one."""
+    return Timings(source(f"{name}/{name}.parquet", results), name)
+
+
 class Timings:
     """Measurements of one name on disk.
 
@@ -129,7 +135,7 @@ class Timings:
     """
 
     def __init__(self, results: Path, name: str) -> None:
-        self.name = name
+        self.results, self.name = results, name
         self.collected = results / name / f"{name}.parquet"
         self.folder = results / name / "cells"
 
@@ -166,8 +172,10 @@ class Timings:
         """Joins all cells into one table on disk and returns it.
 
         Raises:
-            UserError: If nothing has been measured, or a file is damaged or of another schema.
+            UserError: If nothing has been measured, a file is damaged or of another schema, or the folder is the
+                published one.
         """
+        check_working(self.results)
         tables = [read_rows(path, SCHEMA) for path in sorted(self.folder.glob("*.parquet"))]
         if not tables:
             raise UserError(f"{self.folder} has no measurements: make some with capbench latency --name {self.name}")

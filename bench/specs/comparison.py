@@ -22,6 +22,7 @@ from bench.reports.comparison.statistics import labels
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.sweep import COMPARE, grid
 from bench.specs.trial import Trial, repetition
+from cap.registry import source_file
 
 KINDS = ("0.5", "0.5@layer", "0.5@blocks4", "2:4")  # one pattern of each kind
 
@@ -41,10 +42,13 @@ class PrunerConfig:
     label: str
 
     @property
-    def source(self) -> str:
-        """The name of the file it is from, with its checksum; empty for a registered one."""
-        path = Path(self.name.rpartition(":")[0])
-        return f"{path.name} (SHA-256 {assets.sha256(path)[:12]})" if path.suffix == ".py" else ""
+    def entry(self) -> Entry:
+        """The pruner as the report names it, with its file, or its class where it is of this package."""
+        path, options = source_file(self.name), json.dumps(self.options, sort_keys=True)
+        if path is None:
+            found = type(self.pruner)
+            return Entry(self.label, self.name, options, f"{found.__module__}.{found.__qualname__}")
+        return Entry(self.label, self.name, options, path.name, assets.sha256(path), path.read_text())
 
     @cached_property
     def pruner(self) -> cap.Pruner:
@@ -58,7 +62,7 @@ class PrunerConfig:
             UserError: If the pruner cannot say so before it is fitted.
         """
         try:
-            return self.pruner.supports(cap.parse_pattern(pattern))
+            return self.pruner.refusal(cap.parse_pattern(pattern))
         except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
             raise UserError(
                 f"{self.name}: supports() raised {type(error).__name__}: {error}; it must answer before fit"
@@ -95,7 +99,7 @@ class Comparison:
 
     def entries(self) -> list[Entry]:
         """Returns the pruners as the report names them."""
-        return [Entry(one.label, one.name, json.dumps(one.options, sort_keys=True), one.source) for one in self.pruners]
+        return [one.entry for one in self.pruners]
 
     def overrides(self) -> str | None:
         """Returns which of the new pruner's own defaults the profile replaces, so that budgets are equal."""

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError, first_mistake
+from bench.results.folders import WORKING, source
 from bench.results.store import Store, name_mistake
 
 if TYPE_CHECKING:
@@ -79,8 +80,10 @@ def _load_file(path: str) -> ModuleType:
     return module
 
 
-def find_results(sweep: str, profile: str = "embedded", results: Path = Path("results")) -> Store:
+def find_results(sweep: str, profile: str = "embedded", results: Path = WORKING) -> Store:
     """Returns the place of a sweep's results; for its name, its file or package need not be there.
+
+    Where the working folder has none, it is that of the published ones.
 
     Args:
         sweep: Name of the sweep, or its file `path/to/sweep.py`.
@@ -91,11 +94,11 @@ def find_results(sweep: str, profile: str = "embedded", results: Path = Path("re
         UserError: If there is neither such a sweep nor a table of its results, or the file is not valid.
     """
     known = sweep_modules()
-    if sweep in known:
-        return Store(results, profile, sweep, source=sweep)
-    if sweep.endswith(".py"):
-        return Store(results, profile, load_sweep(sweep).name, source=sweep)
-    store = Store(results, profile, sweep)
+    name = load_sweep(sweep).name if sweep.endswith(".py") and sweep not in known else sweep
+    folder = source(f"{profile}/{name}.parquet", results)
+    if sweep in known or sweep.endswith(".py"):
+        return Store(folder, profile, name, source=sweep)
+    store = Store(folder, profile, sweep)
     if name_mistake(sweep) or not store.collected.exists():
         raise UserError(
             f"unknown sweep {sweep!r}, and {store.collected} does not exist: choose from {', '.join(known)}"
@@ -103,7 +106,7 @@ def find_results(sweep: str, profile: str = "embedded", results: Path = Path("re
     return store
 
 
-def load_results(sweep: str, profile: str = "embedded", results: Path = Path("results")) -> pd.DataFrame:
+def load_results(sweep: str, profile: str = "embedded", results: Path = WORKING) -> pd.DataFrame:
     """Returns the collected rows of a sweep, as `bench.results.schema.ResultRow` describes them.
 
     Args:

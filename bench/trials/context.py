@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,9 +22,31 @@ from bench.specs.trial import ResolvedTrial
 from bench.trials.cost import FitCost
 from bench.trials.measurement import LayerCount, Measurement, TrainingSummary
 from bench.trials.session import DenseModel, SharedCalibration
-from bench.trials.structured import cut_zeros, has_units, measure_cut, merge_steps
+from bench.trials.structured import cut_zeros, find_invalid_units, has_units, measure_cut, merge_steps
+from bench.trials.validity import find_invalid
+from cap.pruned_weights import check_form
 from cap.quantization import Int8Layer
 from cap.structured import UnitGroup, UnitPruner, unit_violations
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """How far a trial's pruner is.
+
+    Attributes:
+        trial: Label of the trial.
+        done: Number of steps that are done.
+        total: Number of all steps.
+        text: Name of the steps, such as `layers`; may be empty.
+    """
+
+    trial: str
+    done: int
+    total: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.trial}: {' '.join(filter(None, [f'{self.done}/{self.total}', self.text]))}"
 
 
 @dataclass(frozen=True)
@@ -37,6 +59,8 @@ class ExecutionConfig:
         micro_batch: Training images of this process in one forward pass; None for its share of a whole batch.
         folder: Folder of the trial's checkpoints and models; None to keep none.
         checkpoint_interval: Seconds between two checkpoints within an epoch.
+        on_progress: Function that shows how far a fit is; None to show none. A process that is sent the settings sets
+            its own.
     """
 
     device: str = "cpu"
@@ -44,6 +68,7 @@ class ExecutionConfig:
     micro_batch: int | None = None
     folder: Path | None = None
     checkpoint_interval: float = 600.0
+    on_progress: Callable[[FitProgress], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,16 +108,18 @@ class TrialContext:
             model: The model.
             units: Units of the model that may be removed, for a pruner that removes units.
         """
-        trial, shared, device = self.resolved.trial, self.calibration, self.config.device
-        torch.manual_seed(trial.derived_seed("pruner"))
+        shared, device = self.calibration, self.config.device
+        self.seed("pruner")
         pruner = self.resolved.pruner()
         if isinstance(pruner, UnitPruner):
             pruner.units = units
         layers = cap.select_layers(model, self.resolved.model.prunable)
         images = shared.images
+        images.memory_budget, images.device = self.config.memory_budget, torch.device(device)
+        images.on_progress = self._show_progress if self.config.on_progress is not None else None
         peak = start_peak(torch.device(device))
         start, saved, computed = time.perf_counter(), images.seconds_saved, images.computed
-        pruner.fit(copy.deepcopy(model), layers, images, self.config.memory_budget)  # a pruner may change its model
+        pruner.fit(copy.deepcopy(model), layers, images)  # a pruner may change its model
         saved = images.seconds_saved - saved
         peak_bytes = peak()
         if images.computed > computed:
@@ -106,15 +133,27 @@ class TrialContext:
             num_gradients=self._num_gradients(),
         )
 
-    def prune(self, pruner: cap.Pruner, pattern: cap.Pattern, fit: FitCost) -> tuple[cap.PrunedWeights, FitCost]:
+    def prune(
+        self, pruner: cap.Pruner, pattern: cap.Pattern, fit: FitCost, model: nn.Module | None = None
+    ) -> tuple[cap.PrunedWeights, FitCost]:
         """Reads the weights at a pattern off a fitted pruner.
+
+        Args:
+            pruner: The pruner.
+            pattern: Pattern to prune to.
+            fit: Cost of the fit.
+            model: Model that it was fitted to, where the shapes of its weights are not those of the dense model.
 
         Returns:
             The weights, and the cost of the fit with that of this added.
+
+        Raises:
+            ValueError: If the pruner returns something else than weights and masks of the layers.
         """
         start = time.perf_counter()
         pruned = pruner.prune(pattern)
         took = seconds_since(start, self.config.device) - pruner.refit_seconds
+        check_form(pruned, cap.select_layers(model or self.dense.model, self.resolved.model.prunable), pattern)
         read_off = FitCost(pruner.refit_seconds, prune_seconds=took, num_gradients=fit.num_gradients)
         return pruned, fit + read_off
 
@@ -129,9 +168,21 @@ class TrialContext:
         first, cost = self.prune(pruner, pattern.units, fit)
         zeroed = copy.deepcopy(self.dense.model)
         first.apply_to(zeroed)
-        again, fit = self.fit(cut_zeros(zeroed, self.units, self.image))
-        second, rest = self.prune(again, pattern.then, fit)
+        small = cut_zeros(zeroed, self.units, self.image)
+        again, fit = self.fit(small)
+        second, rest = self.prune(again, pattern.then, fit, small)
         return merge_steps(first, self.units, second), cost + rest
+
+    def seed(self, purpose: str) -> None:
+        """Seeds what a pruner draws from: torch's default generator and that of the calibration images."""
+        seed = self.resolved.trial.derived_seed(purpose)
+        torch.manual_seed(seed)
+        self.calibration.images.generator.manual_seed(seed)
+
+    def _show_progress(self, done: int, total: int, text: str) -> None:
+        if self.config.on_progress is not None:
+            # of an author's own making: small enough to be sent at once
+            self.config.on_progress(FitProgress(self.resolved.trial.label, int(done), int(total), str(text)[:80]))
 
     def _num_gradients(self) -> int | None:
         """Returns how many gradients the pruner uses, or None if it uses none."""
@@ -150,6 +201,7 @@ class TrialContext:
         phase: str,
         pattern: cap.Pattern,
         cost: FitCost,
+        masks: Mapping[str, Tensor] | None,
         training: TrainingSummary | None = None,
         int8: Mapping[str, Int8Layer] | None = None,
     ) -> Measurement:
@@ -160,18 +212,23 @@ class TrialContext:
             phase: `one_shot`, `finetuned`, `int8` or `int8_finetuned`.
             pattern: Pattern that it follows.
             cost: Cost of its pruning.
+            masks: {name: keep-mask} of its pruning; None while all weights are free.
             training: Training after the pruning.
             int8: {parameter name: layer} of the layers in INT8.
         """
         spec = self.resolved.model
         weights = {name: model.get_parameter(name) for name in self.macs.layers}
+        dense = {name: self.dense.model.get_parameter(name) for name in weights} if phase == "one_shot" else None
         if isinstance(pattern, cap.Units | cap.UnitsThen):
+            invalid = find_invalid_units(self.units, weights, masks, pattern)
             violations = unit_violations(self.units, weights, pattern)
         else:
+            invalid = find_invalid(weights, masks, pattern, dense)
             violations = cap.count_violations(weights, pattern)
         return replace(
             self._count(model, phase, evaluate(model, self.test_inputs)),
             pattern=pattern,
+            invalid=invalid,
             violations=violations,
             knn_top1=spec.knn_top1(model, self.config.device, self.resolved.trial.evaluation_images),
             file_bytes=sparse_bytes(model, int8) if self.resolved.trial.quantization is not None else None,

@@ -128,7 +128,7 @@ def measure_int8(
     assert quantization is not None
     images = context.calibration.images.images.to(device)
     layers = int8_layers(observed(model, images))
-    recorder.pruned(context.measure(quantized(model, layers), "int8", pattern, cost, int8=layers))
+    recorder.pruned(context.measure(quantized(model, layers), "int8", pattern, cost, masks, int8=layers))
     if (recipe := quantization.finetune) is None:
         return
     start = time.perf_counter()
@@ -144,4 +144,4 @@ def measure_int8(
     layers = int8_layers(graph)
     summary = summarise_training(context, recipe, recipe.epochs, seconds_since(start, device))
     tuned = quantized(tuned, layers)
-    recorder.pruned(context.measure(tuned, "int8_finetuned", pattern, cost, summary, layers))
+    recorder.pruned(context.measure(tuned, "int8_finetuned", pattern, cost, masks, summary, layers))

@@ -76,6 +76,7 @@ class Measurement:
         nonzero: Number of parameters that are not zero.
         pattern: Pattern of a pruned model.
         violations: Number of weights that break the pattern.
+        invalid: Why the model does not count as one at its pattern; None if it does.
         knn_top1: Accuracy of the features' nearest neighbours, percent; None where it is not measured.
         file_bytes: Size of the model as a file, bytes; None where it is not measured.
         cost: Cost of the pruning.
@@ -95,6 +96,7 @@ class Measurement:
     nonzero: int
     pattern: cap.Pattern | None = None
     violations: int | None = None
+    invalid: str | None = None
     knn_top1: float | None = None
     file_bytes: int | None = None
     cost: FitCost | None = None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
-import torch
-
 import cap
 from bench.evaluation.accuracy import mean_loss
 from bench.trials.checkpointer import TrialCheckpointer
@@ -31,12 +29,13 @@ def run_one_shot(context: TrialContext, recorder: TrialRecorder, checkpointer: T
     if not left:
         return
     pruner, fit = context.fit(dense, context.units)
+    layers = cap.select_layers(dense, context.resolved.model.prunable)
     dense_loss = mean_loss(dense, context.calibration.images)
     for pattern in left:
-        if reason := pruner.refusal(pattern) or cap.shape_mismatch(pruner.weights, pattern):
+        if reason := pruner.refusal(pattern) or cap.shape_mismatch(layers, pattern):
             recorder.skipped(pattern, reason, "one_shot", fit)
             continue
-        torch.manual_seed(trial.derived_seed(f"prune {pattern}"))  # the same after any training before it
+        context.seed(f"prune {pattern}")  # the same after any training before it
         if isinstance(pattern, cap.UnitsThen):
             pruned, cost = context.prune_in_two_steps(pruner, pattern, fit)
         else:
@@ -46,7 +45,7 @@ def run_one_shot(context: TrialContext, recorder: TrialRecorder, checkpointer: T
         # after a second fit there is no one quadratic model of both steps
         predicted = None if isinstance(pattern, cap.UnitsThen) else pruner.predicted_loss(pruned)
         observed = mean_loss(candidate, context.calibration.images) - dense_loss
-        measured = context.measure(candidate, "one_shot", pattern, cost)
+        measured = context.measure(candidate, "one_shot", pattern, cost, pruned.masks)
         recorder.pruned(replace(measured, loss=LossIncrease(predicted, observed)))
         if trial.quantization is not None:
             measure_int8(context, recorder, candidate, pattern, pruned.masks, cost)

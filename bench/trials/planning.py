@@ -33,7 +33,8 @@ def plan_fit(resolved: ResolvedTrial, model: nn.Module, memory_budget: int, shar
         gradient=calibration.gradient,
         share=share,
     )
-    return resolved.pruner().plan(model, cap.select_layers(model, spec.prunable), images, memory_budget)
+    images.memory_budget = memory_budget
+    return resolved.pruner().plan(model, cap.select_layers(model, spec.prunable), images)
 
 
 def training_refusal(resolved: ResolvedTrial, recipe: GradualSpec | ACDCSpec) -> str | None:

@@ -76,7 +76,7 @@ class TrialRecorder:
         self._add(dataclasses.replace(self._measured(measured), sparsity_target=0.0), measured)
 
     def pruned(self, measured: Measurement) -> None:
-        """Adds the row of a pruned model."""
+        """Adds the row of a pruned model; one that is not at its pattern keeps its measurements and is `invalid`."""
         pattern = measured.pattern
         assert pattern is not None
         row = dataclasses.replace(
@@ -85,6 +85,8 @@ class TrialRecorder:
             sparsity_target=pattern.sparsity,
             violations=measured.violations,
         )
+        if measured.invalid is not None:
+            row.status, row.error = "invalid", measured.invalid
         if measured.cost is not None:
             row = dataclasses.replace(_with_cost(row, measured.cost), prune_seconds=measured.cost.prune_seconds)
         if (training := measured.training) is not None:

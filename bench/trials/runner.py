@@ -14,6 +14,7 @@ from bench.trials.recorder import TrialRecorder
 from bench.trials.session import TrialSession
 from bench.trials.structured import units_for
 from bench.trials.training_loop import run_with_training
+from cap.exits import exits_raised
 
 
 def run_trial(
@@ -38,6 +39,7 @@ def run_trial(
     Raises:
         GateError: If the dense model does not reach its recorded accuracy.
         ValueError: If the pruner cannot do what the trial asks for.
+        SystemExit: If the pruner ends this process, `os._exit` included.
     """
     resolved, config = trial.resolve(), config or ExecutionConfig()
     session = session or TrialSession(config.device)
@@ -55,8 +57,9 @@ def run_trial(
     checkpointer = TrialCheckpointer(config.folder, trial.label, config.checkpoint_interval)
     checkpointer.load()
     checkpointer.attach("rows", recorder)
-    if trial.training is None:
-        run_one_shot(context, recorder, checkpointer)
-    else:
-        run_with_training(context, recorder, checkpointer, trial.training)
+    with exits_raised():
+        if trial.training is None:
+            run_one_shot(context, recorder, checkpointer)
+        else:
+            run_with_training(context, recorder, checkpointer, trial.training)
     return recorder

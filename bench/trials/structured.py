@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from bench.core.packages import require
 from bench.core.timing import seconds_since
 from bench.evaluation.macs import count_macs
 from bench.latency.rounds import interleave
-from cap.structured import UnitGroup, cut, find_units, removed_units
+from cap.structured import UnitGroup, cut, find_units, removed_units, unit_violations
 from cap.structured.selection import unit_masks
 
 EXTRA = "structured"
@@ -107,6 +108,31 @@ def measure_cut(model: nn.Module, dense: nn.Module, units: tuple[UnitGroup, ...]
         seconds=statistics.median(times["small"]),
         dense_seconds=statistics.median(times["dense"]),
     )
+
+
+def find_invalid_units(
+    units: tuple[UnitGroup, ...],
+    weights: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor] | None,
+    pattern: cap.Units | cap.UnitsThen,
+) -> str | None:
+    """Returns why a pruned model does not count as one at a pattern of units, None if it does.
+
+    Args:
+        units: Units of the model.
+        weights: Weights as evaluated, {layer: weight}.
+        masks: Keep-masks of the pruning, {layer: mask}; None where there are none.
+        pattern: Pattern that was asked for.
+    """
+    for name, weight in weights.items():
+        if bad := int((~torch.isfinite(weight)).sum()):
+            return f"{bad:,} weights of {name} are not finite"
+        if masks is not None and (left := int((weight[~masks[name].to(weight.device)] != 0).sum())):
+            return f"{left:,} weights of {name} are not zero where the mask removes them"
+    for what, tensors in (("weights", weights), ("masks", masks)):
+        if tensors is not None and (broken := unit_violations(units, tensors, pattern)):
+            return f"the {what} break the pattern {pattern} by {broken:,} weights"
+    return None
 
 
 def merge_steps(first: cap.PrunedWeights, units: tuple[UnitGroup, ...], second: cap.PrunedWeights) -> cap.PrunedWeights:

@@ -85,11 +85,11 @@ def train(
 def _measure(context: TrialContext, recorder: TrialRecorder, state: TrainingState, pattern: cap.Pattern) -> None:
     """Measures a model in training; where it was pruned during training it is kept as a file, too."""
     summary = summarise_training(context, state.recipe, state.epoch, state.seconds)
-    recorder.pruned(context.measure(state.model, "finetuned", pattern, state.cost, summary))
+    masks = state.training.masks.state_dict() if state.training.masks is not None else None
+    recorder.pruned(context.measure(state.model, "finetuned", pattern, state.cost, masks, summary))
     if context.config.folder is not None and context.resolved.trial.training is not None:
-        masks = state.training.masks.state_dict() if state.training.masks is not None else {}
         path = context.config.folder / f"{pattern}.safetensors"
-        distributed.run_on_rank0(partial(save_pruned, path, state.model, masks))
+        distributed.run_on_rank0(partial(save_pruned, path, state.model, masks or {}))
 
 
 def _begin_phase(context: TrialContext, state: TrainingState, sparsity: float | None) -> None:

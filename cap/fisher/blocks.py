@@ -41,14 +41,14 @@ def block_chunks(num_blocks: int, block_size: int) -> Iterator[slice]:
         yield slice(start, min(start + step, num_blocks))
 
 
-def chunk_bytes(block_size: int) -> int:
-    """Returns the bytes of the matrices of the largest of the `block_chunks`, at most."""
-    return max(CHUNK_BYTES, 8 * block_size**2)
+def chunk_bytes(num_blocks: int, block_size: int) -> int:
+    """Returns the bytes of the matrices of the largest of the `block_chunks`."""
+    return 8 * block_size**2 * next(block_chunks(num_blocks, block_size)).stop
 
 
 def scratch_like(num_blocks: int, block_size: int, device: torch.device) -> Tensor:
     """Returns room for the largest of the `block_chunks`: (blocks, B, B), float64."""
-    largest = max(part.stop - part.start for part in block_chunks(num_blocks, block_size))
+    largest = next(block_chunks(num_blocks, block_size)).stop
     return torch.empty(largest, block_size, block_size, dtype=torch.float64, device=device)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,16 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.device_memory import fit_budget, gib
+from cap.fisher.blocks import chunk_bytes
 from cap.fisher.factors import InverseFactor
 from cap.fisher.gram import buffered_gradients, gram_bytes
 from cap.gradients import hooked_layers
 from cap.model_state import differentiable, evaluating
+from cap.recording import first_input
 
 PART_BYTES = 2**28  # Gram matrices that are accumulated and turned into factors at a time
 ACTIVATION_BYTES = 2**30  # what a forward and backward pass may hold, if the budget allows
+MATRICES = 4  # of each block at work: F, its inverse and what they are made with
 SHARED = 0.5  # of the budget, up to which Gram matrices are kept for the next pruner
 
 
@@ -89,14 +93,16 @@ def fisher_work(size: FitSize, num_gradients: int | None, block_size: int) -> Fi
 
 
 def fisher_bytes(size: FitSize, num_gradients: int | None, block_size: int) -> FitBytes:
-    """Returns the memory of the factors alone, and together with the Gram matrices of all weights in float32.
+    """Returns the memory of the factors and of the blocks at work, and that with all Gram matrices in float32.
 
     Args:
         size: Model and calibration set.
         num_gradients: m, number of gradients; by default one per image, or per whole batch.
         block_size: B, number of weights in a block.
     """
-    kept = size.weights * retained_bytes(block_size)
+    largest = size.largest_layer or size.weights
+    scratch = MATRICES * chunk_bytes(-(-largest // block_size), block_size)
+    kept = size.weights * retained_bytes(block_size) + scratch
     grams = size.weights * gram_bytes(block_size, size.gradients(num_gradients), 4)
     return FitBytes(int(kept), int(kept + grams))
 
@@ -174,7 +180,7 @@ def plan_fit(
     num_gradients: int | None,
     block_size: int,
     retained: float,
-    scratch: int,
+    matrices: int,
     budget: int | None = None,
 ) -> MemoryPlan:
     """Plans the estimate of all Fisher blocks within a memory budget.
@@ -189,7 +195,8 @@ def plan_fit(
         num_gradients: m, number of gradients; by default one per image, or per whole batch.
         block_size: B, number of weights in a block.
         retained: Bytes per weight that are kept once a layer is done.
-        scratch: Bytes that turning a part's Gram matrices into its result takes.
+        matrices: Number of matrices of a block, B x B in double precision, that turning its Gram matrix into its result
+            takes; as many blocks as `block_chunks` yields at a time have them.
         budget: Bytes that the fit may take beyond what is in use; by default the device's free memory less a margin.
 
     Raises:
@@ -207,7 +214,7 @@ def plan_fit(
         per_image=activation_bytes(model, layers, calibration),
         per_gradient_image=itemsize * largest if calibration.gradient == "sample" else 0,
         batch_gradient=itemsize * total if calibration.gradient == "batch" else 0,
-        scratch=scratch,
+        scratch=matrices * chunk_bytes(-(-largest // block_size), block_size),
         weights=total,
         factors=total * retained,
         largest_gram=largest * per_weight,
@@ -258,7 +265,7 @@ def _passes(
 def activation_bytes(model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> int:
     """Measures what one image's forward and backward pass holds: saved activations, layer inputs, output gradients."""
     device = next(iter(layers.values())).device
-    image = calibration.images[:1].to(device, copy=True)
+    image = calibration.inputs[:1].to(device)
     own = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
     saved: dict[int, int] = {}
     flows = 0
@@ -269,27 +276,29 @@ def activation_bytes(model: nn.Module, layers: Mapping[str, Tensor], calibration
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    alive = []  # so that no storage is seen twice at one address
+    alive: list[Any] = []  # so that no storage is seen twice at one address
 
     called = set()
 
-    def record(name: str, args: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(name: str, inputs: Tensor, output: Tensor) -> None:
         nonlocal flows
         called.add(name)
-        note(args[0])
-        alive.append(args[0])
+        note(inputs)
+        alive.append(inputs)
         flows += output.nbytes
 
     hooked = hooked_layers(model, layers)
     handles = [
-        module.register_forward_hook(lambda _, args, output, name=name: record(name, args, output))
+        module.register_forward_hook(
+            lambda _, args, kwargs, output, name=name: record(name, first_input(args, kwargs), output), with_kwargs=True
+        )
         for name, module in hooked.items()
     ]
     try:
         weights = [model.get_parameter(name) for name in layers]
         watched = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
         with evaluating(model), differentiable(model, weights), torch.enable_grad(), watched:
-            alive.append(model(image))
+            alive.append(image.run(model))
     finally:
         for handle in handles:
             handle.remove()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.elimination import compensate, layer_in_errors
-from cap.fisher.blocks import block_chunks, chunk_bytes, merge_blocks, split_blocks
+from cap.fisher.blocks import block_chunks, merge_blocks, split_blocks
 from cap.fisher.estimate import fisher_blocks
 from cap.fisher.factors import InverseFactor
-from cap.fisher.planning import MemoryPlan, plan_fit, retained_bytes
-from cap.pruner import PrunedWeights
+from cap.fisher.planning import MATRICES, MemoryPlan, plan_fit, retained_bytes
+from cap.pruned_weights import PrunedWeights
 from cap.pruners._recomputing import RecomputingPruner
 
 
@@ -43,31 +45,32 @@ class FisherPruner(RecomputingPruner):
             (blocks, B), the lowest scores are removed first.
         """
 
-    def plan(
-        self,
-        model: nn.Module,
-        layers: Mapping[str, Tensor],
-        calibration: Calibration,
-        memory_budget: int | None = None,
-    ) -> MemoryPlan:
+    def plan(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> MemoryPlan:
         """Plans the passes over the calibration gradients.
 
         Raises:
             ValueError: If the budget is too small, with what is needed and what to change.
         """
         retained = retained_bytes(self.block_size)
-        scratch = 4 * chunk_bytes(self.block_size)  # F, its inverse and what they are made with
         return plan_fit(
-            model, layers, calibration, self.num_gradients, self.block_size, retained, scratch, memory_budget
+            model,
+            layers,
+            calibration,
+            self.num_gradients,
+            self.block_size,
+            retained,
+            MATRICES,
+            calibration.memory_budget,
         )
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Estimates the Fisher and scores block after block; no more than a few inverses exist at a time."""
-        plan = self.plan(model, layers, calibration, self.memory_budget)
+        plan = self.plan(model, layers, calibration)
         self.factors, scores = {}, {}
         for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.damp):
             weight = split_blocks(layers[name], self.block_size)
             if name not in self.factors:
+                calibration.progress(len(self.factors), len(layers), "layers")
                 self.factors[name] = InverseFactor.empty(layers[name].numel(), self.block_size, weight.device)
                 scores[name] = torch.empty(weight.shape, dtype=torch.float64, device=weight.device)
             with layer_in_errors(name, part.start):
@@ -83,6 +86,18 @@ class FisherPruner(RecomputingPruner):
             with layer_in_errors(name, part.start):
                 result[part] = compensate(weight[part], factor.inverse(part), keep_blocks[part])
         return merge_blocks(result, self.weights[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the pruner's attributes, the factors field by field."""
+        fields = {name: vars(factor) for name, factor in self.factors.items()}
+        with_factors = copy.copy(self)
+        vars(with_factors)["factors"] = fields
+        return super(FisherPruner, with_factors).state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores a state that `state_dict` returned."""
+        super().load_state_dict(state)
+        self.factors = {name: InverseFactor(**fields) for name, fields in state["factors"].items()}
 
     def predicted_loss(self, pruned: PrunedWeights) -> float | None:
         """Returns `1/2 d^T F d` with d the change of the weights; None if F was estimated anew on the way."""

@@ -21,3 +21,13 @@ def check_positive(name: str, value: object) -> None:
     """
     if not (isinstance(value, int | float) and 0 < value < float("inf")):
         raise ValueError(f"{name}={value!r} is not valid: it is a number larger than 0")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuses what is neither True nor False.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r} is not valid: it is true or false")

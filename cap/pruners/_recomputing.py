@@ -14,11 +14,12 @@ from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.fisher.planning import fisher_bytes, fisher_work
 from cap.patterns import NM, Pattern, Units, UnitsThen
-from cap.pruner import Needs, PrunedWeights, Pruner
+from cap.pruned_weights import PrunedWeights
+from cap.pruner import Needs, ScorePruner
 from cap.pruners._options import check_count, check_positive
 
 
-class RecomputingPruner(Pruner):
+class RecomputingPruner(ScorePruner):
     """Base of pruners on the Fisher, which may go to a sparsity in several equal parts, each with a fresh estimate.
 
     Args:
@@ -55,15 +56,9 @@ class RecomputingPruner(Pruner):
         """Returns the memory of the factors, and of all blocks of B x B at once."""
         return fisher_bytes(size, self.num_gradients, self.block_size)
 
-    def fit(
-        self,
-        model: nn.Module,
-        layers: Mapping[str, Tensor],
-        calibration: Calibration,
-        memory_budget: int | None = None,
-    ) -> Pruner:
+    def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> RecomputingPruner:
         """Fits to the dense model, which is kept together with the calibration set if it is to be fitted again."""
-        super().fit(model, layers, calibration, memory_budget)
+        super().fit(model, layers, calibration)
         if self.num_recomputations > 1:
             self._dense, self._calibration = copy.deepcopy(model), calibration
         return self
@@ -81,7 +76,7 @@ class RecomputingPruner(Pruner):
             again = copy.copy(self)
             layers = {name: model.get_parameter(name) for name in self.weights}
             start = time.perf_counter()
-            Pruner.fit(again, model, layers, self._calibration, self.memory_budget)
+            ScorePruner.fit(again, model, layers, self._calibration)
             self.refit_seconds += time.perf_counter() - start
             # `whole * parts / parts` may be off in the last digit, which decides whether a count of k + 1/2 goes up
             reached = pattern if part == parts else replace(pattern, sparsity=whole * part / parts)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from cap import distributed
 from cap.calibration import Calibration
 from cap.columns import obs_column_update, upper_factor
+from cap.cost import FitBytes, FitSize, FitWork
+from cap.elimination import layer_in_errors
 from cap.fisher.blocks import merge_blocks, split_blocks
 from cap.pruners._layerwise import LayerwisePruner
 from cap.pruners._recomputing import RecomputingPruner
@@ -34,8 +36,6 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
             each.
     """
 
-    shares_gram = True
-
     def __init__(
         self,
         block_size: int = 192,
@@ -44,6 +44,16 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
         num_recomputations: int = 1,
     ) -> None:
         super().__init__(block_size, num_gradients, damp, num_recomputations)
+
+    def work(self, size: FitSize) -> FitWork:
+        """Returns the work of all estimates of one matrix a layer, and of a sweep over the columns."""
+        m, times = size.gradients(self.num_gradients), self.num_recomputations
+        gram, solve = m * self.block_size * size.weights, self.block_size * size.weights
+        return FitWork(gradients=size.gradient_macs(m) * times, gram=gram * times, solve=solve * times)
+
+    def fit_bytes(self, size: FitSize) -> FitBytes:
+        """Returns the memory of the scores and of the weights' blocks in double precision."""
+        return FitBytes(24 * size.weights, 24 * size.weights)
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns `w^2 / C_cc^2`."""
@@ -62,7 +72,8 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
         scores, self.factors = {}, {}
         for name, weight in layers.items():
             fisher = fishers[name] / count
-            self.factors[name] = upper_factor(fisher[None], self.damp)[0]
+            with layer_in_errors(name, 0):
+                self.factors[name] = upper_factor(fisher[None], self.damp)[0]
             blocks = split_blocks(weight, size).double() * (fisher.diagonal() != 0)  # what has no gradient goes first
             scores[name] = merge_blocks((blocks / self.factors[name].diagonal()).square(), weight)
         return scores

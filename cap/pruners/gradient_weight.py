@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from cap import distributed
 from cap.calibration import Calibration
-from cap.pruner import Pruner
+from cap.pruner import ScorePruner
 from cap.pruners._options import check_count
 from cap.registry import register
 
 
 @register("gradient_weight")
-class GradientWeight(Pruner):
+class GradientWeight(ScorePruner):
     """Gradient times weight (GrW in Kuznedelev et al., 2023, arXiv 2210.09223).
 
     A first-order saliency as of Molchanov et al., 2017 (arXiv 1611.06440).

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +13,11 @@ from cap import distributed
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.device_memory import fit_budget, gib
-from cap.kernels.batched import not_positive
+from cap.fisher.layout import BlockLayout
+from cap.fisher.low_rank import LowRankInverse, invert_low_rank, scratch_bytes
+from cap.fisher.planning import ACTIVATION_BYTES, activation_bytes
 from cap.patterns import Blocks, Pattern
+from cap.pruners._options import check_flag
 from cap.pruners._recomputing import RecomputingPruner
 from cap.registry import register
 
@@ -21,9 +26,9 @@ from cap.registry import register
 class MFAC(RecomputingPruner):
     """Optimal Brain Surgeon with a matrix-free inverse (Frantar, Kurtic and Alistarh, 2021, arXiv 2107.03356).
 
-    Blocks are too large for their B x B matrices; the inverse Fisher is kept as the m gradients that it is made of. By
-    the Woodbury identity `F^-1 = (I - V^T V) / damp` with `V = L^-1 G` and `L L^T = m damp I + G G^T`, which gives its
-    diagonal and its product with any vector in O(m B). Scores and update are WoodFisher's.
+    Blocks are too large for their B x B matrices; the inverse Fisher is kept as the m gradients that it is made of, or
+    as a triangle where there are at least B of them (see `cap.fisher.low_rank`). Scores and update are WoodFisher's. As
+    in the authors' code, weights that are zero are left out before blocks are cut.
 
     Args:
         block_size: B, number of consecutive weights in one Fisher block.
@@ -31,6 +36,7 @@ class MFAC(RecomputingPruner):
         damp: Dampening.
         num_recomputations: N_r, number of equal parts of the way to a sparsity, with the Fisher estimated anew before
             each.
+        span_layers: Whether blocks go on from one layer to the next, as in the authors' code, or end with the layer.
     """
 
     def __init__(
@@ -39,8 +45,11 @@ class MFAC(RecomputingPruner):
         num_gradients: int | None = None,
         damp: float = 1e-6,
         num_recomputations: int = 1,
+        span_layers: bool = True,
     ) -> None:
         super().__init__(block_size, num_gradients, damp, num_recomputations)
+        check_flag("span_layers", span_layers)
+        self.span_layers = span_layers
 
     def supports(self, pattern: Pattern) -> str | None:
         """Blocks of weights would need block saliencies."""
@@ -48,79 +57,108 @@ class MFAC(RecomputingPruner):
             return "mfac scores single weights, not blocks of them"
         return super().supports(pattern)
 
-    def plan(
-        self,
-        model: nn.Module,
-        layers: Mapping[str, Tensor],
-        calibration: Calibration,
-        memory_budget: int | None = None,
-    ) -> None:
+    def plan(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> None:
         """Checks that the gradients, all of which are kept, fit into the memory budget.
 
         Raises:
             ValueError: If they do not, with what is needed and what to change.
         """
         device = next(iter(layers.values())).device
-        budget = fit_budget(device) if memory_budget is None else memory_budget
-        m, weights = calibration.count(self.num_gradients), [weight.numel() for weight in layers.values()]
-        needed = 4 * m * (sum(weights) + max(weights)) + 24 * m * self.block_size + 16 * m**2
+        budget = fit_budget(device) if calibration.memory_budget is None else calibration.memory_budget
+        needed = self.needed_bytes(model, layers, calibration)
         if needed > budget:
+            m, weights = calibration.count(self.num_gradients), sum(weight.numel() for weight in layers.values())
             raise ValueError(
                 f"a memory budget of {gib(budget)} is too small, {gib(needed)} are needed: mfac keeps {m:,} gradients "
-                f"of {sum(weights):,} weights. Raise the memory budget, or lower num_gradients"
+                f"of {weights:,} weights. Raise the memory budget, or lower num_gradients"
             )
 
+    def needed_bytes(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> int:
+        """Returns the most memory that a fit takes: gradients, scores, and a batch or the block that is inverted."""
+        m, sizes = calibration.count(self.num_gradients), [weight.numel() for weight in layers.values()]
+        per_image = activation_bytes(model, layers, calibration)
+        images = _images(calibration, per_image)
+        made = min(m, images if calibration.gradient == "sample" else 1)  # gradients at a time, twice: some are chosen
+        batch = images * per_image + 2 * 4 * made * max(sizes)
+        whole = sum(sizes) if self.span_layers else max(sizes)
+        return (4 * m + 32) * sum(sizes) + max(batch, scratch_bytes(m, min(self.block_size, whole)))
+
     def work(self, size: FitSize) -> FitWork:
-        """Returns the work of all estimates: the gradients, and the products of each with all others."""
+        """Returns the work of all estimates: the gradients, and each block's inverse in the smaller dimension."""
         m, times = size.gradients(self.num_gradients), self.num_recomputations
-        return FitWork(gradients=size.gradient_macs(m) * times, gram=m**2 * size.weights * times)
+        block = min(self.block_size, size.weights)
+        gram = 2 * m * min(m, block) * size.weights  # products or rotations, and the solutions
+        return FitWork(gradients=size.gradient_macs(m) * times, gram=gram * times)
 
     def fit_bytes(self, size: FitSize) -> FitBytes:
-        """Returns the memory of all gradients, which are kept."""
-        kept = 4 * size.gradients(self.num_gradients) * size.weights
+        """Returns the memory of all gradients, which are kept, and of the block that is inverted."""
+        m = size.gradients(self.num_gradients)
+        kept = (4 * m + 32) * size.weights + scratch_bytes(m, min(self.block_size, size.weights))
         return FitBytes(kept, kept)
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns `w^2 / (2 diag(F^-1))`."""
-        self.plan(model, layers, calibration, self.memory_budget)
+        self.plan(model, layers, calibration)
         m = calibration.count(self.num_gradients)
-        rows = {n: torch.zeros(m, w.numel(), device=w.device) for n, w in layers.items()}
-        for batch in calibration.gradient_batches(model, layers, m, divided=True):
-            for name, room in rows.items():
-                batch.write(name, 0, room.shape[1], room[batch.first : batch.first + batch.count])
-        distributed.all_reduce_sum(*rows.values())
-        scores = {}
-        self.factors: dict[str, list[Tensor]] = {}
-        self.diagonals = {}
-        for name, weight in layers.items():
-            gradients = rows.pop(name).mul_(weight.flatten() != 0)
-            self.factors[name], diagonals = [], []
-            for number, block in enumerate(gradients.split(self.block_size, dim=1)):
-                g = block.double()
-                system = g @ g.T
-                system.diagonal().add_(m * self.damp)
-                lower, info = torch.linalg.cholesky_ex(system)
-                if not_positive(lower[None], info[None]).any():
-                    raise ValueError(
-                        f"{name}: Fisher block {number} is not positive definite: raise damp={self.damp:g}"
-                    )
-                half = torch.linalg.solve_triangular(lower, g, upper=False)
-                diagonals.append((1 - half.square().sum(0)) / self.damp)
-                self.factors[name].append(half.float())
-            diagonal = torch.cat(diagonals)
-            self.diagonals[name] = diagonal
-            scores[name] = (weight.flatten().double() ** 2 / (2 * diagonal)).view_as(weight)
-        return scores
+        images = None
+        if calibration.gradient == "sample":
+            images = _images(calibration, activation_bytes(model, layers, calibration))
+        device = next(iter(layers.values())).device
+        self.layout = BlockLayout(layers, self.block_size, self.span_layers)
+        rows = [torch.zeros(m, size, device=device) for size in self.layout.sizes]
+        for batch in calibration.gradient_batches(model, layers, m, images, divided=True):
+            for name in layers:
+                self.layout.write(name, batch.of(name), rows, slice(batch.first, batch.first + batch.count))
+            del batch  # before the next one is computed
+        distributed.all_reduce_sum(*rows)
+        self.inverses: list[LowRankInverse | Tensor] = []  # gradients where single precision would not do
+        self.diagonals: list[Tensor] = []
+        while rows:
+            gradients = rows.pop(0)
+            inverse = self._inverse(len(self.inverses), gradients)
+            self.diagonals.append(inverse.diagonal())
+            self.inverses.append(inverse.single() or gradients)
+            del inverse  # before the next one is computed
+        halves = [w.square() / (2 * d) for w, d in zip(self.layout.split(layers), self.diagonals, strict=True)]
+        return self.layout.merge(halves, layers, fill=0.0)
+
+    def _inverse(self, block: int, gradients: Tensor) -> LowRankInverse:
+        inverse = invert_low_rank(gradients, self.damp)
+        if inverse is None:
+            names, largest = self.layout.layers_of(block), float(gradients.abs().amax())
+            where = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+            raise ValueError(
+                f"{where}: Fisher block {block} cannot be inverted, its gradients of up to {largest:.1e} are too large "
+                f"beside the dampening: raise damp={self.damp:g}, or check the scale of the loss"
+            )
+        return inverse
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the pruner's attributes, the inverses field by field, without the layout, which follows from them."""
+        plain = copy.copy(self)
+        plain.__dict__["inverses"] = [vars(one) if isinstance(one, LowRankInverse) else one for one in self.inverses]
+        del plain.__dict__["layout"]
+        return super(MFAC, plain).state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores a state that `state_dict` returned."""
+        super().load_state_dict(state)
+        self.layout = BlockLayout(self.weights, self.block_size, self.span_layers)
+        self.inverses = [LowRankInverse(**one) if isinstance(one, dict) else one for one in state["inverses"]]
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns `w - F^-1 (w_removed / diag(F^-1))`, zero where the mask is."""
-        result = {}
-        for name, mask in masks.items():
-            weight = self.weights[name]
-            scaled = ((weight * ~mask).flatten().double() / self.diagonals[name]).split(self.block_size)
-            change = [
-                (x - half.T.double() @ (half.double() @ x)) / self.damp
-                for x, half in zip(scaled, self.factors[name], strict=True)
-            ]
-            result[name] = (weight - torch.cat(change).view_as(weight).to(weight.dtype)) * mask
-        return result
+        removed = self.layout.split({name: self.weights[name] * ~mask for name, mask in masks.items()})
+        changes = []
+        for block, (kept, w, diagonal) in enumerate(zip(self.inverses, removed, self.diagonals, strict=True)):
+            inverse = self._inverse(block, kept) if isinstance(kept, Tensor) else kept
+            changes.append(inverse.times(w / diagonal))
+        change = self.layout.merge(changes, masks, fill=0.0)
+        return {name: (weight - change[name].to(weight.dtype)) * masks[name] for name, weight in self.weights.items()}
+
+
+def _images(calibration: Calibration, per_image: int) -> int:
+    """Returns how many images go through the model at a time."""
+    if calibration.gradient == "batch":
+        return calibration.batch_size
+    return max(1, min(calibration.batch_size, ACTIVATION_BYTES // max(1, per_image)))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.columns import as_columns, from_columns, second_moments, upper_factor
-from cap.elimination import compensate, eliminate
+from cap.cost import FitSize, FitWork
+from cap.elimination import compensate, eliminate, layer_in_errors
 from cap.fisher.blocks import block_chunks
 from cap.patterns import NM, Pattern
+from cap.pruner import ScorePruner
 from cap.pruners._layerwise import LayerwisePruner
 from cap.pruners._options import check_positive
 from cap.registry import register
@@ -19,7 +22,7 @@ from cap.selection import check_groups
 
 
 @register("obc")
-class OBC(LayerwisePruner):
+class OBC(LayerwisePruner, ScorePruner):
     """ExactOBS, greedy in every row (Frantar, Singh and Alistarh, 2022, arXiv 2208.11580, Algorithm 1).
 
     The squared error of a layer's outputs is a quadratic form with H, the dampened second moment of its inputs, the
@@ -34,11 +37,19 @@ class OBC(LayerwisePruner):
         check_positive("damp", damp)
         self.damp = damp
 
+    def work(self, size: FitSize) -> FitWork:
+        """Returns the work of second moments, and of the greedy loop: for each weight a matrix of its row's width.
+
+        A layer is taken to be as wide as it is high.
+        """
+        return replace(super().work(size), solve=size.weights * (size.largest_layer or size.weights))
+
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns the cumulative error at which the greedy loop removes each weight."""
         self.inverses = {}
         for name, moment in second_moments(model, layers, calibration).items():
-            factor = upper_factor(moment, self.damp)
+            with layer_in_errors(name, 0):
+                factor = upper_factor(moment, self.damp)
             self.inverses[name] = torch.bmm(factor.transpose(1, 2), factor)
         return {name: self._greedy(name, None) for name in layers}
 

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.columns import as_columns, from_columns, second_moments
+from cap.pruner import ScorePruner
 from cap.pruners._layerwise import LayerwisePruner
 from cap.registry import register
 
 
 @register("wanda")
-class Wanda(LayerwisePruner):
+class Wanda(LayerwisePruner, ScorePruner):
     """Weight times norm of its input (Sun et al., 2023, arXiv 2306.11695, eq. 1): `S_ij = |W_ij| ||X_j||_2`.
 
     Scores are compared among the weights of one output; no weight is changed.

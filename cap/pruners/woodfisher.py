@@ -10,8 +10,9 @@ from cap.fisher.blocks import block_chunks, check_fisher, merge_blocks, split_bl
 from cap.fisher.factors import InverseFactor
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
-from cap.pruner import PrunedWeights
+from cap.pruned_weights import PrunedWeights
 from cap.pruners._fisher_based import FisherPruner
+from cap.pruners._options import check_flag
 from cap.registry import register
 from cap.selection import check_blocks, keep_ranked_blocks, zero_blocks
 
@@ -45,8 +46,7 @@ class WoodFisher(FisherPruner):
         joint: bool = False,
     ) -> None:
         super().__init__(block_size, num_gradients, damp, num_recomputations)
-        if not isinstance(joint, bool):
-            raise ValueError(f"joint={joint!r} is not valid: it is true or false")
+        check_flag("joint", joint)
         self.joint = joint
 
     def supports(self, pattern: Pattern) -> str | None:

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.patterns import Pattern, Units
-from cap.pruner import PrunedWeights, Pruner
+from cap.pruned_weights import PrunedWeights
+from cap.pruner import ScorePruner
 from cap.structured.selection import UnitRanking, select_units, unit_masks
 from cap.structured.units import UnitGroup
 
 
-class UnitPruner(Pruner):
+class UnitPruner(ScorePruner):
     """Base of pruners that also rank units.
 
     Attributes:
@@ -31,15 +32,9 @@ class UnitPruner(Pruner):
     def rank_units(self, group: UnitGroup) -> UnitRanking:
         """Returns the order in which the units of a group go; called when all weights have their scores."""
 
-    def fit(
-        self,
-        model: nn.Module,
-        layers: Mapping[str, Tensor],
-        calibration: Calibration,
-        memory_budget: int | None = None,
-    ) -> Pruner:
+    def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> UnitPruner:
         """Learns all that is needed to prune to any sparsity, of units too if there are any."""
-        super().fit(model, layers, calibration, memory_budget)
+        super().fit(model, layers, calibration)
         self.rankings = {group.name: self.rank_units(group) for group in self.units}
         return self
 

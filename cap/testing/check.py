@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import os
-import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn
-from unittest import mock
+from typing import Literal
 
+from cap.exits import exits_raised
 from cap.registry import source_file
 from cap.testing.inspection import NotApplicable, Violation
 from cap.testing.subject import Subject
@@ -60,7 +57,7 @@ def check(name: str, gate: bool = False) -> Callable[[Run], Check]:
 def run_check(one: Check, subject: Subject) -> Outcome:
     """Runs one check; an error that the pruner raises is a failure, and so is an end of the process."""
     try:
-        with _exits_raised():
+        with exits_raised():
             remark = one.run(subject)
     except Violation as found:
         return Outcome(one, "failed", str(found))
@@ -69,20 +66,6 @@ def run_check(one: Check, subject: Subject) -> Outcome:
     except (Exception, SystemExit) as error:  # noqa: BLE001  the pruner's code is not ours
         return Outcome(one, "failed", _describe(error, subject))
     return Outcome(one, "passed", remark or "")
-
-
-@contextlib.contextmanager
-def _exits_raised() -> Iterator[None]:
-    """Lets `os._exit` raise SystemExit in this thread, as `sys.exit` does: else the checks would end without a word."""
-    end, here = os._exit, (os.getpid(), threading.get_ident())
-
-    def raise_here(status: int) -> NoReturn:
-        if (os.getpid(), threading.get_ident()) == here:  # a forked process, say a data loader's, must end
-            raise SystemExit(status)
-        end(status)
-
-    with mock.patch.object(os, "_exit", raise_here):
-        yield
 
 
 def _describe(error: BaseException, subject: Subject) -> str:

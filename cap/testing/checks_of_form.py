@@ -6,6 +6,7 @@ import inspect
 import json
 
 import cap
+from cap.registry import variadic_options
 from cap.testing.check import check
 from cap.testing.inspection import NotApplicable, Violation, changed_names, prune
 from cap.testing.subject import Subject
@@ -21,6 +22,8 @@ def options_have_defaults(subject: Subject) -> None:
     `**kwargs` in `__init__`, or a default such as a tensor or a function. Write each option out as a keyword with a
     number, text, truth value, None or a list of these: `def __init__(self, power=1.0)`.
     """
+    if written := variadic_options(subject.name):
+        raise Violation(f"__init__ takes {' and '.join(written)}, behind which no option has a name or a default")
     for name, value in cap.default_options(subject.name).items():
         if value is inspect.Parameter.empty:
             raise Violation(f"option {name} of __init__ has no default value")
@@ -54,9 +57,11 @@ def scores_cover_every_layer(subject: Subject) -> None:
     weight's own shape, and NaN has no rank. Gradients come flat, as (gradients, weights): the usual cause of a wrong
     shape is a missing `.view_as(weight)`, that of NaN a division by a sum, norm or variance that is zero, as for an
     input that is always zero. Add a small constant or clamp the divisor. An option whose value does not fit the 48
-    calibration images of this check is another cause.
+    calibration images of this check is another cause. A `cap.Pruner`, which has `fit` and `prune` alone, is not asked.
     """
-    subject.fit()
+    fitted = subject.fit()
+    if not isinstance(fitted.pruner, cap.ScorePruner):
+        raise NotApplicable("a cap.Pruner of fit and prune gives no scores")
 
 
 @check("pruned weights", gate=True)
@@ -69,8 +74,8 @@ def only_the_chosen_weights_change(subject: Subject) -> None:
     computes in double precision and does not convert back (`.to(weight.dtype)`), or that leaves layers out.
     """
     model = tiny_model()
-    pruner, pattern = subject.fit_any(model)
+    fitted, pattern = subject.fit_any(model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    prune(pruner, pattern).apply_to(model)
-    if stray := set(changed_names(before, model.state_dict())) - set(pruner.weights):
+    prune(fitted, pattern).apply_to(model)
+    if stray := set(changed_names(before, model.state_dict())) - set(fitted.layers):
         raise Violation(f"{', '.join(sorted(stray))} changed, but was not to be pruned")

@@ -27,11 +27,11 @@ def as_many_zeros_as_asked_for(subject: Subject) -> None:
     usual cause is a threshold of one's own in `select`, such as `score > ranked[k]`, which removes too many or too few
     where scores are equal. Return scores and leave the selection to the base class, or use `cap.selection.select`.
     """
-    pruner = subject.fit()
+    fitted = subject.fit()
     patterns = [cap.Unstructured(sparsity, scope) for scope in ("global", "layer") for sparsity in SPARSITIES]
-    patterns = [pattern for pattern in patterns if pruner.supports(pattern) is None] or supported_patterns(pruner)
-    for pattern in patterns:
-        check_followed(pattern, prune(pruner, pattern).masks)
+    accepted = [pattern for pattern in patterns if fitted.pruner.supports(pattern) is None]
+    for pattern in accepted or supported_patterns(fitted.pruner):
+        check_followed(pattern, prune(fitted, pattern).masks)
 
 
 @check("monotone masks")
@@ -41,13 +41,13 @@ def masks_are_monotone(subject: Subject) -> None:
     Then a curve over sparsities is one path through nested sets of weights. It is so wherever weights are removed in
     the order of one score. If the method chooses anew at each sparsity on purpose, say so with `monotone = False` in
     the class, and this check is skipped; otherwise look for a `select` or `supports` that treats sparsities
-    differently.
+    differently. Of a `cap.Pruner` that says nothing it is not asked.
     """
-    pruner = subject.fit()
-    if not pruner.monotone:
-        raise NotApplicable("the class says monotone = False")
-    patterns = supported_patterns(pruner)
-    masks = [prune(pruner, pattern).masks for pattern in patterns]
+    fitted = subject.fit()
+    if not fitted.pruner.monotone:
+        raise NotApplicable("monotone = False")
+    patterns = supported_patterns(fitted.pruner)
+    masks = [prune(fitted, pattern).masks for pattern in patterns]
     for (low, lower), (high, higher) in itertools.pairwise(zip(patterns, masks, strict=True)):
         for name, mask in lower.items():
             if back := int((higher[name] & ~mask).sum()):
@@ -63,11 +63,11 @@ def one_fit_serves_any_order(subject: Subject) -> None:
     with a trailing underscore and `*=`, `+=` and `[...] =` write in place. Write `weight = weight * mask` or clone
     first.
     """
-    pruner = subject.fit()
-    patterns = [pattern for pattern in supported_patterns(pruner) if pattern.sparsity]
-    first = {pattern: prune(pruner, pattern) for pattern in patterns}
+    fitted = subject.fit()
+    patterns = [pattern for pattern in supported_patterns(fitted.pruner) if pattern.sparsity]
+    first = {pattern: prune(fitted, pattern) for pattern in patterns}
     for pattern in reversed(patterns):
-        again = prune(pruner, pattern)
+        again = prune(fitted, pattern)
         changed = changed_names(first[pattern].weights, again.weights) + changed_names(
             first[pattern].masks, again.masks
         )
@@ -82,8 +82,8 @@ def sparsity_zero_is_the_dense_model(subject: Subject) -> None:
     It is where every curve begins. The usual cause is an `update` that computes something even if no weight is removed
     (a rescaling or a correction that is not exactly 1 or 0 then), or a mask of one weight too many.
     """
-    pruner = subject.fit()
-    pruned = prune(pruner, supported_patterns(pruner, [0.0])[0])
+    fitted = subject.fit()
+    pruned = prune(fitted, supported_patterns(fitted.pruner, [0.0])[0])
     if pruned.sparsity:
         raise Violation(f"{pruned.sparsity:.3%} of the weights are masked")
     if changed := changed_names(tiny_layers(tiny_model()), pruned.weights):
@@ -98,7 +98,7 @@ def zeros_go_first_and_stay(subject: Subject) -> None:
     instead. The base class's `select` sees to it for any scores; the usual cause is a `select` or `weights_at` of
     the pruner's own that decides anew. Give zeros the lowest score there: `scores.masked_fill(weight == 0, -math.inf)`.
     """
-    patterns = [pattern for pattern in supported_patterns(subject.fit()) if pattern.sparsity]
+    patterns = [pattern for pattern in supported_patterns(subject.fit().pruner) if pattern.sparsity]
     if len(patterns) < 2:
         raise NotApplicable("the pruner has no two sparsities to go through")
     model = tiny_model()
@@ -117,21 +117,24 @@ def _pattern_check(pattern: cap.Pattern) -> Check:
         """The pattern is followed exactly, or `supports` gives a reason why not and `prune` raises it as a ValueError.
 
         A sweep asks `supports` and writes the reason into its results; what is not refused is taken for what it says.
-        Scores alone are enough for every pattern, as the base class selects the weights. If the method cannot do one,
-        let `supports(self, pattern)` return a sentence of more than three words that tells what to do instead; if you
-        override `prune`, call `self.check(pattern)` first.
+        Scores alone are enough for every pattern, as `cap.ScorePruner` selects the weights. If the method cannot do
+        one, let `supports(self, pattern)` return what to do instead, in words; if you override the `prune` of
+        `cap.ScorePruner`, call `self.check(pattern)` first.
         """
-        pruner = subject.fit(layers=PATTERN_LAYERS)
-        if reason := pruner.supports(pattern):
-            if len(str(reason).split()) <= 3:
-                raise Violation(f"supports refuses {pattern} without a reason: {reason!r}")
+        fitted = subject.fit(layers=PATTERN_LAYERS)
+        reason = fitted.pruner.supports(pattern)
+        if reason is None:
+            check_followed(pattern, prune(fitted, pattern).masks)
+            return None
+        if not isinstance(reason, str) or not reason.strip():
+            raise Violation(f"supports returned {reason!r} for {pattern}: it returns a reason in words, or None")
+        if isinstance(fitted.pruner, cap.ScorePruner):  # it is used without a suite that asks `supports` first, too
             try:
-                pruner.prune(pattern)
+                fitted.pruner.prune(pattern)
             except ValueError:
                 return f"refused: {reason}"
             raise Violation(f"supports refuses {pattern}, but prune raises no ValueError")
-        check_followed(pattern, prune(pruner, pattern).masks)
-        return None
+        return f"refused: {reason}"
 
     return a_pattern_is_followed_or_refused
 

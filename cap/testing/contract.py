@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import cap
+from cap.fit_resources import Progress
 from cap.testing import checks_of_fit, checks_of_form, checks_of_masks
 from cap.testing.check import Check, Outcome, run_check
 from cap.testing.subject import Subject
@@ -25,15 +26,17 @@ CHECKS: tuple[Check, ...] = (
     *checks_of_masks.followed_or_refused,
     checks_of_fit.no_gradients_unless_declared,
     checks_of_fit.gradients_of_batches_work_or_are_refused,
+    checks_of_fit.a_saved_state_prunes_as_before,
 )
 
 
-def run_checks(name: str, options: Mapping[str, Any]) -> Iterator[Outcome]:
+def run_checks(name: str, options: Mapping[str, Any], progress: Progress | None = None) -> Iterator[Outcome]:
     """Runs every check on a pruner.
 
     Args:
         name: Name of `cap.available()`, or `path/to/file.py:ClassName`.
         options: Options of the pruner; those that are not given take small values or the pruner's defaults.
+        progress: Function that shows the progress of fits, called with done, total, text; None to show none.
 
     Yields:
         An outcome for each of `CHECKS`, as soon as it is there. After a gate that failed the rest are skipped.
@@ -42,7 +45,7 @@ def run_checks(name: str, options: Mapping[str, Any]) -> Iterator[Outcome]:
         ValueError: If there is no such pruner.
     """
     cap.default_options(name)
-    subject = Subject(name, options)
+    subject = Subject(name, options, progress)
     failed_gate = ""
     for one in CHECKS:
         if failed_gate:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 import cap
+from cap.pruned_weights import check_form, check_names
 from cap.selection import layer_counts
 
 SPARSITIES = (0.0, 0.1, 0.5, 0.75, 0.9, 0.98)
@@ -22,12 +25,26 @@ class NotApplicable(Exception):  # noqa: N818  likewise
     """Reason why a check says nothing about this pruner."""
 
 
-def check_scores(pruner: cap.Pruner, layers: Mapping[str, Tensor]) -> None:
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted pruner.
+
+    Attributes:
+        pruner: The pruner.
+        layers: Dense weights that it was fitted to, {name: weight}, copies that nobody changes.
+    """
+
+    pruner: cap.Pruner
+    layers: dict[str, Tensor]
+
+
+def check_scores(pruner: cap.ScorePruner, layers: Mapping[str, Tensor]) -> None:
     """Refuses scores that are not one number, finite or +inf, for each weight of the layers."""
     scores = getattr(pruner, "importance", None)
     if not isinstance(scores, Mapping):
         raise Violation(f"scores returned {type(scores).__name__}, not a dictionary of tensors by layer")
-    check_names("scores", scores, layers)
+    with _violations():
+        check_names("scores", scores, layers)
     for name, weight in layers.items():
         score = scores[name]
         if not isinstance(score, Tensor):
@@ -40,45 +57,24 @@ def check_scores(pruner: cap.Pruner, layers: Mapping[str, Tensor]) -> None:
             raise Violation(f"{int(torch.isneginf(score).sum())} of {score.numel()} scores of {name} are -inf")
 
 
-def check_names(what: str, found: Iterable[str], layers: Iterable[str]) -> None:
-    """Refuses names that are not those of the layers.
-
-    Args:
-        what: Name of what has them, for the message.
-        found: Names that were found.
-        layers: Names that were asked for.
-    """
-    if missing := set(layers) - set(found):
-        raise Violation(f"{what}: no {', '.join(sorted(missing))}")
-    if stray := set(found) - set(layers):
-        raise Violation(f"{what}: {', '.join(sorted(map(str, stray)))} is no layer that was asked for")
-
-
-def prune(pruner: cap.Pruner, pattern: cap.Pattern) -> cap.PrunedWeights:
+def prune(fitted: Fitted, pattern: cap.Pattern) -> cap.PrunedWeights:
     """Returns a copy of the pruned weights; refuses a wrong form, so that no check stumbles over it."""
-    pruned = pruner.prune(pattern)
-    if not isinstance(pruned, cap.PrunedWeights):
-        raise Violation(f"prune returned {type(pruned).__name__}, not cap.PrunedWeights")
-    for what, tensors in (("weights", pruned.weights), ("masks", pruned.masks)):
-        if not isinstance(tensors, Mapping):
-            raise Violation(f"at {pattern} the {what} are {type(tensors).__name__}, not a dictionary by layer")
-        check_names(f"{what} at {pattern}", tensors, pruner.weights)
-    for name, dense in pruner.weights.items():
-        weight, mask = pruned.weights[name], pruned.masks[name]
-        if weight.shape != dense.shape or mask.shape != dense.shape:
-            raise Violation(
-                f"{name} has shape {tuple(dense.shape)}, but at {pattern} its weights {tuple(weight.shape)} "
-                f"and its mask {tuple(mask.shape)}"
-            )
-        if mask.dtype != torch.bool:
-            raise Violation(f"the mask of {name} at {pattern} is {mask.dtype}, not torch.bool")
-        if weight.dtype != dense.dtype:
-            raise Violation(f"the weights of {name} at {pattern} are {weight.dtype}, not {dense.dtype}")
-        if left := int((weight[~mask] != 0).sum()):
-            raise Violation(f"{left} weights of {name} are not zero at {pattern} although their mask is False")
+    pruned = fitted.pruner.prune(pattern)
+    with _violations():
+        check_form(pruned, fitted.layers, pattern)
+    for name, weight in pruned.weights.items():
         if not weight.isfinite().all():
             raise Violation(f"weights of {name} at {pattern} are not finite")
     return copy.deepcopy(pruned)  # the pruner may write into its own again
+
+
+@contextmanager
+def _violations() -> Iterator[None]:
+    """Turns what this package refuses into findings."""
+    try:
+        yield
+    except ValueError as error:
+        raise Violation(str(error)) from None
 
 
 def supported_patterns(pruner: cap.Pruner, sparsities: Iterable[float] = SPARSITIES) -> list[cap.Unstructured]:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import cap
-from cap.testing.inspection import Violation, check_scores
+from cap.fit_resources import Progress
+from cap.testing.inspection import Fitted, Violation, check_scores
 from cap.testing.tiny import LAYERS, PATTERN_LAYERS, tiny_calibration, tiny_layers, tiny_model
 
 PATTERNS: tuple[cap.Pattern, ...] = (
@@ -32,10 +33,12 @@ class Subject:
     Attributes:
         name: Name of `cap.available()`, or `path/to/file.py:ClassName`.
         options: Options as the user gave them.
+        progress: Function that shows the progress of fits, called with done, total, text; None to show none.
     """
 
     name: str
     options: Mapping[str, Any]
+    progress: Progress | None = None
 
     def create(self) -> cap.Pruner:
         """Makes the pruner, with small values for the options that the user did not give."""
@@ -49,33 +52,37 @@ class Subject:
         calibration: cap.Calibration | None = None,
         layers: str = LAYERS,
         seed: int = 0,
-    ) -> cap.Pruner:
+    ) -> Fitted:
         """Fits a new pruner; by default to the tiny model and images."""
         # as in a sweep, the layers are not the model's own tensors unless a check needs them to be
         chosen = tiny_layers(tiny_model() if model is None else model, layers)
         model = tiny_model() if model is None else model
+        dense = {name: weight.detach().clone() for name, weight in chosen.items()}
+        calibration = calibration or tiny_calibration()
+        calibration.device, calibration.on_progress = torch.device("cpu"), self.progress
         torch.manual_seed(seed)
         pruner = self.create()
-        fitted = pruner.fit(model, chosen, calibration or tiny_calibration(), memory_budget=None)
+        fitted = pruner.fit(model, chosen, calibration)
         if fitted is not pruner:
             raise Violation(f"fit returned {type(fitted).__name__}: it must end with `return self`")
-        if not hasattr(pruner, "weights"):
-            raise Violation("fit did not set self.weights: write `scores` and leave `fit` to the base class")
-        check_scores(pruner, chosen)
-        return pruner
+        if isinstance(pruner, cap.ScorePruner):
+            if not hasattr(pruner, "weights"):
+                raise Violation("fit did not set self.weights: write `scores` and leave `fit` to the base class")
+            check_scores(pruner, chosen)
+        return Fitted(pruner, dense)
 
     def fit_any(
         self, model: nn.Module | None = None, calibration: cap.Calibration | None = None
-    ) -> tuple[cap.Pruner, cap.Pattern]:
+    ) -> tuple[Fitted, cap.Pattern]:
         """Fits a new pruner, and returns it with the first of `PATTERNS` that it supports.
 
         Raises:
             Violation: If it supports none.
         """
-        pruner = self.fit(model, calibration)
-        pattern = next((one for one in PATTERNS if pruner.supports(one) is None), None)
+        fitted = self.fit(model, calibration)
+        pattern = next((one for one in PATTERNS if fitted.pruner.supports(one) is None), None)
         if pattern is None:
-            raise Violation(f"supports refuses every pattern: {pruner.supports(PATTERNS[0])}")
+            raise Violation(f"supports refuses every pattern: {fitted.pruner.supports(PATTERNS[0])}")
         if not isinstance(pattern, cap.Unstructured):
-            pruner = self.fit(model, calibration, PATTERN_LAYERS)
-        return pruner, pattern
+            fitted = self.fit(model, calibration, PATTERN_LAYERS)
+        return fitted, pattern

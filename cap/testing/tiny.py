@@ -71,7 +71,8 @@ class WatchedCalibration(cap.Calibration):
     """
 
     def __init__(self, calibration: cap.Calibration) -> None:
-        super().__init__(calibration.images, calibration.labels, calibration.loss, calibration.batch_size)
+        super().__init__(calibration.inputs, calibration.labels, calibration.loss, calibration.batch_size)
+        self.share_resources(calibration)
         self.asked_for: set[str] = set()
 
     def gradient_batches(self, *args: Any, **kwargs: Any) -> Iterator[GradientBatch]:
@@ -83,3 +84,15 @@ class WatchedCalibration(cap.Calibration):
         """Yields layer inputs."""
         self.asked_for.add("inputs")
         return super().layer_inputs(*args, **kwargs)
+
+    def sequential(self, *args: Any, **kwargs: Any) -> Iterator[cap.SequentialLayer]:
+        """Yields layers to prune one after another."""
+        self.asked_for.add("inputs")
+        return super().sequential(*args, **kwargs)
+
+    def split(self, fraction: float = 0.2) -> tuple[cap.Calibration, cap.Calibration]:
+        """Returns two parts that are watched, too."""
+        parts = [WatchedCalibration(part) for part in super().split(fraction)]
+        for part in parts:
+            part.asked_for = self.asked_for
+        return parts[0], parts[1]

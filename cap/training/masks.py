@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from cap.layers import all_parameters
+
 
 class Masks:
     """Keep-masks bound to a model's weights.
@@ -21,7 +23,7 @@ class Masks:
     """
 
     def __init__(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-        weights = dict(model.named_parameters())
+        weights = all_parameters(model)
         for name, mask in masks.items():
             if name not in weights or weights[name].shape != mask.shape:
                 raise ValueError(f"mask {name} of shape {tuple(mask.shape)} fits no weight of the model")

@@ -83,12 +83,14 @@ weights: dict[int, dict[str, torch.Tensor]] = {}
 def test_whole_deit_within_a_budget(measure: Measure, budget: int) -> None:
     model, layers, images, labels = deit((r".*(attn.(qkv|proj)|mlp.fc\d+).weight",))
     create = options(192, 1e-8)
-    plan = create().plan(model, layers, calibration(images, labels), budget * GIB)
+    within = calibration(images, labels)
+    within.memory_budget = budget * GIB
+    plan = create().plan(model, layers, within)
     group = f"CAP fit, DeiT-T, {len(images)} gradients, B = 192, within a memory budget"
     pruner = measure(
         group,
         f"{budget} GiB",
-        lambda: create().fit(model, layers, calibration(images, labels), memory_budget=budget * GIB),
+        lambda: create().fit(model, layers, within),
         rounds=1,
         passes=len(plan.passes),
         planned_bytes=plan.peak_bytes,

@@ -43,7 +43,7 @@ print(*fresh().default_options("wanda"), type(fresh().create("wanda")).__name__)
 cap = fresh()
 try:
     @cap.register("wanda")
-    class Mine(cap.Pruner):
+    class Mine(cap.ScorePruner):
         pass
 except ValueError as error:
     print(error)

@@ -16,7 +16,7 @@ def test_prune_before_fit_and_unsupported_pattern(model, layers, calibration) ->
         pruner.prune(cap.Blocks(4, 0.5))
 
 
-class LargestFirst(cap.Pruner):
+class LargestFirst(cap.ScorePruner):
     """Removal of the largest weights: what is zero has the highest scores."""
 
     needs = "nothing"

@@ -9,7 +9,7 @@ import cap
 FILE = """
 import cap
 
-class Mine(cap.Pruner):
+class Mine(cap.ScorePruner):
     def __init__(self, sign: float = 1.0) -> None:
         self.sign = sign
 
@@ -52,6 +52,6 @@ def test_names_are_unique() -> None:
     with pytest.raises(ValueError, match="taken"):
 
         @cap.register("cap")
-        class Other(cap.Pruner):
+        class Other(cap.ScorePruner):
             def scores(self, model, layers, calibration):
                 return {}

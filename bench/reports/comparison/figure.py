@@ -1,4 +1,4 @@
-"""Figure of a comparison of pruners: top-1 and paired differences against sparsity."""
+"""Figure of a comparison of pruners: top-1, paired differences and time of pruning against sparsity."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from matplotlib.axes import Axes
 
 from bench.reports.common.plotting import OTHERS, STYLES, Style, legend, legend_entries, save
 from bench.results.labels import GLOBAL, PHASES, kind
+from bench.results.validity import INVALID
 
 ROOM = 0.15  # that a label takes of the axis
 
 
-def draw(cells: pd.DataFrame, new: str, against: Sequence[str], title: str, stem: Path) -> list[Path]:
+def draw(
+    cells: pd.DataFrame, times: pd.DataFrame, new: str, against: Sequence[str], title: str, stem: Path
+) -> list[Path]:
     """Draws top-1 and paired differences against sparsity, a column for each model and a row pair for each phase.
+
+    Below stands the time of pruning: points for fit and prune together, dashes for the fit alone.
 
     Args:
         cells: Compared cells, as `bench.reports.comparison.statistics.compare` returns them.
+        times: Costs, as `bench.reports.comparison.costs.costs` returns them.
         new: Label of the pruner to compare.
         against: Labels of the others.
         title: Heading of the figure.
@@ -33,8 +39,8 @@ def draw(cells: pd.DataFrame, new: str, against: Sequence[str], title: str, stem
     styles = _styles(new, against)
     positions, ticks = pattern_positions(cells)
     figure, axes = plt.subplots(
-        2 * len(phases), len(models), sharex=True, squeeze=False,
-        figsize=(3.6 * len(models) + 1.6, 5 * len(phases) + 0.8),
+        2 * len(phases) + 1, len(models), sharex=True, squeeze=False,
+        figsize=(3.6 * len(models) + 1.6, 5 * len(phases) + 3.3),
     )  # fmt: skip
     for row, phase in enumerate(phases):
         for column, model in enumerate(models):
@@ -45,16 +51,21 @@ def draw(cells: pd.DataFrame, new: str, against: Sequence[str], title: str, stem
             width = max(positions.values()) - min(positions.values())
             _draw_differences(below, part, {name: styles[name] for name in against}, width)
             top.set_title(f"{model}, {PHASES[phase]}")
-            for axis in (top, below):
-                axis.set_xticks(list(positions.values()), labels=ticks)
-                axis.tick_params(labelbottom=True)
-                axis.grid(alpha=0.3)
         axes[2 * row][0].set_ylabel("top-1, %")
         axes[2 * row + 1][0].set_ylabel(f"{new} less the other, points")
-    for axis in axes[-1]:
+    for axis, model in zip(axes[-1], models, strict=True):
+        part = times[times["model"] == model]
+        _draw_times(axis, part.assign(x=part["pattern"].map(positions)), styles)
         axis.set_xlabel("sparsity of the pruned layers, or pattern")
+    axes[-1][0].set_ylabel("fit + prune, s (dash: fit)")
+    for axis in axes.flat:
+        axis.set_xticks(list(positions.values()), labels=ticks)
+        axis.tick_params(labelbottom=True)
+        axis.grid(alpha=0.3)
+    if left := int((cells["status"] == INVALID).sum()):
+        title = f"{title}; {left} invalid points are not shown"
     figure.suptitle(title)
-    legend(figure, legend_entries(axes[0]), columns=8)
+    legend(figure, legend_entries([*axes[-1], *axes[0]]), columns=8)
     figure.tight_layout(rect=(0, 0.25 / figure.get_figheight() + 0.02, 1, 1))
     return save(figure, stem)
 
@@ -93,6 +104,18 @@ def _draw_differences(axis: Axes, part: pd.DataFrame, styles: Mapping[str, Style
             yerr=(points["high"] - points["difference"]).fillna(0), color=color, marker=marker, markersize=4,
             linestyle="none", capsize=2,
         )  # fmt: skip
+
+
+def _draw_times(axis: Axes, part: pd.DataFrame, styles: Mapping[str, Style]) -> None:
+    """Draws each pruner's time of fit and prune at every pattern, and that of the fit alone."""
+    for name, (color, marker) in styles.items():
+        points = part[(part["label"] == name) & part["x"].notna()]
+        axis.plot(
+            points["x"], points["total_seconds"], color=color, marker=marker, markersize=4, linestyle="none", label=name
+        )
+        axis.plot(points["x"], points["fit_seconds"], color=color, marker="_", markersize=9, linestyle="none")
+    if (part["total_seconds"] > 0).all() and len(part):
+        axis.set_yscale("log")
 
 
 def pattern_positions(cells: pd.DataFrame) -> tuple[dict[str, float], list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +15,13 @@ from rich.console import Console
 from bench.core.errors import UserError
 from bench.reports.common.console import text_table
 from bench.reports.common.origin import origin
-from bench.reports.common.text import mebibytes, plus_minus, seconds, to_markdown
+from bench.reports.common.text import plus_minus, to_markdown
+from bench.reports.comparison.costs import EXPLANATION, cost_table, costs
+from bench.reports.comparison.document import as_document
 from bench.reports.comparison.figure import draw
 from bench.reports.comparison.statistics import CONFIDENCE, compare, overall
 from bench.results.labels import PHASES
+from bench.results.validity import INVALID, invalid_lines
 
 PERCENT = f"{100 * CONFIDENCE:g} %"
 
@@ -32,12 +37,8 @@ pruner depends on the seed, the same difference repeats: a fact about these test
 so there is no verdict. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
 {1 / (1 - CONFIDENCE):.0f} still shows one by chance.
 
-Error bars in the figure: above the standard deviation, below the interval.
-"""
-COSTS = """\
-Time of a fit, mean over seeds, as if it had shared nothing with the others; and the most memory in use while it ran,
-largest over seeds: on a processor that of the whole process, with libraries, data and what trials before it left, so
-that only large differences mean something.
+Error bars in the figure: the standard deviation of top-1, the interval of the difference. What is invalid, its weights
+or masks not at the pattern, has no number and takes part in no comparison.
 """
 
 
@@ -49,17 +50,21 @@ class Entry:
         label: Name in the report, different from that of all others.
         pruner: Name in the rows.
         options: Options, JSON as in the rows.
-        source: File of the pruner with its checksum; empty for a registered one.
+        source: Name of the pruner's file, or the class where it is of this package.
+        sha256: Checksum of the file; empty where there is none.
+        code: Text of the file; empty where there is none.
     """
 
     label: str
     pruner: str
     options: str
     source: str = ""
+    sha256: str = ""
+    code: str = ""
 
 
 class ComparisonReport:
-    """Report on a new pruner against others: terminal, Markdown, CSV, figure.
+    """Report on a new pruner against others: terminal, Markdown, CSV, figure, JSON.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
@@ -67,7 +72,12 @@ class ComparisonReport:
         title: Heading of report and figure.
 
     Raises:
-        UserError: If the new pruner has no result.
+        UserError: If the new pruner has no result, valid or not.
+
+    Attributes:
+        cells: Compared cells, see `bench.reports.comparison.statistics.compare`.
+        costs: Costs of the pruners, see `bench.reports.comparison.costs.costs`.
+        invalid: A line for every pruner with invalid rows.
     """
 
     def __init__(self, rows: pd.DataFrame, entries: Sequence[Entry], title: str) -> None:
@@ -75,10 +85,12 @@ class ComparisonReport:
         keys = zip(rows["pruner"], rows["pruner_options"], strict=True)
         self.rows, self.entries, self.title = rows.assign(label=[names[key] for key in keys]), entries, title
         self.new, *self.against = [entry.label for entry in entries]
-        finished = self.rows[(self.rows["status"] == "done") & self.rows["pattern"].notna()]
+        finished = self.rows[self.rows["status"].isin(["done", INVALID]) & self.rows["pattern"].notna()]
         if self.new not in set(finished["label"]):
             raise UserError(f"{title}: {self.new} has no result, so there is nothing to compare")
         self.cells = compare(self.rows, self.new, self.against)
+        self.costs = costs(self.rows, [entry.label for entry in entries])
+        self.invalid = invalid_lines(self.rows)
 
     def verdicts(self) -> list[str]:
         """Returns a line for each of the others."""
@@ -94,7 +106,7 @@ class ComparisonReport:
             if part["n"].nunique() == 1:
                 title, shown = f"{title}, n = {part['n'].iloc[0]}", shown.drop(columns="n")
             _print_table(console, shown, title)
-        _print_table(console, self._costs(), "cost of a fit")
+        _print_table(console, cost_table(self.costs), "cost of pruning")
         for line in [*self.verdicts(), *self._reasons()]:
             console.print(line, highlight=False, soft_wrap=True)
 
@@ -121,24 +133,6 @@ class ComparisonReport:
             "verdict": row["verdict"] if row["label"] != self.new else "",
         }
 
-    def _costs(self) -> pd.DataFrame:
-        """Returns time and memory of the fits as text, one row per model and pruner."""
-        fits = self.rows[self.rows["fit_seconds"].notna()].drop_duplicates("trial_id")
-        lines = []
-        for model in dict.fromkeys(self.cells["model"]):
-            for entry in self.entries:
-                part = fits[(fits["model"] == model) & (fits["label"] == entry.label)]
-                if not part.empty:
-                    lines.append(
-                        {
-                            "model": model,
-                            "pruner": entry.label,
-                            "fit": seconds(part["fit_seconds"].mean()),
-                            "peak memory": mebibytes(part["peak_memory_bytes"].max()),
-                        }
-                    )
-        return pd.DataFrame(lines)
-
     def _reasons(self) -> list[str]:
         """Returns a line for every pruner and pattern without a result."""
         lacking = self.cells[self.cells["reason"].notna()]
@@ -152,7 +146,7 @@ class ComparisonReport:
     def _pruners(self) -> pd.DataFrame:
         """Returns the pruners with their sources and options as text."""
         return pd.DataFrame(
-            [[entry.label, entry.source or entry.pruner, f"`{entry.options}`"] for entry in self.entries],
+            [[entry.label, _what(entry), f"`{entry.options}`"] for entry in self.entries],
             columns=["pruner", "what it is", "options"],
         )
 
@@ -177,11 +171,12 @@ class ComparisonReport:
         ]
         if reasons := self._reasons():
             lines += ["Without a result:", "", *(f"* {line}" for line in reasons), ""]
-        lines += [
-            COSTS,
-            to_markdown(self._costs()),
-        ]
-        return "\n".join(lines)
+        lines += [EXPLANATION, to_markdown(cost_table(self.costs))]
+        return "\n".join([*lines, *map(_code, filter(lambda entry: entry.code, self.entries))])
+
+    def json(self) -> str:
+        """Returns the report as a JSON document; docs/compare.md has its schema."""
+        return json.dumps(as_document(self), indent=1)
 
     def write(self, stem: Path) -> list[Path]:
         """Writes the Markdown report, the cells as CSV, and the figure as PNG and SVG.
@@ -193,7 +188,7 @@ class ComparisonReport:
             The files written.
         """
         text, values = stem.with_suffix(".md"), stem.with_suffix(".csv")
-        pictures = draw(self.cells, self.new, self.against, self.title, stem)
+        pictures = draw(self.cells, self.costs, self.new, self.against, self.title, stem)
         text.write_text(self.markdown(pictures[0].name))
         self.cells.to_csv(values, index=False, float_format="%.6g")
         return [text, values, *pictures]
@@ -202,3 +197,15 @@ class ComparisonReport:
 def _print_table(console: Console, cells: pd.DataFrame, title: str) -> None:
     left = ("model", "pattern", "pruner", "verdict")
     console.print(text_table(cells, title, left, wrapped=("verdict",), sections=True))
+
+
+def _what(entry: Entry) -> str:
+    """Returns where a pruner comes from, with the checksum of its file."""
+    return f"{entry.source or entry.pruner}{f' (SHA-256 {entry.sha256[:12]})' if entry.sha256 else ''}"
+
+
+def _code(entry: Entry) -> str:
+    """Returns a pruner's file in Markdown."""
+    longest = max(map(len, re.findall("`{3,}", entry.code)), default=2)
+    fence = "`" * (longest + 1)  # no line of the file ends the block
+    return f"## {entry.source}\n\nSHA-256 {entry.sha256}\n\n{fence}python\n{entry.code.rstrip()}\n{fence}\n"

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from bench.results.labels import FAMILY_ORDER, PHASES, label
+from bench.results.validity import INVALID
 
 CONFIDENCE = 0.95
 BETTER, WORSE, EVEN = "better", "worse", "no difference shown"
@@ -95,8 +96,9 @@ def compare(rows: pd.DataFrame, new: str, against: Sequence[str]) -> pd.DataFram
 
     Returns:
         One row per cell and pruner, the new one first: `family`, `model`, `pattern`, `sparsity`, `phase`, `label`;
-        `status` (done, skipped or failed) with a `reason`; `top1_mean`, `top1_std` (sample standard deviation, empty
-        for n = 1), `n`, `top1_dense`, in percent; `fit_seconds` (mean) and `peak_memory_bytes` (largest) of the fits;
+        `status` (done, invalid, skipped or failed) with a `reason`; `top1_mean`, `top1_std` (sample standard deviation,
+        empty for n = 1), `n`, `top1_dense`, in percent; `fit_seconds` and `prune_seconds` (means) and
+        `peak_memory_bytes` (largest) of the fits; all of it empty where a seed is invalid;
         and but for the new pruner, over the `pairs` seeds that both have, `difference` (the new pruner's top-1 less
         this one's, mean), `difference_std`, the confidence interval's `low` and `high`, and the `verdict`.
     """
@@ -108,6 +110,9 @@ def compare(rows: pd.DataFrame, new: str, against: Sequence[str]) -> pd.DataFram
     for family, model, pattern, phase, sparsity in cells.itertuples(index=False):
         part = pruned[(pruned["model"] == model) & (pruned["pattern"] == pattern)]
         done = part[(part["status"] == "done") & (part["phase"] == phase)]
+        wrong = part[(part["status"] == INVALID) & (part["phase"] == phase)]
+        dense = pd.concat([done, wrong])["top1_dense"].max()
+        done = done[~done["label"].isin(wrong["label"])]
         tops = {name: done[done["label"] == name].set_index("seed")["top1"] for name in (new, *against)}
         for name, top1 in tops.items():
             fits = done[done["label"] == name]
@@ -118,12 +123,13 @@ def compare(rows: pd.DataFrame, new: str, against: Sequence[str]) -> pd.DataFram
                 "sparsity": sparsity,
                 "phase": phase,
                 "label": name,
-                **_state(rows[(rows["model"] == model) & (rows["label"] == name)], pattern, len(fits)),
+                **_state(rows[(rows["model"] == model) & (rows["label"] == name)], pattern, phase, len(fits)),
                 "top1_mean": top1.mean(),
                 "top1_std": top1.std(ddof=1),
                 "n": len(top1),
-                "top1_dense": done["top1_dense"].max(),
+                "top1_dense": dense,
                 "fit_seconds": fits["fit_seconds"].mean(),
+                "prune_seconds": fits["prune_seconds"].mean(),
                 "peak_memory_bytes": fits["peak_memory_bytes"].max(),
             }
             lines.append(line if name == new else line | _paired((tops[new] - top1).dropna()))
@@ -152,10 +158,13 @@ def _ordered(values: pd.Series) -> pd.Series:
     return values.map(lambda value: (order.index(value) if value in order else len(order), value))
 
 
-def _state(rows: pd.DataFrame, pattern: str, done: int) -> dict[str, str | None]:
+def _state(rows: pd.DataFrame, pattern: str, phase: str, done: int) -> dict[str, str | None]:
     """Returns a pruner's status in a cell, given its rows on the model, and why it has no result there."""
     if done:
         return {"status": "done", "reason": None}
+    wrong = rows[(rows["status"] == INVALID) & (rows["pattern"] == pattern) & (rows["phase"] == phase)]
+    if len(wrong):
+        return {"status": INVALID, "reason": wrong["error"].iloc[0]}
     skipped = rows[(rows["status"] == "skipped") & (rows["pattern"] == pattern)]
     if len(skipped):
         return {"status": "skipped", "reason": skipped["error"].iloc[0]}

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from bench.reports.common.text import extent, mebibytes, seconds
-from bench.reports.sweep.summary import plain, summarise
+from bench.reports.sweep.summary import plain, summarise, valid_cells
+from bench.results.folders import source
 from bench.results.labels import CAP, FAMILY_ORDER, percent
 from bench.results.store import Store
 from bench.results.timings import TIMED
@@ -70,11 +71,11 @@ def accuracy(results: Path) -> pd.DataFrame:
         Columns family, model, sparsity, `one_shot` and `finetuned`: the relative drop of top-1 in percent, means over
         seeds, empty for what was not run; no rows where there is no Table 1.
     """
-    store = Store(results, "embedded", "table1")
+    store = Store(source("embedded/table1.parquet", results), "embedded", "table1")
     columns = {"one_shot_rel_drop": "one_shot", "finetuned_rel_drop": "finetuned"}
     if not store.collected.exists():
         return pd.DataFrame(columns=["family", "model", "sparsity", *columns.values()])
-    cells = summarise(store.read())
+    cells = valid_cells(summarise(store.read()))
     cells = cells[plain(cells) & (cells["method"] == CAP)].rename(columns=columns)
     return cells[["family", "model", "sparsity", *columns.values()]].reset_index(drop=True)
 

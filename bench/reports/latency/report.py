@@ -14,6 +14,7 @@ from bench.reports.common.origin import code_state
 from bench.reports.common.text import insert_text, to_markdown
 from bench.reports.latency.analysis import CELL, accuracy, analyse, cell_summary, compact, detailed, speedup_claim
 from bench.reports.latency.figure import draw
+from bench.results import folders
 from bench.results.timings import Cell, Timings
 
 DISTURBED = 0.2  # cores taken by others from which on times are not to be relied on
@@ -77,7 +78,8 @@ class LatencyReport:
 
     Args:
         timings: Measurements on disk.
-        results: Folder of all results, with the accuracy.
+        results: Folder of all results, with the accuracy, to write to; for published ones the working folder is
+            written to.
 
     Raises:
         UserError: If there are no measurements.
@@ -88,6 +90,13 @@ class LatencyReport:
         self.rows = timings.read()
         self.compared, self.drops = analyse(self.rows), accuracy(results)
         self.verdict = speedup_claim(self.compared, self.drops)
+        self.written = Timings(folders.reports(results), timings.name)
+
+    @property
+    def source(self) -> str:
+        """Line that says which measurements are shown, and how many cells are in them."""
+        name = self.timings.name
+        return folders.describe_source(self.timings.results, f"{name}/{name}.parquet", "cell", "cell")
 
     def print(self, console: Console) -> None:
         """Prints the ratios and the verdict."""
@@ -121,7 +130,7 @@ class LatencyReport:
         return "\n".join(lines)
 
     def write(self, into: Path | None = None) -> list[Path]:
-        """Writes the report as Markdown, the numbers as CSV and the figure beside the measurements.
+        """Writes the report as Markdown, the numbers as CSV and the figure into the folder of results.
 
         Args:
             into: Markdown document whose place marked `<!-- speedup -->` receives the compact table.
@@ -134,7 +143,8 @@ class LatencyReport:
         """
         if into is not None:
             insert_text(into, "speedup", self.compact(into.parent))
-        stem = self.timings.collected.with_suffix("")
+        stem = self.written.collected.with_suffix("")
+        stem.parent.mkdir(parents=True, exist_ok=True)
         text, values = stem.with_suffix(".md"), stem.with_suffix(".csv")
         text.write_text(self.markdown())
         numbers = self.compared.drop(columns=["seconds", "cell", "versions", "started_at"])

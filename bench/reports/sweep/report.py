@@ -15,8 +15,10 @@ from bench.reports.common.text import insert_text, to_markdown
 from bench.reports.sweep import tables
 from bench.reports.sweep.claims import claims
 from bench.reports.sweep.summary import read_paper_values, summarise
+from bench.results import folders
 from bench.results.labels import PHASES
 from bench.results.store import Store
+from bench.results.validity import INVALID, invalid_lines
 
 ALWAYS_EXPLAINED = (
     "Top-1 in percent, mean ± sample standard deviation over n seeds; drop from dense in points and in percent of dense"
@@ -31,6 +33,9 @@ EXPLAINED = {  # part of a column's name: what it says
     tables.SPEED: f"{tables.SPEED}: as the dense model, PyTorch eager, timed in turn",
     "violations": "violations: of the pattern, over all seeds",
     tables.FIT: f"{tables.FIT}: seconds that fitting took, where the model trains all of it so far, mean over seeds",
+    tables.PRUNE: f"{tables.PRUNE}: seconds from the fit to the weights at this pattern",
+    tables.TOTAL: f"{tables.TOTAL}: both",
+    INVALID: f"{INVALID}: weights or masks are not at the pattern; used for no number and no claim",
 }
 DISPENSABLE = (  # parts of columns' names: those that go first where room is short
     tables.AGREEMENT,
@@ -39,6 +44,8 @@ DISPENSABLE = (  # parts of columns' names: those that go first where room is sh
     tables.EPOCHS,
     "rel. %",
     tables.FIT,
+    tables.PRUNE,
+    tables.TOTAL,
     tables.SIZE,
     "drop",
 )
@@ -54,7 +61,11 @@ def markdown(rows: pd.DataFrame, results: Path, title: str) -> str:
 
 def _explanation(cells: pd.DataFrame) -> str:
     """Returns what the columns of the detailed table mean."""
-    shown = [text for word, text in EXPLAINED.items() if any(word in column for column in cells.columns)]
+    shown = [
+        text
+        for word, text in EXPLAINED.items()
+        if any(word in column for column in cells.columns) or (cells == word).any(axis=None)
+    ]
     return "; ".join([ALWAYS_EXPLAINED, *shown]) + "."
 
 
@@ -93,8 +104,8 @@ def write_tables(rows: pd.DataFrame, store: Store, results: Path, title: str) ->
     text, values = store.collected.with_suffix(".md"), store.collected.with_suffix(".csv")
     text.write_text(markdown(rows, results, title))
     summary = summarise(rows, read_paper_values(results))
-    int8 = [column for column in summary if column.startswith("int8") or column.endswith("_bytes")]
-    unused = [column for column in int8 if summary[column].isna().all()]
+    seldom = [column for column in summary if column.startswith("int8") or column.endswith(("_bytes", "_invalid"))]
+    unused = [column for column in seldom if not summary[column].fillna(False).any()]
     summary.drop(columns=["rank", *unused]).to_csv(values, index=False, float_format="%.6g")
     return [text, values]
 
@@ -122,7 +133,7 @@ class SweepReport:
 
     Args:
         store: Results of the sweep in a profile.
-        results: Folder of all results, with the paper's values.
+        results: Folder of all results, to write to; for published ones the working folder is written to.
 
     Raises:
         UserError: If the sweep has no collected results.
@@ -132,13 +143,25 @@ class SweepReport:
         self.store, self.results = store, results
         self.rows = store.read()
         self.title = f"{store.sweep} ({store.profile})"
+        self.written = Store(folders.reports(results), store.profile, store.sweep)
+
+    @property
+    def source(self) -> str:
+        """Line that says which rows are shown, and how many trials are in them."""
+        file = f"{self.store.profile}/{self.store.sweep}.parquet"
+        return folders.describe_source(self.store.results, file, "trial_id", "trial")
+
+    @property
+    def invalid(self) -> list[str]:
+        """A line for every pruner with invalid rows."""
+        return invalid_lines(self.rows)
 
     def print(self, console: Console) -> None:
         """Prints a table for every model, and the verdicts."""
         print_report(self.rows, self.results, self.title, console)
 
     def write(self, into: Path | None = None) -> list[Path]:
-        """Writes the report as Markdown and the summary as CSV beside the collected results.
+        """Writes the report as Markdown and the summary as CSV into the folder of results.
 
         Args:
             into: Markdown document whose place marked with the sweep's name receives the compact table.
@@ -151,9 +174,11 @@ class SweepReport:
         """
         if into is not None:
             insert(into, self.store.sweep, self.rows)
-        written = write_tables(self.rows, self.store, self.results, self.title)
+        self.written.collected.parent.mkdir(parents=True, exist_ok=True)
+        written = write_tables(self.rows, self.written, self.results, self.title)
         return [*written, *([into] if into is not None else [])]
 
     def draw(self) -> list[Path]:
-        """Draws the figures beside the collected results, and returns the files written."""
-        return write_figures(self.rows, self.store, self.title)
+        """Draws the figures into the folder of results, and returns the files written."""
+        self.written.collected.parent.mkdir(parents=True, exist_ok=True)
+        return write_figures(self.rows, self.written, self.title)

@@ -8,11 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from bench.results.folders import paper_values
 from bench.results.labels import FAMILY_ORDER, GLOBAL, PHASES, label, method_order
 from bench.results.schema import SCHEMA
+from bench.results.validity import INVALID
 from bench.results.variants import describe
 
-PAPER_VALUES = Path("paper_values.csv")
 IDENTITY = ["family", "model", "pruner", "method", "name", "rank", "variant", "settings", "regime"]
 KEYS = [*IDENTITY, "sparsity", "pattern", "kind"]  # seeds alone are averaged
 RATIOS = {  # columns of models that lost units
@@ -30,7 +31,7 @@ class SweepResults:
     Attributes:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
         done: Rows of finished pruned models, see `finished`.
-        summary: Cells, means over seeds, see `summarise`.
+        summary: Cells with a valid result, means over seeds, see `summarise` and `valid_cells`.
     """
 
     rows: pd.DataFrame
@@ -39,8 +40,8 @@ class SweepResults:
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> SweepResults:
-        """Returns the three levels of result rows."""
-        return cls(rows, finished(rows), summarise(rows))
+        """Returns the three levels of result rows; cells with an invalid row are in the first alone."""
+        return cls(rows, finished(rows), valid_cells(summarise(rows)))
 
 
 def _ordered(values: pd.Series) -> pd.Series:
@@ -51,14 +52,21 @@ def _ordered(values: pd.Series) -> pd.Series:
 
 
 def finished(rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows of finished pruned models with what tells their trials apart.
+    """Returns the rows of finished pruned models, as `pruned` does, without the cells in which a seed is invalid."""
+    every = pruned(rows)
+    return every[~every["invalid"]].drop(columns="invalid")
+
+
+def pruned(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of pruned models, valid or not, with what tells their trials apart.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them; a column that is not there is empty.
 
     Returns:
         A copy with the columns of `bench.results.variants.describe`, `dense_bytes`, the size of the trial's dense model
-        as a file, and the target under the name `sparsity`.
+        as a file, the target under the name `sparsity`, and `invalid`: whether the row or that of another seed in the
+        same cell is.
     """
     whole = rows.reindex(columns=SCHEMA.names)
     for field in SCHEMA:
@@ -66,8 +74,15 @@ def finished(rows: pd.DataFrame) -> pd.DataFrame:
             whole[field.name] = pd.to_numeric(whole[field.name])  # a column of nothing is of no type
     dense = whole[whole["phase"] == "dense"].groupby("trial_id")["file_bytes"].first()
     whole["dense_bytes"] = pd.to_numeric(whole["trial_id"].map(dense))
-    done = whole[(whole["status"] == "done") & (whole["phase"] != "dense")]
-    return describe(done).rename(columns={"sparsity_target": "sparsity"})
+    kept = whole[whole["status"].isin(["done", INVALID]) & (whole["phase"] != "dense")]
+    found = describe(kept).rename(columns={"sparsity_target": "sparsity"})
+    wrong = found["status"] == INVALID
+    return found.assign(invalid=wrong.groupby([found[key] for key in [*KEYS, "phase"]]).transform("any").astype(bool))
+
+
+def valid_cells(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns the cells of a summary that have a valid result in some phase."""
+    return summary[summary[[f"{phase}_n" for phase in PHASES]].notna().any(axis=1)].reset_index(drop=True)
 
 
 def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -81,12 +96,13 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         One row per model, pruner, variant and pattern with, for each of PHASES, the columns `<phase>_mean`,
         `<phase>_std` (sample standard deviation, empty for n = 1), `<phase>_n`, `<phase>_drop` (percentage points),
         `<phase>_rel_drop` (percent of dense), `<phase>_agreement` (percent), `<phase>_epoch`, `<phase>_bytes` (mean
-        size of the file), `<phase>_paper`; `dense` and `dense_bytes`; the means `fit_seconds`, and of the one-shot
-        models `predicted_loss_increase` and `observed_loss_increase`; of those that lost units
-        `params_left` and `macs_left` (fractions of dense) and `speedup` (times dense); the sum `violations`;
-        and `pruner_options`.
+        size of the file), `<phase>_paper`, and `<phase>_invalid`, whether a seed is invalid: what else the phase has
+        is then empty; `dense` and `dense_bytes`; the means `fit_seconds`, `prune_seconds`, and of the one-shot models
+        `predicted_loss_increase` and `observed_loss_increase`; of those that lost units `params_left` and `macs_left`
+        (fractions of dense) and `speedup` (times dense); the sum `violations`; and `pruner_options`.
     """
-    done = finished(rows)
+    every = pruned(rows)
+    done = every[~every["invalid"]]
     parts = done.groupby([*KEYS, "phase"]).agg(
         mean=("top1", "mean"),
         std=("top1", "std"),
@@ -97,17 +113,20 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         epoch=("epoch", "max"),
         bytes=("file_bytes", "mean"),
     )
-    wide = parts.unstack("phase")
+    cells = every.groupby(KEYS)
+    wide = parts.unstack("phase").reindex(cells.size().index)
     wide.columns = [f"{phase}_{statistic}" for statistic, phase in wide.columns]
     for phase in PHASES:
         for statistic in parts.columns:
             if f"{phase}_{statistic}" not in wide:
                 wide[f"{phase}_{statistic}"] = float("nan")
         wide[f"{phase}_paper"] = float("nan")
-    cells = done.groupby(KEYS)
+        wrong = every[every["phase"] == phase].groupby(KEYS)["invalid"].any()
+        wide[f"{phase}_invalid"] = wrong.reindex(wide.index, fill_value=False)
     wide["dense"] = cells["top1_dense"].first()
     wide["dense_bytes"] = cells["dense_bytes"].first()
-    wide["fit_seconds"] = cells["fit_seconds"].mean()
+    for column in ("fit_seconds", "prune_seconds"):
+        wide[column] = cells[column].mean()
     wide["violations"] = cells["violations"].sum(min_count=1)
     wide["pruner_options"] = cells["pruner_options"].first()
     one_shot = done[done["phase"] == "one_shot"].groupby(KEYS)
@@ -135,7 +154,7 @@ def series(frame: pd.DataFrame) -> pd.Series:
 
 def read_paper_values(results: Path) -> pd.DataFrame:
     """Reads the paper's own values, each with its source; what is unknown is not in the file, nor need there be one."""
-    path = results / PAPER_VALUES
+    path = paper_values(results)
     return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 

@@ -7,11 +7,18 @@ import pandas as pd
 from bench.reports.common.text import kibibytes, number, plus_minus, seconds_in_column, significant, whole
 from bench.reports.sweep.summary import representative
 from bench.results.labels import GLOBAL, NM, PHASES, pattern_in_words, percent
+from bench.results.validity import INVALID
 
-AGREEMENT, EPOCHS, FIT, PREDICTED, OBSERVED = "agree %", "epochs", "fit s", "loss + predicted", "loss + observed"
+AGREEMENT, EPOCHS, FIT, PRUNE, TOTAL = "agree %", "epochs", "fit s", "prune s", "total s"
+PREDICTED, OBSERVED = "loss + predicted", "loss + observed"
 SIZE = "KiB"
 PARAMETERS, MACS, SPEED = "parameters %", "MACs %", "times as fast"
 COMPACT_LINES = 24
+
+
+def _top1(row: pd.Series, phase: str) -> str:
+    """Formats the top-1 of a phase, or says that it is invalid."""
+    return INVALID if row[f"{phase}_invalid"] else plus_minus(row[f"{phase}_mean"], row[f"{phase}_std"])
 
 
 def _samples(row: pd.Series) -> str:
@@ -38,7 +45,7 @@ def detailed(summary: pd.DataFrame) -> pd.DataFrame:
         }
         for phase, name in PHASES.items():
             line |= {
-                f"{name} top-1": plus_minus(row[f"{phase}_mean"], row[f"{phase}_std"]),
+                f"{name} top-1": _top1(row, phase),
                 f"{name} drop": number(row[f"{phase}_drop"]),
                 f"{name} rel. %": number(row[f"{phase}_rel_drop"]),
                 f"{name} paper": number(row[f"{phase}_paper"]),
@@ -54,6 +61,8 @@ def detailed(summary: pd.DataFrame) -> pd.DataFrame:
             SPEED: number(row["speedup"]),
             "violations": whole(row["violations"]) if (summary["violations"] > 0).any() else "",
             FIT: seconds_in_column(row["fit_seconds"]),
+            PRUNE: seconds_in_column(row["prune_seconds"]),
+            TOTAL: seconds_in_column(row["fit_seconds"] + row["prune_seconds"]),
             "n": _samples(row),
         }
         lines.append(line)
@@ -74,8 +83,8 @@ def compact(summary: pd.DataFrame) -> pd.DataFrame:
     """Returns one row per model, pruner and variant with the top-1 of each phase at some patterns.
 
     These are all N:M patterns, and of the others the sparsities that have a fine-tuned model; without such the ones
-    nearest to 50, 75 and 90 %, and how long the fit took. Where the rows would be more than COMPACT_LINES, models are
-    columns, too, with the means alone.
+    nearest to 50, 75 and 90 %, with the time of the fit and that of reading off all of these. Where the rows would be
+    more than COMPACT_LINES, models are columns, too, with the means alone.
     """
     cells = summary.assign(column=_compact_columns(summary))
     cells = cells[cells["column"] != ""]
@@ -84,27 +93,32 @@ def compact(summary: pd.DataFrame) -> pd.DataFrame:
     timed = cells["finetuned_n"].isna().all()
     dense: dict[str, str] = {"pruner": "dense"}
     lines: dict[tuple[str, ...], dict[str, str]] = {}
+    prunes: dict[tuple[str, ...], float] = {}
     for _, row in cells.iterrows():
         columns = {"pruner": row["name"], "variant": row["variant"]}
         if not wide:
             columns = {"model": row["model"], "dense": number(row["dense"]), **columns}
-        line = lines.setdefault((row["pruner"], *columns.values()), columns)
+        key = (row["pruner"], *columns.values())
+        line = lines.setdefault(key, columns)
         if timed and not wide:
             line[FIT] = seconds_in_column(row["fit_seconds"])
+            prunes[key] = prunes.get(key, 0.0) + row["prune_seconds"]
+            line[PRUNE] = seconds_in_column(prunes[key])
+            line[TOTAL] = seconds_in_column(row["fit_seconds"] + prunes[key])
         for phase, name in PHASES.items():
-            if pd.isna(row[f"{phase}_n"]):
+            if pd.isna(row[f"{phase}_n"]) and not row[f"{phase}_invalid"]:
                 continue
             column = f"{name} {row['column']}"
             if wide:
-                line[f"{row['model']} {column}"] = number(row[f"{phase}_mean"])
+                line[f"{row['model']} {column}"] = INVALID if row[f"{phase}_invalid"] else number(row[f"{phase}_mean"])
                 dense[f"{row['model']} {column}"] = number(row["dense"])
             else:
-                line[column] = plus_minus(row[f"{phase}_mean"], row[f"{phase}_std"])
+                line[column] = _top1(row, phase)
     by_sparsity = list(cells.sort_values(["sparsity", "pattern"])["column"].unique())
     header = [f"{name} {column}" for name in PHASES.values() for column in by_sparsity]
     if wide:
         header = ["pruner", "variant", *(f"{model} {column}" for model in models for column in header)]
     else:
-        header = ["model", "dense", "pruner", "variant", *header, FIT]
+        header = ["model", "dense", "pruner", "variant", *header, FIT, PRUNE, TOTAL]
     table = pd.DataFrame([*([dense] if wide else []), *lines.values()]).reindex(columns=header).fillna("")
     return table.loc[:, (table != "").any()]

@@ -30,8 +30,8 @@ EMBEDDED = Profile(
         OptionRule({"damp": 1e-8}, "cap"),
         OptionRule({"damp": 1e-6}, "woodfisher"),
         # M-FAC is for blocks too large for their matrices, and SparseGPT's block is no Fisher block
-        OptionRule({"block_size": 2048}, "mfac"),
-        OptionRule({"block_size": 128}, "sparsegpt"),
+        OptionRule({"block_size": 2048, "span_layers": True}, "mfac"),
+        OptionRule({"block_size": 128, "sequential": True}, "sparsegpt"),
     ),
     splits={"train": 27_000, "test": 10_000},
 )

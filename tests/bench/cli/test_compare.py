@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +15,7 @@ from bench import cli
 MINE = """
 import cap
 
-class Mine(cap.Pruner):
+class Mine(cap.ScorePruner):
     def __init__(self, power: float = 1.0, block_size: int = 7) -> None:
         self.power = power
 
@@ -52,3 +55,84 @@ def test_a_pruner_from_outside_the_repository(tmp_path: Path, capsys: pytest.Cap
     out = capsys.readouterr().out
     assert "4 trials, 2 done, 2 to run" in out
     assert "magnitude seed" not in out
+
+
+CHEATS = """
+import os
+import signal
+
+import torch
+
+import cap
+
+class Keeps(cap.ScorePruner):
+    \"\"\"Magnitude that keeps every weight.\"\"\"
+
+    def scores(self, model, layers, calibration):
+        return {name: weight.abs() for name, weight in layers.items()}
+
+    def weights_at(self, pattern):
+        masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in self.weights.items()}
+        return cap.PrunedWeights(dict(self.weights), masks)
+
+class Dies(Keeps):
+    def scores(self, model, layers, calibration):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def cheats(tmp_path: Path) -> list[str]:
+    """A comparison of one of the cheats, in one cell: all but its class."""
+    (tmp_path / "cheats.py").write_text(CHEATS)
+    return ["compare", "--against", "magnitude", "--model", "vit", "--seeds", "0", "--jobs", "1", "--results",
+            str(tmp_path / "results"), "--sparsity"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("Keeps", "exact count: at 0.1 0 weights of all layers"), ("Dies", "its process ended")]
+)
+def test_a_pruner_that_breaks_the_contract_does_not_run(
+    cheats: list[str], name: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*cheats, "0.5", "--pruner", f"{tmp_path}/cheats.py:{name}"])
+    assert stopped.value.code == 1
+    error = capsys.readouterr().err
+    assert f"breaks the contract: {name}: {found}" in error
+    assert f"`capbench check {tmp_path}/cheats.py:{name}` says more" in error
+    assert not list(tmp_path.glob("results/**/*.parquet"))
+
+
+def test_an_invalid_pruner_is_shown_and_never_ranked(
+    cheats: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--pruner", f"{tmp_path}/cheats.py:Keeps", "--no-check"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*cheats, "0.5", "0.75", *command, "--json", "-"])
+    assert stopped.value.code == 1
+    out, error = capsys.readouterr()
+    wrong = "keeps 100 % of the weights where 50 % were wanted: 0 zeros, wants 98,304"
+    assert f"invalid, not ranked: 2 of 2 rows of {tmp_path}/cheats.py:Keeps: vit 0.5 one-shot seed 0 {wrong}" in error
+    report = json.loads(out)
+    assert [cell["status"] for cell in report["cells"]] == ["invalid", "done"] * 2
+    assert [cell["top1_mean"] is None for cell in report["cells"]] == [True, False] * 2
+    assert {one["verdict"] for one in report["differences"]} == {"not compared"}
+    assert report["verdicts"] == ["Keeps against GM: not compared, Keeps invalid 0.5; Keeps invalid 0.75."]
+    assert report["invalid"][0]["error"] == wrong
+    assert report["pruners"][0]["code"] == CHEATS
+    assert report["pruners"][0]["sha256"] == hashlib.sha256(CHEATS.encode()).hexdigest()
+    assert report["pruners"][1]["source"] == "cap.pruners.magnitude.Magnitude"
+    [text] = [path.read_text() for path in tmp_path.glob("results/embedded/compare/*.md")]
+    assert CHEATS.strip() in text
+
+    with pytest.raises(SystemExit):
+        cli.main([*cheats, "0.75", *command])
+    assert "2 trials, 2 done, 0 to run" in capsys.readouterr().out, "rows are reused pattern by pattern"
+    [later] = [path for path in tmp_path.glob("results/embedded/compare/*.csv") if "0.5" not in path.read_text()]
+    assert pd.read_csv(later)["status"].tolist() == ["invalid", "done"]
+
+
+def test_a_document_that_cannot_be_written(cheats: list[str], tmp_path: Path, fails: Callable[..., str]) -> None:
+    for place in (str(tmp_path), f"{tmp_path}/none/report.json", "--dry-run"):
+        assert "cannot be written: give a file" in fails(*cheats, "0.5", "--pruner", "cap", "--json", place)

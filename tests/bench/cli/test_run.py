@@ -84,7 +84,7 @@ def test_interrupted_and_picked_up_again(tiny: str, tmp_path: Path) -> None:
 
 def test_a_failing_pruner_stops_no_other(tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "broken.py").write_text(
-        "import cap\nclass Broken(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
+        "import cap\nclass Broken(cap.ScorePruner):\n    def scores(self, model, layers, calibration):\n"
         "        raise ZeroDivisionError('half way')\n"
     )
     text = tiny.replace('{"pruner": "cap"', f'{{"pruner": "{tmp_path}/broken.py:Broken"}}, {{"pruner": "cap"')
@@ -108,9 +108,9 @@ def test_a_trial_that_ends_its_worker_fails_alone(
     tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "ends.py").write_text(
-        "import os, sys, cap\nclass Killed(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
+        "import os, sys, cap\nclass Killed(cap.ScorePruner):\n    def scores(self, model, layers, calibration):\n"
         "        os.kill(os.getpid(), 9)\n"
-        "class Exits(cap.Pruner):\n    def scores(self, model, layers, calibration):\n        sys.exit(3)\n"
+        "class Exits(cap.ScorePruner):\n    def scores(self, model, layers, calibration):\n        sys.exit(3)\n"
     )
     bad = ", ".join(f'{{"pruner": "{tmp_path}/ends.py:{name}"}}' for name in ("Killed", "Exits"))
     last = '"num_gradients": 64}},'

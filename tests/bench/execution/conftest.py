@@ -18,12 +18,12 @@ import cap
 
 HERE = Path(__file__).parent
 
-class Killed(cap.Pruner):
+class Killed(cap.ScorePruner):
     '''Its process dies whenever it is fitted.'''
     def scores(self, model, layers, calibration):
         os.kill(os.getpid(), 9)
 
-class KilledOnce(cap.Pruner):
+class KilledOnce(cap.ScorePruner):
     '''Its process dies when it is fitted for the first time.'''
     def scores(self, model, layers, calibration):
         if not (HERE / "once").exists():
@@ -31,19 +31,32 @@ class KilledOnce(cap.Pruner):
             os.kill(os.getpid(), 9)
         return {name: weight.abs() for name, weight in layers.items()}
 
-class Exits(cap.Pruner):
+class Exits(cap.ScorePruner):
     def scores(self, model, layers, calibration):
         sys.exit(3)
 
-class Interrupted(cap.Pruner):
+class Ends(cap.ScorePruner):
+    def scores(self, model, layers, calibration):
+        os._exit(4)
+
+class Interrupted(cap.ScorePruner):
     def scores(self, model, layers, calibration):
         raise KeyboardInterrupt
 
-class Raises(cap.Pruner):
+class Raises(cap.ScorePruner):
     def scores(self, model, layers, calibration):
         raise ZeroDivisionError("half way")
 
-class Waits(cap.Pruner):
+class Tells(cap.ScorePruner):
+    '''Says how far it is, a thousand times at once and once later.'''
+    def scores(self, model, layers, calibration):
+        for step in range(1, 1001):
+            calibration.progress(step, 1001, "steps")
+        time.sleep(0.5)
+        calibration.progress(1001, 1001, "steps")
+        return {name: weight.abs() for name, weight in layers.items()}
+
+class Waits(cap.ScorePruner):
     '''Leaves a half written file, and does not end.'''
     def scores(self, model, layers, calibration):
         from bench.core.files import atomic_write

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,11 +32,15 @@ def test_what_is_done_is_not_run_again(tmp_path: Path, make_trial: MakeTrial) ->
     assert not (store.folder / trial.id).exists(), "its checkpoint is needed no longer"
 
 
-def test_a_pruner_that_calls_exit_fails_its_trial_alone(tmp_path: Path, make_trial: MakeTrial) -> None:
-    trials, store = [make_trial("Exits"), make_trial()], Store(tmp_path, "embedded", "s")
+@pytest.mark.parametrize(("pruner", "code", "call"), [("Exits", 3, "sys.exit(3)"), ("Ends", 4, "os._exit(4)")])
+def test_a_pruner_that_ends_the_process_fails_its_trial_alone(
+    tmp_path: Path, make_trial: MakeTrial, pruner: str, code: int, call: str
+) -> None:
+    trials, store, end = [make_trial(pruner), make_trial()], Store(tmp_path, "embedded", "s"), os._exit
     ended = list(run_group(trials, tmp_path, ExecutionConfig(), leaving=lambda: False))
-    assert ended == [FinishedTrial(trials[0], "failed", "SystemExit: 3"), FinishedTrial(trials[1], "done")]
-    assert "sys.exit(3)" in store.log(trials[0].id).read_text()
+    assert ended == [FinishedTrial(trials[0], "failed", f"SystemExit: {code}"), FinishedTrial(trials[1], "done")]
+    assert call in store.log(trials[0].id).read_text()
+    assert os._exit is end
 
 
 @pytest.mark.parametrize(("pruner", "error"), [("Raises", ZeroDivisionError), ("Exits", SystemExit)])

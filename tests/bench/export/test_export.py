@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -65,7 +67,7 @@ def outputs(model: torch.nn.Module) -> torch.Tensor:
 
 
 def test_a_checkpoint_loads_in_timm(pruned: PrunedModel, tmp_path: Path) -> None:
-    (written,) = write_files(pruned, tmp_path, ["safetensors"])
+    (written,) = write_files(pruned, tmp_path, ["safetensors"]).files
     model = timm.create_model(SPEC.timm_name, **SPEC.timm_options, checkpoint_path=tmp_path / "model.safetensors")
     assert torch.equal(outputs(model), outputs(pruned.model))
     assert written.error == 0
@@ -86,7 +88,7 @@ def test_a_checkpoint_loads_in_timm(pruned: PrunedModel, tmp_path: Path) -> None
 @pytest.mark.parametrize("int8", [False, True])
 def test_a_sparse_file_comes_back(int8: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     model = request.getfixturevalue("in_int8" if int8 else "pruned")
-    (written,) = write_files(model, tmp_path, ["sparse"])
+    (written,) = write_files(model, tmp_path, ["sparse"]).files
     assert written.path.name == ("model.int8.sparse.safetensors" if int8 else "model.sparse.safetensors")
     fresh = SPEC.build()
     sparse_file.read(written.path).load_into(fresh)
@@ -103,7 +105,7 @@ def test_onnx_gives_the_same(int8: bool, request: pytest.FixtureRequest, tmp_pat
     if int8:
         pytest.importorskip("torchao", reason="the extra quantization is not installed")
     model = request.getfixturevalue("in_int8" if int8 else "pruned")
-    (written,) = write_files(model, tmp_path, ["onnx"])
+    (written,) = write_files(model, tmp_path, ["onnx"]).files
     file = onnx.load(written.path)
     matrices = [w.data_type for w in file.graph.initializer if len(w.dims) == 2]
     assert matrices.count(onnx.TensorProto.INT8) == len(model.int8)
@@ -116,6 +118,69 @@ def test_other_outputs_are_noticed(pruned: PrunedModel, tmp_path: Path, monkeypa
     monkeypatch.setitem(formats.FORMATS, "sparse", other)
     with pytest.raises(RuntimeError, match="gives other outputs: they differ by up to"):
         write_files(pruned, tmp_path, ["sparse"])
+
+
+@pytest.mark.parametrize("stop", ["disk", "outputs"])
+def test_nothing_half_written_is_left(
+    pruned: PrunedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str
+) -> None:
+    """A file that may not grow stands for a full disk; the old files stay."""
+    folder = tmp_path / "new" / "out"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if stop == "outputs":
+        other = formats.FileFormat("model", lambda pruned, _, images: pruned.model(images).detach() + 1e-3)
+        monkeypatch.setitem(formats.FORMATS, "sparse", other)
+    else:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises((UserError, RuntimeError), match=f"^(cannot write to {folder}: .*arge|.* other outputs)"):
+            write_files(pruned, folder, ["safetensors", "sparse"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_cannot_be_written_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bench.export.model.run", lambda *_: pytest.fail("no work is done"))
+    (tmp_path / "file").touch()
+    (tmp_path / "full/card.json").mkdir(parents=True)
+    usage = shutil.disk_usage(tmp_path)
+
+    def error(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["export", "--model", "vit", "--pruner", "magnitude", *arguments])
+        assert stopped.value.code == 2
+        [line] = capsys.readouterr().err.splitlines()
+        return line
+
+    way = f"{tmp_path}/file is a file: --output"
+    assert way in error("--output", str(tmp_path / "file"))
+    assert way in error("--output", str(tmp_path / "file/within"))
+    assert "card.json is a folder, but a file of that name" in error("--output", str(tmp_path / "full"))
+    assert "cannot write to /proc/no: " in error("--output", "/proc/no")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**20))
+    assert "new has 1 MiB free, but up to 2 MiB are written" in error("--output", str(tmp_path / "new"))
+    monkeypatch.undo()
+    monkeypatch.setattr("bench.export.model.run", lambda *_: pytest.fail("no work is done"))
+    new = ("--output", str(tmp_path / "new"))
+    assert "of its 196,608 weights to prune none is left" in error("--sparsity", "0.9999999", *new)
+    assert "skips 5:7" in error("--sparsity", "5:7", *new)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "full"}
+
+
+def test_a_pruner_that_ends_the_process_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text(
+        "import os, cap\nclass Ends(cap.ScorePruner):\n    def scores(self, model, layers, calibration):\n"
+        "        os._exit(4)\n"
+    )
+    trial = Trial(
+        sweep="export", profile="embedded", model="vit", pruner=f"{tmp_path}/ends.py:Ends", patterns=("0.5",),
+        calibration=CalibrationSpec(images=6), evaluation_images=100,
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"ends\.py:Ends ends the process: SystemExit: 4"):
+        source.run(trial)
 
 
 def test_what_a_trial_left_is_loaded(pruned: PrunedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

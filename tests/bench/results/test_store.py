@@ -45,7 +45,7 @@ def test_round_trip(store: Store) -> None:
 
 
 def test_hints_are_commands_that_work(tmp_path: Path) -> None:
-    mine = Store(Path("results"), "embedded", "mine", source="my/sweep.py")
+    mine = Store(Path("runs"), "embedded", "mine", source="my/sweep.py")
     assert mine.command("run") == "capbench run my/sweep.py"
     other = Store(tmp_path / "my results", "imagenet", "table1", source="table1")
     assert other.command("status") == f"capbench status table1 --profile imagenet --results '{tmp_path}/my results'"

@@ -11,7 +11,7 @@ from bench.specs.profiles import EMBEDDED
 MINE = """
 import cap
 
-class Mine(cap.Pruner):
+class Mine(cap.ScorePruner):
     def __init__(self, power: float = 1.0, block_size: int = 7) -> None:
         self.power = power
 

@@ -34,7 +34,7 @@ def test_id_covers_the_files_behind_the_trial(tmp_path: Path, monkeypatch: pytes
     ids = set()
     for power in (1, 2):
         path.write_text(
-            "import cap\nclass Mine(cap.Pruner):\n    def scores(self, model, layers, calibration):\n"
+            "import cap\nclass Mine(cap.ScorePruner):\n    def scores(self, model, layers, calibration):\n"
             f"        return {{n: w.abs() ** {power} for n, w in layers.items()}}\n"
         )
         ids.add(Trial(**{**BASE, "pruner": f"{path}:Mine"}).id)
@@ -52,7 +52,8 @@ def test_fields_added_later_are_left_out_of_the_id_where_they_stand_alone(tmp_pa
     assert ids[0] == ids[1] != ids[2]
     path = tmp_path / "mine.py"
     path.write_text(
-        "import cap\nclass Mine(cap.Pruner):\n    def __init__(self, precision='float32', quantization=None): pass\n"
+        "import cap\nclass Mine(cap.ScorePruner):\n"
+        "    def __init__(self, precision='float32', quantization=None): pass\n"
         "    def scores(self, model, layers, calibration): return {n: w.abs() for n, w in layers.items()}\n"
     )
     options = ({"precision": "float32"}, {"precision": "half"}, {"quantization": 8}, {"quantization": None})

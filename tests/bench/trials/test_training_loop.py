@@ -161,7 +161,7 @@ def test_a_pruner_that_brings_weights_back_is_stopped(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
         "import cap, torch\n"
-        "class Random(cap.Pruner):\n"
+        "class Random(cap.ScorePruner):\n"
         "    def scores(self, model, layers, calibration):\n"
         "        return {name: torch.rand(weight.shape) for name, weight in layers.items()}\n"
         "    def select(self, pattern):\n"

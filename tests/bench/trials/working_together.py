@@ -49,15 +49,16 @@ PRUNERS: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "gradient_weight": ("gradient_weight", {}, "sample", "0.6"),
     "wanda": ("wanda", {}, "sample", "0.6@layer"),
     "sparsegpt": ("sparsegpt", {}, "sample", "0.6@layer"),
+    "sparsegpt, dense inputs": ("sparsegpt", {"sequential": False}, "sample", "0.6@layer"),
     "obc": ("obc", {}, "sample", "0.6@layer"),
 }
 BROKEN = """
 import cap
 from cap.distributed import rank, world_size
-class Everywhere(cap.Pruner):
+class Everywhere(cap.ScorePruner):
     def scores(self, model, layers, calibration):
         raise OSError(f"no memory in process {rank()}")
-class InTheLast(cap.Pruner):
+class InTheLast(cap.ScorePruner):
     def scores(self, model, layers, calibration):
         if rank() == world_size() - 1:
             raise OSError(f"no memory in process {rank()}")

@@ -92,9 +92,9 @@ def test_single_precision_on_request() -> None:
 
 def test_a_bad_block_is_named_with_its_layer(model, layers, calibration) -> None:
     with torch.no_grad():
-        model.fc2.weight[3, 5] = float("nan")
+        model.head.weight *= 1e12
     with pytest.raises(
-        ValueError, match=r"^\w+.weight: Fisher block 0 is not positive definite: raise the dampening above"
+        ValueError, match=r"^\w+.weight: Fisher block \d+ is not positive definite: raise the dampening above"
     ):
         cap.create("cap", block_size=8).fit(model, layers, calibration)
 

@@ -10,7 +10,8 @@ from cap.fisher.planning import activation_bytes, partition_layers
 
 
 def fit(model, layers, calibration, budget: int | None, name: str = "cap") -> cap.Pruner:
-    return cap.create(name, block_size=8, damp=1e-4).fit(model, layers, calibration, memory_budget=budget)
+    calibration.memory_budget = budget
+    return cap.create(name, block_size=8, damp=1e-4).fit(model, layers, calibration)
 
 
 @pytest.fixture
@@ -28,7 +29,8 @@ def test_result_does_not_depend_on_the_budget(small_parts, model, layers, calibr
     plans = {}
     pruned = {}
     for budget in (2**32, 180_000):
-        plans[budget] = pruner.plan(model, layers, calibration, budget)
+        calibration.memory_budget = budget
+        plans[budget] = pruner.plan(model, layers, calibration)
         assert plans[budget].peak_bytes <= budget
         whole = fit(model, layers, calibration, budget, name)
         pruned[budget] = [whole.prune(cap.Unstructured(s)) for s in (0.3, 0.8)]
@@ -67,12 +69,14 @@ def test_a_budget_that_is_too_small_is_an_error_before_any_work(model, layers, c
 
 def test_images_at_a_time(model, layers, calibration, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as the calibration says, fewer where a pass would hold too much; of which the budget is no part."""
-    plan = cap.create("cap", block_size=8).plan(model, layers, calibration, 2**32)
+    calibration.memory_budget = 2**32
+    plan = cap.create("cap", block_size=8).plan(model, layers, calibration)
     assert "1 pass over 48 gradients, 20 images at a time" in str(plan)
     per_image = activation_bytes(model, layers, calibration)
     monkeypatch.setattr(planning, "ACTIVATION_BYTES", 6 * per_image)
     for budget in (2**32, 2**29):
-        assert cap.create("cap", block_size=8).plan(model, layers, calibration, budget).forward_images == 5
+        calibration.memory_budget = budget
+        assert cap.create("cap", block_size=8).plan(model, layers, calibration).forward_images == 5
 
 
 def test_activations_are_those_that_a_pass_holds() -> None:

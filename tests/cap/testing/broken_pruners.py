@@ -10,7 +10,7 @@ import cap
 from cap.selection import select
 
 
-class Sound(cap.Pruner):
+class Sound(cap.ScorePruner):
     """Breaks nothing."""
 
     def scores(self, model, layers, calibration):
@@ -29,7 +29,7 @@ class NeedsAnOption(Sound):
 
 
 class AnyOptions(Sound):
-    BREAKS, FINDS = "options", "option options"
+    BREAKS, FINDS = "options", "__init__ takes **options, behind which no option"
 
     def __init__(self, **options) -> None:
         self.options = options
@@ -116,14 +116,14 @@ class NoScores(Sound):
 class FitWithoutReturn(Sound):
     BREAKS, FINDS = "scores", "fit returned NoneType"
 
-    def fit(self, model, layers, calibration, memory_budget=None):
-        super().fit(model, layers, calibration, memory_budget)
+    def fit(self, model, layers, calibration):
+        super().fit(model, layers, calibration)
 
 
 class FitOfItsOwn(Sound):
     BREAKS, FINDS = "scores", "did not set self.weights"
 
-    def fit(self, model, layers, calibration, memory_budget=None):
+    def fit(self, model, layers, calibration):
         self.importance = self.scores(model, layers, calibration)
         return self
 
@@ -205,9 +205,9 @@ class RefusesAll(Sound):
 class SharesAWeight(Sound):
     BREAKS, FINDS = "pruned weights", "head.bias changed, but was not to be pruned"
 
-    def fit(self, model, layers, calibration, memory_budget=None):
+    def fit(self, model, layers, calibration):
         self.bias = model.head.bias
-        return super().fit(model, layers, calibration, memory_budget)
+        return super().fit(model, layers, calibration)
 
     @torch.no_grad()
     def update(self, masks):
@@ -339,11 +339,11 @@ class BreaksAPattern(Sound):
         return masks
 
 
-class ShortOfWords(Sound):
-    BREAKS, FINDS = "pattern 0.5@blocks4", "without a reason: 'not that'"
+class RefusesWithoutAReason(Sound):
+    BREAKS, FINDS = "pattern 0.5@blocks4", "supports returned ' ' for 0.5@blocks4: it returns a reason in words"
 
     def supports(self, pattern):
-        return "not that" if isinstance(pattern, cap.Blocks) else None
+        return " " if isinstance(pattern, cap.Blocks) else None
 
 
 class SupportsButPrunes(Sound):
@@ -414,3 +414,56 @@ class GroupsAlone(Sound):
 
     def supports(self, pattern):
         return None if isinstance(pattern, cap.NM) else "GroupsAlone keeps N of M weights and does nothing else"
+
+
+class ForgetsItsState(Sound):
+    BREAKS, FINDS = "state", "after loading mix.weight at 0.6 is not the same"
+
+    def state_dict(self):
+        return {**super().state_dict(), "importance": {n: -score for n, score in self.importance.items()}}
+
+
+class TwoMethods(cap.Pruner):
+    """Breaks nothing: magnitude without scores, attributes or a base that was initialised."""
+
+    def fit(self, model, layers, calibration):
+        self.dense = {name: weight.detach().clone() for name, weight in layers.items()}
+        return self
+
+    def prune(self, pattern):
+        masks = select({name: weight.abs() for name, weight in self.dense.items()}, pattern)
+        return cap.PrunedWeights({name: weight * masks[name] for name, weight in self.dense.items()}, masks)
+
+
+class KeepsTheModel(TwoMethods):
+    """Breaks nothing: it draws on the generator, says how far it is, and refuses in one word, without raising."""
+
+    def fit(self, model, layers, calibration):
+        self.calibration, self.model = calibration, model
+        self.tilt = {n: torch.rand(w.shape, generator=calibration.generator) + 1 for n, w in layers.items()}
+        calibration.progress(1, 2, "halves")
+        return super().fit(model, layers, calibration)
+
+    def supports(self, pattern):
+        return "no" if isinstance(pattern, cap.Blocks) else None
+
+    def prune(self, pattern):
+        masks = select({name: weight.abs() * self.tilt[name] for name, weight in self.dense.items()}, pattern)
+        return cap.PrunedWeights({name: weight * masks[name] for name, weight in self.dense.items()}, masks)
+
+
+class WrongShapeOfTwo(TwoMethods):
+    BREAKS, FINDS = "pruned weights", "mix.weight has shape (8, 4, 3, 3), but at 0.6 its weights (288,)"
+
+    def prune(self, pattern):
+        pruned = super().prune(pattern)
+        return cap.PrunedWeights({name: weight.flatten() for name, weight in pruned.weights.items()}, pruned.masks)
+
+
+class RefusesBatchesInTwoWords(OneRowForEachImage):
+    """Breaks nothing: a refusal may be short."""
+
+    def scores(self, model, layers, calibration):
+        if calibration.gradient == "batch":
+            raise ValueError("batch gradients")
+        return super().scores(model, layers, calibration)

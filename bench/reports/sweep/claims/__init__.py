@@ -17,7 +17,8 @@ from bench.reports.sweep.claims.per_layer import per_layer_ranking
 from bench.reports.sweep.claims.recipe import recipe_beats_usual
 from bench.reports.sweep.claims.self_supervised import large_models_keep_accuracy
 from bench.reports.sweep.claims.structured import prunes_structures
-from bench.reports.sweep.summary import SweepResults
+from bench.reports.sweep.summary import SweepResults, pruned
+from bench.results.labels import PHASES, pattern_in_words
 
 Claim = Callable[[SweepResults], list[str]]
 CLAIMS: tuple[Claim, ...] = (  # in the order in which they are reported
@@ -42,4 +43,19 @@ def claims(rows: pd.DataFrame) -> list[str]:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
     """
     results = SweepResults.of(rows)
-    return [sentence for claim in CLAIMS for sentence in claim(results)]
+    if results.done.empty:
+        return _left_out(rows)
+    return [sentence for claim in CLAIMS for sentence in claim(results)] + _left_out(rows)
+
+
+def _left_out(rows: pd.DataFrame) -> list[str]:
+    """Returns a sentence on the cells that no claim uses; none where all rows are valid."""
+    every = pruned(rows)
+    cells = every.loc[every["invalid"], ["name", "pattern", "model", "phase"]].drop_duplicates()
+    if cells.empty:
+        return []
+    listed = "; ".join(
+        f"{name} {pattern_in_words(pattern)} {PHASES[phase]} ({', '.join(part['model'])})"
+        for (name, pattern, phase), part in cells.groupby(["name", "pattern", "phase"], sort=False)
+    )
+    return [f"No claim uses what is invalid: {listed}."]

@@ -11,8 +11,8 @@ from bench.reports.sweep.figures.curves import accuracy_curves
 from bench.reports.sweep.figures.losses import loss_scatter
 from bench.reports.sweep.figures.options import has_option_curves, option_panels
 from bench.reports.sweep.figures.structured import size_panels
-from bench.reports.sweep.summary import finished, summarise
-from bench.results.labels import NM, UNITS, UNITS_THEN
+from bench.reports.sweep.summary import finished, summarise, valid_cells
+from bench.results.labels import NM, PHASES, UNITS, UNITS_THEN
 
 
 def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
@@ -21,7 +21,7 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     Options that were tried at three or more values get a panel each; otherwise there are curves over the sparsity, and
     bars for N:M patterns. Where the increase of the calibration loss was both predicted and observed, one is drawn
     against the other, under the name `<stem>_loss`. Models that lost units are also drawn against their multiply-adds
-    and their speed, under the name `<stem>_size`.
+    and their speed, under the name `<stem>_size`. What is invalid is left out, and a note says how many points.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
@@ -31,18 +31,21 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    summary = summarise(rows)
+    every = summarise(rows)
+    left = int(every[[f"{phase}_invalid" for phase in PHASES]].sum(axis=None))
+    note = f"{left} points are not shown: invalid, their weights are not at the pattern" if left else ""
+    summary = valid_cells(every)
     groups = summary["kind"] == NM
     written: list[Path] = []
     if has_option_curves(summary):
-        written += option_panels(summary, title, stem)
+        written += option_panels(summary, title, stem, note)
     elif not groups.all():
-        written += accuracy_curves(summary[~groups], title, stem)
+        written += accuracy_curves(summary[~groups], title, stem, note)
         if groups.any():
-            written += pattern_bars(summary[groups], title, stem.with_name(f"{stem.name}_nm"))
+            written += pattern_bars(summary[groups], title, stem.with_name(f"{stem.name}_nm"), note)
     else:
-        written += pattern_bars(summary, title, stem)
+        written += pattern_bars(summary, title, stem, note)
     units = summary[summary["kind"].isin((UNITS, UNITS_THEN)) & summary["macs_left"].notna()]
     if len(units):
-        written += size_panels(units, title, stem.with_name(f"{stem.name}_size"))
+        written += size_panels(units, title, stem.with_name(f"{stem.name}_size"), note)
     return written + loss_scatter(finished(rows), title, stem.with_name(f"{stem.name}_loss"))

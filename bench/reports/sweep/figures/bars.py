@@ -21,13 +21,14 @@ from bench.reports.sweep.summary import series
 GROUP = 0.84  # width of the bars of one pattern together
 
 
-def pattern_bars(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
+def pattern_bars(summary: pd.DataFrame, title: str, stem: Path, note: str = "") -> list[Path]:
     """Draws accuracy at N:M patterns, one panel per model: bars one-shot, diamonds fine-tuned.
 
     Args:
         summary: As `bench.reports.sweep.summary.summarise` returns it, cells of N:M patterns alone.
         title: Heading of the figure.
         stem: Path without suffix.
+        note: Line below the legend.
 
     Returns:
         The files written: PNG and SVG.
@@ -48,7 +49,7 @@ def pattern_bars(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
         axis.set_xticks(range(len(patterns)), patterns)
         axis.set_title(model.title)
     label_heights(axes, "top-1, %" if tuned else "one-shot top-1, %")
-    return finish(figure, axes, title, stem)
+    return finish(figure, axes, title, stem, note)
 
 
 def _draw_one_shot(axis: Axes, places: list[float], cells: pd.DataFrame, width: float, color: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Accuracy against sparsity, and the times of the fits."""
+"""Accuracy against sparsity, and the times of fitting and reading off."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from bench.reports.sweep.summary import series
 from bench.results.labels import PHASES
 
 
-def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
-    """Draws accuracy against sparsity, one panel per model, and if nothing was trained a panel with the fits' times.
+def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "") -> list[Path]:
+    """Draws accuracy against sparsity, one panel per model, and if nothing was trained a panel with the times.
 
     Args:
         summary: As `bench.reports.sweep.summary.summarise` returns it.
         title: Heading of the figure.
         stem: Path without suffix.
+        note: Line below the legend.
 
     Returns:
         The files written: PNG and SVG.
@@ -53,16 +54,17 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]
         axis.set_xlabel("sparsity of the pruned layers, %")
     label_heights(axes, "top-1, %" if len(phases) > 1 else f"{PHASES[phases[0]]} top-1, %")
     if timed:
-        _fit_times(axes[-1], models, styles)
-    return finish(figure, axes, title, stem)
+        _pruning_times(axes[-1], models, styles)
+    return finish(figure, axes, title, stem, note)
 
 
-def _fit_times(axis: Axes, models: list[ModelCells], styles: dict[str, Style]) -> None:
-    """Draws how long the fits took as bars, in groups by model."""
+def _pruning_times(axis: Axes, models: list[ModelCells], styles: dict[str, Style]) -> None:
+    """Draws how long the fits took, and on top reading off the weights of one pattern, as bars, in groups by model."""
     width = 0.8 / len(styles)
     shown = []
     for place, model in enumerate(models):
-        times = model.cells.groupby(series(model.cells))["fit_seconds"].mean()
+        seconds = model.cells["fit_seconds"] + model.cells["prune_seconds"].fillna(0)
+        times = seconds.groupby(series(model.cells)).mean()
         for number, (name, (color, _)) in enumerate(styles.items()):
             if name in times and times[name] == times[name]:
                 axis.bar(place + (number - (len(styles) - 1) / 2) * width, times[name], width, color=color)
@@ -70,6 +72,6 @@ def _fit_times(axis: Axes, models: list[ModelCells], styles: dict[str, Style]) -
     if max(shown) > DECADE * min(shown):
         axis.set_yscale("log")
     axis.set_xticks(range(len(models)), [model.model for model in models])
-    axis.set_title("time of the fit")
+    axis.set_title("time of fit and prune, one pattern")
     axis.set_ylabel("seconds")
     axis.grid(alpha=0.3, axis="y")

@@ -29,13 +29,14 @@ def has_option_curves(summary: pd.DataFrame) -> bool:
     )
 
 
-def option_panels(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
+def option_panels(summary: pd.DataFrame, title: str, stem: Path, note: str = "") -> list[Path]:
     """Draws accuracy against each option that was varied, one panel for each and model; rings mark the base.
 
     Args:
         summary: As `bench.reports.sweep.summary.summarise` returns it.
         title: Heading of the figure.
         stem: Path without suffix.
+        note: Line below the legend.
 
     Returns:
         The files written: PNG and SVG.
@@ -68,7 +69,7 @@ def option_panels(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     label_heights(axes, f"{PHASES[phase]} top-1, %")
     if any(baselines.values()):
         axes[0].add_line(Line2D([], [], **RING, color="black", label="base"))
-    return finish(figure, axes, title, stem)
+    return finish(figure, axes, title, stem, note)
 
 
 def _varied(

@@ -21,13 +21,14 @@ from bench.results.labels import PHASES
 AXES = {"macs_left": "multiply-adds, % of dense", "speedup": "measured speed, times dense"}
 
 
-def size_panels(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
+def size_panels(summary: pd.DataFrame, title: str, stem: Path, note: str = "") -> list[Path]:
     """Draws accuracy against multiply-adds and against measured speed, two panels a model.
 
     Args:
         summary: Cells of patterns of units, as `bench.reports.sweep.summary.summarise` returns them.
         title: Heading of the figure.
         stem: Path without suffix.
+        note: Line below the legend.
 
     Returns:
         The files written: PNG and SVG.
@@ -47,4 +48,4 @@ def size_panels(summary: pd.DataFrame, title: str, stem: Path) -> list[Path]:
             axis.set_title(model.title)
             axis.set_xlabel(text)
     label_heights(axes, f"{PHASES[phase]} top-1, %")
-    return finish(figure, axes, title, stem)
+    return finish(figure, axes, title, stem, note)

@@ -21,7 +21,7 @@ def test_report_files(make_rows: MakeRows, without_result: MakeRows, tmp_path: P
         for phase in ("one_shot", "finetuned") for pattern in ("0.50", "0.75@layer")
     ])  # fmt: skip
     rows = pd.concat([rows, without_result("wanda", "skipped", "0.50", "ask for 0.5@layer")])
-    entries = [Entry("Mine", "mine.py:Mine", "{}", "mine.py (SHA-256 abc)"), Entry("CAP", "cap", "{}"),
+    entries = [Entry("Mine", "mine.py:Mine", "{}", "mine.py", "abc", "x = 1"), Entry("CAP", "cap", "{}"),
                Entry("wanda", "wanda", "{}")]  # fmt: skip
     report = ComparisonReport(rows, entries, "Mine against CAP")
     written = report.write(tmp_path / "report")
@@ -33,7 +33,7 @@ def test_report_files(make_rows: MakeRows, without_result: MakeRows, tmp_path: P
     assert "wanda skipped 0.50: ask for 0.5@layer (vit)." in text
     assert "mine.py (SHA-256 abc)" in text
     assert "1,024 training images" in text
-    assert "| vit | CAP | 2.5 s | 2 MiB |" in text
+    assert "| vit | CAP | 0.50 | 2.5 s | 0 ms | 2.5 s | 2 MiB |" in text
     assert "![Accuracy and paired differences](report.png)" in text
     assert pd.read_csv(written[1])["difference"].dropna().tolist() == [-5.25] * 4
     assert written[2].read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,1 @@
+"""Publication of results: from the working folder into what the checkout commits."""

@@ -1,0 +1,88 @@
+"""Publication of a sweep: rows, layers, tables and figures."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Hashable
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from bench.core.errors import UserError
+from bench.execution.selection import TrialSelection, select_trials
+from bench.publication.changes import Value, describe_changes
+from bench.publication.checkout import Checkout
+from bench.publication.publication import Publication
+from bench.reports.sweep.report import SweepReport
+from bench.results.folders import PUBLISHED, check_working
+from bench.results.store import Store
+from bench.results.validity import INVALID
+from bench.specs.sweep import Sweep
+
+IDENTITY = ["trial_id", "pattern", "phase", "epoch"]  # of a row
+
+
+def sweep_publication(sweep: Sweep | str, profile: str, results: Path, checkout: Checkout) -> Publication:
+    """Returns the publication of a sweep's results.
+
+    Args:
+        sweep: The sweep, or its name.
+        profile: Name of the profile.
+        results: Working folder.
+        checkout: Checkout to publish in.
+
+    Raises:
+        UserError: If trials are not done, a result breaks its pattern, or the rows are not of the checkout's code.
+    """
+    check_working(results)
+    selection = select_trials(sweep, profile, results=results)
+    store = selection.store
+    _check_done(selection)
+    rows = selection.collect().rows
+    if (broken := rows[(rows["violations"].fillna(0) > 0) | (rows["status"] == INVALID)]["trial_id"].nunique()) > 0:
+        raise UserError(f"{selection.title}: {broken} trials break their pattern: the column violations says where")
+    again = f"remove {store.folder} and run {store.command('run') or 'the sweep'} again"
+    commit = checkout.check(rows["commit"].unique(), rows["dirty"].unique(), again)
+    published = Store(checkout.root / PUBLISHED, store.profile, store.sweep)
+    old = published.read() if published.collected.exists() else pd.DataFrame()
+    title = f"{selection.title}: {len(rows)} rows of {len(selection.trials)} trials, commit {commit[:12]}"
+    names = re.compile(rf"{re.escape(store.sweep)}((_nm|_loss)?\.(png|svg)|(\.layers)?\.parquet|\.md|\.csv)")
+    changes = (title, *describe_changes(_values(old), _values(rows), "top-1"))
+    return Publication(checkout.root, store.profile, names, changes, partial(_render, store))
+
+
+def _check_done(selection: TrialSelection) -> None:
+    """Refuses a sweep with trials that are not done."""
+    store = selection.store
+    undone = [trial for trial in selection.trials if not store.is_finished(trial.id)]
+    if undone:
+        counts = Counter(store.status(trial.id) or "to run" for trial in undone)
+        listed = ", ".join(f"{count} {status}" for status, count in counts.items())
+        raise UserError(
+            f"{selection.title}: {len(undone)} of {len(selection.trials)} trials are not done ({listed}): "
+            f"{store.command('run') or 'run the sweep'}"
+        )
+
+
+def _values(rows: pd.DataFrame) -> dict[Hashable, Value]:
+    """Returns the top-1 of each row."""
+    return {
+        tuple(None if pd.isna(part) else part for part in (getattr(row, name) for name in IDENTITY)): Value(
+            f"{row.model} {row.pruner} seed {row.seed} {row.phase}" + (f" {row.pattern}" if row.pattern else ""),
+            None if pd.isna(row.top1) else float(row.top1),
+        )
+        for row in rows.itertuples()
+    }
+
+
+def _render(store: Store, results: Path, into: Path | None) -> None:
+    """Writes what is published of a sweep to a folder of results, and its table to a document."""
+    copy = Store(results, store.profile, store.sweep)
+    shutil.copy(store.collected, copy.collected)
+    shutil.copy(store.collected_layers, copy.collected_layers)
+    report = SweepReport(copy, results)
+    report.write(into)
+    report.draw()

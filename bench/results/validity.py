@@ -22,10 +22,8 @@ def mark_invalid(rows: pd.DataFrame) -> pd.DataFrame:
     """
     sparsity, target = (pd.to_numeric(rows[name]) for name in ("sparsity_prunable", "sparsity_target"))
     violations = pd.to_numeric(rows["violations"])
-    whole_units = rows["pattern"].astype(str).str.contains("@units")  # nearest to the target: violations tell
-    missed = ~whole_units & (
-        (sparsity < target - TOLERANCE) | ((rows["phase"] == "one_shot") & (sparsity > target + TOLERANCE))
-    )
+    missed = (sparsity < target - TOLERANCE) | ((rows["phase"] == "one_shot") & (sparsity > target + TOLERANCE))
+    missed &= ~rows["pattern"].astype(str).str.contains("@units")  # whole units come near: violations tell there
     wrong = (rows["status"] == "done") & rows["pattern"].notna() & (missed | (violations > 0))
     if not wrong.any():
         return rows

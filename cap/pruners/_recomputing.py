@@ -56,7 +56,7 @@ class RecomputingPruner(ScorePruner):
         """Returns the memory of the factors, and of all blocks of B x B at once."""
         return fisher_bytes(size, self.num_gradients, self.block_size)
 
-    def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> RecomputingPruner:
+    def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> ScorePruner:
         """Fits to the dense model, which is kept together with the calibration set if it is to be fitted again."""
         super().fit(model, layers, calibration)
         if self.num_recomputations > 1:

@@ -32,7 +32,7 @@ class UnitPruner(ScorePruner):
     def rank_units(self, group: UnitGroup) -> UnitRanking:
         """Returns the order in which the units of a group go; called when all weights have their scores."""
 
-    def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> UnitPruner:
+    def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> ScorePruner:
         """Learns all that is needed to prune to any sparsity, of units too if there are any."""
         super().fit(model, layers, calibration)
         self.rankings = {group.name: self.rank_units(group) for group in self.units}

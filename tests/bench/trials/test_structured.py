@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import pandas as pd
 import pytest
 import torch
 
@@ -16,11 +17,12 @@ from bench.export.model import write_files
 from bench.export.source import run
 from bench.models import get_model
 from bench.results.schema import ResultRow
+from bench.results.validity import mark_invalid
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.trial import Trial
 from bench.trials.recorder import TrialRecorder
 from bench.trials.runner import run_trial
-from bench.trials.structured import merge_steps
+from bench.trials.structured import find_invalid_units, merge_steps
 from cap.structured import cut, find_units, removed_units
 
 pytest.importorskip("torch_pruning", reason="the extra structured is not installed")
@@ -95,7 +97,7 @@ def test_a_missing_package_is_told_before_any_work(monkeypatch: pytest.MonkeyPat
 
 def test_an_exported_model_is_loaded_without_its_units(tmp_path) -> None:
     pruned = run(trial("0.5@units"))
-    written = write_files(pruned, tmp_path, ["safetensors", "sparse"])
+    written = write_files(pruned, tmp_path, ["safetensors", "sparse"]).files
     assert max(file.error for file in written) < 1e-5
     small = bench.load_small(tmp_path / "model.safetensors")
     assert sum(p.numel() for p in small.parameters()) == pruned.row.params_small
@@ -108,3 +110,26 @@ def test_a_recorder_leaves_the_columns_of_other_patterns_empty() -> None:
     recorder = TrialRecorder(trial("0.5").resolve())
     recorder.failed("nothing")
     assert recorder.rows[0].latency_small is None
+
+
+def test_units_that_stay_or_weights_under_a_mask_are_invalid(rows: dict[str | None, ResultRow]) -> None:
+    spec = get_model("embedded", "vit")
+    model = spec.load()
+    layers = {name: weight.detach().clone() for name, weight in cap.select_layers(model, spec.prunable).items()}
+    units = find_units(model, layers, torch.zeros(1, *spec.input_shape))
+    pattern = cap.Units(0.5)
+    found = find_invalid_units(units, layers, None, pattern)
+    assert found is not None
+    assert "break the pattern 0.5@units" in found
+    masks = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in layers.items()}
+    assert "mask removes them" in (find_invalid_units(units, layers, masks, pattern) or "")
+    layers["blocks.0.mlp.fc1.weight"][0, 0] = torch.nan
+    assert "not finite" in (find_invalid_units(units, layers, None, pattern) or "")
+    assert {row.status for row in rows.values()} == {"done"}
+
+
+def test_whole_units_that_come_near_the_sparsity_are_no_invalid_rows(rows: dict[str | None, ResultRow]) -> None:
+    frame = pd.DataFrame([vars(row) for row in rows.values()])
+    assert (mark_invalid(frame)["status"] == "done").all()
+    frame["violations"] = 5
+    assert (mark_invalid(frame)["status"] != "done").sum() == 3

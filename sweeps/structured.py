@@ -1,8 +1,8 @@
 """Structured pruning: whole heads, hidden units and channels, one-shot; and unstructured pruning of what is left.
 
 Beside CAP's joint cost stand the usual scores of units, magnitude and first-order Taylor. CAP's dampening is 1e-4, of
-1e-8, 1e-6 and 1e-4 the best on 3,000 training images at 50 and 75 % on the ViT and ConvNeXt (not at 25 % on the ViT). Its
-rivals have nothing to tune.
+1e-8, 1e-6 and 1e-4 the best on 3,000 training images at 50 and 75 % on the ViT and ConvNeXt (at 25 % not on the ViT).
+Its rivals were not tuned.
 """
 
 from bench.specs.profiles import EMBEDDED

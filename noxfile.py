@@ -44,7 +44,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests, side by side in as many processes as there are cores; arguments go to pytest."""
-    install(session, "tests", "quantization", "engines")
+    install(session, "tests", "quantization", "engines", "structured")
     processes = min(PROCESSES, len(os.sched_getaffinity(0)))
     run(session, "pytest", "--numprocesses", str(processes), "--dist", "loadscope", *session.posargs)
 
@@ -128,6 +128,12 @@ def fastcap(session: nox.Session) -> None:
 def quantization(session: nox.Session) -> None:
     """INT8 of pruned models, without and with training in INT8: accuracy and size."""
     reproduce(session, "quantization", "quantization")
+
+
+@nox.session
+def structured(session: nox.Session) -> None:
+    """Heads, hidden units and channels: accuracy, multiply-adds and measured latency of the smaller models."""
+    reproduce(session, "structured", "structured")
 
 
 @nox.session

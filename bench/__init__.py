@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bench.execution.stored import StoredTrial, find_trial
     from bench.execution.sweeps import LocalRun, run_sweep
     from bench.export.model import export_model
+    from bench.export.small import load_small
     from bench.export.source import one_shot_trial
     from bench.latency.run import measure_latency
     from bench.models import MODELS, get_model
@@ -90,6 +91,7 @@ _MODULES = {
     "get_model": "bench.models",
     "grid": "bench.specs.sweep",
     "load_results": "bench.specs.discovery",
+    "load_small": "bench.export.small",
     "load_sweep": "bench.specs.discovery",
     "measure_latency": "bench.latency.run",
     "one_shot_trial": "bench.export.source",
@@ -147,6 +149,7 @@ __all__ = [
     "get_model",
     "grid",
     "load_results",
+    "load_small",
     "load_sweep",
     "measure_latency",
     "one_shot_trial",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cap.fisher.blocks import BlockFisher
     from cap.fisher.planning import MemoryPlan
     from cap.layers import select_layers
-    from cap.patterns import NM, Allocated, Blocks, Pattern, Unstructured, parse_pattern
+    from cap.patterns import NM, Allocated, Blocks, Pattern, Units, UnitsThen, Unstructured, parse_pattern
     from cap.pruned_weights import PrunedWeights
     from cap.pruner import Pruner, ScorePruner
     from cap.registry import available, create, default_options, register
@@ -47,6 +47,8 @@ _MODULES = {
     "ScorePruner": "cap.pruner",
     "SequentialLayer": "cap.sequential",
     "Training": "cap.training.trainer",
+    "Units": "cap.patterns",
+    "UnitsThen": "cap.patterns",
     "Unstructured": "cap.patterns",
     "available": "cap.registry",
     "compensate": "cap.elimination",
@@ -81,6 +83,8 @@ __all__ = [
     "ScorePruner",
     "SequentialLayer",
     "Training",
+    "Units",
+    "UnitsThen",
     "Unstructured",
     "available",
     "compensate",

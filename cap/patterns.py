@@ -97,7 +97,47 @@ class Blocks:
         return f"{self.sparsity!r}@blocks{self.size}"
 
 
-Pattern = Unstructured | NM | Blocks
+@dataclass(frozen=True)
+class Units:
+    """Structured sparsity: whole attention heads, hidden units and channels go (see `cap.structured`).
+
+    Attributes:
+        sparsity: Fraction of removed weights among those of the layers that have units, in [0, 1): met as nearly as
+            whole units allow.
+    """
+
+    sparsity: float
+
+    def __post_init__(self) -> None:
+        _check_sparsity(self.sparsity)
+
+    def __str__(self) -> str:
+        return f"{self.sparsity!r}@units"
+
+
+@dataclass(frozen=True)
+class UnitsThen:
+    """Structured sparsity, and then unstructured sparsity in the smaller model that is left.
+
+    Attributes:
+        units: Pattern of the first step.
+        then: Pattern of the second step; its sparsity is the fraction of zeros in the smaller model.
+    """
+
+    units: Units
+    then: Unstructured
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of weights that are removed or zero after both steps, where all layers have units."""
+        return 1 - (1 - self.units.sparsity) * (1 - self.then.sparsity)
+
+    def __str__(self) -> str:
+        return f"{self.units}+{self.then}"
+
+
+Pattern = Unstructured | NM | Blocks | Units | UnitsThen
+FORMS = "0.75, 0.75@layer, 0.75@erk, 0.75@blocks4, 0.5@units, 0.25@units+0.5 or 2:4"
 
 
 def as_pattern(value: Pattern | float | str) -> Pattern:
@@ -107,7 +147,7 @@ def as_pattern(value: Pattern | float | str) -> Pattern:
         ValueError: If the value is none of these, or out of range.
     """
     match value:
-        case Unstructured() | NM() | Blocks():
+        case Unstructured() | NM() | Blocks() | Units() | UnitsThen():
             return value
         case str():
             return parse_pattern(value)
@@ -117,13 +157,19 @@ def as_pattern(value: Pattern | float | str) -> Pattern:
 
 
 def parse_pattern(text: str) -> Pattern:
-    """Reads a pattern: `0.75`, `0.75@layer`, `0.75@erk`, `0.75@blocks4` or `2:4`.
+    """Reads a pattern: one of `FORMS`.
 
     Raises:
         ValueError: If the text is none of these, or the values are out of range.
     """
     if match := re.fullmatch(r"(\d+):(\d+)", text):
         return NM(int(match[1]), int(match[2]))
+    first, plus, second = text.partition("@units+")
+    if plus:
+        units, then = parse_pattern(f"{first}@units"), parse_pattern(second)
+        if isinstance(units, Units) and isinstance(then, Unstructured):
+            return UnitsThen(units, then)
+        raise ValueError(f"{text!r} is no pattern: after units comes a sparsity, like 0.25@units+0.5")
     number, _, suffix = text.partition("@")
     try:
         sparsity = float(number)
@@ -132,6 +178,8 @@ def parse_pattern(text: str) -> Pattern:
     if sparsity == sparsity:  # a number was read
         if match := re.fullmatch(r"blocks(\d+)", suffix):
             return Blocks(int(match[1]), sparsity)
+        if suffix == "units":
+            return Units(sparsity)
         if not suffix or suffix in SCOPES:
             return Unstructured(sparsity, suffix or "global")
-    raise ValueError(f"{text!r} is no pattern: write 0.75, 0.75@layer, 0.75@erk, 0.75@blocks4 or 2:4")
+    raise ValueError(f"{text!r} is no pattern: write {FORMS}")

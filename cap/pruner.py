@@ -13,7 +13,7 @@ from cap.cost import FitBytes, FitSize, FitWork
 from cap.finite import check_scores, check_weights
 from cap.fisher.planning import MemoryPlan
 from cap.layers import check_layers
-from cap.patterns import Pattern, as_pattern
+from cap.patterns import Pattern, Units, UnitsThen, as_pattern
 from cap.pruned_weights import PrunedWeights
 from cap.pruner_state import copied, is_plain
 from cap.selection import select, with_zeros_lowest
@@ -30,12 +30,14 @@ class Pruner(ABC):
     Attributes:
         needs: Part of the calibration that a fit computes: nothing, the layers' inputs, or gradients.
         shares_gram: Whether the Gram matrices of the gradients may come from the pruner that was fitted before.
+        prunes_units: Whether the pruner removes whole units too, see `cap.structured.UnitPruner`.
         monotone: Whether a weight that is removed at one sparsity is removed at every higher one.
         refit_seconds: Seconds of the last `prune` that were spent on fitting anew.
     """
 
     needs: ClassVar[Needs] = "gradients"
     shares_gram: ClassVar[bool] = False
+    prunes_units: ClassVar[bool] = False
 
     monotone: bool = False
     refit_seconds: float = 0.0
@@ -66,6 +68,14 @@ class Pruner(ABC):
     def supports(self, pattern: Pattern) -> str | None:
         """Returns why the pruner cannot produce a pattern, or None if it can."""
         return None
+
+    def refusal(self, pattern: Pattern) -> str | None:
+        """Returns why the suite must not ask for a pattern, or None: what `supports` says, and patterns of units."""
+        if isinstance(pattern, UnitsThen):
+            return self.refusal(pattern.units) or self.refusal(pattern.then)
+        if isinstance(pattern, Units) and not self.prunes_units:
+            return f"{type(self).__name__} removes single weights, not heads and channels as {pattern} asks for"
+        return self.supports(pattern)
 
     def predicted_loss(self, pruned: PrunedWeights) -> float | None:
         """Returns by how much pruning raises the calibration loss in the pruner's own model of it, None if it has none.
@@ -209,8 +219,11 @@ class ScorePruner(Pruner):
             ValueError: If the pruner does not support the pattern.
         """
         check_fitted(self)
-        if reason := self.supports(pattern):
+        if reason := self.refusal(pattern):
             raise ValueError(reason)
+        if isinstance(pattern, UnitsThen):
+            steps = f"prune to {pattern.units}, cut, fit again, prune to {pattern.then}"
+            raise ValueError(f"{pattern} is two steps: {steps}")
 
 
 def dense_copies(model: nn.Module, layers: Mapping[str, Tensor]) -> dict[str, Tensor]:

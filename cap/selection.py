@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from cap.patterns import NM, Allocated, Blocks, Pattern, Unstructured
+from cap.patterns import NM, Allocated, Blocks, Pattern, Units, UnitsThen, Unstructured
 
 
 def count_removed(sparsity: float, total: int) -> int:
@@ -203,6 +203,8 @@ def select(scores: dict[str, Tensor], pattern: Pattern) -> dict[str, Tensor]:
             return {name: keep_nm(score, pattern, name) for name, score in scores.items()}
         case Blocks():
             return keep_blocks(scores, pattern)
+        case Units() | UnitsThen():
+            raise ValueError(f"scores of weights choose no units, as {pattern} asks for: see cap.structured")
 
 
 def count_zeros(shapes: Mapping[str, tuple[int, ...]], pattern: Pattern) -> int:
@@ -222,6 +224,8 @@ def count_zeros(shapes: Mapping[str, tuple[int, ...]], pattern: Pattern) -> int:
             return count_removed(sparsity, total)
         case Unstructured():
             return sum(layer_counts(shapes, pattern).values())
+        case Units() | UnitsThen():
+            raise ValueError(f"shapes alone do not tell the units of {pattern}: see cap.structured.unit_violations")
 
 
 def shape_mismatch(weights: Mapping[str, Tensor], pattern: Pattern) -> str | None:
@@ -270,3 +274,5 @@ def count_violations(weights: Mapping[str, Tensor], pattern: Pattern) -> int:
         case Unstructured():
             counts = layer_counts({name: tuple(weight.shape) for name, weight in weights.items()}, pattern)
             return sum(max(0, counts[name] - zeros[name]) for name in weights)
+        case Units() | UnitsThen():
+            raise ValueError(f"weights alone do not tell the units of {pattern}: see cap.structured.unit_violations")

@@ -150,3 +150,9 @@ def test_the_refit_on_its_page_runs() -> None:
     found: dict[str, object] = {}
     exec(code, found)
     assert abs(found["pruned"].sparsity - 0.75) < 0.001  # type: ignore[attr-defined]
+
+
+def test_the_code_on_units_runs() -> None:
+    pytest.importorskip("torch_pruning", reason="the extra structured is not installed")
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "structured.md").read_text(), flags=re.DOTALL)
+    exec(compile(code, "docs/structured.md", "exec"), {})

@@ -32,7 +32,7 @@ def export(
         checkpoint: A model that a gradual or AC/DC trial left: runs/PROFILE/SWEEP/TRIAL/PATTERN.safetensors.
         model: Without a checkpoint: the model to prune at once.
         pruner: Its pruner (see `capbench list pruners`), or path/to/file.py:ClassName.
-        sparsity: A sparsity or another pattern: 0.75, 0.75@layer, 2:4.
+        sparsity: A sparsity or another pattern: 0.75, 0.75@layer, 0.5@units, 2:4.
         seed: Of the calibration images and the training.
         finetune: Train after pruning, in INT8 if the model is.
         int8: Quantize weights and activations.

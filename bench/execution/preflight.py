@@ -16,6 +16,7 @@ import cap
 from bench.core.errors import UserError
 from bench.execution.executor import group_by_calibration
 from bench.specs.trial import ResolvedTrial, Trial
+from bench.trials import structured
 from bench.trials.context import ExecutionConfig
 from bench.trials.int8 import check_installed
 from bench.trials.planning import plan_fit, training_refusal
@@ -111,6 +112,8 @@ def _weights_left(layers: Layers, pattern: cap.Pattern) -> int:
         case cap.Unstructured():
             removed = layer_counts({name: tuple(weight.shape) for name, weight in layers.items()}, pattern)
             return sum(sizes) - sum(removed.values())
+        case cap.Units() | cap.UnitsThen():
+            return sum(sizes) - count_removed(pattern.sparsity, sum(sizes))
 
 
 def check_models(trials: Sequence[Trial]) -> dict[tuple[str, str], Layers]:
@@ -139,6 +142,8 @@ def check_models(trials: Sequence[Trial]) -> dict[tuple[str, str], Layers]:
         raise UserError(first + (f"; nor can {', '.join(others)} be loaded" if others else ""))
     if any(trial.quantization is not None for trial in trials):
         check_installed()
+    if any("@units" in pattern for trial in trials for pattern in trial.patterns):
+        structured.check_installed()
     return layers
 
 
@@ -166,7 +171,7 @@ def _refusal(resolved: ResolvedTrial, pattern: cap.Pattern) -> str | None:
     """Returns why a trial's pruner cannot produce a pattern; None if it can, or does not know before it is fitted."""
     training = resolved.trial.training
     try:
-        return training_refusal(resolved, training) if training is not None else resolved.pruner().supports(pattern)
+        return training_refusal(resolved, training) if training is not None else resolved.pruner().refusal(pattern)
     except (Exception, SystemExit):  # noqa: BLE001  a user's file may raise anything
         return None
 

@@ -49,6 +49,7 @@ def card(pruned: PrunedModel) -> dict[str, Any]:
         "exported_at_commit": provenance.commit(),
         "layer_sparsity": {name: 1 - float(mask.double().mean()) for name, mask in pruned.masks.items()},
         "int8_layers": list(pruned.int8),
+        "removed_units": dict(pruned.removed),
     }
 
 
@@ -82,7 +83,10 @@ def readme(pruned: PrunedModel, files: Sequence[WrittenFile], sizes: Mapping[str
         "Sizes as written, KiB: " + ", ".join(f"{name} {kibibytes(size)}" for name, size in sizes.items()) + ".",
     ]
     formats = {file.format for file in files}
-    if "safetensors" in formats:
+    if "safetensors" in formats and pruned.removed:
+        count = sum(map(len, pruned.removed.values()))
+        lines += ["", f'{count} units are cut out: `bench.load_small("model.safetensors")` returns the smaller model.']
+    elif "safetensors" in formats:
         lines += ["", "```python", f'timm.create_model("{pruned.spec.timm_name}"{options}, '
                   'checkpoint_path="model.safetensors")', "```"]  # fmt: skip
     if "sparse" in formats:

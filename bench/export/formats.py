@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from bench.core.errors import UserError
 from bench.core.packages import require
 from bench.export.card import card
+from bench.export.small import load_small
 from bench.export.source import PrunedModel
 from bench.models import sparse_file
 from bench.trials.int8 import check_installed
@@ -42,18 +43,22 @@ def check_formats(formats: Sequence[FormatName], int8: bool) -> None:
 
 
 def write_safetensors(pruned: PrunedModel, path: Path, images: Tensor) -> Tensor:
-    """Writes a checkpoint that timm loads, with its masks in a second file, where timm does not stumble over them."""
+    """Writes a checkpoint that timm loads, with its masks in a second file, where timm does not stumble over them.
+
+    Where units are gone it is for `bench.load_small`.
+    """
     state = {name: value.contiguous() for name, value in pruned.model.state_dict().items()}
     save_file(state, path, {"format": "pt", "card": json.dumps(card(pruned))})
     save_file({name: mask.contiguous() for name, mask in pruned.masks.items()}, path.with_name(MASKS))
+    model = load_small(path) if pruned.removed else pruned.spec.build(checkpoint_path=path).eval()
     with torch.inference_mode():
-        return pruned.spec.build(checkpoint_path=path).eval()(images)
+        return model(images)
 
 
 def write_sparse(pruned: PrunedModel, path: Path, images: Tensor) -> Tensor:
     """Writes a compressed sparse file: see `bench.models.sparse_file`."""
     sparse_file.write(path, pruned.model, pruned.int8, {"card": json.dumps(card(pruned))})
-    model = pruned.spec.build().eval()
+    model = pruned.build()
     sparse_file.read(path).load_into(model)
     with torch.inference_mode():
         return model(images)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from bench.core.errors import UserError, first_mistake
 from bench.data.inputs import stack_batches
 from bench.evaluation.accuracy import evaluate
 from bench.execution.preflight import check_pruner, check_trials, skipped_patterns
+from bench.export.small import build_small
 from bench.models import ModelSpec
 from bench.models.pruned_file import load_pruned
 from bench.results.schema import ResultRow
@@ -29,8 +31,10 @@ from bench.trials.int8 import int8_layers, observed, quantized
 from bench.trials.measurement import Measurement
 from bench.trials.recorder import TrialRecorder
 from bench.trials.runner import run_trial
+from bench.trials.structured import has_units
 from cap.layers import select_layers
 from cap.quantization import Int8Layer
+from cap.structured import cut, find_units, removed_units
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class PrunedModel:
         masks: Keep-masks, {parameter name: mask, 1 = kept}.
         row: Result row of the model.
         int8: INT8 layers, {parameter name: layer}; empty for single precision.
+        removed: Units that the model lacks, {name of the group: units}; empty where none were pruned.
     """
 
     spec: ModelSpec
@@ -50,6 +55,11 @@ class PrunedModel:
     masks: dict[str, Tensor]
     row: ResultRow
     int8: Mapping[str, Int8Layer] = field(default_factory=dict)
+    removed: Mapping[str, list[int]] = field(default_factory=dict)
+
+    def build(self) -> nn.Module:
+        """Returns the architecture with random weights, in eval mode, without the units that the model lacks."""
+        return build_small(self.spec, self.removed) if self.removed else self.spec.build().eval()
 
 
 def one_shot_trial(
@@ -138,8 +148,19 @@ def run(trial: Trial, device: str = "cpu") -> PrunedModel:
     if measured.invalid is not None:
         raise UserError(f"{trial.pruner} does not prune to {row.pattern}: {measured.invalid}")
     model = measured.model.cpu().eval()
+    removed: dict[str, list[int]] = {}
+    if measured.pattern is not None and has_units(measured.pattern) and not measured.int8:
+        model, removed = _without_units(model, resolved.model)
     masks = {name: weight != 0 for name, weight in select_layers(model, resolved.model.prunable).items()}
-    return PrunedModel(resolved.model, model, masks, row, measured.int8 or {})
+    return PrunedModel(resolved.model, model, masks, row, measured.int8 or {}, removed)
+
+
+def _without_units(model: nn.Module, spec: ModelSpec) -> tuple[nn.Module, dict[str, list[int]]]:
+    """Returns the smaller model without the units that are zero, and these."""
+    layers, image = select_layers(model, spec.prunable), torch.zeros(1, *spec.input_shape)
+    units = find_units(model, layers, image)
+    removed = removed_units(units, layers)
+    return cut(model, units, removed, image), {name: gone.tolist() for name, gone in removed.items()}
 
 
 def load(path: Path, int8: bool = False) -> PrunedModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cap.patterns import Blocks, Unstructured, parse_pattern
+from cap.patterns import Blocks, Units, UnitsThen, Unstructured, parse_pattern
 
 LABELS = {
     "magnitude": "GM",
@@ -17,6 +17,7 @@ LABELS = {
     "wanda": "Wanda",
     "sparsegpt": "SparseGPT",
     "obc": "OBC",
+    "taylor": "Taylor",
 }
 CAP, FASTCAP = LABELS["cap"], LABELS["fastcap"]
 UNIFORM, DIAGONAL, ANY_MAGNITUDE = "UM", "WF-1", "magnitude"
@@ -24,6 +25,7 @@ FAMILY_ORDER = ("vit", "convnext", "hybrid", "dino")  # of models, as in the pap
 METHOD_ORDER = tuple(LABELS.values())
 BESIDE = {UNIFORM: "GM", ANY_MAGNITUDE: "GM", DIAGONAL: "WF"}  # sorted right after these
 NM, GLOBAL, LAYER = "N:M", "global", "layer"
+UNITS, UNITS_THEN = "units", "units, then"
 PHASES = {"one_shot": "one-shot", "finetuned": "fine-tuned", "int8": "INT8", "int8_finetuned": "INT8 fine-tuned"}
 REGIMES = {"one_shot": "one-shot", "gradual": "gradual", "acdc": "AC/DC"}
 
@@ -35,10 +37,12 @@ def label(pruner: str) -> str:
 
 
 def kind(pattern: str) -> str:
-    """Returns what weights a pattern ranks together: `N:M`, `global`, `layer`, `erk`, `blocks4`, ..."""
+    """Returns what weights a pattern ranks together: `N:M`, `global`, `layer`, `erk`, `blocks4`, `units`, ..."""
     parsed = parse_pattern(pattern)
     if isinstance(parsed, Unstructured):
         return parsed.scope
+    if isinstance(parsed, Units | UnitsThen):
+        return UNITS if isinstance(parsed, Units) else UNITS_THEN
     return f"blocks{parsed.size}" if isinstance(parsed, Blocks) else NM
 
 
@@ -47,6 +51,10 @@ def scope_in_words(pattern: str) -> str:
     parsed = parse_pattern(pattern)
     if isinstance(parsed, Unstructured):
         return {GLOBAL: "", LAYER: "per layer", "erk": "ERK"}[parsed.scope]
+    if isinstance(parsed, UnitsThen):
+        return f"units, then {pattern_in_words(str(parsed.then))}"
+    if isinstance(parsed, Units):
+        return "units"
     return f"blocks of {parsed.size}" if isinstance(parsed, Blocks) else ""
 
 
@@ -54,7 +62,9 @@ def pattern_in_words(pattern: str) -> str:
     """Returns `75 %`, `75 % per layer` or `2:4`."""
     if kind(pattern) == NM:
         return pattern
-    return f"{percent(parse_pattern(pattern).sparsity)} {scope_in_words(pattern)}".rstrip()
+    parsed = parse_pattern(pattern)
+    first = parsed.units if isinstance(parsed, UnitsThen) else parsed
+    return f"{percent(first.sparsity)} {scope_in_words(pattern)}".rstrip()
 
 
 def percent(fraction: float) -> str:

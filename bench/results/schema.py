@@ -83,6 +83,11 @@ class ResultRow:
         processes: Processes that worked on the trial together.
         job: SLURM's id of the job, with its array task.
         label_source: `given` labels, or labels `drawn` from the model's own prediction; null as `given`.
+        params_small: Parameters of the model without the removed units.
+        macs_small: Its multiply-adds of a forward pass for one image.
+        cut_deviation: Largest difference of its outputs from those with zeros, relative to the largest output.
+        latency_small: Time of its forward pass of a batch, median, seconds.
+        latency_dense: The same of the dense model, timed in turn with it.
     """
 
     sweep: str | None = None
@@ -143,6 +148,11 @@ class ResultRow:
     processes: int | None = None
     job: str | None = None
     label_source: str | None = None
+    params_small: int | None = None
+    macs_small: int | None = None
+    cut_deviation: float | None = None
+    latency_small: float | None = None
+    latency_dense: float | None = None
 
 
 @dataclass
@@ -187,4 +197,5 @@ def _plain(hint: typing.Any) -> type:
 
 SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 # columns added after results were committed: null in a file that lacks them
-ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source")
+ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source", "params_small", "macs_small",
+                 "cut_deviation", "latency_small", "latency_dense")  # fmt: skip

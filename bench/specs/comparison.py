@@ -62,7 +62,7 @@ class PrunerConfig:
             UserError: If the pruner cannot say so before it is fitted.
         """
         try:
-            return self.pruner.supports(cap.parse_pattern(pattern))
+            return self.pruner.refusal(cap.parse_pattern(pattern))
         except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
             raise UserError(
                 f"{self.name}: supports() raised {type(error).__name__}: {error}; it must answer before fit"

@@ -22,9 +22,11 @@ from bench.specs.trial import ResolvedTrial
 from bench.trials.cost import FitCost
 from bench.trials.measurement import LayerCount, Measurement, TrainingSummary
 from bench.trials.session import DenseModel, SharedCalibration
+from bench.trials.structured import cut_zeros, find_invalid_units, has_units, measure_cut, merge_steps
 from bench.trials.validity import find_invalid
 from cap.pruned_weights import check_form
 from cap.quantization import Int8Layer
+from cap.structured import UnitGroup, UnitPruner, unit_violations
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class TrialContext:
         macs: Multiply-adds of the dense model.
         calibration: Images that the pruner sees.
         config: Means of the trial.
+        units: Units of the dense model, where a pattern of the trial removes some.
     """
 
     resolved: ResolvedTrial
@@ -86,17 +89,30 @@ class TrialContext:
     macs: MACs
     calibration: SharedCalibration
     config: ExecutionConfig
+    units: tuple[UnitGroup, ...] = ()
+
+    @property
+    def image(self) -> Tensor:
+        """Blank input, (1, channels, height, width)."""
+        return torch.zeros(1, *self.resolved.model.input_shape, device=self.config.device)
 
     @property
     def test_inputs(self) -> Inputs:
         """Test images that every state of the model is evaluated on."""
         return self.resolved.test_inputs()
 
-    def fit(self, model: nn.Module) -> tuple[cap.Pruner, FitCost]:
-        """Fits the trial's pruner to a model, which is left as it is."""
+    def fit(self, model: nn.Module, units: tuple[UnitGroup, ...] = ()) -> tuple[cap.Pruner, FitCost]:
+        """Fits the trial's pruner to a model, which is left as it is.
+
+        Args:
+            model: The model.
+            units: Units of the model that may be removed, for a pruner that removes units.
+        """
         shared, device = self.calibration, self.config.device
         self.seed("pruner")
         pruner = self.resolved.pruner()
+        if isinstance(pruner, UnitPruner):
+            pruner.units = units
         layers = cap.select_layers(model, self.resolved.model.prunable)
         images = shared.images
         images.memory_budget, images.device = self.config.memory_budget, torch.device(device)
@@ -117,8 +133,16 @@ class TrialContext:
             num_gradients=self._num_gradients(),
         )
 
-    def prune(self, pruner: cap.Pruner, pattern: cap.Pattern, fit: FitCost) -> tuple[cap.PrunedWeights, FitCost]:
+    def prune(
+        self, pruner: cap.Pruner, pattern: cap.Pattern, fit: FitCost, model: nn.Module | None = None
+    ) -> tuple[cap.PrunedWeights, FitCost]:
         """Reads the weights at a pattern off a fitted pruner.
+
+        Args:
+            pruner: The pruner.
+            pattern: Pattern to prune to.
+            fit: Cost of the fit.
+            model: Model that it was fitted to, where the shapes of its weights are not those of the dense model.
 
         Returns:
             The weights, and the cost of the fit with that of this added.
@@ -129,9 +153,25 @@ class TrialContext:
         start = time.perf_counter()
         pruned = pruner.prune(pattern)
         took = seconds_since(start, self.config.device) - pruner.refit_seconds
-        check_form(pruned, cap.select_layers(self.dense.model, self.resolved.model.prunable), pattern)
+        check_form(pruned, cap.select_layers(model or self.dense.model, self.resolved.model.prunable), pattern)
         read_off = FitCost(pruner.refit_seconds, prune_seconds=took, num_gradients=fit.num_gradients)
         return pruned, fit + read_off
+
+    def prune_in_two_steps(
+        self, pruner: cap.Pruner, pattern: cap.UnitsThen, fit: FitCost
+    ) -> tuple[cap.PrunedWeights, FitCost]:
+        """Removes units, cuts the model, fits the pruner anew to what is left, and prunes that.
+
+        Returns:
+            The weights in the shapes of the dense model, and the cost of both steps.
+        """
+        first, cost = self.prune(pruner, pattern.units, fit)
+        zeroed = copy.deepcopy(self.dense.model)
+        first.apply_to(zeroed)
+        small = cut_zeros(zeroed, self.units, self.image)
+        again, fit = self.fit(small)
+        second, rest = self.prune(again, pattern.then, fit, small)
+        return merge_steps(first, self.units, second), cost + rest
 
     def seed(self, purpose: str) -> None:
         """Seeds what a pruner draws from: torch's default generator and that of the calibration images."""
@@ -179,16 +219,23 @@ class TrialContext:
         spec = self.resolved.model
         weights = {name: model.get_parameter(name) for name in self.macs.layers}
         dense = {name: self.dense.model.get_parameter(name) for name in weights} if phase == "one_shot" else None
+        if isinstance(pattern, cap.Units | cap.UnitsThen):
+            invalid = find_invalid_units(self.units, weights, masks, pattern)
+            violations = unit_violations(self.units, weights, pattern)
+        else:
+            invalid = find_invalid(weights, masks, pattern, dense)
+            violations = cap.count_violations(weights, pattern)
         return replace(
             self._count(model, phase, evaluate(model, self.test_inputs)),
             pattern=pattern,
-            invalid=find_invalid(weights, masks, pattern, dense),
-            violations=cap.count_violations(weights, pattern),
+            invalid=invalid,
+            violations=violations,
             knn_top1=spec.knn_top1(model, self.config.device, self.resolved.trial.evaluation_images),
             file_bytes=sparse_bytes(model, int8) if self.resolved.trial.quantization is not None else None,
             cost=cost,
             training=training,
             int8=int8,
+            cut=measure_cut(model, self.dense.model, self.units, self.image) if has_units(pattern) else None,
         )
 
     def _count(self, model: nn.Module, phase: str, accuracy: Accuracy) -> Measurement:

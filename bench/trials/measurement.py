@@ -11,6 +11,7 @@ import cap
 from bench.evaluation.accuracy import Accuracy
 from bench.evaluation.macs import MACs
 from bench.trials.cost import FitCost
+from bench.trials.structured import CutModel
 from cap.quantization import Int8Layer
 
 
@@ -82,6 +83,7 @@ class Measurement:
         training: Training after the pruning.
         loss: Increase of the calibration loss.
         int8: {parameter name: layer} of the layers in INT8.
+        cut: Smaller model without the removed units; None where the pattern has none.
     """
 
     model: nn.Module
@@ -101,3 +103,4 @@ class Measurement:
     training: TrainingSummary | None = None
     loss: LossIncrease | None = None
     int8: Mapping[str, Int8Layer] | None = None
+    cut: CutModel | None = None

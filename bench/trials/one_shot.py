@@ -28,20 +28,25 @@ def run_one_shot(context: TrialContext, recorder: TrialRecorder, checkpointer: T
     left = [pattern for pattern in context.resolved.patterns if str(pattern) not in recorder.patterns]
     if not left:
         return
-    pruner, fit = context.fit(dense)
+    pruner, fit = context.fit(dense, context.units)
     layers = cap.select_layers(dense, context.resolved.model.prunable)
     dense_loss = mean_loss(dense, context.calibration.images)
     for pattern in left:
-        if reason := pruner.supports(pattern) or cap.shape_mismatch(layers, pattern):
+        if reason := pruner.refusal(pattern) or cap.shape_mismatch(layers, pattern):
             recorder.skipped(pattern, reason, "one_shot", fit)
             continue
         context.seed(f"prune {pattern}")  # the same after any training before it
-        pruned, cost = context.prune(pruner, pattern, fit)
+        if isinstance(pattern, cap.UnitsThen):
+            pruned, cost = context.prune_in_two_steps(pruner, pattern, fit)
+        else:
+            pruned, cost = context.prune(pruner, pattern, fit)
         candidate = copy.deepcopy(dense)
         pruned.apply_to(candidate)
+        # after a second fit there is no one quadratic model of both steps
+        predicted = None if isinstance(pattern, cap.UnitsThen) else pruner.predicted_loss(pruned)
         observed = mean_loss(candidate, context.calibration.images) - dense_loss
         measured = context.measure(candidate, "one_shot", pattern, cost, pruned.masks)
-        recorder.pruned(replace(measured, loss=LossIncrease(pruner.predicted_loss(pruned), observed)))
+        recorder.pruned(replace(measured, loss=LossIncrease(predicted, observed)))
         if trial.quantization is not None:
             measure_int8(context, recorder, candidate, pattern, pruned.masks, cost)
         if str(pattern) in trial.finetune_at and trial.finetune is not None:

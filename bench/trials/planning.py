@@ -43,4 +43,4 @@ def training_refusal(resolved: ResolvedTrial, recipe: GradualSpec | ACDCSpec) ->
     patterns = [
         cap.Unstructured(sparsity, recipe.scope) for sparsity in recipe.events().values() if sparsity is not None
     ]
-    return next((reason for pattern in patterns if (reason := pruner.supports(pattern))), None)
+    return next((reason for pattern in patterns if (reason := pruner.refusal(pattern))), None)

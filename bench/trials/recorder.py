@@ -95,6 +95,9 @@ class TrialRecorder:
             row.finetune_images, row.finetune_seconds = training.images, training.seconds
         if (loss := measured.loss) is not None:
             row.predicted_loss_increase, row.observed_loss_increase = loss.predicted, loss.observed
+        if (small := measured.cut) is not None:
+            row.params_small, row.macs_small, row.cut_deviation = small.parameters, small.macs, small.deviation
+            row.latency_small, row.latency_dense = small.seconds, small.dense_seconds
         self._add(row, measured)
         if self._on_measured is not None:
             self._on_measured(measured, row)

@@ -12,6 +12,7 @@ from bench.trials.context import ExecutionConfig, TrialContext
 from bench.trials.one_shot import run_one_shot
 from bench.trials.recorder import TrialRecorder
 from bench.trials.session import TrialSession
+from bench.trials.structured import units_for
 from bench.trials.training_loop import run_with_training
 from cap.exits import exits_raised
 
@@ -50,7 +51,8 @@ def run_trial(
     # models in training are all different, so they have nothing to share
     calibration = session.calibration(resolved, share and trial.training is None)
     recorder.calibrated(len(calibration.images))
-    context = TrialContext(resolved, dense, macs, calibration, config)
+    units = units_for(resolved.patterns, dense.model, layers, image)
+    context = TrialContext(resolved, dense, macs, calibration, config, units)
     recorder.dense(context.measure_dense())
     checkpointer = TrialCheckpointer(config.folder, trial.label, config.checkpoint_interval)
     checkpointer.load()

@@ -17,6 +17,7 @@ from cap.pruners import (
     snows,
     sparsegpt,
     synflow,
+    taylor,
     wanda,
     woodfisher,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "snows",
     "sparsegpt",
     "synflow",
+    "taylor",
     "wanda",
     "woodfisher",
 ]

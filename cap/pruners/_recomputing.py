@@ -14,7 +14,7 @@ from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.fisher.dampening import Dampening, DampScale, check_damp_scale
 from cap.fisher.planning import fisher_bytes, fisher_work
-from cap.patterns import NM, Allocated, Pattern
+from cap.patterns import NM, Allocated, Pattern, Units, UnitsThen
 from cap.pruned_weights import PrunedWeights
 from cap.pruner import Needs, ScorePruner
 from cap.pruners._options import check_count, check_positive
@@ -62,8 +62,8 @@ class RecomputingPruner(ScorePruner):
         return Dampening(self.damp, self.damp_scale)
 
     def supports(self, pattern: Pattern) -> str | None:
-        """Parts of a sparsity exist, parts of N:M or of given counts do not."""
-        if isinstance(pattern, NM | Allocated) and self.num_recomputations > 1:
+        """Parts of a sparsity exist, parts of N:M, of units and of given counts do not."""
+        if isinstance(pattern, NM | Allocated | Units) and self.num_recomputations > 1:
             return f"{pattern} cannot be reached in parts: set {self.parts_option} to 1, not {self.num_recomputations}"
         return super().supports(pattern)
 
@@ -76,7 +76,7 @@ class RecomputingPruner(ScorePruner):
         """Returns the memory of the factors, and of all blocks of B x B at once."""
         return fisher_bytes(size, self.num_gradients, self.block_size)
 
-    def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> RecomputingPruner:
+    def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> ScorePruner:
         """Fits to the dense model, which is kept together with the calibration set if it is to be fitted again."""
         super().fit(model, layers, calibration)
         if self.num_recomputations > 1:
@@ -85,7 +85,7 @@ class RecomputingPruner(ScorePruner):
 
     def reach(self, pattern: Pattern) -> PrunedWeights:
         """Returns the pruned weights at a pattern, reached in `num_recomputations` parts."""
-        if self.num_recomputations == 1 or isinstance(pattern, NM):
+        if self.num_recomputations == 1 or isinstance(pattern, NM | Units | UnitsThen):
             return self.weights_at(pattern)
         self.refit_seconds = 0.0
         first, *others = sparsities_on_the_way(pattern.sparsity, self.num_recomputations, self.schedule)

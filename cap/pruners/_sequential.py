@@ -100,7 +100,7 @@ class SequentialPruner(LayerwisePruner):
         """
         wanted = as_pattern(pattern)
         check_fitted(self)
-        if reason := self.supports(wanted):
+        if reason := self.refusal(wanted):
             raise ValueError(reason)
         if isinstance(wanted, NM):
             for name, weight in self.weights.items():

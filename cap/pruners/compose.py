@@ -170,7 +170,7 @@ class Compose(Pruner):
         """
         wanted = as_pattern(pattern)
         check_fitted(self)
-        if reason := self.supports(wanted):
+        if reason := self.refusal(wanted):
             raise ValueError(reason)
         allocation, mask, weights = self._part("allocation"), self._part("mask"), self._part("weights")
         assert mask is not None

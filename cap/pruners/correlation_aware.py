@@ -18,10 +18,14 @@ from cap.pruners._fisher_based import FisherPruner
 from cap.pruners._schedule import Schedule
 from cap.registry import register
 from cap.selection import check_groups, select
+from cap.structured.obs import rank_by_joint_cost
+from cap.structured.pruning import UnitPruner
+from cap.structured.selection import UnitRanking
+from cap.structured.units import UnitGroup
 
 
 @register("cap")
-class CAP(FisherPruner):
+class CAP(UnitPruner, FisherPruner):
     """Greedy Optimal Brain Surgeon on a block-diagonal empirical Fisher (Kuznedelev et al., 2023, arXiv 2210.09223).
 
     In every block weights are removed one at a time, and the saliencies of those left see each removal (Algorithm 1).
@@ -143,6 +147,12 @@ class CAP(FisherPruner):
                 loss = eliminate(blocks[part][:, side_by_side], inverse, pattern).loss
             keep[part] = torch.empty_like(keep[part]).index_copy_(1, side_by_side, loss.isinf())
         return merge_blocks(keep, weight)
+
+    def rank_units(self, group: UnitGroup) -> UnitRanking:
+        """Ranks by the joint OBS cost, each removal seen by those after it."""
+        names = {part.parameter for part in group.parts}
+        inverses = {name: self.factors[name].inverse(slice(0, len(self.factors[name].order))) for name in names}
+        return rank_by_joint_cost(group, self.weights, inverses, self.block_size)
 
     def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns the joint OBS update of every block: read off the factors for a prefix of the order of removal."""

@@ -128,7 +128,7 @@ def check_followed(pattern: cap.Pattern, masks: Mapping[str, Tensor]) -> None:
             if wrong := int((blocks.any(1) & ~blocks.all(1)).sum()):
                 raise Violation(f"{wrong} blocks of {name} are masked in part")
         wanted = {"all layers": round(pattern.sparsity * sum(sizes.values()) / pattern.size) * pattern.size}
-    elif pattern.scope != "global":
+    elif isinstance(pattern, cap.Unstructured) and pattern.scope != "global":
         wanted = layer_counts({name: tuple(mask.shape) for name, mask in masks.items()}, pattern)
     else:
         wanted = {"all layers": round(pattern.sparsity * sum(sizes.values()))}

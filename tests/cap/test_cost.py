@@ -54,6 +54,8 @@ CASES = [
     ("sparsegpt", "batch", {"block_size": 16, "sequential": False}, (960000, 0, 0, 3840), (0, 0)),
     ("sparsegpt", "sample", {}, (480000, 0, 0, 0), (0, 0)),
     ("synflow", "sample", {}, (0, 300000, 0, 0), (0, 0)),
+    ("taylor", "sample", {}, (0, 1440000, 0, 0), (0, 0)),
+    ("taylor", "batch", {"num_gradients": 40}, (0, 2400000, 0, 0), (0, 0)),
     ("wanda", "sample", {}, (960000, 0, 0, 240), (0, 0)),
     ("wanda", "batch", {}, (960000, 0, 0, 240), (0, 0)),
     ("woodfisher", "sample", {}, (0, 1440000, 22118400, 8847360), (2459136, 2950656)),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cap import NM, Blocks, Unstructured, parse_pattern
+from cap import NM, Blocks, Units, UnitsThen, Unstructured, parse_pattern
 from cap.patterns import as_pattern
 
 
@@ -16,6 +16,9 @@ from cap.patterns import as_pattern
         ("0.5@layer", Unstructured(0.5, scope="layer")),
         ("0.5@erk", Unstructured(0.5, scope="erk")),
         ("0.5@blocks4", Blocks(4, 0.5)),
+        ("0.5@units", Units(0.5)),
+        ("0.25@units+0.5", UnitsThen(Units(0.25), Unstructured(0.5))),
+        ("0.25@units+0.5@layer", UnitsThen(Units(0.25), Unstructured(0.5, scope="layer"))),
         ("2:4", NM(2, 4)),
         ("4:8", NM(4, 8)),
         ("0.12345678", Unstructured(0.12345678)),
@@ -28,7 +31,23 @@ def test_parse(text: str, pattern: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", "1.0", "-0.1", "nan", "4:2", "0:4", "4:4", "half", "0.5@rows", "0.5@blocks0"]
+    "text",
+    [
+        "",
+        "1",
+        "1.0",
+        "-0.1",
+        "nan",
+        "4:2",
+        "0:4",
+        "4:4",
+        "half",
+        "0.5@rows",
+        "0.5@blocks0",
+        "1.5@units",
+        "0.5@units+",
+        "0.5@units+2:4",
+    ],
 )
 def test_what_is_no_pattern_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"pattern|sparsity|block size"):
@@ -43,6 +62,10 @@ def test_sparsity_is_a_fraction(sparsity: float) -> None:
 
 def test_n_of_nm_is_the_number_kept() -> None:
     assert NM(1, 4).sparsity == 0.75
+
+
+def test_sparsity_of_two_steps_is_that_of_both() -> None:
+    assert UnitsThen(Units(0.25), Unstructured(0.5)).sparsity == 0.625
 
 
 def test_scope_is_checked() -> None:

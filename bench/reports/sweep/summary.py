@@ -16,6 +16,11 @@ from bench.results.variants import describe
 
 IDENTITY = ["family", "model", "pruner", "method", "name", "rank", "variant", "settings", "regime"]
 KEYS = [*IDENTITY, "sparsity", "pattern", "kind"]  # seeds alone are averaged
+RATIOS = {  # columns of models that lost units
+    "params_left": ("params_small", "params_dense"),
+    "macs_left": ("macs_small", "macs_dense"),
+    "speedup": ("latency_dense", "latency_small"),
+}
 NEAR = (0.5, 0.75, 0.9)
 
 
@@ -93,7 +98,8 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         `<phase>_rel_drop` (percent of dense), `<phase>_agreement` (percent), `<phase>_epoch`, `<phase>_bytes` (mean
         size of the file), `<phase>_paper`, and `<phase>_invalid`, whether a seed is invalid: what else the phase has
         is then empty; `dense` and `dense_bytes`; the means `fit_seconds`, `prune_seconds`, and of the one-shot models
-        `predicted_loss_increase` and `observed_loss_increase`; the sum `violations`; and `pruner_options`.
+        `predicted_loss_increase` and `observed_loss_increase`; of those that lost units `params_left` and `macs_left`
+        (fractions of dense) and `speedup` (times dense); the sum `violations`; and `pruner_options`.
     """
     every = pruned(rows)
     done = every[~every["invalid"]]
@@ -126,6 +132,8 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
     one_shot = done[done["phase"] == "one_shot"].groupby(KEYS)
     for column in ("predicted_loss_increase", "observed_loss_increase"):
         wide[column] = one_shot[column].mean()
+    for column, (part, whole) in RATIOS.items():
+        wide[column] = (done[part] / done[whole]).groupby([done[key] for key in KEYS]).mean()
     order = ["family", "model", "method", "name", "pruner", "rank", "sparsity", "pattern"]
     wide = wide.reset_index().sort_values(order, key=_ordered, ignore_index=True)
     for known in (paper if paper is not None else pd.DataFrame()).itertuples():

@@ -12,6 +12,7 @@ from bench.results.validity import INVALID
 AGREEMENT, EPOCHS, FIT, PRUNE, TOTAL = "agree %", "epochs", "fit s", "prune s", "total s"
 PREDICTED, OBSERVED = "loss + predicted", "loss + observed"
 SIZE = "KiB"
+PARAMETERS, MACS, SPEED = "parameters %", "MACs %", "times as fast"
 COMPACT_LINES = 24
 
 
@@ -55,6 +56,9 @@ def detailed(summary: pd.DataFrame) -> pd.DataFrame:
         line |= {
             PREDICTED: significant(row["predicted_loss_increase"]),
             OBSERVED: significant(row["observed_loss_increase"]),
+            PARAMETERS: number(100 * row["params_left"]),
+            MACS: number(100 * row["macs_left"]),
+            SPEED: number(row["speedup"]),
             "violations": whole(row["violations"]) if (summary["violations"] > 0).any() else "",
             FIT: seconds_in_column(row["fit_seconds"]),
             PRUNE: seconds_in_column(row["prune_seconds"]),

@@ -8,7 +8,7 @@ from bench.results.labels import kind, label, method_order, pattern_in_words
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [("0.75", "75 %"), ("0.98@layer", "98 % per layer"), ("0.5@erk", "50 % ERK"), ("0.5@blocks4", "50 % blocks of 4"),
-     ("2:4", "2:4")],
+     ("2:4", "2:4"), ("0.5@units", "50 % units"), ("0.25@units+0.5", "25 % units, then 50 %")],
 )  # fmt: skip
 def test_patterns_in_words(pattern: str, words: str) -> None:
     assert pattern_in_words(pattern) == words
@@ -26,7 +26,8 @@ def test_names_of_pruners() -> None:
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [("0.75", "global"), ("0.75@global", "global"), ("0.98@layer", "layer"), ("0.5@erk", "erk"),
-     ("0.5@blocks4", "blocks4"), ("2:4", "N:M")],
+     ("0.5@blocks4", "blocks4"), ("2:4", "N:M"), ("0.5@units", "units"),
+     ("0.5@units+0.5", "units, then")],
 )  # fmt: skip
 def test_kinds_of_patterns(pattern: str, expected: str) -> None:
     assert kind(pattern) == expected

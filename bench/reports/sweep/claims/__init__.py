@@ -17,6 +17,7 @@ from bench.reports.sweep.claims.one_shot_lead import leads_one_shot
 from bench.reports.sweep.claims.per_layer import per_layer_ranking
 from bench.reports.sweep.claims.recipe import recipe_beats_usual
 from bench.reports.sweep.claims.self_supervised import large_models_keep_accuracy
+from bench.reports.sweep.claims.structured import prunes_structures
 from bench.reports.sweep.summary import SweepResults, pruned
 from bench.results.labels import PHASES, pattern_in_words
 
@@ -26,6 +27,7 @@ CLAIMS: tuple[Claim, ...] = (  # in the order in which they are reported
     leads_one_shot,
     recipe_beats_usual,
     follows_n_m_patterns,
+    prunes_structures,
     keeps_accuracy_in_int8,
     large_models_keep_accuracy,
     one_run_gives_all_sparsities,

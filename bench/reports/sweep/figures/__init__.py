@@ -12,8 +12,9 @@ from bench.reports.sweep.figures.bars import pattern_bars
 from bench.reports.sweep.figures.curves import accuracy_curves
 from bench.reports.sweep.figures.losses import loss_scatter
 from bench.reports.sweep.figures.options import has_option_curves, option_panels
+from bench.reports.sweep.figures.structured import size_panels
 from bench.reports.sweep.summary import finished, summarise, valid_cells
-from bench.results.labels import NM, PHASES
+from bench.results.labels import NM, PHASES, UNITS, UNITS_THEN
 
 
 def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
@@ -21,7 +22,8 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
 
     Composed pruners get a map of mask by update. Options that were tried at three or more values get a panel each;
     otherwise there are curves over the sparsity, and bars for N:M patterns. Where the increase of the calibration loss
-    was both predicted and observed, one is drawn against the other, under the name `<stem>_loss`. What is invalid is
+    was both predicted and observed, one is drawn against the other, under the name `<stem>_loss`. Models that lost
+    units are also drawn against their multiply-adds and their speed, under the name `<stem>_size`. What is invalid is
     left out, and a note says how many points.
 
     Args:
@@ -48,4 +50,7 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
             written += pattern_bars(summary[groups], title, stem.with_name(f"{stem.name}_nm"), note)
     else:
         written += pattern_bars(summary, title, stem, note)
+    units = summary[summary["kind"].isin((UNITS, UNITS_THEN)) & summary["macs_left"].notna()]
+    if len(units):
+        written += size_panels(units, title, stem.with_name(f"{stem.name}_size"), note)
     return written + loss_scatter(finished(rows), title, stem.with_name(f"{stem.name}_loss"))

@@ -17,7 +17,13 @@ LABELS = {
     "wanda": "Wanda",
     "sparsegpt": "SparseGPT",
     "obc": "OBC",
+    "ria": "RIA",
+    "dsnot": "DSnoT",
+    "alps": "ALPS",
+    "snows": "SNOWS",
     "taylor": "Taylor",
+    "synflow": "SynFlow",
+    "random": "Random",
 }
 CAP, FASTCAP = LABELS["cap"], LABELS["fastcap"]
 UNIFORM, DIAGONAL, ANY_MAGNITUDE = "UM", "WF-1", "magnitude"

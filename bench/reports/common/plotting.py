@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 Style = tuple[str, str]  # colour and marker
-STYLES: dict[str, Style] = {  # of methods
+STYLES: dict[str, Style] = {  # of methods: grey those of the weights alone, blue and purple rivals on the Fisher
     "GM": ("#7f7f7f", "s"),
     "UM": ("#111111", "x"),
     "magnitude": ("#7f7f7f", "s"),
@@ -27,6 +27,15 @@ STYLES: dict[str, Style] = {  # of methods
     "Wanda": ("#8c564b", ">"),
     "SparseGPT": ("#2ca02c", "h"),
     "OBC": ("#e377c2", "X"),
+    "oBERT": ("#4a90d9", "d"),
+    "CHITA": ("#6a3d9a", "*"),
+    "RIA": ("#c49c94", "<"),
+    "DSnoT": ("#5d3a2e", "v"),
+    "ALPS": ("#98df8a", "p"),
+    "SNOWS": ("#f7a8d8", "8"),
+    "Taylor": ("#8a8c1f", "^"),
+    "SynFlow": ("#b0b0b0", "D"),
+    "Random": ("#c7c7c7", "+"),
 }
 OTHERS: list[Style] = list(
     zip(("#003f5c", "#58a618", "#ffb000", "#7a5195", "#00a6a6", "#a05a2c"), "s^Dvp*", strict=True)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
-from cap.gradients import check_used
 from cap.layers import owner
 from cap.operations import operations
 from cap.patterns import Pattern
@@ -82,16 +81,23 @@ class Snows(Pruner):
         """Fits the first pruner.
 
         Raises:
-            ValueError: If there are no layers, or one is not called by the forward pass.
+            ValueError: If there are no layers, a layer's module is not called as such by the forward pass, or there are
+                fewer than two images.
         """
         self.weights = dense_copies(model, layers)
+        if min(self.images, len(calibration)) < 2:
+            raise ValueError("SNOWS needs at least two calibration images: one of them is held out")
         self.first.fit(model, layers, calibration)
         self._dense, self._calibration = copy.deepcopy(model), calibration
         self._images = calibration.inputs[: self.images].to(next(iter(self.weights.values())).device)
         self._order = operations(self._dense, self.weights, self._images[:1])
         names = {module: name for name, module in self._dense.named_modules()}
         modules = {weight: names[owner(self._dense, weight)] for weight in self.weights}
-        check_used([weight for weight, module in modules.items() if module not in self._order])
+        if unseen := [weight for weight, module in modules.items() if module not in self._order]:
+            raise ValueError(
+                f"the forward pass does not call the module of {', '.join(unseen)} for the output that SNOWS compares: "
+                "leave it out of the layers to prune"
+            )
         self._places = {weight: self._order.index(module) for weight, module in modules.items()}
         return self
 

@@ -73,7 +73,10 @@ class SynFlow(ScorePruner):
                 parameter.copy_(weight.abs())
         gradients: Sequence[Tensor | None] = [None] * len(parameters)
         with differentiable(self.flow, parameters), torch.enable_grad():
-            total = self.ones.run(self.flow).sum()
+            output = self.ones.run(self.flow)
+            if not isinstance(output, Tensor):
+                raise ValueError(f"SynFlow sums the model's output: a tensor, not {type(output).__name__}")
+            total = output.sum()
             if total.requires_grad:
                 gradients = torch.autograd.grad(total, parameters, allow_unused=True)
         return {

@@ -19,6 +19,9 @@ CASES = [
     ("cap", "batch", {"block_size": 16}, (0, 1440000, 92160, 61440), (138240, 230400)),
     ("cap", "sample", THREE_TIMES, (0, 900000, 4608000, 2949120), (562688, 808448)),
     ("cap", "batch", THREE_TIMES, (0, 18000000, 4608000, 2949120), (562688, 808448)),
+    ("chita", "sample", {"block_size": 16}, (0, 1440000, 1843200, 61440), (138240, 230400)),
+    ("chita", "sample", {"block_size": 16, "stages": 3}, (0, 4320000, 5529600, 184320), (138240, 230400)),
+    ("compose", "sample", {"block_size": 16}, (0, 1440000, 1843200, 61440), (138240, 230400)),
     ("dsnot", "sample", {}, (960000, 0, 0, 240), (0, 0)),
     ("fastcap", "sample", {}, (0, 1440000, 22118400, 46080), (5760, 5760)),
     ("fastcap", "batch", {}, (0, 1440000, 1105920, 46080), (5760, 5760)),
@@ -45,6 +48,7 @@ CASES = [
     ("obc", "sample", {}, (960000, 0, 0, 57600), (0, 0)),
     ("obc", "batch", {}, (960000, 0, 0, 57600), (0, 0)),
     ("random", "sample", {}, (0, 0, 0, 0), (0, 0)),
+    ("obert", "sample", {"block_size": 16}, (0, 1440000, 1843200, 61440), (138240, 230400)),
     ("ria", "sample", {}, (960000, 0, 0, 240), (0, 0)),
     ("snows", "sample", {}, (0, 1440000, 22118400, 8847360), (2459136, 2950656)),
     ("snows", "sample", {"first": "magnitude"}, (0, 0, 0, 0), (0, 0)),
@@ -115,7 +119,7 @@ def test_what_pruners_need_and_share() -> None:
     for name in cap.available():
         pruner = cap.create(name)
         assert pruner.needs == ("inputs" if name in inputs else "nothing" if name in nothing else "gradients")
-        assert pruner.shares_gram == (name in {"cap", "woodfisher"})
+        assert pruner.shares_gram == (name in {"cap", "chita", "compose", "obert", "woodfisher"})
 
 
 class Mine(cap.ScorePruner):

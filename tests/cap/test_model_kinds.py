@@ -120,7 +120,7 @@ class Case:
         model: Function that makes the model.
         shape: Shape of an image.
         layers: Pattern of the layers to prune.
-        refused: For what a pruner needs, the line that refuses it.
+        refused: For what a pruner needs, or a pruner by name, the line that refuses it.
     """
 
     model: Callable[[], nn.Module]
@@ -151,8 +151,14 @@ CASES = {
     "transposed": Case(
         lambda: Net(nn.ConvTranspose2d(4, 8, 3, stride=2), 8), (4, 3, 3), refused=unknown("ConvTranspose2d")
     ),
-    "attention": Case(Attention, (3, 8), r".*proj_?\.?weight", unknown("MultiheadAttention")),
-    "attention output": Case(Attention, (3, 8), r".*out_proj.weight", unknown("NonDynamicallyQuantizableLinear")),
+    "attention": Case(
+        Attention, (3, 8), r".*proj_?\.?weight",
+        (*unknown("MultiheadAttention"), ("snows", "for the output that SNOWS compares")),
+    ),
+    "attention output": Case(
+        Attention, (3, 8), r".*out_proj.weight",
+        (*unknown("NonDynamicallyQuantizableLinear"), ("snows", "for the output that SNOWS compares")),
+    ),
     "encoder": Case(Encoder, (3, 8), r".*linear\d.weight"),
     "tied": Case(Tied, layers=r"other\.weight"),
     "tied to an embedding": Case(TiedEmbedding, (4,), r"(decoder|embed)\.weight", unknown("Embedding"), torch.int64),
@@ -198,7 +204,7 @@ def test_the_count_is_exact_or_the_refusal_true(name: str, kind: str) -> None:
         cap.select_layers(model, [case.layers]),
         cap.Calibration(images_of(case), LABELS, batch_size=5),
     )
-    if line := dict(case.refused).get(pruner.needs):
+    if line := (refused := dict(case.refused)).get(name) or refused.get(pruner.needs):
         with pytest.raises(ValueError, match=line):
             pruner.fit(model, layers, calibration)
         return
@@ -282,6 +288,10 @@ def test_keyword_inputs_and_outputs_that_are_no_tensor(name: str) -> None:
         inputs, LABELS, loss=lambda outputs, labels: F.cross_entropy(outputs["logits"], labels), batch_size=5
     )
     layers = cap.select_layers(model, [r"(fc|head)\.weight"])
+    if name == "synflow":
+        with pytest.raises(ValueError, match="SynFlow sums the model's output: a tensor, not dict"):
+            pruner_of(name).fit(model, layers, calibration)
+        return
     pruned = pruner_of(name).fit(model, layers, calibration).prune(PATTERN)
     assert [int((~mask).sum()) for mask in pruned.masks.values()] == [32, 12]
 

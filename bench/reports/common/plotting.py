@@ -29,6 +29,7 @@ STYLES: dict[str, Style] = {  # of methods: grey those of the weights alone, blu
     "OBC": ("#e377c2", "X"),
     "oBERT": ("#4a90d9", "d"),
     "CHITA": ("#6a3d9a", "*"),
+    "composed": ("#00897b", "H"),
     "RIA": ("#c49c94", "<"),
     "DSnoT": ("#5d3a2e", "v"),
     "ALPS": ("#98df8a", "p"),

@@ -126,7 +126,7 @@ def test_shared_options_are_those_of_parts_without_their_own(model, layers) -> N
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"mask": "capp"}, "mask='capp' is not valid: choose from cap, chita, fastcap"),
+        ({"mask": "capp"}, "mask='capp' is not valid: choose from alps, cap, chita"),
         ({"weights": "compose"}, "weights='compose' is not valid: choose from"),
         ({"mask": "none"}, "mask='none' is not valid"),
         ({"mask": None}, "mask=None is not valid: it is a pruner's name"),

@@ -55,6 +55,7 @@ FILES = {
     "stray.toml": "colour = 'red'\n",
     "late.toml": "time = 1\nsignal_delay = 60\n",
 }
+ROOT = Path(__file__).parents[3]
 HERE = "--results out"
 CASES = [  # a command, and a part of the one line that it answers
     ("run", "--sweep requires an argument"),
@@ -186,6 +187,9 @@ CASES = [  # a command, and a part of the one line that it answers
     ("export --model vit --seed -1", "seed"),
     ("export --model vit --format jpeg", "--format"),
     ("export --model vit --int8 --format safetensors", "holds single precision alone"),
+    ("export --model vit --output words.txt", "is a file: --output words.txt must be a folder, or not be there yet"),
+    ("export --model vit --sparsity 0.9999999", "model vit at 0.9999999: of its 196,608 weights to prune none is left"),
+    ("export --model vit --sparsity 5:7 --pruner magnitude", "model vit skips 5:7"),
     ("export --model vit --device cuda:77", "--device cuda:77 cannot be used"),
     (f"latency {HERE} --model resnet", "unknown model 'resnet'"),
     (f"latency {HERE} --sparsity 1", "--sparsity 1.0 is not valid: give numbers above 0 and below 1"),
@@ -197,6 +201,19 @@ CASES = [  # a command, and a part of the one line that it answers
     (f"speedup {HERE}", "does not exist: measure with capbench latency --name speedup"),
     ("benchmarks none.json", "none.json"),
     ("benchmarks words.txt", "words.txt is no output of `nox -s benchmark`"),
+    ("show", "--id requires an argument"),
+    ("show zzz", "'zzz' is no id of a trial"),
+    (f"show 0123456789abcdef {HERE}", "0123456789abcdef"),
+    ("rerun zzz", "'zzz' is no id of a trial"),
+    (f"publish tabel1 {HERE}", "cannot publish 'tabel1', which is not of this checkout: choose from ablation"),
+    (f"publish good.py {HERE}", "cannot publish 'good.py'"),
+    (f"publish table1 {HERE}", "36 of 36 trials are not done (36 to run): capbench run table1 --results out"),
+    (f"publish table1 --profile laptop {HERE}", "laptop"),
+    (f"publish speedup {HERE}", "has no measurements: make some with capbench latency --name speedup"),
+    (f"publish benchmarks {HERE}", "benchmarks/core.json is no output"),
+    (f"run table1 --results {ROOT}/results", "has the published results, which `capbench publish` alone changes"),
+    (f"latency --results {ROOT}/results", "has the published results, which `capbench publish` alone changes"),
+    (f"compare {HERE} --pruner magnitude --against wanda --json no/out.json", "no/out.json"),
     ("list", "--what requires an argument"),
     ("list cats", "pruners"),
     ("tabel table1", "tabel"),

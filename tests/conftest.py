@@ -5,10 +5,14 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the tests must not fight others for the cores
 
 import pytest
+from hypothesis import settings
 from torch import nn
 
 import cap
 from cap.testing import TinyNet, tiny_calibration, tiny_layers, tiny_model
+
+settings.register_profile("suite", deadline=None)  # how long an example takes depends on what else runs
+settings.load_profile("suite")
 
 
 @pytest.fixture

@@ -218,9 +218,7 @@ class ScorePruner(Pruner):
             RuntimeError: If the pruner has not been fitted.
             ValueError: If the pruner does not support the pattern.
         """
-        check_fitted(self)
-        if reason := self.refusal(pattern):
-            raise ValueError(reason)
+        check_request(self, pattern)
         if isinstance(pattern, UnitsThen):
             steps = f"prune to {pattern.units}, cut, fit again, prune to {pattern.then}"
             raise ValueError(f"{pattern} is two steps: {steps}")
@@ -245,3 +243,15 @@ def check_fitted(pruner: Pruner) -> None:
     """
     if not hasattr(pruner, "weights"):
         raise RuntimeError("the pruner has not been fitted: call fit(model, layers, calibration) first")
+
+
+def check_request(pruner: Pruner, pattern: Pattern) -> None:
+    """Refuses a pattern that a pruner cannot be asked for.
+
+    Raises:
+        RuntimeError: If the pruner has not been fitted.
+        ValueError: If it does not support the pattern.
+    """
+    check_fitted(pruner)
+    if reason := pruner.refusal(pattern):
+        raise ValueError(reason)

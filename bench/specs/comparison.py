@@ -17,7 +17,7 @@ from pydantic import ValidationError
 import cap
 from bench import assets
 from bench.core.errors import UserError, first_mistake
-from bench.reports.comparison.report import Entry
+from bench.reports.comparison.entry import Entry
 from bench.reports.comparison.statistics import labels
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.sweep import COMPARE, grid

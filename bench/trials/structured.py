@@ -15,6 +15,7 @@ from bench.core.packages import require
 from bench.core.timing import seconds_since
 from bench.evaluation.macs import count_macs
 from bench.latency.rounds import interleave
+from bench.trials.validity import find_not_finite
 from cap.structured import UnitGroup, cut, find_units, removed_units, unit_violations
 from cap.structured.selection import unit_masks
 
@@ -124,9 +125,9 @@ def find_invalid_units(
         masks: Keep-masks of the pruning, {layer: mask}; None where there are none.
         pattern: Pattern that was asked for.
     """
+    if found := find_not_finite(weights):
+        return found
     for name, weight in weights.items():
-        if bad := int((~torch.isfinite(weight)).sum()):
-            return f"{bad:,} weights of {name} are not finite"
         if masks is not None and (left := int((weight[~masks[name].to(weight.device)] != 0).sum())):
             return f"{left:,} weights of {name} are not zero where the mask removes them"
     for what, tensors in (("weights", weights), ("masks", masks)):

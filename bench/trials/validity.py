@@ -27,9 +27,8 @@ def find_invalid(
         pattern: Pattern that was asked for.
         dense: Weights before the pruning, {layer: weight}, of a model that was not trained since; None for any other.
     """
-    for name, weight in weights.items():
-        if bad := int((~torch.isfinite(weight)).sum()):
-            return f"{bad:,} weights of {name} are not finite"
+    if found := find_not_finite(weights):
+        return found
     total = sum(weight.numel() for weight in weights.values())
     zeros = sum(int((weight == 0).sum()) for weight in weights.values())
     wanted = count_zeros({name: tuple(weight.shape) for name, weight in weights.items()}, pattern)
@@ -52,6 +51,14 @@ def find_invalid(
         )
         if kept_zeros > CHANCE * total:
             return miscount
+    return None
+
+
+def find_not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """Returns in which layer weights are not finite, None if all are."""
+    for name, weight in weights.items():
+        if bad := int((~torch.isfinite(weight)).sum()):
+            return f"{bad:,} weights of {name} are not finite"
     return None
 
 

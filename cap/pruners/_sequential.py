@@ -16,7 +16,7 @@ from cap.cost import FitSize, FitWork
 from cap.elimination import layer_in_errors
 from cap.patterns import NM, Pattern, Unstructured, as_pattern
 from cap.pruned_weights import PrunedWeights
-from cap.pruner import check_fitted, dense_copies
+from cap.pruner import check_request, dense_copies
 from cap.pruners._layerwise import LayerwisePruner
 from cap.pruners._options import check_flag
 from cap.selection import check_groups, layer_counts
@@ -99,9 +99,7 @@ class SequentialPruner(LayerwisePruner):
             ValueError: If it is no pattern, or one that the pruner does not support.
         """
         wanted = as_pattern(pattern)
-        check_fitted(self)
-        if reason := self.refusal(wanted):
-            raise ValueError(reason)
+        check_request(self, wanted)
         if isinstance(wanted, NM):
             for name, weight in self.weights.items():
                 check_groups(weight, wanted.of, name)

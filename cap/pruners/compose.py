@@ -14,7 +14,7 @@ from cap.cost import FitBytes, FitSize, FitWork
 from cap.fisher.planning import MemoryPlan
 from cap.patterns import Allocated, Pattern, Unstructured, as_pattern
 from cap.pruned_weights import PrunedWeights
-from cap.pruner import Pruner, ScorePruner, check_fitted, dense_copies
+from cap.pruner import Pruner, ScorePruner, check_request, dense_copies
 from cap.pruners._options import check_count
 from cap.registry import available, create, default_options, register
 
@@ -169,9 +169,7 @@ class Compose(Pruner):
             ValueError: If it is no pattern, or one that a part does not support.
         """
         wanted = as_pattern(pattern)
-        check_fitted(self)
-        if reason := self.refusal(wanted):
-            raise ValueError(reason)
+        check_request(self, wanted)
         allocation, mask, weights = self._part("allocation"), self._part("mask"), self._part("weights")
         assert mask is not None
         if allocation is not None and allocation is not mask:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
+from bench.reports.comparison.entry import Entry
 from bench.results.validity import INVALID
-
-if TYPE_CHECKING:
-    from bench.reports.comparison.report import ComparisonReport, Entry
 
 VERSION = 1  # of the schema: higher when a name goes or changes its meaning
 CELL = ["family", "model", "pattern", "sparsity", "phase"]
@@ -20,20 +19,36 @@ PAIRED = [*CELL, "label", "pairs", "difference", "difference_std", "low", "high"
 WRONG = ["trial_id", "label", "model", "pattern", "phase", "seed", "error"]
 
 
-def as_document(report: ComparisonReport) -> dict[str, Any]:
-    """Returns a comparison in plain values: no NaN, what was not measured is None."""
-    rows, cells = report.rows, report.cells
+def as_document(
+    title: str,
+    entries: Sequence[Entry],
+    rows: pd.DataFrame,
+    cells: pd.DataFrame,
+    costs: pd.DataFrame,
+    verdicts: Sequence[str],
+) -> dict[str, Any]:
+    """Returns a comparison in plain values: no NaN, what was not measured is None.
+
+    Args:
+        title: Heading of the report.
+        entries: Pruners, the new one first.
+        rows: Result rows with the pruners' labels.
+        cells: Compared cells, see `bench.reports.comparison.statistics.compare`.
+        costs: Costs of the pruners, see `bench.reports.comparison.costs.costs`.
+        verdicts: A line for each of the others.
+    """
+    new, *against = [entry.label for entry in entries]
     wrong = rows[rows["status"] == INVALID]
     return {
         "version": VERSION,
-        "title": report.title,
-        "new": report.new,
-        "against": report.against,
-        "pruners": [_pruner(entry) for entry in report.entries],
+        "title": title,
+        "new": new,
+        "against": against,
+        "pruners": [_pruner(entry) for entry in entries],
         "cells": _records(cells[OWN]),
-        "differences": _records(cells.loc[cells["label"] != report.new, PAIRED]),
-        "verdicts": report.verdicts(),
-        "costs": _records(report.costs),
+        "differences": _records(cells.loc[cells["label"] != new, PAIRED]),
+        "verdicts": list(verdicts),
+        "costs": _records(costs),
         "invalid": _records(wrong[WRONG]),
         "trials": list(dict.fromkeys(rows["trial_id"])),
         "commits": sorted(rows["commit"].dropna().unique()),

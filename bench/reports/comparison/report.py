@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from bench.reports.common.origin import origin
 from bench.reports.common.text import plus_minus, to_markdown
 from bench.reports.comparison.costs import EXPLANATION, cost_table, costs
 from bench.reports.comparison.document import as_document
+from bench.reports.comparison.entry import Entry
 from bench.reports.comparison.figure import draw
 from bench.reports.comparison.statistics import CONFIDENCE, compare, overall
 from bench.results.labels import PHASES
@@ -40,27 +40,6 @@ so there is no verdict. With few seeds intervals are wide. Each stands for itsel
 Error bars in the figure: the standard deviation of top-1, the interval of the difference. What is invalid, its weights
 or masks not at the pattern, has no number and takes part in no comparison.
 """
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One pruner of a comparison.
-
-    Attributes:
-        label: Name in the report, different from that of all others.
-        pruner: Name in the rows.
-        options: Options, JSON as in the rows.
-        source: Name of the pruner's file, or the class where it is of this package.
-        sha256: Checksum of the file; empty where there is none.
-        code: Text of the file; empty where there is none.
-    """
-
-    label: str
-    pruner: str
-    options: str
-    source: str = ""
-    sha256: str = ""
-    code: str = ""
 
 
 class ComparisonReport:
@@ -176,7 +155,8 @@ class ComparisonReport:
 
     def json(self) -> str:
         """Returns the report as a JSON document; docs/compare.md has its schema."""
-        return json.dumps(as_document(self), indent=1)
+        document = as_document(self.title, self.entries, self.rows, self.cells, self.costs, self.verdicts())
+        return json.dumps(document, indent=1)
 
     def write(self, stem: Path) -> list[Path]:
         """Writes the Markdown report, the cells as CSV, and the figure as PNG and SVG.

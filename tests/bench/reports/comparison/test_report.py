@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from bench.core.errors import UserError
-from bench.reports.comparison.report import ComparisonReport, Entry
+from bench.reports.comparison.entry import Entry
+from bench.reports.comparison.report import ComparisonReport
 
 MakeRows = Callable[..., pd.DataFrame]
 

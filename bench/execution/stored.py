@@ -173,7 +173,8 @@ def _values(rows: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
     recipe = json.loads(first["recipe"] or "{}")
     quantization, patterns = recipe.pop("quantization", None), _patterns(rows)
     images = next((row["n_images"] for row in rows if row["n_images"] is not None), None)
-    every = get_profile(first["profile"]).splits.get("test")
+    split = first["split"] or "test"
+    every = get_profile(first["profile"]).splits.get(split)
     tuned = [row["pattern"] for row in rows if row["phase"] == "finetuned"]
     one_shot = first["regime"] == "one_shot"
     return {
@@ -190,4 +191,5 @@ def _values(rows: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
             "gradient": first["gradient"],
         },
         "evaluation_images": None if images == every else images,
+        "evaluation_split": split,
     }

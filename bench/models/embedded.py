@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bench import assets
-from bench.data.fashion_mnist import CLASSES, DATASET, MEAN, STD, PaddedInputs, check_files, load_split
+from bench.data.fashion_mnist import CLASSES, DATASET, MEAN, STD, PaddedInputs, check_files, load_split, split_file
 from bench.data.stream import StreamRecipe, TrainingStream
 from bench.models.model import ModelSpec
 
@@ -32,6 +32,11 @@ class EmbeddedModel(ModelSpec):
         recorded = assets.checksums()
         return {name: recorded.get(name, "") for name in (*self.files, *assets.DATA_FILES)}
 
+    def split_identity(self, split: str) -> dict[str, str]:
+        """Returns the checksum of the validation images, which came after results were committed; none for others."""
+        name = split_file(split)
+        return {} if name in assets.DATA_FILES else {name: assets.checksums().get(name, "")}
+
     def check(self) -> None:
         """Makes sure that data, weights and card are there and whole.
 
@@ -46,9 +51,9 @@ class EmbeddedModel(ModelSpec):
         """Returns the record of how the weights were made: recipe, seed, time, dense accuracy."""
         return json.loads(assets.verified(self.files[1]).read_text())
 
-    def recorded_top1(self) -> float:
-        """Returns the dense top-1 on the model's card, in percent."""
-        return self.card()["top1"]
+    def recorded_top1(self, split: str = "test") -> float | None:
+        """Returns the dense top-1 on the model's card, in percent; None where the card lacks that of the split."""
+        return self.card().get("top1" if split == "test" else f"{split}_top1")
 
     def load(self, device: str = "cpu") -> nn.Module:
         """Returns the model with its trained weights on a device, in eval mode.
@@ -67,7 +72,7 @@ class EmbeddedModel(ModelSpec):
         return {"size": self.input_size, "padding": 0, "mean": MEAN, "std": STD, "classes": [*CLASSES]}
 
     def inputs(self, split: str) -> PaddedInputs:
-        """Returns the images of a split, `train` or `test`."""
+        """Returns the images of a split: `train`, `validation` or `test`."""
         return PaddedInputs(load_split(split), self.input_size)
 
     def training_stream(

@@ -198,10 +198,10 @@ class FeatureModel(ImageNetModel):
         """Returns the images of an evaluation: the test images, and once more with the bank for the neighbours."""
         return 2 * test_images + self.bank
 
-    def knn_top1(self, model: nn.Module, device: str = "cpu", count: int | None = None) -> float:
+    def knn_top1(self, model: nn.Module, device: str = "cpu", count: int | None = None, split: str = "test") -> float:
         """Returns the top-1 in percent of 20 nearest neighbours among 100,000 training images, the same for all."""
         backbone = probing.pooled(model)
-        found = probing.features(backbone, self.evaluation_inputs(count), device)
+        found = probing.features(backbone, self.evaluation_inputs(count, split), device)
         known = probing.features(backbone, self.inputs("train").subset(self.bank, seed=0), device)
         return probing.knn_top1(*known, *found, self.num_classes)
 

@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 import cap
 from bench import assets
 from bench.core.config import Spec
+from bench.core.errors import UserError
 from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.models import ModelSpec
@@ -40,7 +41,8 @@ class Trial(Spec):
         quantization: INT8 of the one-shot pruned models, None for none.
         calibration: Images that the pruner may see.
         seed: Seed of calibration images and training, at most MAX_SEED.
-        evaluation_images: Test images that are evaluated, drawn once for all; None for all of them.
+        evaluation_images: Images that are evaluated, drawn once for all; None for all of the split.
+        evaluation_split: Split that is evaluated: `test`, or `validation`, by which everything is chosen.
     """
 
     sweep: str
@@ -56,6 +58,7 @@ class Trial(Spec):
     calibration: CalibrationSpec = CalibrationSpec()
     seed: int = Field(0, ge=0, le=MAX_SEED)
     evaluation_images: int | None = Field(None, ge=1)
+    evaluation_split: Literal["test", "validation"] = "test"
 
     @field_validator("patterns", "finetune_at")
     @classmethod
@@ -138,7 +141,8 @@ class Trial(Spec):
 
     def _files(self) -> dict[str, str]:
         """Returns what tells the data and weights that the trial reads, and a pruner of the user's own, from others."""
-        identity = self.resolve().model.identity
+        model = self.resolve().model
+        identity = {**model.identity, **model.split_identity(self.evaluation_split)}
         path = source_file(self.pruner)
         return {**identity, "pruner": assets.sha256(path)} if path is not None else identity
 
@@ -150,9 +154,12 @@ class Trial(Spec):
         """Returns the trial with the objects that its names stand for.
 
         Raises:
-            UserError: If there is no such profile, or no such model in it.
+            UserError: If there is no such profile, or no such model or split in it.
         """
         profile = get_profile(self.profile)
+        if self.evaluation_split not in profile.splits:
+            known = ", ".join(profile.splits)
+            raise UserError(f"profile {profile.name!r} has no split {self.evaluation_split!r}: its splits are {known}")
         patterns = tuple(cap.parse_pattern(pattern) for pattern in self.patterns)
         return ResolvedTrial(self, profile, profile.model(self.model), patterns)
 
@@ -178,23 +185,24 @@ class ResolvedTrial:
         return cap.create(self.trial.pruner, **self.trial.pruner_options)
 
     @property
-    def test_images(self) -> int:
-        """Number of test images that each state of the model is evaluated on."""
-        return min(self.trial.evaluation_images or self.profile.splits["test"], self.profile.splits["test"])
+    def num_evaluated(self) -> int:
+        """Number of images that each state of the model is evaluated on."""
+        every = self.profile.splits[self.trial.evaluation_split]
+        return min(self.trial.evaluation_images or every, every)
 
-    def test_inputs(self) -> Inputs:
-        """Returns the test images that each state of the model is evaluated on.
+    def evaluation_inputs(self) -> Inputs:
+        """Returns the images that each state of the model is evaluated on.
 
         Raises:
             UserError: If the data are missing or damaged.
         """
-        return self.model.evaluation_inputs(self.trial.evaluation_images)
+        return self.model.evaluation_inputs(self.trial.evaluation_images, self.trial.evaluation_split)
 
 
 # fields added after results were committed, by where they stand, with the value that says what was done before: a trial
 # that was run without them keeps its identity
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
-    "": {"quantization": None, "evaluation_images": None},
+    "": {"quantization": None, "evaluation_images": None, "evaluation_split": "test"},
     "pruner_options": {"allocation": "layer", "schedule": "linear", "damp_scale": "absolute"},
     "calibration": {"label_source": "given"},
     "finetune": {"precision": "float32"},

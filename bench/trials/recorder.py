@@ -52,6 +52,7 @@ class TrialRecorder:
             pruner_options=json.dumps(trial.pruner_options, sort_keys=True),
             regime=trial.regime,
             recipe=trial.recipe_text,
+            split=trial.evaluation_split,
             seed=trial.seed,
             calibration_images=trial.calibration.images,
             gradient=trial.calibration.gradient,

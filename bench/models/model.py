@@ -87,7 +87,7 @@ class ModelSpec(Spec):
 
     @abstractmethod
     def recorded_top1(self, split: str = "test") -> float | None:
-        """Returns the dense top-1 on a split, in percent, that is on record for these weights; None if there is none."""
+        """Returns the dense top-1 on a split that is on record for these weights, in percent; None if there is none."""
 
     @abstractmethod
     def preparation(self) -> dict[str, Any]:

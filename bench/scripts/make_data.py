@@ -1,8 +1,9 @@
 """Script for the embedded data set: Fashion-MNIST as parquet, small enough to live in the repository.
 
-The full 10,000-image test split, the first 2,700 training images of each of the ten classes, and as validation split the
-next 1,000 of each, in the order of the original files. The columns are those that the `datasets` library writes: `image` (PNG bytes) and `label`. The PNGs are
-stored uncompressed and parquet's zstd compresses across images, a seventh smaller than compressing each alone.
+The full 10,000-image test split, the first 2,700 training images of each of the ten classes, and as validation split
+the next 1,000 of each, in the order of the original files. The columns are those that the `datasets` library writes:
+`image` (PNG bytes) and `label`. The PNGs are stored uncompressed and parquet's zstd compresses across images, a seventh
+smaller than compressing each alone.
 
 Run `nox -s embed_data -- --source DIR`, where DIR holds the four original `*-ubyte.gz` files (Debian package
 `dataset-fashion-mnist` puts them in /usr/share/datasets/fashion-mnist).

@@ -141,7 +141,7 @@ def find_trial(start: str, results: Path = WORKING) -> StoredTrial:
         if path.stem.startswith(start):
             found[path.stem] = path
     for path in files:
-        if path not in own and not path.stem.endswith(".layers"):
+        if path not in own and not path.stem.endswith((".layers", ".predictions")):
             found = {trial_id: path for trial_id in _ids(path) if trial_id.startswith(start)} | found
     if not found:
         raise UserError(f"no trial in {' or '.join(map(str, folders))} has an id that begins with {start}")

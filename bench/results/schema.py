@@ -15,6 +15,7 @@ ARROW_TYPES = {
     int: pa.int64(),
     float: pa.float64(),
     bool: pa.bool_(),
+    bytes: pa.binary(),
     datetime: pa.timestamp("us", tz="UTC"),
     list[float]: pa.list_(pa.float64()),
 }

@@ -76,22 +76,21 @@ class PairedDifferences:
         if not seeds:
             return None
         parts = [part.loc[seeds] for part in (new, other)]
-        samples = [self._correct(part) for part in parts]
-        if all(one is not None and one.shape == samples[0].shape for one in samples):
-            return two_level(difference, samples, self._resampling(samples[0].shape))
+        samples = [one for one in map(self._correct, parts) if one is not None]
+        if len(samples) == 2 and samples[0].shape == samples[1].shape:
+            return two_level(difference, samples, self._resampling(*samples[0].shape))
         return mean_of_units(parts[0]["top1"].to_numpy() - parts[1]["top1"].to_numpy())
 
     def _correct(self, rows: pd.DataFrame) -> np.ndarray | None:
         """Returns for every seed and image whether the class is right, (n, m); None where it is not stored for all."""
         states = zip(rows["trial_id"], rows["pattern"], rows["phase"], strict=True)
-        found = [self.predictions.correct(*state) for state in states]
-        same = all(one is not None and len(one) == len(found[0]) for one in found)
-        return np.stack(found) if same else None
+        found = [one for state in states if (one := self.predictions.correct(*state)) is not None]
+        return np.stack(found) if len(found) == len(rows) and len({len(one) for one in found}) == 1 else None
 
-    def _resampling(self, shape: tuple[int, int]) -> Resampling:
-        if shape not in self.resamplings:
-            self.resamplings[shape] = draw_resampling(*shape)
-        return self.resamplings[shape]
+    def _resampling(self, seeds: int, images: int) -> Resampling:
+        if (seeds, images) not in self.resamplings:
+            self.resamplings[seeds, images] = draw_resampling(seeds, images)
+        return self.resamplings[seeds, images]
 
 
 def verdict(estimate: Estimate | None) -> str:

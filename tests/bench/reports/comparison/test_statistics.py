@@ -70,7 +70,7 @@ def right_and_rows(make_rows: MakeRows, *shares: float) -> tuple[dict[str, np.nd
 def test_with_predictions_the_interval_is_that_of_seeds_and_images(make_rows: MakeRows) -> None:
     right, rows = right_and_rows(make_rows, 0.83, 0.80)
     predictions = with_predictions(rows, right)
-    new, old = paired.compare(rows.assign(label=rows["pruner"]), "new", ["old"], predictions).to_dict("records")
+    old = paired.compare(rows.assign(label=rows["pruner"]), "new", ["old"], predictions).iloc[1]
     expected = two_level(difference, (right["new"], right["old"]), draw_resampling(3, 2000))
     assert (old["low"], old["high"]) == pytest.approx(expected.interval())
     assert old["difference"] == pytest.approx(expected.value)
@@ -94,9 +94,8 @@ def test_images_decide_where_no_pruner_depends_on_the_seed(make_rows: MakeRows) 
 
 def test_an_undecided_pair_says_how_many_seeds_would_do(make_rows: MakeRows) -> None:
     differences = {0: 1.0, 1: -0.5, 2: 0.9, 3: -0.2}
-    rows = make_rows(
-        {"new": {seed: 80 + one for seed, one in differences.items()}, "old": dict.fromkeys(range(4), 80.0)}
-    )
+    even = dict.fromkeys(range(4), 80.0)
+    rows = make_rows({"new": {seed: even[seed] + one for seed, one in differences.items()}, "old": even})
     old = cells_of(rows, "new", "old").iloc[1]
     assert old["verdict"] == paired.EVEN
     size = np.mean([*differences.values()]) / np.std([*differences.values()], ddof=1)

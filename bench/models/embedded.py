@@ -15,16 +15,29 @@ from bench.models.model import ModelSpec
 
 
 class EmbeddedModel(ModelSpec):
-    """Model that the suite trained itself."""
+    """Model that the suite trained itself.
+
+    Attributes:
+        seed: Seed that it was trained with; None for the weights of before, of a seed of their own.
+        seeded_prunable: Expressions in place of `prunable` for models with a seed; none for the same.
+    """
 
     dataset: ClassVar[str] = DATASET
     num_classes: ClassVar[int] = len(CLASSES)
     gate: ClassVar[float] = 0.1  # ten of 10,000 images may change sides between processors
 
+    seed: int | None = None
+    seeded_prunable: tuple[str, ...] = ()
+
     @property
     def files(self) -> tuple[str, str]:
         """Paths of the weights and their card, below the embedded assets."""
-        return f"zoo/{self.name}.safetensors", f"zoo/{self.name}.json"
+        stem = f"zoo/{self.name}" if self.seed is None else f"zoo/{self.name}-{self.seed}"
+        return f"{stem}.safetensors", f"{stem}.json"
+
+    def with_seed(self, seed: int) -> EmbeddedModel:
+        """Returns the same architecture with the weights that were trained with a seed."""
+        return self.model_copy(update={"seed": seed, "prunable": self.seeded_prunable or self.prunable})
 
     @property
     def identity(self) -> dict[str, str]:
@@ -92,6 +105,7 @@ class EmbeddedModel(ModelSpec):
 
 _SMALL: dict[str, Any] = {"in_chans": 1, "num_classes": 10}
 _VIT: dict[str, Any] = {**_SMALL, "img_size": 28, "patch_size": 7, "embed_dim": 64, "depth": 4, "num_heads": 4}
+_XCIT_LAYERS = (r".*(attn.(qkv|q|k|v|proj)|mlp.fc\d+).weight",)
 _VIT_LAYERS = (r".*(attn.(qkv|proj)|mlp.fc\d+).weight",)
 
 EMBEDDED = {
@@ -125,7 +139,8 @@ EMBEDDED = {
                 "num_heads": 4,
                 "cls_attn_layers": 1,
             },
-            prunable=(r".*(attn.(qkv|q|k|v|proj)|mlp.fc\d+).weight",),
+            prunable=_XCIT_LAYERS,
+            seeded_prunable=(*_XCIT_LAYERS, r".*local_mp.conv\d.weight"),  # depthwise, as in the paper
             input_size=32,
         ),
         EmbeddedModel(

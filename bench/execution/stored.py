@@ -192,4 +192,5 @@ def _values(rows: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
         },
         "evaluation_images": None if images == every else images,
         "evaluation_split": split,
+        "dense_seed": first["dense_seed"],
     }

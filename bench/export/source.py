@@ -178,6 +178,7 @@ def load(path: Path, int8: bool = False) -> PrunedModel:
     assert row.model is not None
     assert row.top1 is not None
     spec = get_profile(row.profile).model(row.model)
+    spec = spec if row.dense_seed is None else spec.with_seed(row.dense_seed)
     state = load_pruned(path)
     model = spec.build().eval()
     model.load_state_dict(state.weights)

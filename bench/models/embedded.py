@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bench import assets
+from bench.core.errors import UserError
 from bench.data.fashion_mnist import CLASSES, DATASET, MEAN, STD, PaddedInputs, check_files, load_split, split_file
 from bench.data.stream import StreamRecipe, TrainingStream
 from bench.models.model import ModelSpec
@@ -54,9 +55,12 @@ class EmbeddedModel(ModelSpec):
         """Makes sure that data, weights and card are there and whole.
 
         Raises:
-            UserError: If one is missing or damaged.
+            UserError: If one is missing or damaged, or the model was not trained with the seed.
         """
         check_files()
+        if self.seed is not None and self.files[0] not in assets.checksums():
+            command = f"nox -s train_zoo -- --model {self.name} --seeds {self.seed}"
+            raise UserError(f"model {self.name} was not trained with seed {self.seed} yet: {command}")
         self.load()
         self.card()
 

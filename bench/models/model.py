@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from bench.core.config import Spec
+from bench.core.errors import UserError
 from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.data.stream import StreamRecipe, TrainingStream
@@ -64,6 +65,14 @@ class ModelSpec(Spec):
     @abstractmethod
     def identity(self) -> dict[str, str]:
         """Names or checksums that tell these weights and these data from others: part of a trial's identity."""
+
+    def with_seed(self, seed: int) -> ModelSpec:
+        """Returns the same model with the weights that were trained with a seed.
+
+        Raises:
+            UserError: If the model has one set of weights alone.
+        """
+        raise UserError(f"model {self.name} has one set of weights: leave dense_seed out")
 
     @abstractmethod
     def check(self) -> None:

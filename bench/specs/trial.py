@@ -43,6 +43,7 @@ class Trial(Spec):
         seed: Seed of calibration images and training, at most MAX_SEED.
         evaluation_images: Images that are evaluated, drawn once for all; None for all of the split.
         evaluation_split: Split that is evaluated: `test`, or `validation`, by which everything is chosen.
+        dense_seed: Seed that the dense model was trained with; None for its weights from before there were several.
     """
 
     sweep: str
@@ -59,6 +60,7 @@ class Trial(Spec):
     seed: int = Field(0, ge=0, le=MAX_SEED)
     evaluation_images: int | None = Field(None, ge=1)
     evaluation_split: Literal["test", "validation"] = "test"
+    dense_seed: int | None = Field(None, ge=0, le=MAX_SEED)
 
     @field_validator("patterns", "finetune_at")
     @classmethod
@@ -137,7 +139,12 @@ class Trial(Spec):
     @property
     def group(self) -> str:
         """Key that trials have in common which can share what is computed on the calibration images."""
-        return json.dumps([self.profile, self.model, self.seed, self.calibration.model_dump(mode="json")])
+        return json.dumps([*self.dense_key, self.seed, self.calibration.model_dump(mode="json")])
+
+    @property
+    def dense_key(self) -> tuple[str, str, int | None]:
+        """Profile, model and seed of the dense model: what tells its weights from others."""
+        return self.profile, self.model, self.dense_seed
 
     def _files(self) -> dict[str, str]:
         """Returns what tells the data and weights that the trial reads, and a pruner of the user's own, from others."""
@@ -154,14 +161,16 @@ class Trial(Spec):
         """Returns the trial with the objects that its names stand for.
 
         Raises:
-            UserError: If there is no such profile, or no such model or split in it.
+            UserError: If there is no such profile, no such model or split in it, or the model has no seeds.
         """
         profile = get_profile(self.profile)
         if self.evaluation_split not in profile.splits:
             known = ", ".join(profile.splits)
             raise UserError(f"profile {profile.name!r} has no split {self.evaluation_split!r}: its splits are {known}")
         patterns = tuple(cap.parse_pattern(pattern) for pattern in self.patterns)
-        return ResolvedTrial(self, profile, profile.model(self.model), patterns)
+        model = profile.model(self.model)
+        model = model if self.dense_seed is None else model.with_seed(self.dense_seed)
+        return ResolvedTrial(self, profile, model, patterns)
 
 
 @dataclass(frozen=True)
@@ -202,7 +211,7 @@ class ResolvedTrial:
 # fields added after results were committed, by where they stand, with the value that says what was done before: a trial
 # that was run without them keeps its identity
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
-    "": {"quantization": None, "evaluation_images": None, "evaluation_split": "test"},
+    "": {"quantization": None, "evaluation_images": None, "evaluation_split": "test", "dense_seed": None},
     "pruner_options": {"allocation": "layer", "schedule": "linear", "damp_scale": "absolute"},
     "calibration": {"label_source": "given"},
     "finetune": {"precision": "float32"},

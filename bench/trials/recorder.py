@@ -57,6 +57,7 @@ class TrialRecorder:
             regime=trial.regime,
             recipe=trial.recipe_text,
             split=trial.evaluation_split,
+            dense_seed=trial.dense_seed,
             seed=trial.seed,
             calibration_images=trial.calibration.images,
             gradient=trial.calibration.gradient,

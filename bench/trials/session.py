@@ -59,7 +59,7 @@ class TrialSession:
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
-        self._dense: dict[tuple[str, str, str, int | None], DenseModel] = {}
+        self._dense: dict[tuple[str | int | None, ...], DenseModel] = {}
         self._calibration: tuple[str, SharedCalibration] | None = None
 
     def dense(self, resolved: ResolvedTrial) -> DenseModel:
@@ -69,7 +69,7 @@ class TrialSession:
             GateError: If its top-1 differs from the recorded one.
         """
         trial = resolved.trial
-        key = (trial.profile, trial.model, trial.evaluation_split, trial.evaluation_images)
+        key = (*trial.dense_key, trial.evaluation_split, trial.evaluation_images)
         if key not in self._dense:
             self._dense[key] = load_dense(resolved, self.device)
         return self._dense[key]

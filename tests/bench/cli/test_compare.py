@@ -43,7 +43,7 @@ def test_a_pruner_from_outside_the_repository(tmp_path: Path, capsys: pytest.Cap
     assert cells["top1_mean"].tolist()[1] == pytest.approx(88.31, abs=0.1), "as in Table 1"
     assert cells.loc[1, "low"] < cells.loc[1, "difference"] < cells.loc[1, "high"], "of other test images"
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if not path.name.startswith("Mine")}
-    assert sum(path.suffix == ".parquet" for path in before) == 2 * 4, "of each trial its row and its layers' rows"
+    assert sum(path.suffix == ".parquet" for path in before) == 3 * 4, "of each trial rows, layers, predictions"
 
     cli.main(command)
     assert "4 trials, 4 done, 0 to run" in capsys.readouterr().out

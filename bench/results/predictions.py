@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,3 +72,15 @@ class Predictions:
         """Returns for each image whether a state's predicted class is right, (n,); None where they are not stored."""
         row = self.rows.get((trial_id, pattern, phase))
         return decode(row.classes, row.n_images) == decode(row.labels, row.n_images) if row is not None else None
+
+    def stacked(self, states: Sequence[State]) -> np.ndarray | None:
+        """Returns for every state and image whether the class is right, (states, n).
+
+        Args:
+            states: States, at least one.
+
+        Returns:
+            None where one of them is not stored, or they are of different numbers of images.
+        """
+        found = [one for state in states if (one := self.correct(*state)) is not None]
+        return np.stack(found) if len(found) == len(states) and len({len(one) for one in found}) == 1 else None

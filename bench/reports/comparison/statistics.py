@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bench.results.labels import FAMILY_ORDER, PHASES, label
@@ -76,16 +75,11 @@ class PairedDifferences:
         if not seeds:
             return None
         parts = [part.loc[seeds] for part in (new, other)]
-        samples = [one for one in map(self._correct, parts) if one is not None]
+        states = [list(zip(part["trial_id"], part["pattern"], part["phase"], strict=True)) for part in parts]
+        samples = [one for one in map(self.predictions.stacked, states) if one is not None]
         if len(samples) == 2 and samples[0].shape == samples[1].shape:
             return two_level(difference, samples, self._resampling(*samples[0].shape))
         return mean_of_units(parts[0]["top1"].to_numpy() - parts[1]["top1"].to_numpy())
-
-    def _correct(self, rows: pd.DataFrame) -> np.ndarray | None:
-        """Returns for every seed and image whether the class is right, (n, m); None where it is not stored for all."""
-        states = zip(rows["trial_id"], rows["pattern"], rows["phase"], strict=True)
-        found = [one for state in states if (one := self.predictions.correct(*state)) is not None]
-        return np.stack(found) if len(found) == len(rows) and len({len(one) for one in found}) == 1 else None
 
     def _resampling(self, seeds: int, images: int) -> Resampling:
         if (seeds, images) not in self.resamplings:

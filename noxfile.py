@@ -44,7 +44,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests, side by side in as many processes as there are cores; arguments go to pytest."""
-    install(session, "tests", "quantization", "engines", "structured")
+    install(session, "tests", "quantization", "engines", "structured", "training")
     processes = min(PROCESSES, len(os.sched_getaffinity(0)))
     run(session, "pytest", "--numprocesses", str(processes), "--dist", "loadscope", *session.posargs)
 
@@ -166,7 +166,7 @@ def reproduce_speedup(session: nox.Session) -> None:
 
 @nox.session
 def train_zoo(session: nox.Session) -> None:
-    """Train the embedded models from the embedded training images (`-- --model vit` for one of them)."""
+    """Train the embedded models, three seeds each; a run that was killed goes on (`-- --model vit --seeds 0 1`)."""
     install(session, "training")
     run(session, "python", "-m", "bench.scripts.train_models", *session.posargs)
 

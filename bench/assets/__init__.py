@@ -12,6 +12,7 @@ from bench.core.files import atomic_write
 ASSETS = Path(__file__).parent
 CHECKSUMS = ASSETS / "SHA256SUMS"
 DATA_FILES = tuple(f"fashion_mnist/{split}-00000-of-00001.parquet" for split in ("train", "test"))
+VALIDATION_FILE = "fashion_mnist/validation-00000-of-00001.parquet"  # read by trials that are evaluated on it alone
 
 
 def sha256(path: Path) -> str:

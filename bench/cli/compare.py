@@ -78,7 +78,8 @@ def _report(planned: bench.Comparison, selection: bench.TrialSelection) -> bench
     """Prints and writes the report of a comparison that has run."""
     collected = selection.collect()
     say_gaps(collected)
-    report = bench.ComparisonReport(collected.rows, planned.entries(), selection.title)
+    predictions = selection.store.predictions()
+    report = bench.ComparisonReport(collected.rows, planned.entries(), selection.title, predictions)
     report.print(console)
     say_invalid(report.invalid)
     table = selection.store.collected

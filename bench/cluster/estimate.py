@@ -150,7 +150,7 @@ def trial_work(trial: Trial, shared: bool = False) -> TrialWork:
     if shared:
         fit = cap.FitWork(inference=fit.inference, solve=fit.solve)
     states = len(trial.patterns) + len(trial.finetune_at)
-    images = resolved.model.evaluation_passes(resolved.test_images)
+    images = resolved.model.evaluation_passes(resolved.num_evaluated)
     total = TrialWork(evaluation=model_size(trial.resolve().model).macs * images * states)
     if trial.training is None:
         total += TrialWork(sum([prune] * len(trial.patterns), fit))

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.assets import DATA_FILES, verified
+from bench.assets import DATA_FILES, VALIDATION_FILE, verified
+from bench.core.errors import UserError
 
 DATASET = "fashion-mnist"
 CLASSES = (
@@ -28,6 +29,7 @@ CLASSES = (
     "Bag",
     "Ankle boot",
 )
+SPLIT_FILES = dict(zip(("train", "test", "validation"), (*DATA_FILES, VALIDATION_FILE), strict=True))
 MEAN, STD = 0.2860, 0.3530  # of the 60,000 original training images, pixels scaled to [0, 1]
 
 
@@ -59,16 +61,22 @@ class Split:
 
 
 def split_file(split: str) -> str:
-    """Returns where a split's parquet file is, below the embedded assets."""
-    return next(name for name in DATA_FILES if f"/{split}-" in name)
+    """Returns where a split's parquet file is, below the embedded assets.
+
+    Raises:
+        UserError: If there is no such split.
+    """
+    if split not in SPLIT_FILES:
+        raise UserError(f"{DATASET} has no split {split!r}: choose from {', '.join(SPLIT_FILES)}")
+    return SPLIT_FILES[split]
 
 
 @cache
 def load_split(split: str) -> Split:
-    """Reads a split, `train` or `test`, of the embedded Fashion-MNIST; all callers share it.
+    """Reads a split, one of `SPLIT_FILES`, of the embedded Fashion-MNIST; all callers share it.
 
     Raises:
-        UserError: If the file is missing or damaged.
+        UserError: If there is no such split, or its file is missing or damaged.
     """
     from datasets import Dataset, Image, disable_progress_bars
 
@@ -116,10 +124,10 @@ class PaddedInputs:
 
 
 def check_files() -> None:
-    """Makes sure that both splits are there and whole.
+    """Makes sure that all splits are there and whole.
 
     Raises:
         UserError: If a file is missing or damaged.
     """
-    for name in DATA_FILES:
+    for name in SPLIT_FILES.values():
         verified(name)

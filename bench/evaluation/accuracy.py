@@ -24,6 +24,7 @@ class Accuracy:
         loss: Mean cross-entropy, nats.
         n_images: Number of images that were evaluated.
         classes: Classes with the highest logit, (n_images,), int64, on the CPU.
+        labels: Labels of the images, likewise.
     """
 
     top1: float
@@ -31,6 +32,7 @@ class Accuracy:
     loss: float
     n_images: int
     classes: Tensor = field(compare=False, repr=False)
+    labels: Tensor = field(compare=False, repr=False)
 
     def agreement(self, other: Accuracy) -> float:
         """Returns the percentage of the images to which both give the same class."""
@@ -49,26 +51,39 @@ def evaluate(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Accurac
     model.eval()
     device = next(model.parameters()).device
     n, top1, top5, loss = len(inputs), 0, 0, 0.0
-    classes = []
+    found = []  # class and label of each image
     order = shard_indices(n, batch_size)
     for images, labels in inputs.batches(batch_size, order, device) if order is None or len(order) else ():
         logits = model(images).float()
         highest = logits.topk(min(5, logits.shape[1])).indices
         ranked = highest == labels[:, None]
-        classes.append(highest[:, 0].cpu())
+        found.append(torch.stack([highest[:, 0], labels], 1).cpu())
         top1 += int(ranked[:, 0].sum())
         top5 += int(ranked.any(dim=1).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
     top1, top5, loss = all_reduce_scalar(top1), all_reduce_scalar(top5), all_reduce_scalar(loss)
     if not math.isfinite(loss):
         raise ValueError("the model's outputs are not finite, so it has no accuracy")
-    if order is not None:
-        found = torch.zeros(n, dtype=torch.int64)
-        found[order] = torch.cat([order[:0], *classes])
-        found = found.to(device)  # where the group's backend wants it
-        all_reduce_sum(found)
-        classes = [found.cpu()]
-    return Accuracy(100 * top1 / n, 100 * top5 / n, loss / n, n, torch.cat(classes))
+    classes, labels = _gather(found, order, n, device).unbind(1)
+    return Accuracy(100 * top1 / n, 100 * top5 / n, loss / n, n, classes, labels)
+
+
+def _gather(found: list[Tensor], order: Tensor | None, count: int, device: torch.device) -> Tensor:
+    """Returns values (count, 2) of all images, of which processes that work together have a part each.
+
+    Args:
+        found: Values of this process's images, batch by batch.
+        order: Indices of these images; None for all of them.
+        count: Number of images.
+        device: Device of the model, where the group's backend wants tensors.
+    """
+    if order is None:
+        return torch.cat(found)
+    every = torch.zeros(count, 2, dtype=torch.int64)
+    every[order] = torch.cat([torch.empty(0, 2, dtype=torch.int64), *found])
+    every = every.to(device)
+    all_reduce_sum(every)
+    return every.cpu()
 
 
 def shard_indices(count: int, batch_size: int) -> Tensor | None:

@@ -75,4 +75,5 @@ def compare(
     with closing(run_missing(selection, executor)) as finished:
         for _ in finished:
             pass
-    return ComparisonReport(selection.collect().rows, comparison.entries(), selection.title)
+    rows = selection.collect().rows
+    return ComparisonReport(rows, comparison.entries(), selection.title, selection.store.predictions())

@@ -24,6 +24,7 @@ from cap.device_memory import gib
 from cap.selection import count_removed, layer_counts
 
 Layers = Mapping[str, Tensor]
+DenseKey = tuple[str, str, "int | None"]  # see `Trial.dense_key`
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def check_trials(trials: Sequence[Trial]) -> None:
                 "training images"
             )
     layers = check_models(trials)
-    for profile, model, pattern in dict.fromkeys((t.profile, t.model, one) for t in trials for one in t.patterns):
-        found = layers[profile, model]
+    for key, model, pattern in dict.fromkeys((t.dense_key, t.model, one) for t in trials for one in t.patterns):
+        found = layers[key]
         if _weights_left(found, cap.parse_pattern(pattern)) == 0:
             total = sum(weight.numel() for weight in found.values())
             raise UserError(f"model {model} at {pattern}: of its {total:,} weights to prune none is left")
@@ -116,22 +117,23 @@ def _weights_left(layers: Layers, pattern: cap.Pattern) -> int:
             return sum(sizes) - count_removed(pattern.sparsity, sum(sizes))
 
 
-def check_models(trials: Sequence[Trial]) -> dict[tuple[str, str], Layers]:
+def check_models(trials: Sequence[Trial]) -> dict[DenseKey, Layers]:
     """Makes sure that the models' files are there, their patterns match layers, and INT8 is installed where asked for.
 
     Returns:
-        {(profile, model): its layers to prune, shapes alone}.
+        {`Trial.dense_key`: layers to prune, shapes alone}.
 
     Raises:
         UserError: If one of these is not so.
     """
     problems: dict[str, str] = {}
-    layers: dict[tuple[str, str], Layers] = {}
-    specs = {(trial.profile, trial.model): trial.resolve().model for trial in trials}
-    for (profile, name), spec in specs.items():
+    layers: dict[DenseKey, Layers] = {}
+    specs = {trial.dense_key: trial.resolve().model for trial in trials}
+    for key, spec in specs.items():
+        name = spec.name
         try:
             spec.check()
-            layers[profile, name] = cap.select_layers(spec.outline(), spec.prunable)
+            layers[key] = cap.select_layers(spec.outline(), spec.prunable)
         except UserError as error:
             problems[name] = str(error)
         except ValueError as error:
@@ -149,11 +151,11 @@ def check_models(trials: Sequence[Trial]) -> dict[tuple[str, str], Layers]:
 
 def skipped_patterns(trials: Sequence[Trial]) -> Iterator[str]:
     """Yields a line for every pattern that a pruner or a model will skip, as far as they say so before a fit."""
-    layers: dict[tuple[str, str], Layers] = {}
+    layers: dict[DenseKey, Layers] = {}
     lines: dict[str, None] = {}  # in order, each once
-    different = {(t.profile, t.model, t.pruner, str(t.pruner_options), t.patterns, str(t.training)): t for t in trials}
+    different = {(t.dense_key, t.pruner, str(t.pruner_options), t.patterns, str(t.training)): t for t in trials}
     for trial in different.values():
-        resolved, key = trial.resolve(), (trial.profile, trial.model)
+        resolved, key = trial.resolve(), trial.dense_key
         for pattern in resolved.patterns:
             if reason := _refusal(resolved, pattern):
                 lines[f"{trial.pruner} skips {pattern}: {reason}"] = None

@@ -141,7 +141,7 @@ def find_trial(start: str, results: Path = WORKING) -> StoredTrial:
         if path.stem.startswith(start):
             found[path.stem] = path
     for path in files:
-        if path not in own and not path.stem.endswith(".layers"):
+        if path not in own and not path.stem.endswith((".layers", ".predictions")):
             found = {trial_id: path for trial_id in _ids(path) if trial_id.startswith(start)} | found
     if not found:
         raise UserError(f"no trial in {' or '.join(map(str, folders))} has an id that begins with {start}")
@@ -173,7 +173,8 @@ def _values(rows: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
     recipe = json.loads(first["recipe"] or "{}")
     quantization, patterns = recipe.pop("quantization", None), _patterns(rows)
     images = next((row["n_images"] for row in rows if row["n_images"] is not None), None)
-    every = get_profile(first["profile"]).splits.get("test")
+    split = first["split"] or "test"
+    every = get_profile(first["profile"]).splits.get(split)
     tuned = [row["pattern"] for row in rows if row["phase"] == "finetuned"]
     one_shot = first["regime"] == "one_shot"
     return {
@@ -190,4 +191,6 @@ def _values(rows: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
             "gradient": first["gradient"],
         },
         "evaluation_images": None if images == every else images,
+        "evaluation_split": split,
+        "dense_seed": first["dense_seed"],
     }

@@ -104,7 +104,7 @@ def _write(trial: Trial, store: Store, recorder: TrialRecorder, failure: tuple[s
         recorder.failed(error)
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(trace)
-    store.write(trial.id, recorder.rows, recorder.layer_rows)
+    store.write(trial.id, recorder.rows, recorder.layer_rows, recorder.predictions)
     if failure is not None:
         return FinishedTrial(trial, "failed", failure[0])
     log.unlink(missing_ok=True)

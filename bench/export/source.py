@@ -178,10 +178,11 @@ def load(path: Path, int8: bool = False) -> PrunedModel:
     assert row.model is not None
     assert row.top1 is not None
     spec = get_profile(row.profile).model(row.model)
+    spec = spec if row.dense_seed is None else spec.with_seed(row.dense_seed)
     state = load_pruned(path)
     model = spec.build().eval()
     model.load_state_dict(state.weights)
-    inputs = spec.evaluation_inputs(row.n_images)
+    inputs = spec.evaluation_inputs(row.n_images, row.split or "test")
     top1 = evaluate(model, inputs).top1
     if abs(top1 - row.top1) > spec.gate:
         raise UserError(f"{path} has {top1:.2f} % top-1, but its row says {row.top1:.2f} %: it is of another run")

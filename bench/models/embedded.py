@@ -9,22 +9,36 @@ import torch
 from torch import nn
 
 from bench import assets
-from bench.data.fashion_mnist import CLASSES, DATASET, MEAN, STD, PaddedInputs, check_files, load_split
+from bench.core.errors import UserError
+from bench.data.fashion_mnist import CLASSES, DATASET, MEAN, STD, PaddedInputs, check_files, load_split, split_file
 from bench.data.stream import StreamRecipe, TrainingStream
 from bench.models.model import ModelSpec
 
 
 class EmbeddedModel(ModelSpec):
-    """Model that the suite trained itself."""
+    """Model that the suite trained itself.
+
+    Attributes:
+        seed: Seed that it was trained with; None for the weights of before, of a seed of their own.
+        seeded_prunable: Expressions in place of `prunable` for models with a seed; none for the same.
+    """
 
     dataset: ClassVar[str] = DATASET
     num_classes: ClassVar[int] = len(CLASSES)
     gate: ClassVar[float] = 0.1  # ten of 10,000 images may change sides between processors
 
+    seed: int | None = None
+    seeded_prunable: tuple[str, ...] = ()
+
     @property
     def files(self) -> tuple[str, str]:
         """Paths of the weights and their card, below the embedded assets."""
-        return f"zoo/{self.name}.safetensors", f"zoo/{self.name}.json"
+        stem = f"zoo/{self.name}" if self.seed is None else f"zoo/{self.name}-{self.seed}"
+        return f"{stem}.safetensors", f"{stem}.json"
+
+    def with_seed(self, seed: int) -> EmbeddedModel:
+        """Returns the same architecture with the weights that were trained with a seed."""
+        return self.model_copy(update={"seed": seed, "prunable": self.seeded_prunable or self.prunable})
 
     @property
     def identity(self) -> dict[str, str]:
@@ -32,13 +46,21 @@ class EmbeddedModel(ModelSpec):
         recorded = assets.checksums()
         return {name: recorded.get(name, "") for name in (*self.files, *assets.DATA_FILES)}
 
+    def split_identity(self, split: str) -> dict[str, str]:
+        """Returns the checksum of the validation images, which came after results were committed; none for others."""
+        name = split_file(split)
+        return {} if name in assets.DATA_FILES else {name: assets.checksums().get(name, "")}
+
     def check(self) -> None:
         """Makes sure that data, weights and card are there and whole.
 
         Raises:
-            UserError: If one is missing or damaged.
+            UserError: If one is missing or damaged, or the model was not trained with the seed.
         """
         check_files()
+        if self.seed is not None and self.files[0] not in assets.checksums():
+            command = f"nox -s train_zoo -- --model {self.name} --seeds {self.seed}"
+            raise UserError(f"model {self.name} was not trained with seed {self.seed} yet: {command}")
         self.load()
         self.card()
 
@@ -46,9 +68,9 @@ class EmbeddedModel(ModelSpec):
         """Returns the record of how the weights were made: recipe, seed, time, dense accuracy."""
         return json.loads(assets.verified(self.files[1]).read_text())
 
-    def recorded_top1(self) -> float:
-        """Returns the dense top-1 on the model's card, in percent."""
-        return self.card()["top1"]
+    def recorded_top1(self, split: str = "test") -> float | None:
+        """Returns the dense top-1 on the model's card, in percent; None where the card lacks that of the split."""
+        return self.card().get("top1" if split == "test" else f"{split}_top1")
 
     def load(self, device: str = "cpu") -> nn.Module:
         """Returns the model with its trained weights on a device, in eval mode.
@@ -67,7 +89,7 @@ class EmbeddedModel(ModelSpec):
         return {"size": self.input_size, "padding": 0, "mean": MEAN, "std": STD, "classes": [*CLASSES]}
 
     def inputs(self, split: str) -> PaddedInputs:
-        """Returns the images of a split, `train` or `test`."""
+        """Returns the images of a split: `train`, `validation` or `test`."""
         return PaddedInputs(load_split(split), self.input_size)
 
     def training_stream(
@@ -87,6 +109,7 @@ class EmbeddedModel(ModelSpec):
 
 _SMALL: dict[str, Any] = {"in_chans": 1, "num_classes": 10}
 _VIT: dict[str, Any] = {**_SMALL, "img_size": 28, "patch_size": 7, "embed_dim": 64, "depth": 4, "num_heads": 4}
+_XCIT_LAYERS = (r".*(attn.(qkv|q|k|v|proj)|mlp.fc\d+).weight",)
 _VIT_LAYERS = (r".*(attn.(qkv|proj)|mlp.fc\d+).weight",)
 
 EMBEDDED = {
@@ -120,7 +143,8 @@ EMBEDDED = {
                 "num_heads": 4,
                 "cls_attn_layers": 1,
             },
-            prunable=(r".*(attn.(qkv|q|k|v|proj)|mlp.fc\d+).weight",),
+            prunable=_XCIT_LAYERS,
+            seeded_prunable=(*_XCIT_LAYERS, r".*local_mp.conv\d.weight"),  # depthwise, as in the paper
             input_size=32,
         ),
         EmbeddedModel(

@@ -51,9 +51,9 @@ class ImageNetModel(ModelSpec):
         """Returns the architecture with random weights, and with a head for the data set's classes."""
         return super().build(**{"num_classes": self.num_classes, **overrides})
 
-    def recorded_top1(self) -> float | None:
-        """Returns timm's own result, in percent."""
-        return self.top1
+    def recorded_top1(self, split: str = "test") -> float | None:
+        """Returns timm's own result, in percent, which is that on the test images."""
+        return self.top1 if split == "test" else None
 
     def check(self) -> None:
         """Makes sure that the data can be read, and fetches weights that are not there yet.
@@ -198,10 +198,10 @@ class FeatureModel(ImageNetModel):
         """Returns the images of an evaluation: the test images, and once more with the bank for the neighbours."""
         return 2 * test_images + self.bank
 
-    def knn_top1(self, model: nn.Module, device: str = "cpu", count: int | None = None) -> float:
+    def knn_top1(self, model: nn.Module, device: str = "cpu", count: int | None = None, split: str = "test") -> float:
         """Returns the top-1 in percent of 20 nearest neighbours among 100,000 training images, the same for all."""
         backbone = probing.pooled(model)
-        found = probing.features(backbone, self.evaluation_inputs(count), device)
+        found = probing.features(backbone, self.evaluation_inputs(count, split), device)
         known = probing.features(backbone, self.inputs("train").subset(self.bank, seed=0), device)
         return probing.knn_top1(*known, *found, self.num_classes)
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from bench.core.config import Spec
+from bench.core.errors import UserError
 from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.data.stream import StreamRecipe, TrainingStream
@@ -65,6 +66,14 @@ class ModelSpec(Spec):
     def identity(self) -> dict[str, str]:
         """Names or checksums that tell these weights and these data from others: part of a trial's identity."""
 
+    def with_seed(self, seed: int) -> ModelSpec:
+        """Returns the same model with the weights that were trained with a seed.
+
+        Raises:
+            UserError: If the model has one set of weights alone.
+        """
+        raise UserError(f"model {self.name} has one set of weights: leave dense_seed out")
+
     @abstractmethod
     def check(self) -> None:
         """Makes sure that weights and data are there.
@@ -81,9 +90,13 @@ class ModelSpec(Spec):
             UserError: If the weights are missing or damaged.
         """
 
+    def split_identity(self, split: str) -> dict[str, str]:
+        """Returns names or checksums of the data of a split that `identity` does not cover."""
+        return {}
+
     @abstractmethod
-    def recorded_top1(self) -> float | None:
-        """Returns the dense top-1, in percent, that is on record for these weights; None if there is none."""
+    def recorded_top1(self, split: str = "test") -> float | None:
+        """Returns the dense top-1 on a split that is on record for these weights, in percent; None if there is none."""
 
     @abstractmethod
     def preparation(self) -> dict[str, Any]:
@@ -91,10 +104,10 @@ class ModelSpec(Spec):
 
     @abstractmethod
     def inputs(self, split: str) -> Inputs:
-        """Returns the images of a split, `train` or `test`, as this model takes them.
+        """Returns the images of a split as this model takes them: `train`, `test`, where there is one `validation`.
 
         Raises:
-            UserError: If the data are missing or damaged.
+            UserError: If there is no such split, or its data are missing or damaged.
         """
 
     def calibration_inputs(self, count: int, seed: int) -> Inputs:
@@ -109,25 +122,29 @@ class ModelSpec(Spec):
         """
         return self.inputs("train").subset(count, derive_seed(seed, "calibration"))
 
-    def evaluation_inputs(self, count: int | None = None) -> Inputs:
-        """Returns the test images that a trial evaluates on.
+    def evaluation_inputs(self, count: int | None = None, split: str = "test") -> Inputs:
+        """Returns the images that a trial evaluates on.
 
         Args:
             count: Number of images, drawn once for all trials; None for all.
+            split: Name of the split.
 
         Raises:
             UserError: If the data are missing or damaged.
         """
-        inputs = self.inputs("test")
+        inputs = self.inputs(split)
         return inputs if count is None or count >= len(inputs) else inputs.subset(count, seed=0)
 
-    def knn_top1(self, model: nn.Module, device: str = "cpu", count: int | None = None) -> float | None:
+    def knn_top1(
+        self, model: nn.Module, device: str = "cpu", count: int | None = None, split: str = "test"
+    ) -> float | None:
         """Returns the top-1 of a model's features by nearest neighbours, in percent; None where it is not measured.
 
         Args:
             model: The model.
             device: Torch device.
-            count: Number of test images; None for all.
+            count: Number of images; None for all.
+            split: Name of the split that they are of.
         """
         return None
 

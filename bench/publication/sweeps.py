@@ -49,7 +49,9 @@ def sweep_publication(sweep: Sweep | str, profile: str, results: Path, checkout:
     published = Store(checkout.root / PUBLISHED, store.profile, store.sweep)
     old = published.read() if published.collected.exists() else pd.DataFrame()
     title = f"{selection.title}: {len(rows)} rows of {len(selection.trials)} trials, commit {commit[:12]}"
-    names = re.compile(rf"{re.escape(store.sweep)}((_nm|_loss|_size)?\.(png|svg)|(\.layers)?\.parquet|\.md|\.csv)")
+    names = re.compile(
+        rf"{re.escape(store.sweep)}((_nm|_loss|_size)?\.(png|svg)|(\.(layers|predictions))?\.parquet|\.md|\.csv)"
+    )
     changes = (title, *describe_changes(_values(old), _values(rows), "top-1"))
     return Publication(checkout.root, store.profile, names, changes, partial(_render, store))
 
@@ -83,6 +85,8 @@ def _render(store: Store, results: Path, into: Path | None) -> None:
     copy = Store(results, store.profile, store.sweep)
     shutil.copy(store.collected, copy.collected)
     shutil.copy(store.collected_layers, copy.collected_layers)
+    if store.collected_predictions.exists():
+        shutil.copy(store.collected_predictions, copy.collected_predictions)
     report = SweepReport(copy, results)
     report.write(into)
     report.draw()

@@ -22,13 +22,14 @@ class DamagedError(UserError):
     """A file is cut off or corrupted."""
 
 
-def write_rows(rows: Iterable[DataclassInstance], schema: pa.Schema, path: Path) -> None:
+def write_rows(rows: Iterable[DataclassInstance], schema: pa.Schema, path: Path, level: int | None = None) -> None:
     """Writes rows under a temporary name and renames the file, so that no reader ever sees half of it.
 
     Args:
         rows: Rows, of a dataclass whose fields are columns of the schema; a column that it lacks becomes null.
         schema: Schema of the file, see `bench.results.schema.arrow_schema`.
         path: The file; its folder is made if need be.
+        level: Level of the compression; None for the library's own.
 
     Raises:
         KeyError: If a row has a field that is no column of the schema.
@@ -36,13 +37,26 @@ def write_rows(rows: Iterable[DataclassInstance], schema: pa.Schema, path: Path)
     values = [{field.name: getattr(row, field.name) for field in dataclasses.fields(row)} for row in rows]
     if stray := {name for row in values for name in row} - set(schema.names):
         raise KeyError(f"columns {sorted(stray)} are not in the schema")
-    write_table(pa.Table.from_pylist(values, schema=schema), path)
+    write_table(pa.Table.from_pylist(values, schema=schema), path, level)
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """Writes a table under a temporary name and renames the file."""
+def write_table(table: pa.Table, path: Path, level: int | None = None) -> None:
+    """Writes a table under a temporary name and renames the file; `level` is that of the compression."""
     with files.atomic_write(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        pq.write_table(table, temporary, compression="zstd", compression_level=level, write_page_checksum=True)
+
+
+def check_whole(path: Path) -> None:
+    """Makes sure that a parquet file, if it is there, has its end, where its structure stands; reads no values.
+
+    Raises:
+        DamagedError: If it is cut off.
+    """
+    try:
+        if path.exists():
+            pq.read_metadata(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DamagedError(f"{path} is no readable parquet file ({error}): run the sweep again") from None
 
 
 def read_rows(path: Path, schema: pa.Schema) -> pa.Table:

@@ -15,6 +15,7 @@ ARROW_TYPES = {
     int: pa.int64(),
     float: pa.float64(),
     bool: pa.bool_(),
+    bytes: pa.binary(),
     datetime: pa.timestamp("us", tz="UTC"),
     list[float]: pa.list_(pa.float64()),
 }
@@ -88,6 +89,8 @@ class ResultRow:
         cut_deviation: Largest difference of its outputs from those with zeros, relative to the largest output.
         latency_small: Time of its forward pass of a batch, median, seconds.
         latency_dense: The same of the dense model, timed in turn with it.
+        split: Split whose images were evaluated; null as `test`.
+        dense_seed: Seed that the dense model was trained with; null for the weights from before there were several.
     """
 
     sweep: str | None = None
@@ -153,6 +156,8 @@ class ResultRow:
     cut_deviation: float | None = None
     latency_small: float | None = None
     latency_dense: float | None = None
+    split: str | None = None
+    dense_seed: int | None = None
 
 
 @dataclass
@@ -198,4 +203,4 @@ def _plain(hint: typing.Any) -> type:
 SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 # columns added after results were committed: null in a file that lacks them
 ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source", "params_small", "macs_small",
-                 "cut_deviation", "latency_small", "latency_dense")  # fmt: skip
+                 "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import pyarrow as pa
 from bench.core import files
 from bench.core.errors import UserError
 from bench.results import folders
-from bench.results.parquet import DamagedError, read_rows, write_rows, write_table
+from bench.results.parquet import DamagedError, check_whole, read_rows, write_rows, write_table
+from bench.results.predictions import PREDICTION_SCHEMA, PredictionRow, Predictions
 from bench.results.schema import LAYER_SCHEMA, SCHEMA, LayerRow, ResultRow
 from bench.results.validity import INVALID, mark_invalid
 
@@ -23,6 +24,7 @@ STATUSES = ("done", "skipped", INVALID, "failed", "timeout", "preempted")
 FINISHED = ("done", "skipped", INVALID)  # nothing is left to run
 DAMAGED = "damaged"  # status of a trial whose files cannot be read
 TRIAL_ID = re.compile(r"[0-9a-f]{16}")
+PREDICTION_LEVEL = 9  # of the compression, a tenth smaller than the usual one
 SWEEP_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -89,6 +91,7 @@ class Store:
         stem = self.folder / part if part else self.folder
         self.collected = stem.with_name(f"{stem.name}.parquet")
         self.collected_layers = stem.with_name(f"{stem.name}.layers.parquet")
+        self.collected_predictions = stem.with_name(f"{stem.name}.predictions.parquet")
 
     def command(self, name: str) -> str | None:
         """Returns a command of the command line for this sweep, None if nothing stands for the sweep there."""
@@ -111,8 +114,18 @@ class Store:
         """Returns where a trial's rows are."""
         return self.folder / f"{trial_id}.parquet"
 
-    def write(self, trial_id: str, rows: Iterable[ResultRow], layer_rows: Iterable[LayerRow]) -> None:
-        """Writes a trial: its layers first, so that a trial whose rows are there is whole."""
+    def write(
+        self,
+        trial_id: str,
+        rows: Iterable[ResultRow],
+        layer_rows: Iterable[LayerRow],
+        predictions: Sequence[PredictionRow] = (),
+    ) -> None:
+        """Writes a trial: its rows last, so that a trial whose rows are there is whole."""
+        path = self._predictions(trial_id)
+        path.unlink(missing_ok=True)
+        if predictions:
+            write_rows(predictions, PREDICTION_SCHEMA, path, PREDICTION_LEVEL)
         write_rows(layer_rows, LAYER_SCHEMA, self._layers(trial_id))
         write_rows(rows, SCHEMA, self.path(trial_id))
 
@@ -140,6 +153,9 @@ class Store:
     def _layers(self, trial_id: str) -> Path:
         return self.folder / f"{trial_id}.layers.parquet"
 
+    def _predictions(self, trial_id: str) -> Path:
+        return self.folder / f"{trial_id}.predictions.parquet"
+
     def _tables(self, trial_id: str) -> tuple[pa.Table, pa.Table]:
         """Reads the rows of a trial and of its layers.
 
@@ -159,6 +175,7 @@ class Store:
             return None
         try:
             rows, _ = self._tables(trial_id)
+            check_whole(self._predictions(trial_id))
         except DamagedError:
             return DAMAGED
         return max(set(rows["status"].to_pylist()), key=STATUSES.index)
@@ -203,14 +220,31 @@ class Store:
             if self.path(trial_id).exists():
                 wanted = None if patterns is None else patterns.get(trial_id)
                 with contextlib.suppress(DamagedError):
-                    tables.append(tuple(_at(table, wanted) for table in self._tables(trial_id)))
+                    every = (*self._tables(trial_id), self._prediction_table(self._predictions(trial_id)))
+                    tables.append(tuple(_at(table, wanted) for table in every))
         if not tables:
             run = self.command("run")
             raise UserError(f"no trial of {self.sweep} ({self.profile}) has run yet" + (f": {run}" if run else ""))
-        rows, layers = (pa.concat_tables(parts) for parts in zip(*tables, strict=True))
+        rows, layers, predictions = (pa.concat_tables(parts) for parts in zip(*tables, strict=True))
+        self.collected_predictions.unlink(missing_ok=True)
+        if len(predictions):
+            write_table(predictions, self.collected_predictions, PREDICTION_LEVEL)
         write_table(layers, self.collected_layers)
         write_table(rows, self.collected)
         return mark_invalid(rows.to_pandas())
+
+    def predictions(self) -> Predictions:
+        """Returns the predicted classes of the collected trials; none of trials that were run before they were stored.
+
+        Raises:
+            DamagedError: If the file is cut off or corrupted.
+        """
+        return Predictions.of(self._prediction_table(self.collected_predictions))
+
+    @staticmethod
+    def _prediction_table(path: Path) -> pa.Table:
+        """Reads predicted classes; a file that is not there has none."""
+        return read_rows(path, PREDICTION_SCHEMA) if path.exists() else PREDICTION_SCHEMA.empty_table()
 
     def read(self) -> pd.DataFrame:
         """Returns the collected table.
@@ -232,4 +266,5 @@ def _at(table: pa.Table, patterns: Collection[str] | None) -> pa.Table:
     """Returns the rows at some patterns, and those without one; all by default."""
     if patterns is None:
         return table
-    return table.filter(pa.array([pattern is None or pattern in patterns for pattern in table["pattern"].to_pylist()]))
+    kept = [pattern is None or pattern in patterns for pattern in table["pattern"].to_pylist()]
+    return table.filter(pa.array(kept, pa.bool_()))

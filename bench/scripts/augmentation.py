@@ -85,3 +85,19 @@ def _erase(images: Tensor, probability: float, generator: torch.Generator) -> Te
         mask = mask & inside.unsqueeze(3 - axis)
     noise = torch.rand(images.shape, generator=generator)
     return torch.where(mask.unsqueeze(1), noise, images)
+
+
+def hide_patches(inputs: Tensor, size: int, share: float, generator: torch.Generator) -> Tensor:
+    """Returns inputs in which patches are blank: masked siamese networks (Assran et al., 2022, arXiv 2204.07141).
+
+    Args:
+        inputs: Normalised inputs (n, channels, h, w).
+        size: Side of a patch, pixels, of which h and w are multiples.
+        share: Share of the patches of each input that is blank.
+        generator: Only source of randomness.
+    """
+    n, _, height, width = inputs.shape
+    rows, columns = height // size, width // size
+    ranks = torch.rand(n, rows * columns, generator=generator).argsort(1).argsort(1)
+    kept = (ranks >= round(share * rows * columns)).view(n, 1, rows, columns)
+    return inputs * kept.repeat_interleave(size, 2).repeat_interleave(size, 3)

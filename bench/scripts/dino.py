@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,16 +12,17 @@ from lightly.models.modules import DINOProjectionHead
 from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 
+from bench.core.random_state import seed_everything
 from bench.data.fashion_mnist import MEAN, STD, Split
 from bench.models import ModelSpec
-from bench.scripts.augmentation import Augmentation, augment, warp
+from bench.scripts.augmentation import Augmentation, augment, hide_patches, warp
 from bench.scripts.optimization import create_optimizer, create_scheduler
 from bench.scripts.recipes import DinoRecipe
 
-WIDE, NARROW = (0.4, 1.0), (0.1, 0.4)  # share of the image's area in a crop
 
-
-def random_crops(images: Tensor, area: tuple[float, float], size: int, generator: torch.Generator) -> Tensor:
+def random_crops(
+    images: Tensor, area: tuple[float, float], size: int, generator: torch.Generator, jitter: float = 0.4
+) -> Tensor:
     """Cuts one random square out of each image, flips, jitters and resizes it.
 
     Args:
@@ -29,6 +30,7 @@ def random_crops(images: Tensor, area: tuple[float, float], size: int, generator
         area: Smallest and largest share of the image's area in a crop.
         size: Side of the crops after resizing, pixels.
         generator: Only source of randomness.
+        jitter: Largest relative change of brightness and of contrast.
     """
     n, (low, high) = len(images), area
     side = (torch.rand(n, generator=generator) * (high - low) + low).sqrt()
@@ -37,7 +39,7 @@ def random_crops(images: Tensor, area: tuple[float, float], size: int, generator
     theta[:, 0, 0] = side * (1 - 2 * (torch.rand(n, generator=generator) < 0.5).float())
     theta[:, 1, 1] = side
     theta[:, :, 2] = centre
-    return augment(warp(images, theta, size), Augmentation(jitter=0.4), generator)
+    return augment(warp(images, theta, size), Augmentation(jitter=jitter), generator)
 
 
 class SelfDistillation:
@@ -45,13 +47,21 @@ class SelfDistillation:
 
     Args:
         spec: Model whose backbone is trained.
+        train_set: Training images.
         recipe: Recipe of the pretraining.
-        steps_per_epoch: Number of steps in an epoch.
-        generator: Source of randomness of the crops.
+        seed: Seed of weights, order and crops.
+
+    Attributes:
+        epochs: Number of epochs.
+        identity: Text that tells the training from others.
     """
 
-    def __init__(self, spec: ModelSpec, recipe: DinoRecipe, steps_per_epoch: int, generator: torch.Generator) -> None:
-        self.recipe, self.size, self.generator = recipe, spec.input_size, generator
+    def __init__(self, spec: ModelSpec, train_set: Split, recipe: DinoRecipe, seed: int) -> None:
+        self.recipe, self.size, self.train_set, self.epochs = recipe, spec.input_size, train_set, recipe.epochs
+        self.identity = f"{spec.model_dump_json()} {recipe.model_dump_json()} {len(train_set)} {seed}"
+        self.patch = spec.timm_options["patch_size"]
+        self.generator = torch.Generator().manual_seed(seed)
+        seed_everything(seed)
         backbone: dict[str, Any] = {"num_classes": 0, "dynamic_img_size": True}
         self.student = spec.build(**backbone, drop_path_rate=0.05)
         self.teacher = spec.build(**backbone)
@@ -70,22 +80,25 @@ class SelfDistillation:
         )
         self.learner = nn.ModuleList([self.student, self.student_head])
         self.optimizer = create_optimizer(self.learner, recipe.lr, recipe.weight_decay)
-        self.steps = recipe.epochs * steps_per_epoch
-        self.scheduler = create_scheduler(self.optimizer, self.steps, recipe.warmup_epochs * steps_per_epoch)
+        self.steps_per_epoch = len(train_set) // recipe.batch_size
+        self.steps = recipe.epochs * self.steps_per_epoch
+        self.scheduler = create_scheduler(self.optimizer, self.steps, recipe.warmup_epochs * self.steps_per_epoch)
 
     def loss(self, images: Tensor, epoch: int) -> Tensor:
         """Returns the distillation loss of new crops of images (n, 1, size, size), float in [0, 1]."""
         recipe = self.recipe
-        wide = torch.cat([self._crops(images, WIDE, self.size) for _ in range(2)])
-        narrow = torch.cat([self._crops(images, NARROW, self.size // 2) for _ in range(recipe.local_crops)])
+        wide = torch.cat([self._crops(images, recipe.wide, self.size) for _ in range(2)])
+        narrow = torch.cat([self._crops(images, recipe.narrow, self.size // 2) for _ in range(recipe.local_crops)])
         with torch.no_grad():
             targets = list(self.teacher_head(self.teacher(wide)).chunk(2))
+        if recipe.masking:
+            wide = hide_patches(wide, self.patch, recipe.masking, self.generator)
         views = [*self.student_head(self.student(wide)).chunk(2)]
         views += self.student_head(self.student(narrow)).chunk(recipe.local_crops)
         return self.criterion(targets, views, epoch=epoch)
 
     def _crops(self, images: Tensor, area: tuple[float, float], size: int) -> Tensor:
-        return (random_crops(images, area, size, self.generator) - MEAN) / STD
+        return (random_crops(images, area, size, self.generator, self.recipe.jitter) - MEAN) / STD
 
     def step(self, loss: Tensor, epoch: int, step: int) -> None:
         """Updates the student by the gradient, and the teacher by its average."""
@@ -99,22 +112,40 @@ class SelfDistillation:
         update_momentum(self.student, self.teacher, m=momentum)
         update_momentum(self.student_head, self.teacher_head, m=momentum)
 
-
-def pretrain(spec: ModelSpec, train_set: Split, recipe: DinoRecipe, seed: int) -> nn.Module:
-    """Trains without labels; returns the teacher's backbone, as the paper evaluates it."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    steps_per_epoch = len(train_set) // recipe.batch_size
-    training = SelfDistillation(spec, recipe, steps_per_epoch, generator)
-    step, start = 0, time.perf_counter()
-    for epoch in range(recipe.epochs):
-        order = torch.randperm(len(train_set), generator=generator)[: steps_per_epoch * recipe.batch_size]
-        total = 0.0
-        for images, _ in train_set.batches(recipe.batch_size, order):
-            loss = training.loss(images.float() / 255, epoch)
-            training.step(loss, epoch, step)
-            step += 1
+    def run_epoch(self, epoch: int) -> float:
+        """Trains for one epoch, the first is 0; returns the mean loss."""
+        recipe, total = self.recipe, 0.0
+        for part in (self.student, self.student_head, self.teacher, self.teacher_head):
+            part.train()
+        order = torch.randperm(len(self.train_set), generator=self.generator)
+        batches = self.train_set.batches(recipe.batch_size, order[: self.steps_per_epoch * recipe.batch_size])
+        for number, (images, _) in enumerate(batches):
+            loss = self.loss(images.float() / 255, epoch)
+            self.step(loss, epoch, epoch * self.steps_per_epoch + number)
             total += loss.item()
-        print(f"dino pretraining epoch {epoch + 1}/{recipe.epochs} loss {total / steps_per_epoch:.4f} "
-              f"{time.perf_counter() - start:.0f} s", flush=True)  # fmt: skip
-    return training.teacher.eval()
+        return total / self.steps_per_epoch
+
+    @property
+    def backbone(self) -> nn.Module:
+        """Teacher's backbone, as the paper evaluates it, in eval mode."""
+        return self.teacher.eval()
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "learner": self.learner,
+            "teacher": self.teacher,
+            "teacher_head": self.teacher_head,
+            "criterion": self.criterion,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns both networks, the loss's centre, optimiser, rate and generator."""
+        return {**{k: part.state_dict() for k, part in self._parts().items()}, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores a state."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.generator.set_state(state["generator"])

@@ -1,8 +1,9 @@
 """Script for the embedded data set: Fashion-MNIST as parquet, small enough to live in the repository.
 
-The full 10,000-image test split and the first 2,700 training images of each of the ten classes, in the order of the
-original files. The columns are those that the `datasets` library writes: `image` (PNG bytes) and `label`. The PNGs are
-stored uncompressed and parquet's zstd compresses across images, a seventh smaller than compressing each alone.
+The full 10,000-image test split, the first 2,700 training images of each of the ten classes, and as validation split
+the next 1,000 of each, in the order of the original files. The columns are those that the `datasets` library writes:
+`image` (PNG bytes) and `label`. The PNGs are stored uncompressed and parquet's zstd compresses across images, a seventh
+smaller than compressing each alone.
 
 Run `nox -s embed_data -- --source DIR`, where DIR holds the four original `*-ubyte.gz` files (Debian package
 `dataset-fashion-mnist` puts them in /usr/share/datasets/fashion-mnist).
@@ -22,9 +23,9 @@ from PIL import Image as PILImage
 
 from bench.assets import ASSETS, write_checksums
 from bench.core.files import atomic_write
-from bench.data.fashion_mnist import CLASSES, split_file
+from bench.data.fashion_mnist import CLASSES, SPLIT_FILES, split_file
 
-IMAGES_PER_CLASS = 2700
+IMAGES_PER_CLASS, VALIDATION_PER_CLASS = 2700, 1000
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -42,9 +43,24 @@ def encode_png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def balanced_subset(labels: np.ndarray, per_class: int) -> np.ndarray:
-    """Returns the sorted indices of the first `per_class` images of every class."""
-    return np.sort(np.concatenate([np.flatnonzero(labels == c)[:per_class] for c in np.unique(labels)]))
+def balanced_subset(labels: np.ndarray, per_class: int, skip: int = 0) -> np.ndarray:
+    """Returns the sorted indices of `per_class` images of every class, the first after `skip` of them."""
+    chosen = slice(skip, skip + per_class)
+    return np.sort(np.concatenate([np.flatnonzero(labels == c)[chosen] for c in np.unique(labels)]))
+
+
+def split_indices(split: str, labels: np.ndarray) -> np.ndarray:
+    """Returns which images of an original file a split takes.
+
+    Args:
+        split: `train`, `validation` or `test`.
+        labels: Labels of the file, (n,).
+    """
+    if split == "train":
+        return balanced_subset(labels, IMAGES_PER_CLASS)
+    if split == "validation":
+        return balanced_subset(labels, VALIDATION_PER_CLASS, skip=IMAGES_PER_CLASS)
+    return np.arange(len(labels))
 
 
 def write_split(images: np.ndarray, labels: np.ndarray, path: Path) -> None:
@@ -57,19 +73,19 @@ def write_split(images: np.ndarray, labels: np.ndarray, path: Path) -> None:
 
 
 def main() -> None:
-    """Writes both splits and their checksums."""
+    """Writes the splits and the checksums of all assets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
-    source = parser.parse_args().source
-    for split, prefix in (("train", "train"), ("test", "t10k")):
-        images = read_idx(source / f"{prefix}-images-idx3-ubyte.gz")
-        labels = read_idx(source / f"{prefix}-labels-idx1-ubyte.gz")
-        if split == "train":
-            chosen = balanced_subset(labels, IMAGES_PER_CLASS)
-            images, labels = images[chosen], labels[chosen]
+    parser.add_argument("--split", nargs="+", choices=list(SPLIT_FILES), default=list(SPLIT_FILES))
+    arguments = parser.parse_args()
+    for split in arguments.split:
+        stem = arguments.source / ("t10k" if split == "test" else "train")
+        images = read_idx(Path(f"{stem}-images-idx3-ubyte.gz"))
+        labels = read_idx(Path(f"{stem}-labels-idx1-ubyte.gz"))
+        chosen = split_indices(split, labels)
         path = ASSETS / split_file(split)
-        write_split(images, labels, path)
-        print(f"{path}: {len(labels)} images, {path.stat().st_size / 1e6:.2f} MB")
+        write_split(images[chosen], labels[chosen], path)
+        print(f"{path}: {len(chosen)} images, {path.stat().st_size / 1e6:.2f} MB")
     write_checksums()
 
 

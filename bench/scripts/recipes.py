@@ -60,6 +60,10 @@ class DinoRecipe(Spec):
         teacher_temp: Temperature of the teacher's outputs.
         student_temp: Temperature of the student's outputs.
         grad_clip: Largest norm of the gradient.
+        wide: Smallest and largest share of the image's area in a wide crop.
+        narrow: The same of a narrow crop.
+        jitter: Largest relative change of brightness and of contrast.
+        masking: Share of the patches that the student does not see of a wide crop.
     """
 
     epochs: int = 20
@@ -73,6 +77,10 @@ class DinoRecipe(Spec):
     teacher_temp: float = 0.04
     student_temp: float = 0.1
     grad_clip: float = 3.0
+    wide: tuple[float, float] = (0.4, 1.0)
+    narrow: tuple[float, float] = (0.1, 0.4)
+    jitter: float = 0.4
+    masking: float = 0.0
 
 
 RECIPES = {
@@ -81,3 +89,10 @@ RECIPES = {
     "xcit": Recipe(epochs=50, lr=1.5e-3),
     "dino": Recipe(epochs=60, lr=1.5e-3, drop_path=0.05),
 }
+
+# numbers of epochs among which the validation images choose, on the first seed
+EPOCHS = {"vit": (40, 60, 80), "convnext": (60, 80, 105), "xcit": (30, 50, 70), "dino": (30, 60, 90)}
+
+# Objects fill the image and are told apart by outline and brightness, which narrow crops and strong jitter take away;
+# what is left to learn from is given back by hiding patches (masked siamese networks, arXiv 2204.07141).
+PRETRAINING = DinoRecipe(epochs=100, warmup_epochs=5, wide=(0.6, 1.0), narrow=(0.3, 0.6), jitter=0.1, masking=0.3)

@@ -44,11 +44,13 @@ class Sweep(Spec):
         name: Name, which is also that of the results: letters, digits, `_` and `-`, at most 64 of them.
         title: Content in one line.
         profiles: {profile: trials}.
+        tuning: Whether settings are chosen by its results; all its trials are then evaluated on validation images.
     """
 
     name: str
     title: str
     profiles: dict[str, tuple[Trial, ...]]
+    tuning: bool = False
 
     @field_validator("name")
     @classmethod
@@ -68,6 +70,19 @@ class Sweep(Spec):
                 if (values := trial.model_dump_json()) in seen:
                     raise ValueError(f"the trial {trial.label} with {trial.pruner_options} stands twice in {profile}")
                 seen.add(values)
+        return self
+
+    @model_validator(mode="after")
+    def _one_split(self) -> Sweep:
+        for trial in (trial for trials in self.profiles.values() for trial in trials):
+            if self.tuning and trial.evaluation_split != "validation":
+                raise ValueError(
+                    f"{self.name} chooses settings, but its trial {trial.label} is evaluated on "
+                    f"{trial.evaluation_split}: give its trials evaluation_split='validation'"
+                )
+        for profile, trials in self.profiles.items():
+            if len({trial.evaluation_split for trial in trials}) > 1:
+                raise ValueError(f"trials of {self.name} in {profile} are evaluated on two splits: make it two sweeps")
         return self
 
     def trials(self, profile: str) -> tuple[Trial, ...]:

@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 import cap
 from bench import assets
 from bench.core.config import Spec
+from bench.core.errors import UserError
 from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.models import ModelSpec
@@ -40,7 +41,9 @@ class Trial(Spec):
         quantization: INT8 of the one-shot pruned models, None for none.
         calibration: Images that the pruner may see.
         seed: Seed of calibration images and training, at most MAX_SEED.
-        evaluation_images: Test images that are evaluated, drawn once for all; None for all of them.
+        evaluation_images: Images that are evaluated, drawn once for all; None for all of the split.
+        evaluation_split: Split that is evaluated: `test`, or `validation`, by which everything is chosen.
+        dense_seed: Seed that the dense model was trained with; None for its weights from before there were several.
     """
 
     sweep: str
@@ -56,6 +59,8 @@ class Trial(Spec):
     calibration: CalibrationSpec = CalibrationSpec()
     seed: int = Field(0, ge=0, le=MAX_SEED)
     evaluation_images: int | None = Field(None, ge=1)
+    evaluation_split: Literal["test", "validation"] = "test"
+    dense_seed: int | None = Field(None, ge=0, le=MAX_SEED)
 
     @field_validator("patterns", "finetune_at")
     @classmethod
@@ -134,11 +139,17 @@ class Trial(Spec):
     @property
     def group(self) -> str:
         """Key that trials have in common which can share what is computed on the calibration images."""
-        return json.dumps([self.profile, self.model, self.seed, self.calibration.model_dump(mode="json")])
+        return json.dumps([*self.dense_key, self.seed, self.calibration.model_dump(mode="json")])
+
+    @property
+    def dense_key(self) -> tuple[str, str, int | None]:
+        """Profile, model and seed of the dense model: what tells its weights from others."""
+        return self.profile, self.model, self.dense_seed
 
     def _files(self) -> dict[str, str]:
         """Returns what tells the data and weights that the trial reads, and a pruner of the user's own, from others."""
-        identity = self.resolve().model.identity
+        model = self.resolve().model
+        identity = {**model.identity, **model.split_identity(self.evaluation_split)}
         path = source_file(self.pruner)
         return {**identity, "pruner": assets.sha256(path)} if path is not None else identity
 
@@ -150,11 +161,16 @@ class Trial(Spec):
         """Returns the trial with the objects that its names stand for.
 
         Raises:
-            UserError: If there is no such profile, or no such model in it.
+            UserError: If there is no such profile, no such model or split in it, or the model has no seeds.
         """
         profile = get_profile(self.profile)
+        if self.evaluation_split not in profile.splits:
+            known = ", ".join(profile.splits)
+            raise UserError(f"profile {profile.name!r} has no split {self.evaluation_split!r}: its splits are {known}")
         patterns = tuple(cap.parse_pattern(pattern) for pattern in self.patterns)
-        return ResolvedTrial(self, profile, profile.model(self.model), patterns)
+        model = profile.model(self.model)
+        model = model if self.dense_seed is None else model.with_seed(self.dense_seed)
+        return ResolvedTrial(self, profile, model, patterns)
 
 
 @dataclass(frozen=True)
@@ -178,23 +194,24 @@ class ResolvedTrial:
         return cap.create(self.trial.pruner, **self.trial.pruner_options)
 
     @property
-    def test_images(self) -> int:
-        """Number of test images that each state of the model is evaluated on."""
-        return min(self.trial.evaluation_images or self.profile.splits["test"], self.profile.splits["test"])
+    def num_evaluated(self) -> int:
+        """Number of images that each state of the model is evaluated on."""
+        every = self.profile.splits[self.trial.evaluation_split]
+        return min(self.trial.evaluation_images or every, every)
 
-    def test_inputs(self) -> Inputs:
-        """Returns the test images that each state of the model is evaluated on.
+    def evaluation_inputs(self) -> Inputs:
+        """Returns the images that each state of the model is evaluated on.
 
         Raises:
             UserError: If the data are missing or damaged.
         """
-        return self.model.evaluation_inputs(self.trial.evaluation_images)
+        return self.model.evaluation_inputs(self.trial.evaluation_images, self.trial.evaluation_split)
 
 
 # fields added after results were committed, by where they stand, with the value that says what was done before: a trial
 # that was run without them keeps its identity
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
-    "": {"quantization": None, "evaluation_images": None},
+    "": {"quantization": None, "evaluation_images": None, "evaluation_split": "test", "dense_seed": None},
     "pruner_options": {"allocation": "layer", "schedule": "linear", "damp_scale": "absolute"},
     "calibration": {"label_source": "given"},
     "finetune": {"precision": "float32"},

@@ -97,9 +97,9 @@ class TrialContext:
         return torch.zeros(1, *self.resolved.model.input_shape, device=self.config.device)
 
     @property
-    def test_inputs(self) -> Inputs:
-        """Test images that every state of the model is evaluated on."""
-        return self.resolved.test_inputs()
+    def evaluation_inputs(self) -> Inputs:
+        """Images that every state of the model is evaluated on."""
+        return self.resolved.evaluation_inputs()
 
     def fit(self, model: nn.Module, units: tuple[UnitGroup, ...] = ()) -> tuple[cap.Pruner, FitCost]:
         """Fits the trial's pruner to a model, which is left as it is.
@@ -216,7 +216,7 @@ class TrialContext:
             training: Training after the pruning.
             int8: {parameter name: layer} of the layers in INT8.
         """
-        spec = self.resolved.model
+        spec, trial = self.resolved.model, self.resolved.trial
         weights = {name: model.get_parameter(name) for name in self.macs.layers}
         dense = {name: self.dense.model.get_parameter(name) for name in weights} if phase == "one_shot" else None
         if isinstance(pattern, cap.Units | cap.UnitsThen):
@@ -226,12 +226,12 @@ class TrialContext:
             invalid = find_invalid(weights, masks, pattern, dense)
             violations = cap.count_violations(weights, pattern)
         return replace(
-            self._count(model, phase, evaluate(model, self.test_inputs)),
+            self._count(model, phase, evaluate(model, self.evaluation_inputs)),
             pattern=pattern,
             invalid=invalid,
             violations=violations,
-            knn_top1=spec.knn_top1(model, self.config.device, self.resolved.trial.evaluation_images),
-            file_bytes=sparse_bytes(model, int8) if self.resolved.trial.quantization is not None else None,
+            knn_top1=spec.knn_top1(model, self.config.device, trial.evaluation_images, trial.evaluation_split),
+            file_bytes=sparse_bytes(model, int8) if trial.quantization is not None else None,
             cost=cost,
             training=training,
             int8=int8,

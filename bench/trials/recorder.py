@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ import torch
 import cap
 from bench.core import distributed, provenance
 from bench.core.hardware import hardware
+from bench.results.predictions import PredictionRow, encode
 from bench.results.schema import LayerRow, ResultRow
 from bench.specs.trial import ResolvedTrial
 from bench.trials.cost import FitCost
@@ -32,12 +34,14 @@ class TrialRecorder:
     Attributes:
         rows: One row for each state of the model, skipped pattern or failure.
         layer_rows: Sparsity of every layer in every state.
+        predictions: Predicted classes of every state.
     """
 
     def __init__(self, resolved: ResolvedTrial, device: str = "cpu", on_measured: OnMeasured | None = None) -> None:
         trial, model = resolved.trial, resolved.model
         self.rows: list[ResultRow] = []
         self.layer_rows: list[LayerRow] = []
+        self.predictions: list[PredictionRow] = []
         self._on_measured = on_measured
         self._common = ResultRow(
             sweep=trial.sweep,
@@ -52,6 +56,8 @@ class TrialRecorder:
             pruner_options=json.dumps(trial.pruner_options, sort_keys=True),
             regime=trial.regime,
             recipe=trial.recipe_text,
+            split=trial.evaluation_split,
+            dense_seed=trial.dense_seed,
             seed=trial.seed,
             calibration_images=trial.calibration.images,
             gradient=trial.calibration.gradient,
@@ -162,6 +168,11 @@ class TrialRecorder:
 
     def _add(self, row: ResultRow, measured: Measurement) -> None:
         self.rows.append(row)
+        assert row.trial_id is not None
+        accuracy = measured.accuracy
+        classes, labels = encode(accuracy.classes.numpy()), encode(accuracy.labels.numpy())
+        predicted = PredictionRow(row.trial_id, row.pattern, measured.phase, accuracy.n_images, classes, labels)
+        self.predictions.append(predicted)
         for name, layer in measured.layers.items():
             self.layer_rows.append(
                 LayerRow(
@@ -180,12 +191,14 @@ class TrialRecorder:
     def state_dict(self) -> dict[str, Any]:
         """Returns the rows in plain values."""
         rows = [{**vars(row), "started_at": _as_text(row.started_at)} for row in self.rows]
-        return {"rows": rows, "layer_rows": [dict(vars(row)) for row in self.layer_rows]}
+        layer_rows = [dict(vars(row)) for row in self.layer_rows]
+        return {"rows": rows, "layer_rows": layer_rows, "predictions": [_as_plain(row) for row in self.predictions]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the rows of a run that was interrupted, in place of any that are there."""
         self.rows = [ResultRow(**{**row, "started_at": _as_time(row["started_at"])}) for row in state["rows"]]
         self.layer_rows = [LayerRow(**row) for row in state["layer_rows"]]
+        self.predictions = [_from_plain(row) for row in state["predictions"]]
 
 
 def _with_cost(row: ResultRow, cost: FitCost) -> ResultRow:
@@ -197,6 +210,14 @@ def _with_cost(row: ResultRow, cost: FitCost) -> ResultRow:
         peak_memory_bytes=cost.peak_bytes,
         num_gradients=cost.num_gradients,
     )
+
+
+def _as_plain(row: PredictionRow) -> dict[str, Any]:
+    return {**vars(row), **{name: base64.b64encode(getattr(row, name)).decode() for name in ("classes", "labels")}}
+
+
+def _from_plain(values: Mapping[str, Any]) -> PredictionRow:
+    return PredictionRow(**{**values, **{name: base64.b64decode(values[name]) for name in ("classes", "labels")}})
 
 
 def _as_text(time: datetime | None) -> str | None:

@@ -28,7 +28,7 @@ class DenseModel:
 
     Attributes:
         model: The model on its device, in eval mode; nobody changes it.
-        accuracy: Accuracy on the test images.
+        accuracy: Accuracy on the evaluated images.
         knn_top1: Accuracy of the features' nearest neighbours, percent; None where it is not measured.
     """
 
@@ -59,7 +59,7 @@ class TrialSession:
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
-        self._dense: dict[tuple[str, str, int | None], DenseModel] = {}
+        self._dense: dict[tuple[str | int | None, ...], DenseModel] = {}
         self._calibration: tuple[str, SharedCalibration] | None = None
 
     def dense(self, resolved: ResolvedTrial) -> DenseModel:
@@ -68,7 +68,8 @@ class TrialSession:
         Raises:
             GateError: If its top-1 differs from the recorded one.
         """
-        key = (resolved.trial.profile, resolved.trial.model, resolved.trial.evaluation_images)
+        trial = resolved.trial
+        key = (*trial.dense_key, trial.evaluation_split, trial.evaluation_images)
         if key not in self._dense:
             self._dense[key] = load_dense(resolved, self.device)
         return self._dense[key]
@@ -98,10 +99,10 @@ def load_dense(resolved: ResolvedTrial, device: str = "cpu") -> DenseModel:
     Raises:
         GateError: If its top-1 differs from the recorded one.
     """
-    spec = resolved.model
+    spec, trial = resolved.model, resolved.trial
     model = spec.load(device)
-    accuracy = evaluate(model, resolved.test_inputs())
-    recorded = spec.recorded_top1()
+    accuracy = evaluate(model, resolved.evaluation_inputs())
+    recorded = spec.recorded_top1(trial.evaluation_split)
     if recorded is None:
         logger.warning("%s reaches %.2f %% top-1; none is on record to hold it against", spec.name, accuracy.top1)
     elif abs(accuracy.top1 - recorded) > spec.gate + _sampling_error(resolved, recorded, accuracy.n_images):
@@ -109,7 +110,8 @@ def load_dense(resolved: ResolvedTrial, device: str = "cpu") -> DenseModel:
             f"{spec.name} reaches {accuracy.top1:.2f} % top-1, but {recorded:.2f} % is recorded for its weights: "
             "the data, the weights or the libraries are not those it was trained with"
         )
-    return DenseModel(model, accuracy, spec.knn_top1(model, device, resolved.trial.evaluation_images))
+    knn_top1 = spec.knn_top1(model, device, trial.evaluation_images, trial.evaluation_split)
+    return DenseModel(model, accuracy, knn_top1)
 
 
 def _sampling_error(resolved: ResolvedTrial, top1: float, images: int) -> float:

@@ -25,7 +25,8 @@ def origin(rows: pd.DataFrame) -> str:
     devices = ", ".join(sorted(rows["device"].dropna().unique()))
     trials, seeds = rows["trial_id"].nunique(), rows["seed"].nunique()
     images = int(rows["n_images"].max())
+    split = " and ".join(sorted(rows["split"].fillna("test").unique())) if "split" in rows else "test"
     return (
-        f"{trials} trials, {seeds} seed{'s' if seeds > 1 else ''}, {images:,} test images; "
+        f"{trials} trials, {seeds} seed{'s' if seeds > 1 else ''}, {images:,} {split} images; "
         f"{code_state(rows)}; {devices}."
     )

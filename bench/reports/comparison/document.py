@@ -15,7 +15,8 @@ from bench.results.validity import INVALID
 VERSION = 1  # of the schema: higher when a name goes or changes its meaning
 CELL = ["family", "model", "pattern", "sparsity", "phase"]
 OWN = [*CELL, "label", "status", "reason", "top1_mean", "top1_std", "n", "top1_dense"]
-PAIRED = [*CELL, "label", "pairs", "difference", "difference_std", "low", "high", "verdict"]
+PAIRED = [*CELL, "label", "pairs", "difference", "difference_std", "low", "high", "verdict",
+          "seeds_to_decide"]  # fmt: skip
 WRONG = ["trial_id", "label", "model", "pattern", "phase", "seed", "error"]
 
 

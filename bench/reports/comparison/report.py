@@ -19,9 +19,12 @@ from bench.reports.comparison.costs import EXPLANATION, cost_table, costs
 from bench.reports.comparison.document import as_document
 from bench.reports.comparison.entry import Entry
 from bench.reports.comparison.figure import draw
-from bench.reports.comparison.statistics import CONFIDENCE, compare, overall
+from bench.reports.comparison.statistics import EVEN, compare, overall
 from bench.results.labels import PHASES
+from bench.results.predictions import Predictions
 from bench.results.validity import INVALID, invalid_lines
+from bench.statistics.estimate import CONFIDENCE
+from bench.statistics.power import POWER
 
 PERCENT = f"{100 * CONFIDENCE:g} %"
 
@@ -29,12 +32,15 @@ NOTES = f"""\
 All see the same {{images:,}} training images, drawn anew by each seed, and no other data; how many gradients a pruner
 takes of them is among its options. Top-1 in percent, mean ± sample standard deviation over n seeds. The
 difference is {{new}}'s top-1 less the other's, in points, mean over the seeds that both have, with its {PERCENT}
-confidence interval (Student's t, n - 1 degrees of freedom). {{new}} is better or worse where the interval leaves out 0.
+confidence interval: by a bootstrap of seeds and test images where the predicted classes are stored for all of them,
+else by Student's t over the seeds (docs/protocol.md). {{new}} is better or worse where the interval leaves out 0. Where
+no difference is shown, the number of seeds is told that would show the difference found in {100 * POWER:g} % of such
+comparisons; more test images may be needed instead.
 
-What the intervals cover: a seed draws the calibration images, and the order and augmentation of the fine-tune. The
-dense model and the test images are the same for all seeds, so nothing is said about other models or data. Where neither
-pruner depends on the seed, the same difference repeats: a fact about these test images, not evidence over seeds, and
-so there is no verdict. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
+What the intervals cover: a seed draws the calibration images, and the order and augmentation of the fine-tune; the
+bootstrap covers other test images, too. The dense model is the same for all seeds, so nothing is said about other
+models. Without predicted classes, where neither pruner depends on the seed, the same difference repeats, and there is
+no verdict. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
 {1 / (1 - CONFIDENCE):.0f} still shows one by chance.
 
 Error bars in the figure: the standard deviation of top-1, the interval of the difference. What is invalid, its weights
@@ -49,6 +55,7 @@ class ComparisonReport:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
         entries: Pruners, the new one first.
         title: Heading of report and figure.
+        predictions: Predicted classes of the rows, where they are stored.
 
     Raises:
         UserError: If the new pruner has no result, valid or not.
@@ -59,7 +66,9 @@ class ComparisonReport:
         invalid: A line for every pruner with invalid rows.
     """
 
-    def __init__(self, rows: pd.DataFrame, entries: Sequence[Entry], title: str) -> None:
+    def __init__(
+        self, rows: pd.DataFrame, entries: Sequence[Entry], title: str, predictions: Predictions | None = None
+    ) -> None:
         names = {(entry.pruner, entry.options): entry.label for entry in entries}
         keys = zip(rows["pruner"], rows["pruner_options"], strict=True)
         self.rows, self.entries, self.title = rows.assign(label=[names[key] for key in keys]), entries, title
@@ -67,7 +76,7 @@ class ComparisonReport:
         finished = self.rows[self.rows["status"].isin(["done", INVALID]) & self.rows["pattern"].notna()]
         if self.new not in set(finished["label"]):
             raise UserError(f"{title}: {self.new} has no result, so there is nothing to compare")
-        self.cells = compare(self.rows, self.new, self.against)
+        self.cells = compare(self.rows, self.new, self.against, predictions)
         self.costs = costs(self.rows, [entry.label for entry in entries])
         self.invalid = invalid_lines(self.rows)
 
@@ -109,7 +118,7 @@ class ComparisonReport:
             "n": str(row["n"]),
             "difference": "" if pd.isna(row["difference"]) else f"{row['difference']:+.2f}",
             f"{PERCENT} interval": "" if pd.isna(row["low"]) else f"{row['low']:+.2f} to {row['high']:+.2f}",
-            "verdict": row["verdict"] if row["label"] != self.new else "",
+            "verdict": _verdict(row) if row["label"] != self.new else "",
         }
 
     def _reasons(self) -> list[str]:
@@ -177,6 +186,14 @@ class ComparisonReport:
 def _print_table(console: Console, cells: pd.DataFrame, title: str) -> None:
     left = ("model", "pattern", "pruner", "verdict")
     console.print(text_table(cells, title, left, wrapped=("verdict",), sections=True))
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    """Returns the verdict on a cell, with the number of seeds that would decide it."""
+    if row["verdict"] != EVEN:
+        return row["verdict"]
+    needed = row["seeds_to_decide"]
+    return f"{EVEN}; {'no number of' if pd.isna(needed) else needed} seeds would"
 
 
 def _what(entry: Entry) -> str:

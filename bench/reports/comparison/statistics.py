@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from bench.results.labels import FAMILY_ORDER, PHASES, label
+from bench.results.predictions import Predictions
 from bench.results.validity import INVALID
+from bench.statistics.bootstrap import Resampling, difference, draw_resampling, two_level
+from bench.statistics.estimate import Estimate, mean_of_units
+from bench.statistics.power import units_to_decide
 
-CONFIDENCE = 0.95
 BETTER, WORSE, EVEN = "better", "worse", "no difference shown"
 ONE_SEED, ALIKE, NONE = "one seed: no interval", "the same for every seed: no interval", "not compared"
 ORDERS = {"family": FAMILY_ORDER, "phase": tuple(PHASES)}
@@ -50,49 +52,67 @@ def _file(pruner: str) -> str:
     return path if colon and Path(path).suffix == ".py" else ""
 
 
-def interval(differences: np.ndarray) -> tuple[float, float]:
-    """Returns the confidence interval of the mean of differences, by Student's t with n - 1 degrees of freedom.
+@dataclass
+class PairedDifferences:
+    """Differences of two pruners' top-1 on the same seeds, and on the same images where predictions are stored.
+
+    Attributes:
+        predictions: Predicted classes of the rows; may have none.
+        resamplings: {(seeds, images): resampling}, drawn once for all cells.
+    """
+
+    predictions: Predictions
+    resamplings: dict[tuple[int, int], Resampling] = field(default_factory=dict)
+
+    def estimate(self, new: pd.DataFrame, other: pd.DataFrame) -> Estimate | None:
+        """Returns the new pruner's top-1 less the other's, points; None where they share no seed.
+
+        Args:
+            new: Rows of the new pruner in a cell, indexed by seed.
+            other: Rows of the other.
+        """
+        seeds = [seed for seed in new.index if seed in other.index]
+        if not seeds:
+            return None
+        parts = [part.loc[seeds] for part in (new, other)]
+        states = [list(zip(part["trial_id"], part["pattern"], part["phase"], strict=True)) for part in parts]
+        samples = [one for one in map(self.predictions.stacked, states) if one is not None]
+        if len(samples) == 2 and samples[0].shape == samples[1].shape:
+            return two_level(difference, samples, self._resampling(*samples[0].shape))
+        return mean_of_units(parts[0]["top1"].to_numpy() - parts[1]["top1"].to_numpy())
+
+    def _resampling(self, seeds: int, images: int) -> Resampling:
+        if (seeds, images) not in self.resamplings:
+            self.resamplings[seeds, images] = draw_resampling(seeds, images)
+        return self.resamplings[seeds, images]
+
+
+def verdict(estimate: Estimate | None) -> str:
+    """Returns whether the new pruner is better: whether the interval of the difference leaves out 0.
 
     Args:
-        differences: Differences of top-1, one for each seed, points, (n,).
-
-    Returns:
-        The two ends; NaN for less than two differences, the same value twice where all are equal.
+        estimate: The new pruner's top-1 less the other's, points; None where they share no seed.
     """
-    if len(differences) < 2:
-        return math.nan, math.nan
-    if _alike(differences):  # no t statistic
-        return float(differences[0]), float(differences[0])
-    found = stats.ttest_1samp(differences, 0).confidence_interval(CONFIDENCE)
-    return float(found.low), float(found.high)
-
-
-def _alike(differences: np.ndarray) -> bool:
-    """Returns whether all differences are the same: neither pruner depends on the seed."""
-    return bool((differences == differences[0]).all())
-
-
-def verdict(differences: np.ndarray) -> str:
-    """Returns whether the new pruner is better: whether the interval of the differences leaves 0.
-
-    Args:
-        differences: The new pruner's top-1 less the other's, one for each seed, points, (n,).
-    """
-    if len(differences) < 2:
-        return ONE_SEED if len(differences) else NONE
-    if _alike(differences):
+    if estimate is None:
+        return NONE
+    if math.isnan(estimate.error):
+        return ONE_SEED
+    if estimate.error == 0:
         return ALIKE
-    low, high = interval(differences)
+    low, high = estimate.interval()
     return BETTER if low > 0 else WORSE if high < 0 else EVEN
 
 
-def compare(rows: pd.DataFrame, new: str, against: Sequence[str]) -> pd.DataFrame:
+def compare(
+    rows: pd.DataFrame, new: str, against: Sequence[str], predictions: Predictions | None = None
+) -> pd.DataFrame:
     """Compares a pruner with others in every cell: model, pattern and phase.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them, with each pruner's label in `label`.
         new: Label of the pruner to compare.
         against: Labels of the others.
+        predictions: Predicted classes of the rows, where they are stored.
 
     Returns:
         One row per cell and pruner, the new one first: `family`, `model`, `pattern`, `sparsity`, `phase`, `label`;
@@ -100,22 +120,23 @@ def compare(rows: pd.DataFrame, new: str, against: Sequence[str]) -> pd.DataFram
         empty for n = 1), `n`, `top1_dense`, in percent; `fit_seconds` and `prune_seconds` (means) and
         `peak_memory_bytes` (largest) of the fits; all of it empty where a seed is invalid;
         and but for the new pruner, over the `pairs` seeds that both have, `difference` (the new pruner's top-1 less
-        this one's, mean), `difference_std`, the confidence interval's `low` and `high`, and the `verdict`.
+        this one's, mean), `difference_std`, the confidence interval's `low` and `high`, the `verdict`, and where no
+        difference is shown `seeds_to_decide`, see `bench.statistics.power.units_to_decide`.
     """
     pruned = rows[rows["pattern"].notna()]
     cells = pruned[[*CELL, "sparsity_target"]].drop_duplicates().sort_values(
         ["family", "model", "sparsity_target", "pattern", "phase"], key=_ordered
     )  # fmt: skip
-    lines = []
+    lines, differences = [], PairedDifferences(predictions or Predictions({}))
     for family, model, pattern, phase, sparsity in cells.itertuples(index=False):
         part = pruned[(pruned["model"] == model) & (pruned["pattern"] == pattern)]
         done = part[(part["status"] == "done") & (part["phase"] == phase)]
         wrong = part[(part["status"] == INVALID) & (part["phase"] == phase)]
         dense = pd.concat([done, wrong])["top1_dense"].max()
         done = done[~done["label"].isin(wrong["label"])]
-        tops = {name: done[done["label"] == name].set_index("seed")["top1"] for name in (new, *against)}
-        for name, top1 in tops.items():
-            fits = done[done["label"] == name]
+        by_seed = {name: done[done["label"] == name].set_index("seed") for name in (new, *against)}
+        for name, fits in by_seed.items():
+            top1 = fits["top1"]
             line = {
                 "family": family,
                 "model": model,
@@ -132,21 +153,24 @@ def compare(rows: pd.DataFrame, new: str, against: Sequence[str]) -> pd.DataFram
                 "prune_seconds": fits["prune_seconds"].mean(),
                 "peak_memory_bytes": fits["peak_memory_bytes"].max(),
             }
-            lines.append(line if name == new else line | _paired((tops[new] - top1).dropna()))
-    return pd.DataFrame(lines).astype({"pairs": "Int64"})
+            lines.append(line if name == new else line | _paired(by_seed[new], fits, differences))
+    return pd.DataFrame(lines).astype({"pairs": "Int64", "seeds_to_decide": "Int64"})
 
 
-def _paired(differences: pd.Series) -> dict[str, float | str]:
-    """Returns the columns on differences of top-1, one for each seed that two pruners have."""
-    values = differences.to_numpy()
-    low, high = interval(values)
+def _paired(new: pd.DataFrame, other: pd.DataFrame, differences: PairedDifferences) -> dict[str, float | str | None]:
+    """Returns the columns on the difference of two pruners in a cell, given their rows by seed."""
+    by_seed = (new["top1"] - other["top1"]).dropna()
+    estimate = differences.estimate(new, other)
+    found = verdict(estimate)
+    low, high = (math.nan, math.nan) if estimate is None else estimate.interval()
     return {
-        "pairs": len(values),
-        "difference": differences.mean(),
-        "difference_std": differences.std(ddof=1),
+        "pairs": len(by_seed),
+        "difference": by_seed.mean(),
+        "difference_std": by_seed.std(ddof=1),
         "low": low,
         "high": high,
-        "verdict": verdict(values),
+        "verdict": found,
+        "seeds_to_decide": units_to_decide(estimate) if estimate is not None and found == EVEN else None,
     }
 
 

@@ -18,6 +18,7 @@ from bench.reports.sweep.claims import claims
 from bench.reports.sweep.summary import read_paper_values, summarise
 from bench.results import folders
 from bench.results.labels import PHASES
+from bench.results.predictions import Predictions
 from bench.results.store import Store
 from bench.results.validity import INVALID, invalid_lines
 
@@ -53,11 +54,12 @@ DISPENSABLE = (  # parts of columns' names: those that go first where room is sh
 TEXT_COLUMNS = ("pruner", "variant", "sparsity", "pattern")
 
 
-def markdown(rows: pd.DataFrame, results: Path, title: str) -> str:
+def markdown(rows: pd.DataFrame, results: Path, title: str, predictions: Predictions | None = None) -> str:
     """Returns the whole report of a sweep in Markdown."""
     summary = summarise(rows, read_paper_values(results))
     cells, parts = tables.detailed(summary), attribution_table(summary)
-    lines = [f"# {title}", "", origin(rows), "", *(f"* {claim}" for claim in claims(rows)), ""]
+    said = [f"* {claim}" for claim in claims(rows, predictions)]
+    lines = [f"# {title}", "", origin(rows), "", *said, ""]
     if not parts.empty:
         lines += ["One-shot top-1 by mask and update:", "", to_markdown(parts)]
     return "\n".join([*lines, *textwrap.wrap(_explanation(cells), 120), "", to_markdown(cells)])
@@ -73,7 +75,9 @@ def _explanation(cells: pd.DataFrame) -> str:
     return "; ".join([ALWAYS_EXPLAINED, *shown]) + "."
 
 
-def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console) -> None:
+def print_report(
+    rows: pd.DataFrame, results: Path, title: str, console: Console, predictions: Predictions | None = None
+) -> None:
     """Prints a table for every model, with as many columns as the terminal has room for, and the claims."""
     summary = summarise(rows, read_paper_values(results))
     cells, parts = tables.detailed(summary), attribution_table(summary)
@@ -82,7 +86,7 @@ def print_report(rows: pd.DataFrame, results: Path, title: str, console: Console
         console.print(_fitting_table(part.drop(columns=["model", "dense"]), f"{model}: dense {dense}", console))
     if not parts.empty:
         console.print(text_table(parts, "one-shot by mask and update", ("model", "allocation", "mask")))
-    for claim in claims(rows):
+    for claim in claims(rows, predictions):
         console.print(claim, highlight=False)
 
 
@@ -106,10 +110,12 @@ def _short(column: str) -> str:
     return phase if rest == "top-1" else rest
 
 
-def write_tables(rows: pd.DataFrame, store: Store, results: Path, title: str) -> list[Path]:
+def write_tables(
+    rows: pd.DataFrame, store: Store, results: Path, title: str, predictions: Predictions | None = None
+) -> list[Path]:
     """Writes the Markdown report and the summary as CSV beside the collected parquet file."""
     text, values = store.collected.with_suffix(".md"), store.collected.with_suffix(".csv")
-    text.write_text(markdown(rows, results, title))
+    text.write_text(markdown(rows, results, title, predictions))
     summary = summarise(rows, read_paper_values(results))
     seldom = [column for column in summary if column.startswith("int8") or column.endswith(("_bytes", "_invalid"))]
     unused = [column for column in seldom if not summary[column].fillna(False).any()]
@@ -124,7 +130,7 @@ def write_figures(rows: pd.DataFrame, store: Store, title: str) -> list[Path]:
     return figures(rows, title, store.collected.with_suffix(""))
 
 
-def insert(document: Path, name: str, rows: pd.DataFrame) -> None:
+def insert(document: Path, name: str, rows: pd.DataFrame, predictions: Predictions | None = None) -> None:
     """Puts the compact table and the claims between `<!-- name -->` and `<!-- /name -->` in a Markdown document.
 
     Raises:
@@ -133,7 +139,7 @@ def insert(document: Path, name: str, rows: pd.DataFrame) -> None:
     summary = summarise(rows)
     parts = attribution_table(summary)
     table = to_markdown(tables.compact(summary) if parts.empty else parts)
-    lines = "".join(f"* {claim}\n" for claim in claims(rows))
+    lines = "".join(f"* {claim}\n" for claim in claims(rows, predictions))
     insert_text(document, name, f"{table}\n{origin(rows)}\n\n{lines}")
 
 
@@ -150,7 +156,7 @@ class SweepReport:
 
     def __init__(self, store: Store, results: Path) -> None:
         self.store, self.results = store, results
-        self.rows = store.read()
+        self.rows, self.predictions = store.read(), store.predictions()
         self.title = f"{store.sweep} ({store.profile})"
         self.written = Store(folders.reports(results), store.profile, store.sweep)
 
@@ -167,7 +173,7 @@ class SweepReport:
 
     def print(self, console: Console) -> None:
         """Prints a table for every model, and the verdicts."""
-        print_report(self.rows, self.results, self.title, console)
+        print_report(self.rows, self.results, self.title, console, self.predictions)
 
     def write(self, into: Path | None = None) -> list[Path]:
         """Writes the report as Markdown and the summary as CSV into the folder of results.
@@ -182,9 +188,9 @@ class SweepReport:
             UserError: If the document has no such place.
         """
         if into is not None:
-            insert(into, self.store.sweep, self.rows)
+            insert(into, self.store.sweep, self.rows, self.predictions)
         self.written.collected.parent.mkdir(parents=True, exist_ok=True)
-        written = write_tables(self.rows, self.written, self.results, self.title)
+        written = write_tables(self.rows, self.written, self.results, self.title, self.predictions)
         return [*written, *([into] if into is not None else [])]
 
     def draw(self) -> list[Path]:

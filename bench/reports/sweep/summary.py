@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from bench.results.folders import paper_values
 from bench.results.labels import FAMILY_ORDER, GLOBAL, PHASES, label, method_order
+from bench.results.predictions import Predictions
 from bench.results.schema import SCHEMA
 from bench.results.validity import INVALID
 from bench.results.variants import describe
@@ -32,16 +33,18 @@ class SweepResults:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
         done: Rows of finished pruned models, see `finished`.
         summary: Cells with a valid result, means over seeds, see `summarise` and `valid_cells`.
+        predictions: Predicted classes of the rows; may have none.
     """
 
     rows: pd.DataFrame
     done: pd.DataFrame
     summary: pd.DataFrame
+    predictions: Predictions
 
     @classmethod
-    def of(cls, rows: pd.DataFrame) -> SweepResults:
+    def of(cls, rows: pd.DataFrame, predictions: Predictions | None = None) -> SweepResults:
         """Returns the three levels of result rows; cells with an invalid row are in the first alone."""
-        return cls(rows, finished(rows), valid_cells(summarise(rows)))
+        return cls(rows, finished(rows), valid_cells(summarise(rows)), predictions or Predictions({}))
 
 
 def _ordered(values: pd.Series) -> pd.Series:

@@ -36,5 +36,5 @@ EMBEDDED = Profile(
         OptionRule({"first_options": {"block_size": 64, "num_gradients": 1024, "damp": 1e-8}}, "snows"),
         OptionRule({"images": 256, "passes": 2, "cg_steps": 20}, "snows"),
     ),
-    splits={"train": 27_000, "test": 10_000},
+    splits={"train": 27_000, "validation": 10_000, "test": 10_000},
 )

@@ -20,8 +20,8 @@ def test_table_and_plot(finished, capsys: pytest.CaptureFixture[str]) -> None:
     assert "C1" in out
     assert "C2" in out
     assert {path.name for path in (results / "embedded").iterdir() if path.is_file()} == {
-        "tiny.parquet", "tiny.layers.parquet", "tiny.md", "tiny.csv", "tiny.png", "tiny.svg",
-        "tiny_loss.png", "tiny_loss.svg",
+        "tiny.parquet", "tiny.layers.parquet", "tiny.predictions.parquet", "tiny.md", "tiny.csv", "tiny.png",
+        "tiny.svg", "tiny_loss.png", "tiny_loss.svg",
     }  # fmt: skip
 
 

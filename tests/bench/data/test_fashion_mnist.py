@@ -9,7 +9,7 @@ from datasets import load_dataset
 
 from bench import assets
 from bench.core.errors import UserError
-from bench.data.fashion_mnist import CLASSES, DATASET, check_files, load_split, split_file, to_input
+from bench.data.fashion_mnist import CLASSES, DATASET, SPLIT_FILES, check_files, load_split, split_file, to_input
 
 
 def test_embedded_data_set() -> None:
@@ -23,10 +23,27 @@ def test_embedded_data_set() -> None:
     assert sizes <= 15e6
 
 
-def test_no_test_image_is_a_training_image() -> None:
-    train = {image.numpy().tobytes() for image in load_split("train").images}
-    shared = sum(image.numpy().tobytes() in train for image in load_split("test").images)
-    assert shared == 0
+def test_no_image_is_in_two_splits() -> None:
+    images = {split: {image.numpy().tobytes() for image in load_split(split).images} for split in SPLIT_FILES}
+    assert not images["train"] & images["test"]
+    assert not images["validation"] & images["train"]
+    assert not images["validation"] & images["test"]
+
+
+def test_validation_images_are_as_many_of_each_class() -> None:
+    split = load_split("validation")
+    assert split.images.shape == (10_000, 1, 28, 28)
+    assert split.labels.bincount().tolist() == [1000] * 10
+
+
+def test_an_unknown_split_is_told() -> None:
+    with pytest.raises(UserError, match="no split 'valid': choose from train, test, validation"):
+        load_split("valid")
+
+
+@pytest.mark.parametrize(("split", "digest"), [("train", "be526d622b99"), ("test", "09a00545526f")])
+def test_the_splits_that_results_were_made_with_are_as_they_were(split: str, digest: str) -> None:
+    assert assets.checksums()[split_file(split)].startswith(digest)
 
 
 def test_layout_is_that_of_the_datasets_library(tmp_path: Path) -> None:

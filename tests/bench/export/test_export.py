@@ -221,7 +221,7 @@ def test_a_checkpoint_is_quantized_on_the_images_of_its_trial(
         evaluation_images=100,
     )
     row = {**ROW, "status": "done", "seed": trial.seed, "calibration_images": trial.calibration.images}
-    row |= {"top1": evaluate(pruned.model, trial.resolve().test_inputs()).top1, "n_images": 100}
+    row |= {"top1": evaluate(pruned.model, trial.resolve().evaluation_inputs()).top1, "n_images": 100}
     file = tmp_path / "abc" / "0.75.safetensors"
     save_pruned(file, pruned.model, pruned.masks)
     pd.DataFrame([row]).to_parquet(tmp_path / "abc.parquet")

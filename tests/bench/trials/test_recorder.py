@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import cap
+from bench.results.predictions import decode
 from bench.results.schema import ResultRow
 from bench.specs.trial import Trial
 from bench.trials.cost import FitCost
@@ -60,6 +61,19 @@ def test_rows_are_restored_as_they_were() -> None:
     other.load_state_dict(json.loads(json.dumps(recorder.state_dict())))  # plain values alone
     assert other.rows == recorder.rows
     assert other.layer_rows == recorder.layer_rows
+    assert other.predictions == recorder.predictions
+
+
+def test_predictions_of_single_images_are_kept() -> None:
+    recorder = run_trial(TRIAL)
+    assert [(row.pattern, row.phase) for row in recorder.predictions] == [
+        (None, "dense"), ("0.5", "one_shot"), ("0.75@layer", "one_shot"),
+    ]  # fmt: skip
+    labels = next(TRIAL.resolve().evaluation_inputs().batches(100))[1]
+    for row, state in zip(recorder.rows, recorder.predictions, strict=True):
+        classes = decode(state.classes, 100)
+        assert (decode(state.labels, 100) == labels.numpy()).all()
+        assert row.top1 == pytest.approx(100 * (classes == labels.numpy()).mean())
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from bench.reports.sweep.claims.self_supervised import large_models_keep_accurac
 from bench.reports.sweep.claims.structured import prunes_structures
 from bench.reports.sweep.summary import SweepResults, pruned
 from bench.results.labels import PHASES, pattern_in_words
+from bench.results.predictions import Predictions
 
 Claim = Callable[[SweepResults], list[str]]
 CLAIMS: tuple[Claim, ...] = (  # in the order in which they are reported
@@ -38,13 +39,14 @@ CLAIMS: tuple[Claim, ...] = (  # in the order in which they are reported
 )
 
 
-def claims(rows: pd.DataFrame) -> list[str]:
+def claims(rows: pd.DataFrame, predictions: Predictions | None = None) -> list[str]:
     """Returns what these rows say on the claims that they can decide, a sentence or a few each.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
+        predictions: Predicted classes of the rows, where they are stored.
     """
-    results = SweepResults.of(rows)
+    results = SweepResults.of(rows, predictions)
     if results.done.empty:
         return _left_out(rows)
     return [sentence for claim in CLAIMS for sentence in claim(results)] + _left_out(rows)

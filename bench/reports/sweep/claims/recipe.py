@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.reports.comparison.statistics import interval
 from bench.reports.sweep.claims.wording import by_sparsity
 from bench.reports.sweep.summary import SweepResults
 from bench.results.settings import Settings
+from bench.statistics.estimate import mean_of_units
 
 
 class Preference(NamedTuple):
@@ -54,7 +54,7 @@ def _compared(tuned: pd.DataFrame, preference: Preference) -> list[str]:
     difference = pairs[preferred] - pairs[usual]
     cells = difference.groupby(["model", "pruner", "method", "rest", "pattern"]).mean()
     by_run = difference.groupby(["model", "pruner", "method", "rest", "seed"]).mean().to_numpy()
-    low, high = interval(by_run)
+    low, high = mean_of_units(by_run).interval()
     holding = "holds" if low > 0 else "does not hold" if high < 0 else "not shown"
     spread = f", 95 % interval {low:+.2f} to {high:+.2f}" if len(by_run) > 1 else ""
     return [

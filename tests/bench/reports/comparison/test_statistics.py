@@ -8,6 +8,9 @@ import pytest
 from scipy import stats
 
 from bench.reports.comparison import statistics as paired
+from bench.results.predictions import PredictionRow, Predictions, encode
+from bench.statistics.bootstrap import difference, draw_resampling, two_level
+from bench.statistics.estimate import mean_of_units
 
 MakeRows = Callable[..., pd.DataFrame]
 
@@ -43,8 +46,65 @@ def test_a_verdict_is_significance_at_five_percent(shift: float) -> None:
     expected = paired.EVEN
     if stats.ttest_1samp(shifted, 0).pvalue < 0.05:
         expected = paired.BETTER if shift > 0 else paired.WORSE
-    assert paired.verdict(shifted) == expected
+    assert paired.verdict(mean_of_units(shifted)) == expected
     assert abs(shift) < 1 or expected != paired.EVEN
+
+
+def with_predictions(rows: pd.DataFrame, correct: dict[str, np.ndarray]) -> Predictions:
+    """Returns predictions of the rows of each label, (seeds, images), True where the class is right."""
+    found = {}
+    for label, right in correct.items():
+        for row, one in zip(rows[rows["pruner"] == label].itertuples(), right, strict=True):
+            labels = encode(np.zeros(len(one), int))
+            state = PredictionRow(row.trial_id, row.pattern, row.phase, len(one), encode((~one).astype(int)), labels)
+            found[row.trial_id, row.pattern, row.phase] = state
+    return Predictions(found)
+
+
+def right_and_rows(make_rows: MakeRows, *shares: float) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    draws = np.random.default_rng(0).random((3, 2000))
+    right = {label: draws < share for label, share in zip(("new", "old"), shares, strict=True)}
+    return right, make_rows({label: dict(enumerate(100 * one.mean(1))) for label, one in right.items()})
+
+
+def test_with_predictions_the_interval_is_that_of_seeds_and_images(make_rows: MakeRows) -> None:
+    right, rows = right_and_rows(make_rows, 0.83, 0.80)
+    predictions = with_predictions(rows, right)
+    old = paired.compare(rows.assign(label=rows["pruner"]), "new", ["old"], predictions).iloc[1]
+    expected = two_level(difference, (right["new"], right["old"]), draw_resampling(3, 2000))
+    assert (old["low"], old["high"]) == pytest.approx(expected.interval())
+    assert old["difference"] == pytest.approx(expected.value)
+    assert old["verdict"] == paired.BETTER
+    without = cells_of(rows, "new", "old").iloc[1]
+    assert (without["low"], without["high"]) != pytest.approx(expected.interval())
+    del predictions.rows[rows["trial_id"].iloc[0], "0.75", "one_shot"]
+    partly = paired.compare(rows.assign(label=rows["pruner"]), "new", ["old"], predictions).iloc[1]
+    assert partly["low"] == without["low"], "one seed lacks its predictions"
+
+
+def test_images_decide_where_no_pruner_depends_on_the_seed(make_rows: MakeRows) -> None:
+    same = {"new": np.arange(400) < 360, "old": np.arange(400) < 300}
+    right = {label: np.stack([one] * 3) for label, one in same.items()}
+    rows = make_rows({label: dict.fromkeys(range(3), 100 * one.mean()) for label, one in same.items()})
+    predictions = with_predictions(rows, right)
+    cells = paired.compare(rows.assign(label=rows["pruner"]), "new", ["old"], predictions)
+    assert cells["verdict"].iloc[1] == paired.BETTER
+    assert cells_of(rows, "new", "old")["verdict"].iloc[1] == paired.ALIKE
+
+
+def test_an_undecided_pair_says_how_many_seeds_would_do(make_rows: MakeRows) -> None:
+    differences = {0: 1.0, 1: -0.5, 2: 0.9, 3: -0.2}
+    even = dict.fromkeys(range(4), 80.0)
+    rows = make_rows({"new": {seed: even[seed] + one for seed, one in differences.items()}, "old": even})
+    old = cells_of(rows, "new", "old").iloc[1]
+    assert old["verdict"] == paired.EVEN
+    size = np.mean([*differences.values()]) / np.std([*differences.values()], ddof=1)
+    needed = int(old["seeds_to_decide"])
+    powers = [stats.nct.sf(stats.t.isf(0.025, n - 1), n - 1, size * np.sqrt(n)) for n in (needed - 1, needed)]
+    assert powers[0] < 0.8 <= powers[1]
+    far = cells_of(make_rows({"new": {0: 80.0, 1: 80.1, 2: 80.0}, "old": dict.fromkeys(range(3), 70.0)}), "new", "old")
+    assert far["verdict"].iloc[1] == paired.BETTER
+    assert far["seeds_to_decide"].isna().all()
 
 
 def test_one_seed_has_no_interval(make_rows: MakeRows) -> None:

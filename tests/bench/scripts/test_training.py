@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.data.fashion_mnist import Split, load_split
+from bench.models.embedded import EMBEDDED
+from bench.scripts.augmentation import hide_patches
+from bench.scripts.recipes import DinoRecipe, Recipe
+from bench.scripts.train_models import choose_epochs
+from bench.scripts.training import SupervisedTraining, Training, run_epochs
+
+SMALL = EMBEDDED["vit"].model_copy(
+    update={"timm_options": {**EMBEDDED["vit"].timm_options, "embed_dim": 16, "depth": 1, "num_heads": 1}}
+)
+
+
+class KilledError(Exception):
+    pass
+
+
+def images() -> Split:
+    return load_split("train").subset(64, seed=0)
+
+
+def supervised(lr: float = 1e-3, seed: int = 0) -> SupervisedTraining:
+    torch.manual_seed(seed)
+    model = SMALL.build(drop_path_rate=0.1)
+    recipe = Recipe(epochs=3, lr=lr, batch_size=16, warmup_epochs=1, calm_epochs=1, mixup_prob=1.0)
+    return SupervisedTraining(model, SMALL, images(), recipe, seed)
+
+
+def self_supervised() -> Training:
+    pytest.importorskip("lightly", reason="the extra training is not installed")
+    from bench.scripts.dino import SelfDistillation
+
+    recipe = DinoRecipe(epochs=3, batch_size=16, warmup_epochs=1, local_crops=1, prototypes=16, masking=0.3)
+    return SelfDistillation(SMALL, images(), recipe, 0)
+
+
+def weights(training: Training) -> dict[str, torch.Tensor]:
+    name = "averaged" if isinstance(training, SupervisedTraining) else "backbone"
+    return dict(getattr(training, name).state_dict())
+
+
+@pytest.mark.parametrize("start", [supervised, self_supervised])
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_killed_training_ends_with_the_same_weights(start, after: int, tmp_path: Path) -> None:
+    whole = start()
+    records = run_epochs(whole, tmp_path / "whole", lambda: 50.0, "vit", show=lambda line: None)
+
+    def killed(line: str) -> None:
+        if f"epoch {after}/3" in line:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run_epochs(start(), tmp_path / "killed", lambda: 50.0, "vit", show=killed)
+    torch.rand(7)
+    again, lines = start(), list[str]()
+    resumed = run_epochs(again, tmp_path / "killed", lambda: 50.0, "vit", show=lines.append)
+    assert [line.split(",")[0] for line in lines] == [f"vit: epoch {epoch}/3" for epoch in range(after + 1, 4)]
+    assert [record.loss for record in resumed] == [record.loss for record in records]
+    assert all(value.equal(weights(again)[name]) for name, value in weights(whole).items())
+
+
+def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path) -> None:
+    quiet = {"label": "vit", "show": lambda line: None}
+    run_epochs(supervised(), tmp_path, lambda: 50.0, **quiet)
+    first = run_epochs(supervised(), tmp_path, lambda: 60.0, **quiet)
+    other = run_epochs(supervised(lr=2e-3), tmp_path, lambda: 60.0, **quiet)
+    assert {record.validation_top1 for record in first} == {50.0}, "all is done, so nothing runs"
+    assert {record.validation_top1 for record in other} == {60.0}
+
+
+def test_the_last_epoch_is_validated_in_any_case(tmp_path: Path) -> None:
+    records = run_epochs(supervised(), tmp_path, lambda: 50.0, "vit", validate_every=2, show=lambda line: None)
+    assert [record.validation_top1 for record in records] == [None, 50.0, 50.0]
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"), [({40: 88.0, 60: 89.0, 80: 88.5}, 60), ({80: 89.0, 60: 89.0, 40: 88.0}, 60)]
+)
+def test_validation_chooses_the_epochs(found: dict[int, float], chosen: int) -> None:
+    assert choose_epochs(found) == chosen
+
+
+def test_patches_are_hidden() -> None:
+    shown = hide_patches(torch.ones(50, 1, 28, 28), 7, 0.25, torch.Generator().manual_seed(0))
+    patches = shown.view(50, 4, 7, 4, 7).mean((2, 4))
+    assert ((patches == 0) | (patches == 1)).all()
+    assert ((patches == 0).sum((1, 2)) == 4).all()
+    assert (patches == 0).float().mean(0).min() > 0, "not always the same"
+
+
+def test_models_with_a_seed_have_files_of_their_own() -> None:
+    xcit = EMBEDDED["xcit"].with_seed(2)
+    assert xcit.files == ("zoo/xcit-2.safetensors", "zoo/xcit-2.json")
+    assert EMBEDDED["xcit"].files == ("zoo/xcit.safetensors", "zoo/xcit.json")
+    assert EMBEDDED["vit"].with_seed(1).prunable == EMBEDDED["vit"].prunable
+
+
+def test_local_interaction_is_pruned_in_models_with_a_seed() -> None:
+    """As in the paper: the depthwise convolutions of XCiT's local patch interaction."""
+    import cap
+
+    xcit = EMBEDDED["xcit"].with_seed(0)
+    layers = cap.select_layers(xcit.outline(), xcit.prunable)
+    convolutions = [name for name in layers if "local_mp.conv" in name]
+    assert len(convolutions) == 6, "two in each of three blocks"
+    assert not [name for name in cap.select_layers(xcit.outline(), EMBEDDED["xcit"].prunable) if "conv" in name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -59,6 +60,10 @@ class ModelSpec(Spec):
         """Returns the architecture with names and shapes alone, on the meta device: no values, next to no memory."""
         with torch.device("meta"):
             return self.build()
+
+    def notes(self) -> Iterator[str]:
+        """Yields lines that are to be known before a run; none for a model of this package."""
+        yield from ()
 
     @property
     @abstractmethod

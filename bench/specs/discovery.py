@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError, first_mistake
-from bench.results.folders import WORKING, source
+from bench.results.folders import WORKING, profile_folder, source
 from bench.results.store import Store, name_mistake
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def find_results(sweep: str, profile: str = "embedded", results: Path = WORKING)
     """
     known = sweep_modules()
     name = load_sweep(sweep).name if sweep.endswith(".py") and sweep not in known else sweep
-    folder = source(f"{profile}/{name}.parquet", results)
+    folder = source(f"{profile_folder(profile)}/{name}.parquet", results)
     if sweep in known or sweep.endswith(".py"):
         return Store(folder, profile, name, source=sweep)
     store = Store(folder, profile, sweep)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.models import ModelSpec
 from bench.specs.calibration import CalibrationSpec
-from bench.specs.profiles import Profile, get_profile
+from bench.specs.profiles import Profile, get_profile, profile_file
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
 from cap.registry import source_file
 
@@ -29,8 +29,8 @@ class Trial(Spec):
 
     Attributes:
         sweep: Name of the sweep.
-        profile: Name of the profile.
-        model: Name of the model in its profile.
+        profile: Name of the profile, `path/to/file.py:PROFILE`, or the text of a user's own data.
+        model: Name of the model in its profile, or the text of a user's own, see `bench.models.own.model_text`.
         pruner: Registered name, or `path/to/file.py:ClassName`.
         pruner_options: Options of the pruner; those not given take the pruner's defaults, which count in the id.
         patterns: Sparsity patterns as `cap.parse_pattern` reads them: `0.75`, `2:4`.
@@ -137,10 +137,10 @@ class Trial(Spec):
         return json.dumps([self.profile, self.model, self.seed, self.calibration.model_dump(mode="json")])
 
     def _files(self) -> dict[str, str]:
-        """Returns what tells the data and weights that the trial reads, and a pruner of the user's own, from others."""
+        """Returns what tells data, weights, and a pruner and a profile of the user's own, from others."""
         identity = self.resolve().model.identity
-        path = source_file(self.pruner)
-        return {**identity, "pruner": assets.sha256(path)} if path is not None else identity
+        paths = {"pruner": source_file(self.pruner), "profile": profile_file(self.profile)}
+        return {**identity, **{name: assets.sha256(path) for name, path in paths.items() if path is not None}}
 
     def derived_seed(self, purpose: str) -> int:
         """Returns a seed for one purpose, such as `calibration`; the same for every pruner under this trial's seed."""
@@ -189,6 +189,14 @@ class ResolvedTrial:
             UserError: If the data are missing or damaged.
         """
         return self.model.evaluation_inputs(self.trial.evaluation_images)
+
+
+def model_notes(trials: Iterable[Trial]) -> Iterator[str]:
+    """Yields the lines of the trials' models and data, each once, where they are a user's own."""
+    lines: dict[str, None] = {}
+    for profile, model in dict.fromkeys((trial.profile, trial.model) for trial in trials):
+        lines |= dict.fromkeys(get_profile(profile).model(model).notes())
+    yield from lines
 
 
 # fields added after results were committed, by where they stand, with the value that says what was done before: a trial

@@ -7,15 +7,16 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationError
 from torch import nn
 
 import cap
 from bench import assets
-from bench.core.errors import UserError
+from bench.core.config import Spec
+from bench.core.errors import UserError, first_mistake
 from bench.core.random_state import derive_seed
 from bench.data import imagenet
 from bench.data.own import OwnData, check_images, open_data
@@ -29,7 +30,44 @@ from bench.models.weights import check_weights, read_weights
 
 TIMM = "timm:"
 KINDS = "timm:NAME, or my_model.py:FUNCTION"
-TRANSFORM = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")  # what timm's transforms are told
+
+
+class Transform(Spec):
+    """Preparation of images where it is not the one in timm's record of the model.
+
+    Attributes:
+        input_size: Side of the square input, pixels.
+        interpolation: Interpolation of the resizing.
+        mean: Mean of each channel, pixels in [0, 1].
+        std: Standard deviation of each channel.
+        crop_pct: Share of the resized image's side that is kept.
+        crop_mode: Way of timm's to make the image square.
+    """
+
+    input_size: int | None = Field(None, ge=1)
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    crop_pct: float | None = Field(None, gt=0, le=1)
+    crop_mode: Literal["center", "squash", "border"] | None = None
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Transform:
+        """Returns the preparation of some values.
+
+        Raises:
+            UserError: If a name or a value is not valid.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            known = ", ".join(cls.model_fields)
+            raise UserError(f"transform: {first_mistake(error)}; its keys are {known}") from None
+
+    def given(self) -> dict[str, Any]:
+        """Returns what takes precedence over timm's record, as timm names it."""
+        values = self.model_dump(exclude_none=True)
+        return {**values, "input_size": (3, self.input_size, self.input_size)} if self.input_size else values
 
 
 class OwnModel(ModelSpec):
@@ -148,8 +186,8 @@ class OwnModel(ModelSpec):
         shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         if shape != (1, self.num_classes):
             raise UserError(
-                f"{self.source} gives {shape} for an image, but {self.data} has {self.num_classes} classes: it must give "
-                f"(1, {self.num_classes})"
+                f"{self.source} gives {shape} for an image, but {self.data} has {self.num_classes} classes: it must "
+                f"give (1, {self.num_classes})"
             )
 
     def load(self, device: str = "cpu") -> nn.Module:
@@ -230,7 +268,7 @@ def own_model(
             that the function's module has.
         layers: Regular expressions for names of the weights to prune; by default those of all Linear and Conv2d layers
             but stem, head and depthwise convolutions.
-        transform: Preparation of the images, keys of timm's `pretrained_cfg` that take precedence over the model's own.
+        transform: Preparation of the images where it is not that of timm's `pretrained_cfg`, see `Transform`.
         options: Arguments of the timm architecture.
         top1: Dense top-1 in percent that is expected; the model is refused where it does not reach it.
         family: Family of the model in reports.
@@ -239,8 +277,7 @@ def own_model(
         UserError: If there is no such model, data or layer, or a key of the preparation is unknown.
     """
     open_data(data)
-    if unknown := sorted(set(transform or {}) - set(TRANSFORM)):
-        raise UserError(f"unknown key {unknown[0]!r} of the transform: its keys are {', '.join(TRANSFORM)}")
+    prepared = Transform.read(transform or {})
     timm_name = source.removeprefix(TIMM) if source.startswith(TIMM) else source
     if source == timm_name and not source.rpartition(":")[0].endswith(".py"):
         raise UserError(f"unknown model {source!r}: give {KINDS}")
@@ -253,7 +290,7 @@ def own_model(
         module = OwnModel(**values, prunable=(), input_size=1).outline()
     except (TypeError, RuntimeError, ValueError) as error:  # timm's, of options and tags that it does not know
         raise UserError(f"{source} cannot be built: {first_line(error)}") from None
-    config = _config(source, module, transform or {})
+    config = _config(source, module, prepared)
     prunable = tuple(layers) or tuple(re.escape(one) for one in find_layers(module).prunable)
     try:
         cap.select_layers(module, prunable)
@@ -273,13 +310,17 @@ def _check_timm_name(name: str) -> None:
         raise UserError(f"timm has no model {name!r}: {near}")
 
 
-def _config(source: str, module: nn.Module, transform: Mapping[str, Any]) -> dict[str, Any]:
+def _config(source: str, module: nn.Module, transform: Transform) -> dict[str, Any]:
     """Returns the preparation of a model's images, plain values: what timm has on record, and what is given."""
     from timm.data import resolve_data_config
 
-    size = transform.get("input_size")
-    given = {**transform, "input_size": (3, size, size)} if isinstance(size, int) else dict(transform)
-    found = resolve_data_config(given, pretrained_cfg=dict(getattr(module, "pretrained_cfg", None) or {}))
+    given, known = transform.given(), dict(getattr(module, "pretrained_cfg", None) or {})
+    if "input_size" not in {**known, **given}:
+        raise UserError(
+            f"{source} has no pretrained_cfg that tells how images are prepared: give a transform, at least "
+            "input_size=PIXELS"
+        )
+    found = resolve_data_config(given, pretrained_cfg={**known, "input_size": known.get("input_size", (3, 0, 0))})
     channels, height, width = found["input_size"]
     if channels != 3 or height != width:
         raise UserError(f"{source} takes inputs {tuple(found['input_size'])}: they must be square, of three channels")

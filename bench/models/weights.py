@@ -20,8 +20,6 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     """
     from timm.models import load_state_dict
 
-    if not path.is_file():
-        raise UserError(f"weights {path}: there is no such file")
     try:
         state = load_state_dict(str(path), weights_only=True)
         if not state or not all(isinstance(value, Tensor) for value in state.values()):

@@ -32,21 +32,17 @@ class StoredImage:
     Attributes:
         path: Its file, or the name that messages call it by.
         label: Name of its class, or its number.
-        pixels: Its decoded pixels; None where it is a file or in a table.
-        table: Table whose column `image` it is in, as the `datasets` library reads it; None where it is in none.
+        table: Table whose column `image` has it, encoded or decoded; None where it is a file.
         index: Number of its row in the table.
     """
 
     path: str
     label: str | int
-    pixels: PIL.Image.Image | None = None
     table: Any = None
     index: int = 0
 
     def row(self) -> dict[str, Any]:
         """Returns what the decoding of stored images reads."""
-        if self.pixels is not None:
-            return {"image": self.pixels}
         return self.table[self.index] if self.table is not None else {"image": {"bytes": None, "path": self.path}}
 
     def content(self) -> bytes:
@@ -55,9 +51,9 @@ class StoredImage:
         Raises:
             UserError: If its file cannot be read.
         """
-        if self.pixels is not None:
-            return f"{self.pixels.mode} {self.pixels.size}".encode() + self.pixels.tobytes()
         stored = self.row()["image"]
+        if isinstance(stored, PIL.Image.Image):
+            return f"{stored.mode} {stored.size}".encode() + stored.tobytes()
         if stored["bytes"] is not None:
             return stored["bytes"]
         try:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import PIL.Image
 
 from bench.core.errors import UserError
-from bench.data.own.image import PARTS, WHOLE, StoredImage, first_line, joined
+from bench.data.own.image import PARTS, WHOLE, StoredImage, joined
 from bench.data.own.tables import HubDataset, ParquetFiles
 from bench.data.own.user_file import call_in_file
 
@@ -81,6 +81,20 @@ def _folders(place: Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
+class ImagesOfPairs:
+    """Table of the images of (image, label) pairs, which are read when they are wanted.
+
+    Attributes:
+        pairs: The pairs, by their index.
+    """
+
+    pairs: Any
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"image": self.pairs[index][0]}
+
+
+@dataclass(frozen=True)
 class DataFunction:
     """Function in a user's file that returns the images.
 
@@ -103,18 +117,20 @@ class DataFunction:
 
     def _images(self, part: str, pairs: Any) -> list[StoredImage]:
         try:
-            return [self._image(part, number, *pairs[number]) for number in range(len(pairs))]
-        except (TypeError, KeyError) as error:
-            raise UserError(f"{self} must return a sequence of (image, label), or {{part: such a sequence}}: "
-                            f"{first_line(error)}") from None  # fmt: skip
+            return [self._image(part, pairs, number, *pairs[number]) for number in range(len(pairs))]
+        except (TypeError, ValueError, KeyError):
+            raise UserError(
+                f"{self} must return a sequence of (image, label), or {{part: such a sequence}}: an image is a path or "
+                "a PIL image, a label the name or the number of a class"
+            ) from None
 
-    def _image(self, part: str, number: int, image: Any, label: Any) -> StoredImage:
+    def _image(self, part: str, pairs: Any, number: int, image: Any, label: Any) -> StoredImage:
         label = label if isinstance(label, str) else int(label)
         if isinstance(image, PIL.Image.Image):
-            return StoredImage(f"image {number} of {self} ({part})", label, image)
+            return StoredImage(f"image {number} of {self} ({part})", label, ImagesOfPairs(pairs), number)
         if isinstance(image, str | Path):
             return StoredImage(str(image), label)
-        raise TypeError(f"an image is a path or a PIL image, not a {type(image).__name__}")
+        raise TypeError(type(image))
 
     def class_names(self) -> None:
         """Returns None: the labels tell them."""

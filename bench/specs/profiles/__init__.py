@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.core.errors import UserError
+from bench.data.own import KINDS as DATA_KINDS
 from bench.specs.profiles.embedded import EMBEDDED
 from bench.specs.profiles.imagenet import IMAGENET
 from bench.specs.profiles.own import OwnProfile, load_profile, own_profile, profile_file
@@ -38,4 +39,7 @@ def get_profile(name: str) -> Profile:
         return PROFILES[name]
     if ":" in name:
         return load_profile(name)
-    raise UserError(f"unknown profile {name!r}: choose from {', '.join(PROFILES)}, or give my_profile.py:PROFILE")
+    raise UserError(
+        f"unknown profile {name!r}: choose from {', '.join(PROFILES)}, or give my_profile.py:PROFILE; data of your own "
+        f"are {DATA_KINDS}"
+    )

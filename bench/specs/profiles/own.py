@@ -127,7 +127,7 @@ def load_profile(name: str) -> Profile:
     found, name = find_in_file(file, attribute), f"{file}:{attribute}"
     if isinstance(found, Profile):
         return replace(found, name=name)
-    if callable(found):
+    if callable(found) and not isinstance(found, type):
         return own_profile(name)
     raise UserError(f"{name} is a {type(found).__name__}: it must be a bench.Profile, or a function of data; data are "
                     f"{KINDS}")  # fmt: skip

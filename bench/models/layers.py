@@ -32,14 +32,14 @@ class FoundLayers:
 def listed(names: tuple[str, ...]) -> str:
     """Returns how many weights there are, and the first and last of their names."""
     shown = names if len(names) <= SHOWN else (*names[: SHOWN - 2], "...", names[-1])
-    return f"{len(names)} weights: {', '.join(shown)}"
+    return f"{len(names)} weight{'s' if names[1:] else ''}: {', '.join(shown)}"
 
 
 def _some(left_out: Mapping[str, str]) -> list[tuple[str, str]]:
     """Returns the stem and the head, and of the depthwise layers how many there are."""
     deep = [name for name, why in left_out.items() if why == DEPTHWISE]
     rest = [(name, why) for name, why in left_out.items() if why != DEPTHWISE]
-    return [*rest, *([(f"{len(deep)} convolutions", DEPTHWISE)] if deep else [])]
+    return [*rest, *([(f"{len(deep)} convolution{'s' if deep[1:] else ''}", DEPTHWISE)] if deep else [])]
 
 
 def find_layers(model: nn.Module) -> FoundLayers:

@@ -53,7 +53,7 @@ def decode_image(stored: Mapping[str, Any] | PIL.Image.Image) -> PIL.Image.Image
     """Returns an image in colour.
 
     Args:
-        stored: Its encoded `bytes`, or else the `path` of its file; or an image that is decoded already.
+        stored: Encoded `bytes`, or else the `path` of a file; or an image that is decoded already.
 
     Raises:
         OSError: If it cannot be decoded.

@@ -70,17 +70,19 @@ def open_data(text: str) -> OwnData:
     """Opens a user's images, once in each process and version of a function's file; every image is then read once.
 
     Args:
-        text: Where they are: see `bench.data.own.sources.find_source`.
+        text: Place of the images, see `bench.data.own.sources.find_source`.
 
     Raises:
         UserError: If there are none, or of one class alone, or two splits have an image in common.
     """
     file = Path(text.rpartition(":")[0])
-    return _open_data(text, file.read_bytes() if file.suffix == ".py" and file.is_file() else None)
+    version = file.read_bytes() if file.suffix == ".py" and file.is_file() else None
+    return _open_data(text, version, Path.cwd())
 
 
 @cache
-def _open_data(text: str, version: bytes | None) -> OwnData:
+def _open_data(text: str, version: bytes | None, folder: Path) -> OwnData:
+    """Returns the images of a text, for a version of a function's file and the folder that paths begin at."""
     source = find_source(text)
     parts = source.parts()
     classes, number_of = _classes(text, source.class_names(), [one.label for some in parts.values() for one in some])
@@ -175,7 +177,7 @@ def _cut(count: int, wanted: Sequence[str]) -> list[str]:
 
 
 def _check_disjoint(splits: Mapping[str, Sequence[StoredImage]], digests: Mapping[int, str]) -> None:
-    """Refuses splits that have an image in common, under whatever name.
+    """Refuses splits that have an image in common, whichever its file.
 
     Raises:
         UserError: If two have, with the image.

@@ -30,10 +30,10 @@ class StoredImage:
     """An image as it is stored.
 
     Attributes:
-        path: Its file, or the name that messages call it by.
-        label: Name of its class, or its number.
+        path: File of the image, or the name that messages call it by.
+        label: Name of the class, or its number.
         table: Table whose column `image` has it, encoded or decoded; None where it is a file.
-        index: Number of its row in the table.
+        index: Number of the row in the table.
     """
 
     path: str

@@ -57,7 +57,7 @@ class HubDataset:
     """Data set of the Hugging Face hub, with a column of images and one of labels.
 
     Attributes:
-        name: Its name there.
+        name: Name on the hub.
     """
 
     name: str

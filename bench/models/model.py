@@ -65,6 +65,15 @@ class ModelSpec(Spec):
         """Yields lines that are to be known before a run; none for a model of this package."""
         yield from ()
 
+    def loading_code(self, file: str) -> str:
+        """Returns a line of Python that loads a checkpoint of the model.
+
+        Args:
+            file: Path of the checkpoint.
+        """
+        options = "".join(f", {key}={value!r}" for key, value in self.timm_options.items())
+        return f'timm.create_model("{self.timm_name}"{options}, checkpoint_path="{file}")'
+
     @property
     @abstractmethod
     def identity(self) -> dict[str, str]:

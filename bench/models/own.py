@@ -121,15 +121,24 @@ class OwnModel(ModelSpec):
 
     def build(self, **overrides: Any) -> nn.Module:
         """Returns the architecture with a head for the data's classes, its weights random or those of the function."""
-        if self._file is not None:
-            return _from_function(self.source)
-        if not overrides.get("drop_path_rate"):  # which not every architecture takes
-            overrides.pop("drop_path_rate", None)
-        return super().build(**{"num_classes": self.num_classes, **overrides})
+        if self._file is None:
+            if not overrides.get("drop_path_rate"):  # which not every architecture takes
+                overrides.pop("drop_path_rate", None)
+            return super().build(**overrides)
+        module = _from_function(self.source)
+        if (path := overrides.get("checkpoint_path")) is not None:
+            module.load_state_dict(read_weights(Path(path)))
+        return module
 
     def outline(self) -> nn.Module:
         """Returns the architecture; that of a function has values, as it may load some."""
         return self.build() if self._file is not None else super().outline()
+
+    def loading_code(self, file: str) -> str:
+        """Returns a line of Python that loads a checkpoint of the model."""
+        if self._file is None:
+            return super().loading_code(file)
+        return f'model.load_state_dict(safetensors.torch.load_file("{file}"))  # of {self.source}'
 
     def recorded_top1(self) -> float | None:
         """Returns the top-1 that the user expects, in percent."""
@@ -276,7 +285,7 @@ def own_model(
     Raises:
         UserError: If there is no such model, data or layer, or a key of the preparation is unknown.
     """
-    open_data(data)
+    opened = open_data(data)
     prepared = Transform.read(transform or {})
     timm_name = source.removeprefix(TIMM) if source.startswith(TIMM) else source
     if source == timm_name and not source.rpartition(":")[0].endswith(".py"):
@@ -285,7 +294,7 @@ def own_model(
         _check_timm_name(timm_name)
     values: dict[str, Any] = {"name": name or source, "family": family, "source": source, "data": data,
                               "weights": weights, "top1": top1, "timm_name": timm_name,
-                              "timm_options": dict(options or {})}  # fmt: skip
+                              "timm_options": {"num_classes": len(opened.classes), **(options or {})}}  # fmt: skip
     try:
         module = OwnModel(**values, prunable=(), input_size=1).outline()
     except (TypeError, RuntimeError, ValueError) as error:  # timm's, of options and tags that it does not know

@@ -73,6 +73,8 @@ def _load_file(path: str) -> ModuleType:
         module = import_file(Path(path))
     except ValidationError as error:
         raise UserError(f"{path}: {first_mistake(error)}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
         raise UserError(f"{path}: {type(error).__name__}: {error}") from None
     if not hasattr(module, "SWEEP"):

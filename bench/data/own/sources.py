@@ -60,7 +60,8 @@ class ImageFolder:
         return joined((PARTS[path.name], self._images(path)) for path in named)
 
     def _images(self, place: Path) -> list[StoredImage]:
-        known = tuple(PIL.Image.registered_extensions())
+        extensions = PIL.Image.registered_extensions()  # which fills in PIL.Image.OPEN
+        known = tuple(end for end, kind in extensions.items() if kind in PIL.Image.OPEN)
         found = [
             StoredImage(str(path / name), path.name)
             for path in _folders(place)

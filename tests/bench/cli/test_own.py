@@ -117,3 +117,18 @@ def test_bad_input_is_a_line_before_any_work(
     words = [word for key, value in given.items() if value is not None for word in (key, value)]
     assert message in fails(*COMPARE, *words, "--seeds", "0", "--jobs", "1")
     assert not list(here.glob("runs/**/*.parquet"))
+
+
+def test_a_sweep_says_what_its_profile_lacks(here: Path, fails: Callable[..., str]) -> None:
+    Path("my_profile.py").write_text(PROFILE.replace(":photos", ":nowhere"))
+    message = "my_sweep.py: imagefolder:nowhere: there is no such folder"
+    assert message in fails("run", "my_sweep.py", "--profile", "my_profile.py:PROFILE")
+
+
+def test_a_pruned_model_is_exported(here: Path) -> None:
+    model = 'timm:test_resnet?weights=net.safetensors&transform={"input_size":32}'
+    words = ("--profile", "imagefolder:photos", "--model", model, "--sparsity", "0.5", "--pruner", "magnitude")
+    cli.main(["export", "--output", "out", *words])
+    readme = Path("out/README.md").read_text()
+    [code] = [line for line in readme.splitlines() if line.startswith("timm.create_model")]
+    assert code == 'timm.create_model("test_resnet", num_classes=3, checkpoint_path="model.safetensors")'

@@ -101,9 +101,10 @@ def _table_images(rows: Any, where: str) -> list[StoredImage]:
 
     image, label = _column(rows, "Image", ("image", "img"), where), _column(rows, "ClassLabel", ("label",), where)
     try:
-        table = rows.select_columns([image]).cast_column(image, Image(decode=False)).rename_column(image, "image")
+        table = rows.select_columns([image]).cast_column(image, Image(decode=False))
     except Exception as error:  # noqa: BLE001  of many kinds, by what the column holds
         raise UserError(f"{where}: column {image} holds no images: {first_line(error)}") from None
+    table = table if image == "image" else table.rename_column(image, "image")
     labels = enumerate(rows[label][:])
     return [StoredImage(f"image {number} of {where}", cls, table=table, index=number) for number, cls in labels]
 

@@ -111,7 +111,7 @@ class OwnModel(ModelSpec):
         if self.weights is not None:
             found["weights"] = assets.current_sha256(Path(self.weights))
         if (file := self._file) is not None:
-            found["architecture"] = assets.current_sha256(file)
+            found["architecture"] = assets.sha256(file)
         return found
 
     @property

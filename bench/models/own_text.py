@@ -46,7 +46,7 @@ def model_of_text(text: str, data: str) -> OwnModel:
         UserError: If it stands for none, see `own_model`.
     """
     path = Path(text.partition("?")[0].rpartition(":")[0])
-    version = assets.current_sha256(path) if path.suffix == ".py" and path.is_file() else None
+    version = assets.sha256(path) if path.suffix == ".py" and path.is_file() else None
     return _model_of_text(text, data, open_data(data), version)
 
 

@@ -120,7 +120,7 @@ def _classes(
     if stray := sorted(found - set(numbers), key=str):
         raise UserError(f"{text} has an image of class {stray[0]!r}: its classes are 0 to {len(ordered) - 1}")
     if len(found) < 2:
-        known = f"one class alone, {ordered[0]}" if ordered else "no image"
+        known = f"one class alone, {ordered[numbers[found.pop()]]}" if found else "no image"
         raise UserError(f"{text} has {known}: a classifier needs images of two classes or more")
     return ordered, numbers
 

@@ -99,6 +99,7 @@ def test_classes_without_an_image_keep_their_numbers(tmp_path: Path, pictures: A
             "def load(): return [('none.png', 0), ('none.png', 'a')]",
             "labels that are numbers and labels that",
         ),
+        ("def load(): return [('none.png', 2)]", "has one class alone, 2"),
         ("def load(): return [('none.png', 0), ('none.png', -1)]", "an image of class -1: its classes are 0 to 0"),
     ],
 )

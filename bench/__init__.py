@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from bench.export.source import one_shot_trial
     from bench.latency.run import measure_latency
     from bench.models import MODELS, get_model
+    from bench.models.own import own_model
+    from bench.models.own_text import model_text
     from bench.publication.prepare import prepare_publication
     from bench.reports.comparison.report import ComparisonReport
     from bench.reports.kernels import find_benchmarks
@@ -48,9 +50,9 @@ if TYPE_CHECKING:
     from bench.specs.comparison import Comparison
     from bench.specs.comparison import plan as plan_comparison
     from bench.specs.discovery import find_results, load_results, load_sweep, sweep_modules
-    from bench.specs.profiles import Profile
+    from bench.specs.profiles import Profile, get_profile, own_profile
     from bench.specs.sweep import Sweep, grid
-    from bench.specs.trial import Trial
+    from bench.specs.trial import Trial, model_notes
     from bench.trials.context import ExecutionConfig
     from bench.trials.runner import run_trial
 
@@ -89,12 +91,17 @@ _MODULES = {
     "find_timings": "bench.results.timings",
     "find_trial": "bench.execution.stored",
     "get_model": "bench.models",
+    "get_profile": "bench.specs.profiles",
     "grid": "bench.specs.sweep",
     "load_results": "bench.specs.discovery",
     "load_small": "bench.export.small",
     "load_sweep": "bench.specs.discovery",
     "measure_latency": "bench.latency.run",
+    "model_notes": "bench.specs.trial",
+    "model_text": "bench.models.own_text",
     "one_shot_trial": "bench.export.source",
+    "own_model": "bench.models.own",
+    "own_profile": "bench.specs.profiles",
     "plan_comparison": "bench.specs.comparison:plan",
     "plan_sweep": "bench.cluster.sweeps",
     "prepare_publication": "bench.publication.prepare",
@@ -147,12 +154,17 @@ __all__ = [
     "find_timings",
     "find_trial",
     "get_model",
+    "get_profile",
     "grid",
     "load_results",
     "load_small",
     "load_sweep",
     "measure_latency",
+    "model_notes",
+    "model_text",
     "one_shot_trial",
+    "own_model",
+    "own_profile",
     "plan_comparison",
     "plan_sweep",
     "prepare_publication",

@@ -20,6 +20,24 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def current_sha256(path: Path) -> str:
+    """Returns the SHA-256 of a user's file; one whose size and time have not changed is not read again.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    return _sha256_of(path.absolute(), found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _sha256_of(path: Path, size: int, changed: int) -> str:
+    return sha256(path)
+
+
 def write_checksums() -> None:
     """Writes the checksums of all data and weight files and of the models' cards, in the format of `sha256sum`."""
     files = sorted(p for pattern in ("*/*.parquet", "*/*.safetensors", "zoo/*.json") for p in ASSETS.glob(pattern))

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 import bench
 from bench.cli.console import console, document_alone, say, say_error, say_written
-from bench.cli.options import Options, Profile, Results, Several, read_options
+from bench.cli.options import Options, OwnOptions, Profile, Results, Several, read_options
 from bench.cli.run import run_here
 from bench.cli.status import say_gaps, say_invalid
 
@@ -32,6 +32,7 @@ def compare(
     json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     check: bool = True,
     dry_run: bool = False,
+    own: Annotated[OwnOptions | None, Parameter(name="*", group="Your own model and data")] = None,
 ) -> None:
     """Compare a new pruner with others on the same images, seeds and budget: only what is not done yet runs.
 
@@ -41,7 +42,7 @@ def compare(
     Args:
         pruner: The new pruner: path/to/file.py:ClassName, or a name of `capbench list pruners`.
         against: The pruners to compare it with.
-        model: Models; by default all of the profile.
+        model: Models; by default all of the profile. With --data: timm:NAME, or my_model.py:FUNCTION.
         sparsity: Sparsities or other patterns: 0.75, 0.75@layer, 0.75@blocks4, 2:4.
         seeds: Each draws other calibration images.
         finetune: Also fine-tune after every pattern, as in Table 1.
@@ -54,6 +55,7 @@ def compare(
         dry_run: Show what would run, and stop.
     """
     document = _document(json)
+    model, profile = (own or OwnOptions()).texts(model, profile)
     planned = bench.plan_comparison(pruner, read_options(option), against, model, sparsity, seeds, finetune, profile)
     with document_alone(json == "-"):
         run = bench.LocalRun(bench.select_comparison(planned, results), bench.LocalResources(jobs, device, memory_gb))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,12 @@ from cyclopts import Parameter
 import bench
 from bench.cli.cluster_options import ClusterOptions
 
-Profile = Annotated[str, Parameter(help="Which models and data: embedded needs nothing but this repository.")]
+Profile = Annotated[
+    str,
+    Parameter(
+        help="Which models and data: embedded needs nothing but this repository; path/to/file.py:PROFILE is your own."
+    ),
+]
 Results = Annotated[
     Path, Parameter(help="Folder that runs write to. Reports on what it lacks show what is published in the checkout.")
 ]
@@ -23,6 +28,45 @@ Several = Parameter(consume_multiple=1, negative="")
 Seeds = Annotated[tuple[int, ...], Parameter(consume_multiple=1, negative="", help="Only these seeds.")]
 Options = Annotated[tuple[str, ...], Parameter(name="--option", consume_multiple=1, negative="", help="Options of "
                     "the pruner, key=value; values are read as JSON if they are any.")]  # fmt: skip
+
+
+@dataclass
+class OwnOptions:
+    """A user's own model and data on the command line.
+
+    Attributes:
+        data: Your own data in place of a profile: imagefolder:FOLDER, parquet:FILE, hub:NAME or my_data.py:FUNCTION.
+        weights: File of the weights of --model: .safetensors, or a state dict of torch.save.
+        layers: Regular expression for names of the weights to prune, by default all of Linear and Conv2d layers but
+            stem, head and depthwise; may be given several times.
+        transform: Preparation of the images where it is not timm's for the model, key=value: input_size, mean, std,
+            interpolation, crop_pct, crop_mode.
+    """
+
+    data: str | None = None
+    weights: str | None = None
+    layers: Annotated[tuple[str, ...], Several] = ()
+    transform: Annotated[tuple[str, ...], Several] = ()
+
+    def texts(self, models: tuple[str, ...], profile: str) -> tuple[tuple[str, ...], str]:
+        """Returns the models and the profile as trials hold them.
+
+        Args:
+            models: Models on the command line.
+            profile: Profile on the command line.
+
+        Raises:
+            UserError: If one does not belong to the others.
+        """
+        if self.data is not None and profile != "embedded":
+            raise bench.UserError(f"--data {self.data} stands in place of --profile {profile}: give one of them")
+        if self.data is None and (self.weights or self.layers or self.transform) and ":" not in profile:
+            raise bench.UserError("--weights, --layers and --transform are of a model of your own: give --data too")
+        if self.weights is not None and len(models) != 1:
+            raise bench.UserError(f"--weights are of one model, but --model has {len(models)}")
+        given = (self.weights, self.layers, read_options(self.transform))
+        own = any(given)
+        return tuple(bench.model_text(one, *given) for one in models) if own else models, self.data or profile
 
 
 def read_options(texts: tuple[str, ...]) -> dict[str, Any]:

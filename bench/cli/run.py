@@ -76,8 +76,8 @@ def run(
 
 
 def say_skips(trials: Sequence[bench.Trial]) -> None:
-    """Prints which patterns will be skipped."""
-    for line in bench.skipped_patterns(trials):
+    """Prints what own models and data are run with, and which patterns will be skipped."""
+    for line in (*bench.model_notes(trials), *bench.skipped_patterns(trials)):
         say(line)
 
 

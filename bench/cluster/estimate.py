@@ -87,9 +87,8 @@ class ModelSize:
 @cache
 def model_size(spec: ModelSpec) -> ModelSize:
     """Measures a model's architecture; it needs neither its weights nor memory for them."""
-    with torch.device("meta"):
-        net = spec.build()
-        image = torch.zeros(1, *spec.input_shape)
+    net = spec.outline()
+    image = torch.zeros(1, *spec.input_shape, device=next(net.parameters()).device)
     layers = cap.select_layers(net, spec.prunable)
     total, sizes = sum(p.numel() for p in net.parameters()), [w.numel() for w in layers.values()]
     return ModelSize(count_macs(net, layers, image).total, sum(sizes), max(sizes), total, len(sizes))

@@ -133,7 +133,7 @@ class ClusterExecutor:
                 jobs=tuple(map(tuple, jobs)),
             )
         )
-        return Submitter(folder, config, f"capbench-{store.sweep}-{store.profile}")
+        return Submitter(folder, config, f"capbench-{store.sweep}-{store.folder.parent.name}")
 
     def _lanes(self, jobs: Jobs) -> list[list[Trial]]:
         """Returns as many jobs as may run at once on this machine."""

@@ -20,7 +20,7 @@ from bench.results.store import Store
 from bench.specs.profiles import get_profile
 from bench.specs.trial import Trial
 
-LARGE = 10**6  # training images from which on a profile is taken to run on GPUs
+LARGE = 10**6  # images of a split from which on a profile is taken to run on GPUs
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def plan_sweep(selection: TrialSelection, config: ClusterConfig, hardware: str |
         UserError: If the hardware is unknown.
     """
     profile = get_profile(selection.store.profile)
-    hardware = hardware or ("a100" if config.gpus_per_node or profile.splits["train"] >= LARGE else "cpu")
+    hardware = hardware or ("a100" if config.gpus_per_node or max(profile.splits.values()) >= LARGE else "cpu")
     if hardware not in RATES:
         raise UserError(f"--hardware {hardware} is not known: choose from {', '.join(RATES)}")
     done = {trial.id for trial in selection.trials if selection.store.is_finished(trial.id)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import cap
 from bench.core.errors import UserError
+from bench.execution.preflight import check_models
 from bench.latency.subprocesses import run_in_subprocess
 from bench.specs.comparison import Comparison
 from bench.specs.trial import Trial
@@ -19,8 +20,8 @@ SIZES = ("block_size", "num_gradients")  # options for which the checks have val
 def contract_failures(comparison: Comparison, todo: Sequence[Trial]) -> list[str]:
     """Checks the new pruner of a comparison on a tiny model, before any trial of it runs.
 
-    A pruner's file is checked in a process of its own: a pruner that ends its process fails the check. Pruners of this
-    package are not checked, its tests do that.
+    The trials' models and data are checked before it. A pruner's file is checked in a process of its own: a pruner that
+    ends its process fails the check. Pruners of this package are not checked, its tests do that.
 
     Args:
         comparison: The comparison.
@@ -28,12 +29,16 @@ def contract_failures(comparison: Comparison, todo: Sequence[Trial]) -> list[str
 
     Returns:
         A line for every check that failed, and one on what to do; empty where all pass.
+
+    Raises:
+        UserError: If a model or its data cannot be used.
     """
     new = comparison.new
     if source_file(new.name) is None or not any(
         (trial.pruner, trial.pruner_options) == (new.name, new.options) for trial in todo
     ):
         return []
+    check_models(todo)
     defaults = cap.default_options(new.name)
     options = {key: value for key, value in new.options.items() if key not in SIZES and value != defaults[key]}
     try:

@@ -85,12 +85,15 @@ def check_trials(trials: Sequence[Trial]) -> None:
         UserError: If one cannot.
     """
     for trial in trials:
-        asked, available = trial.calibration.images, trial.resolve().profile.splits.get("train")
+        used = trial.resolve().profile
+        asked, available = trial.calibration.images, used.calibration_images
         if available is not None and asked > available:
             raise UserError(
                 f"{trial.label}: calibration.images is {asked:,}, but profile {trial.profile} has {available:,} "
-                "training images"
+                "images to calibrate on"
             )
+        if trial.recipe is not None and used.training_images == 0:
+            raise UserError(f"{trial.label}: it trains, but profile {trial.profile} has no image for tuning")
     layers = check_models(trials)
     for key, model, pattern in dict.fromkeys((t.dense_key, t.model, one) for t in trials for one in t.patterns):
         found = layers[key]

@@ -55,7 +55,7 @@ class TrialSelection:
 
     def published(self) -> str | None:
         """Returns how many trials are published, in one line; None where none are, or not in the default folder."""
-        found, file = folders.published(), f"{self.store.profile}/{self.store.sweep}.parquet"
+        found, file = folders.published(), f"{folders.profile_folder(self.store.profile)}/{self.store.sweep}.parquet"
         if self.results != folders.WORKING or found is None or not (found / file).exists():
             return None
         return folders.describe_source(found, file, "trial_id", "trial")
@@ -143,8 +143,9 @@ def select_trials(
     """
     loaded = load_sweep(sweep) if isinstance(sweep, str) else sweep
     every = loaded.trials(profile)
+    known = get_profile(profile)
     for name in dict.fromkeys(trial.model for trial in every):
-        get_profile(profile).model(name)  # refuses unknown ones
+        known.model(name)  # refuses unknown ones
     store = Store(results, profile, loaded.name, source=sweep if isinstance(sweep, str) else None)
     trials = filter_trials(every, only, seeds)
     return TrialSelection(f"{loaded.name} ({profile})", results, store, trials, every)

@@ -75,7 +75,7 @@ class StoredTrial:
         first = self.rows[0]
         common = {"profile": (first["profile"], "embedded"), "results": (str(self.results), str(WORKING))}
         rest = "".join(f" --{key} {shlex.quote(value)}" for key, (value, usual) in common.items() if value != usual)
-        model, pruner, seed = first["model"], shlex.quote(first["pruner"]), first["seed"]
+        model, pruner, seed = shlex.quote(first["model"]), shlex.quote(first["pruner"]), first["seed"]
         if first["sweep"] != COMPARE:
             only = f"--only model={model} --only pruner={pruner} --seeds {seed}"
             return f"capbench run {shlex.quote(first['sweep'])} {only}{rest}"

@@ -68,7 +68,6 @@ def readme(pruned: PrunedModel, files: Sequence[WrittenFile], sizes: Mapping[str
         sizes: Bytes of the model by kind of file, as `sizes` returns them.
     """
     row = pruned.row
-    options = "".join(f", {key}={value!r}" for key, value in pruned.spec.timm_options.items())
     lines = [
         f"# {row.model} pruned to {row.pattern} by {row.pruner}" + (", INT8" if pruned.int8 else ""),
         "",
@@ -87,8 +86,7 @@ def readme(pruned: PrunedModel, files: Sequence[WrittenFile], sizes: Mapping[str
         count = sum(map(len, pruned.removed.values()))
         lines += ["", f'{count} units are cut out: `bench.load_small("model.safetensors")` returns the smaller model.']
     elif "safetensors" in formats:
-        lines += ["", "```python", f'timm.create_model("{pruned.spec.timm_name}"{options}, '
-                  'checkpoint_path="model.safetensors")', "```"]  # fmt: skip
+        lines += ["", "```python", pruned.spec.loading_code("model.safetensors"), "```"]
     if "sparse" in formats:
         lines += ["", "`bench.models.sparse_file.read(path).load_into(model)` reads the sparse file."]
     return "\n".join(lines) + "\n"

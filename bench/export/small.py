@@ -13,7 +13,8 @@ from torch import nn
 
 import cap
 from bench.core.errors import UserError
-from bench.models import ModelSpec, get_model
+from bench.models import ModelSpec
+from bench.specs.profiles import get_profile
 from bench.trials.structured import check_installed
 from cap.structured import cut, find_units
 
@@ -49,6 +50,6 @@ def load_small(path: Path | str) -> nn.Module:
         card = json.loads((file.metadata() or {}).get(CARD, "{}"))
     if not card.get("removed_units"):
         raise UserError(f"{path} is no model without units: timm loads other files of capbench export")
-    model = build_small(get_model(card["profile"], card["model"]), card["removed_units"])
+    model = build_small(get_profile(card["profile"]).model(card["model"]), card["removed_units"])
     model.load_state_dict(load_file(path))
     return model.eval()

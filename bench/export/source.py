@@ -103,6 +103,7 @@ def one_shot_trial(
             finetune_at=(pattern,) if finetune and not int8 else (),
             finetune=settings.recipes.finetune if finetune and not int8 else None,
             quantization=(settings.recipes.quantization if finetune else QuantizationSpec()) if int8 else None,
+            calibration=settings.calibration,
             seed=seed,
         )
     except ValidationError as error:

@@ -70,29 +70,8 @@ class ImageNetModel(ModelSpec):
             raise UserError(f"{path} is damaged ({error}): fetch it again") from None
 
     def weights_file(self) -> Path:
-        """Returns the file of the weights: in the folder that the environment names, or from the hub or its cache.
-
-        Raises:
-            UserError: If it is in neither.
-        """
-        from huggingface_hub import hf_hub_download
-        from timm.models import get_pretrained_cfg
-
-        name, folder = f"{self.timm_name}.safetensors", os.environ.get(WEIGHTS_VARIABLE)
-        if folder is not None and (path := Path(folder) / name).is_file():
-            return path
-        known = get_pretrained_cfg(self.timm_name)
-        repository = str(known.hf_hub_id if known is not None else None)
-        here = f"{folder} has no {name}" if folder is not None else f"{WEIGHTS_VARIABLE} is not set"
-        try:
-            return Path(hf_hub_download(repository, "model.safetensors"))
-        except Exception as error:  # noqa: BLE001  of many kinds: no network, no cache, a full disk
-            first, *_ = [*str(error).splitlines(), ""]
-            raise UserError(
-                f"no weights of {self.name}: {here}, and the hub gave none ({type(error).__name__}: {first}); put "
-                f"model.safetensors of https://huggingface.co/{repository} as {name} into a folder and set "
-                f"{WEIGHTS_VARIABLE} to it, or run where the hub can be reached (docs/imagenet.md)"
-            ) from None
+        """Returns the file of the weights: see `pretrained_file`."""
+        return pretrained_file(self.timm_name, self.name)
 
     def load(self, device: str = "cpu") -> nn.Module:
         """Returns the model with its trained weights on a device, in eval mode.
@@ -204,6 +183,36 @@ class FeatureModel(ImageNetModel):
         found = probing.features(backbone, self.evaluation_inputs(count, split), device)
         known = probing.features(backbone, self.inputs("train").subset(self.bank, seed=0), device)
         return probing.knn_top1(*known, *found, self.num_classes)
+
+
+def pretrained_file(timm_name: str, name: str | None = None) -> Path:
+    """Returns the file of timm's weights: in the folder that the environment names, or from the hub or its cache.
+
+    Args:
+        timm_name: Name of the architecture, with the tag of its weights.
+        name: Name of the model in messages; by default timm's.
+
+    Raises:
+        UserError: If it is in neither.
+    """
+    from huggingface_hub import hf_hub_download
+    from timm.models import get_pretrained_cfg
+
+    file, folder = f"{timm_name}.safetensors", os.environ.get(WEIGHTS_VARIABLE)
+    if folder is not None and (path := Path(folder) / file).is_file():
+        return path
+    known = get_pretrained_cfg(timm_name)
+    repository = str(known.hf_hub_id if known is not None else None)
+    here = f"{folder} has no {file}" if folder is not None else f"{WEIGHTS_VARIABLE} is not set"
+    try:
+        return Path(hf_hub_download(repository, "model.safetensors"))
+    except Exception as error:  # noqa: BLE001  of many kinds: no network, no cache, a full disk
+        first, *_ = [*str(error).splitlines(), ""]
+        raise UserError(
+            f"no weights of {name or timm_name}: {here}, and the hub gave none ({type(error).__name__}: {first}); put "
+            f"model.safetensors of https://huggingface.co/{repository} as {file} into a folder and set "
+            f"{WEIGHTS_VARIABLE} to it, or run where the hub can be reached (docs/imagenet.md)"
+        ) from None
 
 
 _VIT = (r".*(attn.(qkv|proj)|mlp.fc\d+).weight",)

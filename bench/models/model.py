@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -60,6 +61,19 @@ class ModelSpec(Spec):
         """Returns the architecture with names and shapes alone, on the meta device: no values, next to no memory."""
         with torch.device("meta"):
             return self.build()
+
+    def notes(self) -> Iterator[str]:
+        """Yields lines that are to be known before a run; none for a model of this package."""
+        yield from ()
+
+    def loading_code(self, file: str) -> str:
+        """Returns a line of Python that loads a checkpoint of the model.
+
+        Args:
+            file: Path of the checkpoint.
+        """
+        options = "".join(f", {key}={value!r}" for key, value in self.timm_options.items())
+        return f'timm.create_model("{self.timm_name}"{options}, checkpoint_path="{file}")'
 
     @property
     @abstractmethod

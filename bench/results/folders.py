@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,6 +13,18 @@ from bench.core.errors import UserError
 WORKING = Path("runs")  # of the folder where a command is called
 CHECKOUT = Path(__file__).parents[2]
 PUBLISHED = "results"
+
+
+def profile_folder(profile: str) -> str:
+    """Returns the name of the folder of a profile's results: its own, or for a user's file or data one of its text.
+
+    >>> profile_folder("embedded"), profile_folder("imagefolder:data/photos")
+    ('embedded', 'imagefolder-data-photos-4a77b2f9')
+    """
+    if re.fullmatch(r"\w+", profile):
+        return profile
+    readable = re.sub(r"[^A-Za-z0-9_]+", "-", profile).strip("-")[-40:].lstrip("-")
+    return f"{readable}-{hashlib.sha256(profile.encode()).hexdigest()[:8]}"
 
 
 def published() -> Path | None:

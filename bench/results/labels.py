@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cap.patterns import Blocks, Units, UnitsThen, Unstructured, parse_pattern
 
 LABELS = {
@@ -40,6 +42,16 @@ def label(pruner: str) -> str:
     """Returns a pruner's short name; that of a file `path/to/file.py:ClassName` is its class."""
     path, _, name = pruner.rpartition(":")
     return LABELS.get(pruner, name if path.endswith(".py") else pruner)
+
+
+def model_labels(models: Iterable[str]) -> dict[str, str]:
+    """Returns {model: its name in a table}: that of a user's own model without its weights, where that tells it.
+
+    >>> model_labels(["vit", "timm:resnet18?weights=r18.safetensors"])
+    {'vit': 'vit', 'timm:resnet18?weights=r18.safetensors': 'timm:resnet18'}
+    """
+    short = {model: model.partition("?")[0] for model in models}
+    return {model: name if [*short.values()].count(name) == 1 else model for model, name in short.items()}
 
 
 def kind(pattern: str) -> str:

@@ -87,7 +87,7 @@ class Store:
         self, root: Path, profile: str, sweep: str, part: str | None = None, source: str | None = None
     ) -> None:
         self.results, self.profile, self.sweep, self.source = root, profile, sweep, source
-        self.folder = root / profile / sweep  # a file per trial
+        self.folder = root / folders.profile_folder(profile) / sweep  # a file per trial
         stem = self.folder / part if part else self.folder
         self.collected = stem.with_name(f"{stem.name}.parquet")
         self.collected_layers = stem.with_name(f"{stem.name}.layers.parquet")

@@ -21,7 +21,7 @@ from bench.reports.comparison.entry import Entry
 from bench.reports.comparison.statistics import labels
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.sweep import COMPARE, grid
-from bench.specs.trial import Trial, repetition
+from bench.specs.trial import Trial, model_notes, repetition
 from cap.registry import source_file
 
 KINDS = ("0.5", "0.5@layer", "0.5@blocks4", "2:4")  # one pattern of each kind
@@ -112,7 +112,8 @@ class Comparison:
         return f"{self.new.label} runs with {listed}, as the others; --option sets another value" if changed else None
 
     def notes(self) -> Iterator[str]:
-        """Yields what is to be known before the trials run: the profile's options, skipped patterns."""
+        """Yields what is to be known before the trials run: own models, the profile's options, skipped patterns."""
+        yield from model_notes(self.trials)
         if overrides := self.overrides():
             yield overrides
         yield from self.refusals()
@@ -156,6 +157,8 @@ def plan(
     if min(seeds) < 0:
         raise UserError(f"--seeds {min(seeds)} is not valid: a seed is at least 0")
     models = tuple(models) or tuple(chosen.models)
+    if not models:
+        raise UserError(f"--data {profile} needs --model: timm:NAME, or my_model.py:FUNCTION")
     _check_several("--model", models)
     for model in models:
         chosen.model(model)  # refuses unknown ones
@@ -164,7 +167,7 @@ def plan(
     _check_supported(new, others, patterns)
     _check_shapes(chosen, models, patterns)
     trials = _trials(chosen, models, seeds, (new, *others), patterns, finetune)
-    values = [profile, [[one.name, one.options] for one in (new, *others)], models, patterns, seeds, finetune]
+    values = [chosen.name, [[one.name, one.options] for one in (new, *others)], models, patterns, seeds, finetune]
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     name = f"{re.sub(r'[^A-Za-z0-9]+', '-', new.label).strip('-')}-{digest}"
     return Comparison(new, tuple(others), chosen, trials, name)

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError, first_mistake
-from bench.results.folders import WORKING, source
+from bench.results.folders import WORKING, profile_folder, source
 from bench.results.store import Store, name_mistake
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def _load_file(path: str) -> ModuleType:
         module = import_file(Path(path))
     except ValidationError as error:
         raise UserError(f"{path}: {first_mistake(error)}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
         raise UserError(f"{path}: {type(error).__name__}: {error}") from None
     if not hasattr(module, "SWEEP"):
@@ -95,7 +97,7 @@ def find_results(sweep: str, profile: str = "embedded", results: Path = WORKING)
     """
     known = sweep_modules()
     name = load_sweep(sweep).name if sweep.endswith(".py") and sweep not in known else sweep
-    folder = source(f"{profile}/{name}.parquet", results)
+    folder = source(f"{profile_folder(profile)}/{name}.parquet", results)
     if sweep in known or sweep.endswith(".py"):
         return Store(folder, profile, name, source=sweep)
     store = Store(folder, profile, sweep)

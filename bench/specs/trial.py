@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.models import ModelSpec
 from bench.specs.calibration import CalibrationSpec
-from bench.specs.profiles import Profile, get_profile
+from bench.specs.profiles import Profile, get_profile, profile_file
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
 from cap.registry import source_file
 
@@ -30,8 +30,8 @@ class Trial(Spec):
 
     Attributes:
         sweep: Name of the sweep.
-        profile: Name of the profile.
-        model: Name of the model in its profile.
+        profile: Name of the profile, `path/to/file.py:PROFILE`, or the text of a user's own data.
+        model: Name of the model in its profile, or the text of a user's own, see `bench.models.own.model_text`.
         pruner: Registered name, or `path/to/file.py:ClassName`.
         pruner_options: Options of the pruner; those not given take the pruner's defaults, which count in the id.
         patterns: Sparsity patterns as `cap.parse_pattern` reads them: `0.75`, `2:4`.
@@ -147,11 +147,11 @@ class Trial(Spec):
         return self.profile, self.model, self.dense_seed
 
     def _files(self) -> dict[str, str]:
-        """Returns what tells the data and weights that the trial reads, and a pruner of the user's own, from others."""
+        """Returns what tells data, weights, and a pruner and a profile of the user's own, from others."""
         model = self.resolve().model
         identity = {**model.identity, **model.split_identity(self.evaluation_split)}
-        path = source_file(self.pruner)
-        return {**identity, "pruner": assets.sha256(path)} if path is not None else identity
+        paths = {"pruner": source_file(self.pruner), "profile": profile_file(self.profile)}
+        return {**identity, **{name: assets.sha256(path) for name, path in paths.items() if path is not None}}
 
     def derived_seed(self, purpose: str) -> int:
         """Returns a seed for one purpose, such as `calibration`; the same for every pruner under this trial's seed."""
@@ -164,9 +164,9 @@ class Trial(Spec):
             UserError: If there is no such profile, no such model or split in it, or the model has no seeds.
         """
         profile = get_profile(self.profile)
-        if self.evaluation_split not in profile.splits:
-            known = ", ".join(profile.splits)
-            raise UserError(f"profile {profile.name!r} has no split {self.evaluation_split!r}: its splits are {known}")
+        if not profile.splits.get(self.evaluation_split):
+            known = ", ".join(name for name, count in profile.splits.items() if count)
+            raise UserError(f"profile {profile.name!r} has no images of {self.evaluation_split!r}: it has {known}")
         patterns = tuple(cap.parse_pattern(pattern) for pattern in self.patterns)
         model = profile.model(self.model)
         model = model if self.dense_seed is None else model.with_seed(self.dense_seed)
@@ -206,6 +206,14 @@ class ResolvedTrial:
             UserError: If the data are missing or damaged.
         """
         return self.model.evaluation_inputs(self.trial.evaluation_images, self.trial.evaluation_split)
+
+
+def model_notes(trials: Iterable[Trial]) -> Iterator[str]:
+    """Yields the lines of the trials' models and data, each once, where they are a user's own."""
+    lines: dict[str, None] = {}
+    for profile, model in dict.fromkeys((trial.profile, trial.model) for trial in trials):
+        lines |= dict.fromkeys(get_profile(profile).model(model).notes())
+    yield from lines
 
 
 # fields added after results were committed, by where they stand, with the value that says what was done before: a trial

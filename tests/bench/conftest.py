@@ -148,3 +148,38 @@ def imagenet_folders(photos: Photos, no_network: None, monkeypatch: pytest.Monke
     """The photos as folders of classes, where the environment says."""
     monkeypatch.setenv("CAPBENCH_IMAGENET", str(photos.root / "folders"))
     return photos.root / "folders"
+
+
+CLASSES = ("cat", "dog", "owl")
+
+
+def write_pictures(folder: Path, count: int = 10, start: int = 0) -> Path:
+    """Writes folders of classes with random pictures; those of other numbers differ."""
+    for cls, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(start, start + count):
+            pixels = np.random.default_rng([cls, number]).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+            PIL.Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Any:
+    """Function that writes folders of classes: (folder, images of each class, number of the first)."""
+    return write_pictures
+
+
+@pytest.fixture(scope="session")
+def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that nobody changes: `photos` of three classes, weights `net.safetensors` of timm's test_resnet."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("own")
+    write_pictures(folder / "photos")
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_resnet", num_classes=3).state_dict(), folder / "net.safetensors")
+    save_file(timm.create_model("test_resnet", num_classes=5).state_dict(), folder / "five.safetensors")
+    save_file(timm.create_model("test_vit", num_classes=3).state_dict(), folder / "vit.safetensors")
+    return folder

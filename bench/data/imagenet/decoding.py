@@ -6,7 +6,7 @@ import io
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,12 +42,29 @@ class DecodedImages(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         stored = self.rows[index]["image"]
         try:
-            with PIL.Image.open(stored["path"] if stored["bytes"] is None else io.BytesIO(stored["bytes"])) as image:
-                pixels = image.convert("RGB")
+            pixels = decode_image(stored)
         except OSError as error:
             raise ValueError(f"image {index} ({stored['path']}) cannot be decoded: {error}") from None
         with nullcontext() if self.seeds is None else temporarily_seeded(combined_seed(*self.seeds, index)):
             return self.transform(pixels)
+
+
+def decode_image(stored: Mapping[str, Any] | PIL.Image.Image) -> PIL.Image.Image:
+    """Returns an image in colour.
+
+    Args:
+        stored: Encoded `bytes`, or else the `path` of a file; or an image that is decoded already.
+
+    Raises:
+        OSError: If it cannot be decoded.
+    """
+    if isinstance(stored, PIL.Image.Image):
+        return stored.convert("RGB")
+    try:
+        with PIL.Image.open(stored["path"] if stored["bytes"] is None else io.BytesIO(stored["bytes"])) as image:
+            return image.convert("RGB")
+    except (SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:  # of some broken files
+        raise OSError(str(error)) from None
 
 
 def num_workers() -> int:

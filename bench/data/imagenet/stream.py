@@ -33,6 +33,7 @@ class DecodedStream:
         rank: Index of this process among those that share each batch.
         world_size: Number of processes that share each batch.
         device: Torch device of the batches.
+        num_classes: Number of classes of the data set.
     """
 
     stored: StoredSplit
@@ -42,6 +43,7 @@ class DecodedStream:
     rank: int = 0
     world_size: int = 1
     device: str | torch.device = "cpu"
+    num_classes: int = NUM_CLASSES
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the batches of one epoch: see `bench.data.stream.TrainingStream`."""
@@ -51,7 +53,7 @@ class DecodedStream:
         order = torch.randperm(len(self.stored.labels), generator=generator)[: self.recipe.images]
         batches = order.split(self.recipe.batch_size)[skip:]
         shares = [batch[share(len(batch), self.rank, self.world_size)] for batch in batches]
-        mix = create_mixup(self.recipe, NUM_CLASSES)
+        mix = create_mixup(self.recipe, self.num_classes)
         transform = training_transform(self.recipe, self.config)
         decoded = decode(self.stored, transform, shares, self.device, (self.seed, number))
         for index, (batch, (inputs, labels)) in enumerate(zip(batches, decoded, strict=True), skip):

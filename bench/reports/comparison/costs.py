@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bench.reports.common.text import mebibytes, seconds
+from bench.results.labels import model_labels
 from bench.results.validity import INVALID
 
 COLUMNS = ["model", "label", "pattern", "fit_seconds", "prune_seconds", "total_seconds", "peak_memory_bytes"]
@@ -74,12 +75,13 @@ def cost_table(found: pd.DataFrame) -> pd.DataFrame:
         found: As `costs` returns them.
     """
     lines: list[dict[str, str]] = []
+    names = model_labels(found["model"])
     for model, of_model in found.groupby("model", sort=False):
         for label, part in of_model.groupby("label", sort=False):
             for number, row in enumerate(part.itertuples()):
                 lines.append(
                     {
-                        "model": "" if number else str(model),
+                        "model": "" if number else names[str(model)],
                         "pruner": "" if number else str(label),
                         "pattern": row.pattern,
                         "fit": seconds(row.fit_seconds),

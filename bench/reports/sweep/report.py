@@ -163,7 +163,7 @@ class SweepReport:
     @property
     def source(self) -> str:
         """Line that says which rows are shown, and how many trials are in them."""
-        file = f"{self.store.profile}/{self.store.sweep}.parquet"
+        file = f"{folders.profile_folder(self.store.profile)}/{self.store.sweep}.parquet"
         return folders.describe_source(self.store.results, file, "trial_id", "trial")
 
     @property

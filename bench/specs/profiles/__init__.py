@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from bench.core.errors import UserError
+from bench.data.own import KINDS as DATA_KINDS
 from bench.specs.profiles.embedded import EMBEDDED
 from bench.specs.profiles.imagenet import IMAGENET
+from bench.specs.profiles.own import OwnProfile, load_profile, own_profile, profile_file
 from bench.specs.profiles.profile import OptionRule, Profile, Recipes
 
-__all__ = ["EMBEDDED", "IMAGENET", "PROFILES", "OptionRule", "Profile", "Recipes", "get_profile"]
+__all__ = [
+    "EMBEDDED",
+    "IMAGENET",
+    "PROFILES",
+    "OptionRule",
+    "OwnProfile",
+    "Profile",
+    "Recipes",
+    "get_profile",
+    "own_profile",
+    "profile_file",
+]
 
 PROFILES = {profile.name: profile for profile in (EMBEDDED, IMAGENET)}
 
@@ -15,9 +28,18 @@ PROFILES = {profile.name: profile for profile in (EMBEDDED, IMAGENET)}
 def get_profile(name: str) -> Profile:
     """Returns a profile.
 
+    Args:
+        name: Name of a profile of this package, a user's own `my_profile.py:PROFILE`, or the text of a user's own data:
+            see `bench.own_model`.
+
     Raises:
         UserError: If there is none of that name; the message lists those there are.
     """
-    if name not in PROFILES:
-        raise UserError(f"unknown profile {name!r}: choose from {', '.join(PROFILES)}")
-    return PROFILES[name]
+    if name in PROFILES:
+        return PROFILES[name]
+    if ":" in name:
+        return load_profile(name)
+    raise UserError(
+        f"unknown profile {name!r}: choose from {', '.join(PROFILES)}, or give my_profile.py:PROFILE; data of your own "
+        f"are {DATA_KINDS}"
+    )

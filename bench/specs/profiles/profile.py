@@ -62,7 +62,7 @@ class Profile:
         calibration: Images that a pruner may see.
         recipes: Training of most models.
         option_rules: Options of pruners; a later rule takes precedence over an earlier one.
-        splits: {split: number of its images}.
+        splits: {split: number of its images}: train and test, or calibration, tuning, validation and test.
         augmentations: {model: augmentation set}, of the models whose set is not the recipe's own.
         model_recipes: {model: recipes}, of the models whose recipes are not those of most.
     """
@@ -75,6 +75,16 @@ class Profile:
     splits: Mapping[str, int]
     augmentations: Mapping[str, str] = field(default_factory=dict)
     model_recipes: Mapping[str, Recipes] = field(default_factory=dict)
+
+    @property
+    def calibration_images(self) -> int | None:
+        """Number of images that calibration images are drawn from; None where it is not known."""
+        return self.splits.get("calibration", self.splits.get("train"))
+
+    @property
+    def training_images(self) -> int | None:
+        """Number of images that training is done on; None where it is not known."""
+        return self.splits.get("tuning", self.splits.get("train"))
 
     def model(self, name: str) -> ModelSpec:
         """Returns a model.

@@ -34,7 +34,7 @@ def test_images_are_those_of_the_split() -> None:
 
 def test_a_profile_without_validation_images_says_so() -> None:
     trial = Trial(**{**BASE, "profile": "imagenet", "model": "deit_tiny"}, evaluation_split="validation")
-    with pytest.raises(UserError, match="profile 'imagenet' has no split 'validation': its splits are train, test"):
+    with pytest.raises(UserError, match="profile 'imagenet' has no images of 'validation': it has train, test"):
         trial.resolve()
 
 

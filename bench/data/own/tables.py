@@ -1,0 +1,113 @@
+"""Images in tables of the `datasets` library: parquet files, and data sets of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import UserError
+from bench.data.own.image import PARTS, WHOLE, StoredImage, first_line, joined
+
+
+@dataclass(frozen=True)
+class ParquetFiles:
+    """Parquet files of the `datasets` library, with a column of images and one of labels.
+
+    Attributes:
+        place: A file, or a folder of files whose names begin with those of parts.
+    """
+
+    place: Path
+
+    def parts(self) -> Mapping[str, Sequence[StoredImage]]:
+        """Returns the images of each part: see `DataSource`."""
+        return {name: _table_images(rows, f"{self}, {name}") for name, rows in self._tables().items()}
+
+    def class_names(self) -> Sequence[str] | None:
+        """Returns the names of the label column's classes."""
+        return _table_classes(next(iter(self._tables().values())), str(self))
+
+    def _tables(self) -> Mapping[str, Any]:
+        from datasets import disable_progress_bars, load_dataset
+
+        files = sorted(self.place.glob("*.parquet")) if self.place.is_dir() else [self.place]
+        if not files or not files[0].is_file():
+            raise UserError(f"{self}: there is no such file, nor a folder of that name with *.parquet")
+        starts = [file.name.partition("-")[0].removesuffix(".parquet") for file in files]
+        whole = not any(start in PARTS for start in starts)
+        if not whole and (stray := [file for file, start in zip(files, starts, strict=True) if start not in PARTS]):
+            raise UserError(f"{stray[0]} is of no part: let its name begin with one of {', '.join(PARTS)}")
+        named: dict[str, list[str]] = {}
+        for file, start in zip(files, starts, strict=True):
+            named.setdefault(WHOLE if whole else PARTS[start], []).append(str(file))
+        disable_progress_bars()
+        try:
+            return {name: load_dataset("parquet", data_files=some, split="train") for name, some in named.items()}
+        except Exception as error:  # noqa: BLE001  a file that is no parquet file raises anything
+            raise UserError(f"{self} cannot be read: {first_line(error)}") from None
+
+    def __str__(self) -> str:
+        return f"parquet:{self.place}"
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """Data set of the Hugging Face hub, with a column of images and one of labels.
+
+    Attributes:
+        name: Name on the hub.
+    """
+
+    name: str
+
+    def parts(self) -> Mapping[str, Sequence[StoredImage]]:
+        """Returns the images of each part: see `DataSource`."""
+        tables = self._tables()
+        if not any(name in PARTS for name in tables):
+            return {WHOLE: [image for name, rows in tables.items() for image in _table_images(rows, f"{self}, {name}")]}
+        kept = ((PARTS[name], _table_images(rows, f"{self}, {name}")) for name, rows in tables.items() if name in PARTS)
+        return joined(kept)
+
+    def class_names(self) -> Sequence[str] | None:
+        """Returns the names of the label column's classes."""
+        return _table_classes(next(iter(self._tables().values())), str(self))
+
+    def _tables(self) -> Mapping[str, Any]:
+        from datasets import disable_progress_bars, load_dataset
+
+        disable_progress_bars()
+        try:
+            return dict(load_dataset(self.name))
+        except Exception as error:  # noqa: BLE001  of many kinds: no network, no token, no access, no such data set
+            raise UserError(f"{self} cannot be read: {first_line(error)}") from None
+
+    def __str__(self) -> str:
+        return f"hub:{self.name}"
+
+
+def _column(rows: Any, kind: str, names: Sequence[str], where: str) -> str:
+    """Returns the name of the column of images or labels: one of the usual names, or the only one of its kind."""
+    typed = [name for name, feature in rows.features.items() if type(feature).__name__ == kind]
+    usual = [name for name in names if name in rows.features]
+    if not usual and len(typed) != 1:
+        raise UserError(f"{where} has no column {' or '.join(names)}: its columns are {', '.join(rows.features)}")
+    return (usual or typed)[0]
+
+
+def _table_images(rows: Any, where: str) -> list[StoredImage]:
+    from datasets import Image
+
+    image, label = _column(rows, "Image", ("image", "img"), where), _column(rows, "ClassLabel", ("label",), where)
+    try:
+        table = rows.select_columns([image]).cast_column(image, Image(decode=False))
+    except Exception as error:  # noqa: BLE001  of many kinds, by what the column holds
+        raise UserError(f"{where}: column {image} holds no images: {first_line(error)}") from None
+    table = table if image == "image" else table.rename_column(image, "image")
+    labels = enumerate(rows[label][:])
+    return [StoredImage(f"image {number} of {where}", cls, table=table, index=number) for number, cls in labels]
+
+
+def _table_classes(rows: Any, where: str) -> Sequence[str] | None:
+    return getattr(rows.features[_column(rows, "ClassLabel", ("label",), where)], "names", None)

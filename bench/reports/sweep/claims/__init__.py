@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -38,16 +39,38 @@ CLAIMS: tuple[Claim, ...] = (  # in the order in which they are reported
 )
 
 
-def claims(rows: pd.DataFrame) -> list[str]:
-    """Returns what these rows say on the claims that they can decide, a sentence or a few each.
+@dataclass(frozen=True)
+class Finding:
+    """A sentence on a claim.
+
+    Attributes:
+        claim: Function that decides the claim.
+        sentence: The sentence, with the numbers in it.
+    """
+
+    claim: Claim
+    sentence: str
+
+
+def findings(rows: pd.DataFrame) -> list[Finding]:
+    """Returns what these rows say on the claims that they can decide, each with the function that decides it.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
     """
     results = SweepResults.of(rows)
     if results.done.empty:
-        return _left_out(rows)
-    return [sentence for claim in CLAIMS for sentence in claim(results)] + _left_out(rows)
+        return []
+    return [Finding(claim, sentence) for claim in CLAIMS for sentence in claim(results)]
+
+
+def claims(rows: pd.DataFrame) -> list[str]:
+    """Returns what these rows say on the claims that they can decide, a sentence or a few each.
+
+    Args:
+        rows: Result rows, as `bench.results.schema.ResultRow` describes them.
+    """
+    return [found.sentence for found in findings(rows)] + _left_out(rows)
 
 
 def _left_out(rows: pd.DataFrame) -> list[str]:

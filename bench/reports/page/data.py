@@ -1,0 +1,312 @@
+"""The page's data as typed rows, which its script reads as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+DIGITS = 6  # significant ones of every number
+
+Interval = tuple[float, float | None, float | None]  # mean, and the ends of its 95 % interval where there are seeds
+
+
+@dataclass(frozen=True)
+class ClaimLine:
+    """What the rows of a sweep say on a claim.
+
+    Attributes:
+        sweep: Name of the sweep.
+        name: `C1`, ...; empty for a finding that is no claim of the paper.
+        statement: The claim in words.
+        outcome: `holds`, `holds in part`, `does not hold`; empty where the finding has no verdict.
+        text: The numbers.
+        test: What is checked, in a sentence.
+        code: File and function of the check.
+        command: Command that prints it.
+    """
+
+    sweep: str
+    name: str
+    statement: str
+    outcome: str
+    text: str
+    test: str
+    code: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pruner at one setting, pattern and phase on one model, over its seeds. What was not measured is None.
+
+    Attributes:
+        sweep: Name of the sweep.
+        model: Name of the model.
+        pruner: Registered name, or `path/to/file.py:ClassName`.
+        method: Name of the method for readers.
+        variant: What tells its trials from others of the method, in words.
+        family: One of `bench.results.methods.FAMILIES`.
+        setting: Whose settings: `authors'`, `tuned` or nothing.
+        pattern: Sparsity pattern.
+        target: The same in words.
+        kind: What weights the pattern ranks together.
+        sparsity: Fraction of zeros asked for.
+        phase: Name of the phase for readers.
+        regime: Name of the regime for readers.
+        status: One of `bench.results.store.STATUSES`.
+        reason: Why there is no valid result.
+        top1: Top-1, percent.
+        top1_dense: The same of the dense model.
+        drop: Top-1 less the dense model's, points.
+        gain: Top-1 less that of magnitude at the same seed, points.
+        kept: Top-1 relative to the dense model's, percent.
+        paper: The paper's own value for its model of the family, percent.
+        agreement: Test images that get the dense model's class, percent.
+        fit_seconds: Time of the fit, mean, seconds.
+        prune_seconds: Time of reading the weights off, mean, seconds.
+        peak_memory_bytes: Peak memory of the fit, largest.
+        predicted: Increase of the calibration loss by the pruner's model, mean.
+        observed: Increase of the calibration loss, mean.
+        seeds: Seeds.
+        values: Top-1 of each seed, percent.
+        trials: Identities of the trials, by seed.
+        options: Place of the options among those of the page.
+    """
+
+    sweep: str
+    model: str
+    pruner: str
+    method: str
+    variant: str
+    family: str
+    setting: str
+    pattern: str | None
+    target: str
+    kind: str
+    sparsity: float | None
+    phase: str
+    regime: str
+    status: str
+    reason: str | None
+    top1: Interval | None
+    top1_dense: float | None
+    drop: Interval | None
+    gain: Interval | None
+    kept: float | None
+    paper: float | None
+    agreement: float | None
+    fit_seconds: float | None
+    prune_seconds: float | None
+    peak_memory_bytes: float | None
+    predicted: float | None
+    observed: float | None
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    trials: tuple[str, ...]
+    options: int
+
+
+@dataclass(frozen=True)
+class LatencyPoint:
+    """Accuracy beside a measured time of inference.
+
+    Attributes:
+        model: Name of the timed model.
+        method: Method whose accuracy it is.
+        family: Family of the method.
+        label: What was timed.
+        sparsity: Fraction of zeros.
+        times: Times as fast as dense.
+        seconds: Time of one pass, median, seconds.
+        kept: Top-1 relative to the dense model's, percent, mean over seeds.
+        note: What time and accuracy were measured on.
+        batch: Images in a pass; None where the trial timed it.
+        group: Source of the time: `speedup` or `trial`.
+    """
+
+    model: str
+    method: str
+    family: str
+    label: str
+    sparsity: float
+    times: float
+    seconds: float
+    kept: float
+    note: str
+    batch: int | None
+    group: str
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """A method's page.
+
+    Attributes:
+        method: Name of the method for readers.
+        pruner: Registered name, or `path/to/file.py:ClassName`.
+        family: One of `bench.results.methods.FAMILIES`.
+        place: Place within the family, by which markers and shades are told apart.
+        idea: What it does, in one sentence.
+        source: Number of the paper at arXiv.
+        where: Equation or algorithm of the paper.
+        authors: Options at the authors' values.
+    """
+
+    method: str
+    pruner: str
+    family: str
+    place: int
+    idea: str
+    source: str | None
+    where: str
+    authors: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LayerSparsity:
+    """Sparsity of every layer of a model in one state, mean over seeds.
+
+    Attributes:
+        sweep: Name of the sweep.
+        method: Name of the method.
+        variant: Variant of the method.
+        target: Pattern in words.
+        sparsity: Fraction of zeros by layer, in the order of the model's layers.
+    """
+
+    sweep: str
+    method: str
+    variant: str
+    target: str
+    sparsity: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model's page.
+
+    Attributes:
+        model: Name of the model.
+        timm_name: timm's name of the architecture.
+        dataset: Name of the data set.
+        top1: Top-1 of the dense model, percent.
+        parameters: Parameters of the dense model.
+        macs: Its multiply-adds of a forward pass for one image.
+        layers: Names of the layers that are pruned.
+        weights: Number of weights of each.
+        states: Sparsity of the layers by method and pattern.
+    """
+
+    model: str
+    timm_name: str
+    dataset: str
+    top1: float | None
+    parameters: int | None
+    macs: int | None
+    layers: tuple[str, ...]
+    weights: tuple[int, ...]
+    states: tuple[LayerSparsity, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the rows of a sweep come from.
+
+    Attributes:
+        sweep: Name of the sweep.
+        file: File of the rows, as the user would name it.
+        sha256: Hash of the file.
+        rows: Number of rows.
+        trials: Number of trials.
+        failed: Number of rows without a valid result, of models that were to be pruned.
+        commits: Commits of the code.
+        dirty: Whether tracked files differed from them.
+        versions: Versions of packages.
+        devices: Names of processors or cards.
+        threads: Threads of a process.
+        started: First and last start of a trial, UTC.
+        command: Command that makes the rows.
+    """
+
+    sweep: str
+    file: str
+    sha256: str
+    rows: int
+    trials: int
+    failed: int
+    commits: tuple[str, ...]
+    dirty: bool
+    versions: Mapping[str, str]
+    devices: tuple[str, ...]
+    threads: tuple[int, ...]
+    started: tuple[str, ...]
+    command: str
+
+
+@dataclass(frozen=True)
+class PageData:
+    """All that the page shows.
+
+    Attributes:
+        title: Title of the page.
+        profile: Name of the profile.
+        sweeps: Names of the sweeps, the one that is shown first at the front.
+        families: Families of methods, in the order of legends.
+        claims: Claims.
+        cells: Results.
+        latency: Accuracy beside measured times.
+        methods: Methods, in the order of tables.
+        models: Models, in the order of tables.
+        origins: Origin of the rows, by sweep.
+        options: JSON of pruners' options, each once.
+    """
+
+    title: str
+    profile: str
+    sweeps: tuple[str, ...]
+    families: tuple[str, ...]
+    claims: tuple[ClaimLine, ...]
+    cells: tuple[Cell, ...]
+    latency: tuple[LatencyPoint, ...]
+    methods: tuple[MethodFacts, ...]
+    models: tuple[ModelFacts, ...]
+    origins: tuple[Origin, ...]
+    options: tuple[str, ...]
+
+
+def to_json(page: PageData) -> str:
+    """Returns the data as JSON that can stand within a script element of HTML.
+
+    Lists of the same kind of row become {columns: names, rows: values in their order}, numbers have `DIGITS`
+    significant digits, and what is no number is null.
+    """
+    text = json.dumps(_plain(page), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    # within a script element "</script" and "<!--" would end or bend it
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        if value and dataclasses.is_dataclass(value[0]):
+            names = [field.name for field in dataclasses.fields(value[0])]
+            return {"columns": names, "rows": [[_plain(getattr(row, name)) for name in names] for row in value]}
+        return [_plain(part) for part in value]
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, float):
+        return _rounded(value)
+    return value
+
+
+def _rounded(value: float) -> float | int | None:
+    """Returns a number with `DIGITS` significant digits, a whole one without a fraction, None for what is none."""
+    if not math.isfinite(value):
+        return None
+    short = float(f"{value:.{DIGITS}g}")
+    return int(short) if short == int(short) else short

@@ -1,0 +1,80 @@
+"""Origin of the page's numbers: file, code, packages, machine and command of each sweep."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.reports.page.data import Origin
+from bench.results import folders
+from bench.results.parquet import read_rows
+from bench.results.schema import SCHEMA
+from bench.results.store import Store
+from bench.results.timings import Timings
+
+
+def sweep_origin(store: Store, rows: pd.DataFrame) -> Origin:
+    """Returns where the rows of a sweep come from.
+
+    Args:
+        store: Results of the sweep.
+        rows: Result rows, as `bench.results.schema.ResultRow` describes them.
+    """
+    wanted = rows[rows["phase"] != "dense"]
+    return _origin(
+        store.sweep, store.collected, rows, rows["trial_id"].nunique(), int((wanted["status"] != "done").sum()),
+        _texts(rows["device"]), rows["threads"], f"capbench run {store.source or store.sweep}{_profile(store)}",
+    )  # fmt: skip
+
+
+def timings_origin(timings: Timings) -> Origin:
+    """Returns where measured times come from."""
+    rows = timings.read()
+    return _origin(
+        timings.name, timings.collected, rows, rows["cell"].nunique(), int((rows["status"] != "timed").sum()),
+        _texts(rows["processor"]), rows["threads"], f"capbench latency --name {timings.name} --memory 16",
+    )  # fmt: skip
+
+
+def _profile(store: Store) -> str:
+    return "" if store.profile == "embedded" else f" --profile {store.profile}"
+
+
+def _origin(
+    sweep: str, file: Path, rows: pd.DataFrame, trials: int, failed: int, devices: tuple[str, ...],
+    threads: pd.Series, command: str,
+) -> Origin:  # fmt: skip
+    started = pd.to_datetime(rows["started_at"].dropna(), utc=True)
+    return Origin(
+        sweep=sweep,
+        file=str(folders.shown(file)),
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        rows=len(rows),
+        trials=trials,
+        failed=failed,
+        commits=_texts(rows["commit"]),
+        dirty=bool(rows["dirty"].fillna(False).astype(bool).any()),
+        versions={name: v for text in _texts(rows["versions"]) for name, v in json.loads(text).items()},
+        devices=devices,
+        threads=tuple(sorted({int(value) for value in threads.dropna()})),
+        started=tuple(f"{time:%Y-%m-%d %H:%M} UTC" for time in (started.min(), started.max())) if len(started) else (),
+        command=command,
+    )
+
+
+def _texts(values: pd.Series) -> tuple[str, ...]:
+    return tuple(sorted({str(value) for value in values.dropna()}))
+
+
+def parquet_bytes(stores: Sequence[Store]) -> bytes:
+    """Returns a parquet file with the rows of several sweeps, one after another."""
+    sink = pa.BufferOutputStream()
+    table = pa.concat_tables([SCHEMA.empty_table(), *(read_rows(store.collected, SCHEMA) for store in stores)])
+    pq.write_table(table, sink, compression="zstd", compression_level=19)
+    return bytes(sink.getvalue().to_pybytes())

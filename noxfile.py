@@ -74,12 +74,13 @@ def reproduce(session: nox.Session, sweep: str, *extras: str) -> None:
 
 @nox.session
 def reproduce_table1(session: nox.Session) -> None:
-    """Run what is missing of Table 1 on the embedded profile, print it, draw its figures.
+    """Run what is missing of Table 1 on the embedded profile, print it, draw its figures, write `runs/report.html`.
 
     Arguments go to `capbench run table1`, such as `--only model=vit --seeds 0`; so in all sessions of sweeps. All goes
     to the folder `runs`; `capbench publish table1` puts it into `results`.
     """
     reproduce(session, "table1")
+    run(session, "capbench", "report", "table1")
 
 
 @nox.session

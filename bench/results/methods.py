@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.results.labels import BESIDE, LABELS
 from bench.results.settings import Settings
 
-WEIGHTS, GRADIENTS, FISHER = "weights alone", "first order", "second order on gradients"
+WEIGHTS, GRADIENTS, FISHER = "weights alone", "first order", "second order"
 INPUTS, PARTS, OTHER = "layer inputs", "composition", "other"
 FAMILIES = (WEIGHTS, GRADIENTS, FISHER, INPUTS, PARTS, OTHER)  # of methods, in the order of legends
 AUTHORS, TUNED, UNKNOWN = "authors'", "tuned", ""
@@ -34,7 +35,7 @@ class Method:
     authors: Mapping[str, Any] = field(default_factory=dict)
 
 
-METHODS = {
+METHODS = {  # in the order in which a family's markers and shades go to them
     "magnitude": Method(WEIGHTS, "Removes the weights of smallest absolute value.", "1506.02626"),
     "random": Method(WEIGHTS, "Removes weights drawn at random: the control of every other pruner.", "2202.02643"),
     "synflow": Method(
@@ -45,6 +46,11 @@ METHODS = {
     "taylor": Method(
         GRADIENTS, "Ranks weights or whole units by the squared first-order change of the loss.", "1906.10771", "eq. 8"
     ),
+    "cap": Method(
+        FISHER, "Greedy Optimal Brain Surgeon on blocks of the empirical Fisher: every removal updates the others' "
+        "saliencies and weights.", "2210.09223", "Algorithm 1",
+        {"block_size": 192, "damp": 1e-8, "num_gradients": 4096},
+    ),
     "woodfisher": Method(
         FISHER, "Optimal Brain Surgeon on blocks of the empirical Fisher, all weights removed at once.",
         "2004.14340", "eq. 11 and 12",
@@ -52,11 +58,6 @@ METHODS = {
     "mfac": Method(
         FISHER, "Optimal Brain Surgeon with a matrix-free inverse of the Fisher, kept as gradients.", "2107.03356",
         authors={"block_size": 2048},
-    ),
-    "cap": Method(
-        FISHER, "Greedy Optimal Brain Surgeon on blocks of the empirical Fisher: every removal updates the others' "
-        "saliencies and weights.", "2210.09223", "Algorithm 1",
-        {"block_size": 192, "damp": 1e-8, "num_gradients": 4096},
     ),
     "fastcap": Method(
         FISHER, "CAP in one sweep over columns, with one Fisher block a layer.", "2210.09223", "Algorithm 2"
@@ -95,6 +96,20 @@ METHODS = {
 def method_of(pruner: str) -> Method:
     """Returns the facts on a pruner; of one that is not registered here the family is `OTHER`."""
     return METHODS.get(pruner, Method(OTHER, f"The pruner {pruner}."))
+
+
+def place_in_family(method: str, pruner: str) -> int:
+    """Returns a method's place among those of its family, by which figures give it a marker: the same on every page.
+
+    Args:
+        method: Name of the method for readers.
+        pruner: Registered name, or `path/to/file.py:ClassName`.
+    """
+    family = method_of(pruner).family
+    registered = [LABELS[name] for name, facts in METHODS.items() if facts.family == family]
+    beside = [name for name, other in BESIDE.items() if other in registered]
+    names = [*registered, *beside]
+    return names.index(method) if method in names else len(names)
 
 
 def setting_of(pruner: str, options: Settings) -> str:

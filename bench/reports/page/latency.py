@@ -10,8 +10,8 @@ from bench.reports.latency.analysis import analyse, sparse_rows
 from bench.reports.page.data import LatencyPoint
 from bench.reports.sweep.summary import pruned
 from bench.results.labels import CAP, PHASES, pattern_in_words, percent
-from bench.results.methods import method_of
-from bench.results.timings import Timings
+from bench.results.methods import OTHER, method_of
+from bench.results.timings import TIMED, Timings
 
 KEYS = ["model", "method", "variant", "pruner", "pattern", "phase"]
 
@@ -27,6 +27,8 @@ def trial_points(rows: Mapping[str, pd.DataFrame]) -> Iterator[LatencyPoint]:
             continue
         every = pruned(frame)
         timed = every[every["latency_small"].notna() & ~every["invalid"]]
+        for model, part in timed.groupby("model", sort=False):
+            yield _dense_point(str(model), "dense", 1.0, float(part["latency_dense"].mean()), None)
         for (model, method, variant, pruner, pattern, phase), part in timed.groupby(KEYS, sort=False):
             yield LatencyPoint(
                 model=model,
@@ -51,10 +53,14 @@ def speedup_points(timings: Timings, accuracies: pd.DataFrame) -> Iterator[Laten
         accuracies: What the embedded models keep, as `bench.reports.latency.analysis.accuracy` returns it.
     """
     known = {(row.family, row.sparsity): (row.model, row.one_shot) for row in accuracies.itertuples()}
-    for row in sparse_rows(analyse(timings.read())).itertuples():
+    compared = analyse(timings.read())
+    dense = compared["dense"].astype(bool) & (compared["status"] == TIMED)
+    for row in compared[dense & (compared["threads"] == compared["threads"].max())].itertuples():
+        yield _dense_point(row.model, row.engine, float(row.to_dense), float(row.p50), int(row.batch))
+    for row in sparse_rows(compared).itertuples():
         embedded, drop = known.get((row.family, row.sparsity_target), ("", float("nan")))
-        if row.sparsity_target == 0:
-            embedded, drop = "dense", 0.0
+        if row.sparsity_target == 0:  # the control: the sparse engine on unpruned weights
+            embedded, drop = "dense model", 0.0
         if pd.isna(drop) or pd.isna(row.to_dense):
             continue
         yield LatencyPoint(
@@ -71,3 +77,10 @@ def speedup_points(timings: Timings, accuracies: pd.DataFrame) -> Iterator[Laten
             batch=int(row.batch),
             group="speedup",
         )
+
+
+def _dense_point(model: str, engine: str, times: float, seconds: float, batch: int | None) -> LatencyPoint:
+    """Returns the point of a dense model, which keeps its accuracy."""
+    group = "trial" if batch is None else "speedup"
+    label = engine if batch is None else f"{engine}, batch {batch}"
+    return LatencyPoint(model, engine, OTHER, label, 0.0, times, seconds, 100.0, "the dense model", batch, group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -27,14 +28,15 @@ def model_facts(
                        for frame in rows.values()])  # fmt: skip
     found = []
     for model, part in every.groupby("model", sort=False):
-        trials = {trial for cell in cells if cell.model == model for trial in cell.trials}
-        own = {sweep: frame[frame["trial_id"].isin(trials)] for sweep, frame in layers.items()}
-        sizes = pd.concat([pd.DataFrame(columns=["layer", "weights"]), *own.values()])
-        weights = sizes.drop_duplicates("layer").set_index("layer")["weights"]
-        states = [state for cell in _shown(cells, str(model)) for state in _state(cell, own, list(weights.index))]
+        tables = {sweep: _by_layer(frame[frame["trial_id"].isin(set(rows[sweep].loc[rows[sweep]["model"] == model,
+                  "trial_id"]))]) for sweep, frame in layers.items()}  # fmt: skip
+        weights = pd.concat([pd.Series(dtype=int), *(table.weights for table in tables.values())])
+        weights = weights[~weights.index.duplicated()]
+        names = list(weights.index)
+        states = [state for cell in _shown(cells, str(model)) for state in _state(cell, tables, names)]
         facts = ModelFacts(
             str(model), _first(part["timm_name"]), _first(part["dataset"]), _value(part["top1_dense"]),
-            _whole(part["params_dense"]), _whole(part["macs_dense"]), tuple(weights.index),
+            _whole(part["params_dense"]), _whole(part["macs_dense"]), tuple(names),
             tuple(int(count) for count in weights), tuple(states),
         )  # fmt: skip
         family = _first(part["family"])
@@ -52,15 +54,34 @@ def _shown(cells: Sequence[Cell], model: str) -> list[Cell]:
     return list(chosen.values())
 
 
-def _state(cell: Cell, layers: Mapping[str, pd.DataFrame], names: list[str]) -> list[LayerSparsity]:
+@dataclass(frozen=True)
+class _LayerTable:
+    """Layers of one model in a sweep.
+
+    Attributes:
+        weights: Number of weights by layer.
+        sparsity: Fraction of zeros, a row for each trial and pattern, a column for each layer.
+    """
+
+    weights: pd.Series
+    sparsity: pd.DataFrame
+
+
+def _by_layer(rows: pd.DataFrame) -> _LayerTable:
+    pruned = rows[rows["pattern"].notna()].drop_duplicates(["trial_id", "pattern", "layer"])
+    weights = rows.drop_duplicates("layer").set_index("layer")["weights"]
+    return _LayerTable(weights, pruned.pivot(index=["trial_id", "pattern"], columns="layer", values="sparsity"))
+
+
+def _state(cell: Cell, tables: Mapping[str, _LayerTable], names: list[str]) -> list[LayerSparsity]:
     """Returns the sparsity of the layers in a cell; nothing where it is not known."""
-    if cell.sweep not in layers:
+    if cell.sweep not in tables:
         return []
-    rows = layers[cell.sweep]
-    own = rows[rows["trial_id"].isin(cell.trials) & (rows["pattern"] == cell.pattern) & (rows["phase"] != "dense")]
-    if own.empty:
+    table = tables[cell.sweep].sparsity
+    keys = [(trial, cell.pattern) for trial in cell.trials if (trial, cell.pattern) in table.index]
+    if not keys:
         return []
-    means = own[own["phase"] == own["phase"].iloc[0]].groupby("layer")["sparsity"].mean().reindex(names)
+    means = table.loc[keys].mean().reindex(names)
     sparsity = tuple(None if pd.isna(value) else round(float(value), DIGITS) for value in means)
     return [LayerSparsity(cell.sweep, cell.method, cell.variant, cell.target, sparsity)]
 

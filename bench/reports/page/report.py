@@ -20,7 +20,7 @@ from bench.reports.page.template import page_html
 from bench.reports.sweep.summary import read_paper_values
 from bench.results import folders
 from bench.results.labels import method_order
-from bench.results.methods import FAMILIES, method_of
+from bench.results.methods import FAMILIES, method_of, place_in_family
 from bench.results.parquet import read_rows
 from bench.results.schema import LAYER_SCHEMA
 from bench.results.store import Store
@@ -100,13 +100,12 @@ class PageReport:
 def _methods(cells: Iterable[Cell]) -> list[MethodFacts]:
     """Returns the methods of cells, in the order of tables."""
     pruners = {cell.method: cell.pruner for cell in cells}
-    places = dict.fromkeys(FAMILIES, 0)
     found = []
     for name in sorted(pruners, key=method_order):
         facts = method_of(pruners[name])
-        found.append(MethodFacts(name, pruners[name], facts.family, places[facts.family], facts.idea, facts.source,
-                                 facts.place, facts.authors))  # fmt: skip
-        places[facts.family] += 1
+        place = place_in_family(name, pruners[name])
+        found.append(MethodFacts(name, pruners[name], facts.family, place, facts.idea, facts.source, facts.place,
+                                 facts.authors))  # fmt: skip
     return found
 
 

@@ -29,7 +29,7 @@ def page_html(page: PageData, parquet: bytes) -> str:
     }
     text = _asset("page.html")
     for name, content in parts.items():
-        text = text.replace(f"<!--{name}-->", content, 1)
+        text = text.replace(f"<!--{name}-->", content)
     return text
 
 

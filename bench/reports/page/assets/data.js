@@ -52,6 +52,7 @@ function mebibytes(value) {
 }
 
 function span(estimate, format) {
+  if (estimate && estimate[1] !== null && estimate[1] === estimate[2]) return 'no spread';
   return estimate && estimate[1] !== null ? `${format(estimate[1])} to ${format(estimate[2])}` : '';
 }
 

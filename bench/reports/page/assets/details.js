@@ -11,6 +11,7 @@ function heading(item) {
 function estimateText(estimate, format) {
   if (!estimate) return '';
   const interval = span(estimate, format);
+  if (interval === 'no spread') return `${format(estimate[0])} (the same for every seed)`;
   return interval ? `${format(estimate[0])} (95 %: ${interval})` : `${format(estimate[0])} (one seed: no interval)`;
 }
 

@@ -128,15 +128,16 @@ function seriesOf(cells, point, joined) {
   for (const cell of cells) {
     const kinds = variants.get(cell.method) || new Set();
     variants.set(cell.method, kinds.add(settingText(cell)));
+    const phase = severalPhases ? phases.indexOf(cell.phase) : 0;
     const words = [cell.method, settingText(cell), severalKinds && !['global', 'N:M'].includes(cell.kind) ? `(${cell.kind})` : '', severalPhases ? cell.phase : ''];
     const name = words.filter(Boolean).join(' ');
     if (!groups.has(name)) {
-      const style = styleOf(cell.method, [...kinds].indexOf(settingText(cell)), severalPhases ? phases.indexOf(cell.phase) : 0);
-      groups.set(name, { name, style, joined, points: [], order: ORDER.get(cell.method) ?? 999 });
+      const style = styleOf(cell.method, [...kinds].indexOf(settingText(cell)), phase);
+      groups.set(name, { name, style, joined, points: [], order: [ORDER.get(cell.method) ?? 999, phase] });
     }
     groups.get(name).points.push({ ...point(cell), ref: cell });
   }
-  const found = [...groups.values()].sort((a, b) => a.order - b.order || a.name.localeCompare(b.name));
+  const found = [...groups.values()].sort((a, b) => a.order[0] - b.order[0] || a.order[1] - b.order[1] || a.name.localeCompare(b.name));
   for (const one of found) one.points.sort((a, b) => a.x - b.x);
   return found;
 }
@@ -167,7 +168,8 @@ function sparsitySpec(cells, width) {
 
 function costSpec(cells, width, target) {
   const mode = MODES[state.mode];
-  const usable = cells.filter((cell) => mode.of(cell) && cell.fit_seconds !== null && (!target || cell.target === target));
+  const usable = cells.filter((cell) => mode.of(cell) && cell.fit_seconds !== null && (!target || cell.target === target)
+    && cell.phase === cells[0].phase);
   const cost = (cell) => Math.max(1e-3, cell.fit_seconds + (cell.prune_seconds || 0));
   const panels = panelsByModel(usable, (part) => ({
     series: seriesOf(part, (cell) => ({ x: cost(cell), y: mode.of(cell)[0], low: mode.of(cell)[1], high: mode.of(cell)[2] }), false),
@@ -179,7 +181,9 @@ function costSpec(cells, width, target) {
   };
 }
 
-function latencySpec(points, width, axis) {
+function latencySpec(points, width, axis, batch) {
+  points = points.filter((point) => point.batch === null || String(point.batch) === batch);
+  const engines = unique(points.map((point) => point.method)).filter((name) => !METHODS.has(name));
   const names = unique(points.map((point) => point.model));
   const modelPoints = (model) => points.filter((point) => point.model === model);
   const x = axis === 'times' ? (point) => point.times : (point) => point.seconds;
@@ -187,8 +191,7 @@ function latencySpec(points, width, axis) {
     const groups = new Map();
     for (const point of modelPoints(model)) {
       const name = point.batch === null ? point.method : `${point.method}, batch ${point.batch}`;
-      const batches = unique(points.map((one) => one.batch)).indexOf(point.batch);
-      if (!groups.has(name)) groups.set(name, { name, style: styleOf(point.method, batches), joined: true, points: [] });
+      if (!groups.has(name)) groups.set(name, { name, style: styleOf(point.method, Math.max(0, engines.indexOf(point.method))), joined: METHODS.has(point.method), points: [] });
       groups.get(name).points.push({ x: x(point), y: point.kept, ref: point });
     }
     return { title: model, series: [...groups.values()], frontOf: (all) => paretoFront(all, axis === 'times') };
@@ -204,7 +207,7 @@ function latencySpec(points, width, axis) {
 function lossSpec(cells, width) {
   const usable = cells.filter((cell) => cell.predicted > 0 && cell.observed > 0);
   const panels = panelsByModel(usable, (part) => {
-    const ends = part.flatMap((cell) => [cell.predicted, cell.observed]);
+    const ends = part.map((cell) => cell.predicted);
     const guide = [Math.min(...ends), Math.max(...ends)].map((v) => ({ x: v, y: v }));
     return {
       series: seriesOf(part, (cell) => ({ x: cell.predicted, y: cell.observed }), true), guides: [{ points: guide, counts: false }],

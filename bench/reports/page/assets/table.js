@@ -10,7 +10,7 @@ function columnsOf({ sweep = false, method = true, model = true } = {}) {
     model && { key: 'model', head: 'model', value: (cell) => MODELS.get(cell.model) ?? 99, html: (cell) => `<a href="${modelLink(cell.model)}">${escape(cell.model)}</a>` },
     method && { key: 'method', head: 'pruner', value: (cell) => ORDER.get(cell.method) ?? 999, html: methodHtml },
     method && { key: 'family', head: 'family', value: (cell) => DATA.families.indexOf(cell.family), html: (cell) => escape(cell.family) },
-    { key: 'settings', head: 'settings', value: (cell) => [settingText(cell), cell.setting].filter(Boolean).join(', ') },
+    { key: 'settings', head: 'settings', wrap: true, value: (cell) => [settingText(cell), cell.setting].filter(Boolean).join(', ') },
     { key: 'target', head: 'sparsity', number: true, value: (cell) => cell.sparsity ?? -1, html: (cell) => escape(cell.target) },
     { key: 'phase', head: 'phase', value: (cell) => cell.phase },
     { key: 'value', head: mode.label, number: true, value: (cell) => estimate(cell, 0), html: (cell) => valueHtml(cell, mode) },
@@ -68,7 +68,7 @@ class ResultTable {
       return `<th scope="col" class="${column.number ? 'num' : ''}" aria-sort="${order}"><button type="button" data-key="${column.key}">${escape(column.head)}</button></th>`;
     });
     const body = this.shown.map((cell, i) => {
-      const cols = used.map((column) => `<td${column.number ? ' class="num"' : ''}>${column.html ? column.html(cell) : escape(column.value(cell))}</td>`);
+      const cols = used.map((column) => `<td${column.number ? ' class="num"' : column.wrap ? ' class="narrow"' : ''}>${column.html ? column.html(cell) : escape(column.value(cell))}</td>`);
       return `<tr data-row="${cell.id}" tabindex="${i ? -1 : 0}"${cell === state.pinned ? ' class="pinned"' : ''}>${cols.join('')}</tr>`;
     });
     const focused = this.table.contains(document.activeElement) ? document.activeElement.dataset.key : null;

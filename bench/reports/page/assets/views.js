@@ -92,7 +92,7 @@ function figuresView() {
   let target = null;
   const choice = el('span', {});
   const cost = new Figure(section, {
-    name: 'cost', title: 'Accuracy against cost of the fit', caption: 'Time of fit and prune on the machine named below. The stairs join the results that no cheaper one beats (Pareto).',
+    name: 'cost', title: 'Accuracy against cost of the fit', caption: 'One phase, the first that the filters leave. Time of fit and prune on the machine named below. The stairs join the results that no cheaper one beats (Pareto).',
     controls: [choice],
     make: (width) => {
       const cells = pickCells();
@@ -105,11 +105,14 @@ function figuresView() {
   figures.push(sparsity, cost);
   if (DATA.latency.length) {
     let axis = 'times';
+    const batches = unique(DATA.latency.map((point) => point.batch)).filter((batch) => batch !== null).map((batch) => [String(batch), String(batch)]);
+    let batch = batches.length ? batches[batches.length - 1][0] : '';
+    const batchChoice = batches.length ? select('batch', 'batch', batches, batch, (value) => { batch = value; latency.draw(); }, null) : null;
     const choices = select('axis', 'latency as', [['times', 'times as fast as dense'], ['seconds', 'seconds']], axis, (value) => { axis = value; latency.draw(); }, null);
     const latency = new Figure(section, {
-      name: 'latency', title: 'Accuracy against measured latency', controls: [choices],
+      name: 'latency', title: 'Accuracy against measured latency', controls: [choices, batchChoice],
       caption: 'Measured times of inference beside the accuracy that is kept. Where the timed model has random weights, the accuracy is that of the embedded model of its family at the same sparsity, pruned one-shot by CAP: hover says which. The filters above do not hold here.',
-      make: (width) => latencySpec(DATA.latency, width, axis),
+      make: (width) => latencySpec(DATA.latency, width, axis, batch),
     });
     figures.push(latency);
   }

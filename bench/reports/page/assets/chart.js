@@ -87,7 +87,7 @@ function panelItems(panel, box, sx, sy, hits) {
     if (guide.label) items.push(label(box.right - 4, sy(guide.points[0].y) - 4, guide.label, { anchor: 'end', fill: 'muted', size: 11 }));
   }
   if (panel.front && panel.front.length > 1) {
-    items.push(line(staircase(panel.front).map((p) => [sx(p.x), sy(p.y)]), 'accent', { width: 2, opacity: 0.75 }));
+    items.push(line(staircase(panel.front).map((p) => [sx(p.x), sy(p.y)]), 'muted', { width: 4, opacity: 0.35 }));
   }
   const marks = [];
   for (const series of panel.series) {

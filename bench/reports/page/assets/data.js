@@ -32,7 +32,8 @@ const listeners = [];
 const changed = () => listeners.forEach((listener) => listener());
 
 function signed(value) {
-  return `${value < 0 ? '\u2212' : '+'}${Math.abs(value).toFixed(2)}`;
+  const text = Math.abs(value).toFixed(2);
+  return text === '0.00' ? text : `${value < 0 ? '\u2212' : '+'}${text}`;
 }
 
 function short(value, digits = 3) {

@@ -22,7 +22,7 @@ class Figure {
   }
 
   draw() {
-    const width = Math.max(280, Math.floor(this.box.clientWidth || 800));
+    const width = Math.max(280, Math.floor(this.box.parentElement.clientWidth || 800));
     this.spec = this.make(width);
     const series = this.spec.panels.flatMap((panel) => panel.series);
     this.entries = [...new Map(series.map((one) => [one.name, one])).values()];

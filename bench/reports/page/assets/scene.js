@@ -57,11 +57,14 @@ function toSvg(scene, colour) {
     + ` role="img" aria-label="${escape(scene.title)}">${parts.join('')}</svg>`;
 }
 
+const DASHES = [null, [9, 3], [2, 2], [9, 3, 2, 3]]; // of the methods of a family that share a shade
+
 function styleOf(method, variant = 0, phase = 0) {
   const facts = METHODS.get(method);
   const family = Math.max(0, DATA.families.indexOf(facts ? facts.family : 'other'));
   const place = (facts ? facts.place : 0) + variant;
-  return { colour: `f${family}-${place % 3}`, shape: SHAPES[place % SHAPES.length], hollow: phase > 0, dash: phase > 0 ? [5, 4] : null };
+  const dash = phase > 0 ? [5, 4] : DASHES[Math.floor(place / 3) % DASHES.length];
+  return { colour: `f${family}-${place % 3}`, shape: SHAPES[place % SHAPES.length], hollow: phase > 0, dash };
 }
 
 function swatch(style) {

@@ -65,10 +65,10 @@ class ResultTable {
       || this.shown.some((cell) => (column.html ? column.html(cell) : column.value(cell)) !== ''));
     const head = used.map((column) => {
       const order = column.key === this.sort.key ? (this.sort.down ? 'descending' : 'ascending') : 'none';
-      return `<th scope="col" class="${column.number ? 'num' : ''}" aria-sort="${order}"><button type="button" data-key="${column.key}">${escape(column.head)}</button></th>`;
+      return `<th scope="col" class="c-${column.key}${column.number ? ' num' : ''}" aria-sort="${order}"><button type="button" data-key="${column.key}">${escape(column.head)}</button></th>`;
     });
     const body = this.shown.map((cell, i) => {
-      const cols = used.map((column) => `<td${column.number ? ' class="num"' : column.wrap ? ' class="narrow"' : ''}>${column.html ? column.html(cell) : escape(column.value(cell))}</td>`);
+      const cols = used.map((column) => `<td class="c-${column.key}${column.number ? ' num' : column.wrap ? ' narrow' : ''}">${column.html ? column.html(cell) : escape(column.value(cell))}</td>`);
       return `<tr data-row="${cell.id}" tabindex="${i ? -1 : 0}"${cell === state.pinned ? ' class="pinned"' : ''}>${cols.join('')}</tr>`;
     });
     const focused = this.table.contains(document.activeElement) ? document.activeElement.dataset.key : null;

@@ -69,7 +69,7 @@ function drawResults() {
 
 function tableView() {
   const section = el('section', { id: 'table', 'aria-labelledby': 'table-title' }, el('h2', { id: 'table-title' }, 'Results'),
-    el('p', { class: 'muted' }, 'Top-1 on the test images, mean over seeds with its 95 % interval by Student\u2019s t; relative to dense in points, relative to magnitude the mean of the differences at the same seed. The filters hold for the figures, too. Settings are the authors\u2019 where a method has options of which their values are known.'));
+    el('p', { class: 'muted' }, 'Top-1 on the test images, mean over seeds with its 95 % interval by Student\u2019s t; relative to dense in points, relative to magnitude the mean of the differences at the same pattern and seed. The filters hold for the figures, too. Settings are the authors\u2019 where a method has options of which their values are known.'));
   const bar = el('div', { class: 'bar', id: 'filters', role: 'group', 'aria-label': 'Filters of table and figures' });
   section.append(bar);
   filterBar(bar);
@@ -87,7 +87,7 @@ function figuresView() {
   const section = el('section', { id: 'figures', 'aria-labelledby': 'figures-title' }, el('h2', { id: 'figures-title' }, 'Figures'),
     el('p', { class: 'muted' }, 'Hover tells what a point is, a click pins it; a name in a legend hides and shows its line in all figures, with Shift all others. Colours are families of methods, markers and shades methods of a family; bars are 95 % intervals.'));
   const sparsity = new Figure(section, {
-    name: 'sparsity', title: 'Accuracy against sparsity', caption: 'A panel for each model; the dotted line is the dense model.', make: (width) => sparsitySpec(pickCells(), width),
+    name: 'sparsity', title: 'Accuracy against sparsity', caption: 'A panel for each model; the dotted line is the dense model, or magnitude at the same pattern where results are relative to it.', make: (width) => sparsitySpec(pickCells(), width),
   });
   let target = null;
   const choice = el('span', {});

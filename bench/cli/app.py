@@ -25,8 +25,8 @@ from bench.cli.show import rerun, show
 from bench.cli.status import cancel, collect, status
 
 COMMANDS = (
-    run, plan, compare, status, cancel, collect, table, plot, report, benchmarks, latency, speedup, publish, check, export,
-    list_, show, rerun,
+    run, plan, compare, status, cancel, collect, table, plot, report, benchmarks, latency, speedup, publish, check,
+    export, list_, show, rerun,
 )  # fmt: skip
 
 app = App(

@@ -80,7 +80,9 @@ METHODS = {  # in the order in which a family's markers and shades go to them
         INPUTS, "One sweep over the columns of each layer, each removal made up for by the columns that follow.",
         "2301.00774", "Algorithm 1", {"block_size": 128},
     ),
-    "obc": Method(INPUTS, "ExactOBS: greedy Optimal Brain Surgeon in every row of a layer.", "2208.11580", "Algorithm 1"),
+    "obc": Method(
+        INPUTS, "ExactOBS: greedy Optimal Brain Surgeon in every row of a layer.", "2208.11580", "Algorithm 1"
+    ),
     "alps": Method(
         INPUTS, "ADMM on the error of each layer's outputs, then least squares on the mask.", "2406.07831",
         "Algorithms 1 and 2", {"damp": 0.01, "rho": 0.1, "iterations": 300, "cg_steps": 10},

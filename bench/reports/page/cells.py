@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from bench.results.settings import Settings
 from bench.results.store import DAMAGED
 from bench.results.validity import INVALID
 
+Row = dict[str, Any]  # a result row by its columns, with those of `bench.results.variants.describe`
 BASELINE = "magnitude"  # what `gain` is relative to
 UNSUCCESSFUL = ("skipped", "failed", "timeout", "preempted", DAMAGED)
 
@@ -46,10 +49,12 @@ def cells_of(sweep: str, rows: pd.DataFrame, paper: pd.DataFrame, options: Optio
         options: Table that receives the options.
     """
     every = pruned(rows)
-    every["baseline"] = _baseline(every)
-    grouped = every.groupby([*KEYS, "phase"], sort=False, dropna=False)
+    every = every.assign(baseline=_baseline(every), plain=plain(every))
     known = _paper_values(paper)
-    cells = [_cell(sweep, part.sort_values("seed"), known, options) for _, part in grouped]
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in every.to_dict("records"):
+        groups.setdefault(tuple(str(row[key]) for key in (*KEYS, "phase")), []).append(row)
+    cells = [_cell(sweep, sorted(part, key=lambda row: row["seed"]), known, options) for part in groups.values()]
     return [*cells, *_without_result(sweep, rows, options)]
 
 
@@ -69,11 +74,14 @@ def _paper_values(paper: pd.DataFrame) -> dict[tuple[str, str, float, str], floa
     }
 
 
-def _cell(sweep: str, part: pd.DataFrame, paper: dict[tuple[str, str, float, str], float], options: OptionTable) -> Cell:
-    first = part.iloc[0]
-    invalid = bool(part["invalid"].any())
-    told = part["error"].dropna()
-    top1 = part["top1"].to_numpy(float)
+def _cell(
+    sweep: str, rows: Sequence[Row], paper: Mapping[tuple[str, str, float, str], float], options: OptionTable
+) -> Cell:
+    """Returns the cell of rows that differ in their seed alone."""
+    first = rows[0]
+    invalid = any(row["invalid"] for row in rows)
+    valid = [] if invalid else rows  # of an invalid cell no accuracy counts
+    told = [row["error"] for row in rows if isinstance(row["error"], str)]
     known = paper.get((first["family"], first["method"], first["sparsity"], first["phase"]))
     return Cell(
         sweep=sweep,
@@ -88,39 +96,46 @@ def _cell(sweep: str, part: pd.DataFrame, paper: dict[tuple[str, str, float, str
         kind=first["kind"],
         sparsity=float(first["sparsity"]),
         phase=PHASES[first["phase"]],
-        regime=REGIMES.get(first["regime"], first["regime"]),
+        regime=REGIMES.get(str(first["regime"]), ""),
         status=INVALID if invalid else "done",
-        reason=str(told.iloc[0]) if len(told) else None,
-        top1=None if invalid else _estimate(top1),
-        top1_dense=_number(part["top1_dense"].max()),
-        drop=None if invalid else _estimate(top1 - part["top1_dense"].to_numpy(float)),
-        gain=None if invalid else _estimate(top1 - part["baseline"].to_numpy(float)),
-        kept=None if invalid else _number((100 * part["top1"] / part["top1_dense"]).mean()),
-        paper=known if plain(part).iloc[0] else None,
-        agreement=None if invalid else _number(part["agreement"].mean()),
-        fit_seconds=_number(part["fit_seconds"].mean()),
-        prune_seconds=_number(part["prune_seconds"].mean()),
-        peak_memory_bytes=_number(part["peak_memory_bytes"].max()),
-        predicted=None if invalid else _number(part["predicted_loss_increase"].mean()),
-        observed=None if invalid else _number(part["observed_loss_increase"].mean()),
-        seeds=tuple(int(seed) for seed in part["seed"]),
-        values=tuple(float(value) for value in top1),
-        trials=tuple(str(trial) for trial in part["trial_id"]),
+        reason=told[0] if told else None,
+        top1=_estimate([row["top1"] for row in valid]),
+        top1_dense=_mean([row["top1_dense"] for row in rows]),
+        drop=_estimate([row["top1"] - row["top1_dense"] for row in valid]),
+        gain=_estimate([row["top1"] - row["baseline"] for row in valid]),
+        kept=_mean([100 * row["top1"] / row["top1_dense"] for row in valid]),
+        paper=known if first["plain"] else None,
+        agreement=_mean([row["agreement"] for row in valid]),
+        fit_seconds=_mean([row["fit_seconds"] for row in rows]),
+        prune_seconds=_mean([row["prune_seconds"] for row in rows]),
+        peak_memory_bytes=max(_finite([row["peak_memory_bytes"] for row in rows]), default=None),
+        predicted=_mean([row["predicted_loss_increase"] for row in valid]),
+        observed=_mean([row["observed_loss_increase"] for row in valid]),
+        seeds=tuple(int(row["seed"]) for row in rows),
+        values=tuple(float(row["top1"]) for row in rows),
+        trials=tuple(str(row["trial_id"]) for row in rows),
         options=options.place(first["pruner_options"]),
     )
 
 
-def _estimate(values: np.ndarray) -> Interval | None:
-    """Returns the mean of values that are there with its interval by Student's t; None where none is there."""
-    there = values[np.isfinite(values)]
+def _finite(values: Iterable[float | None]) -> list[float]:
+    """Returns the numbers among values."""
+    return [float(value) for value in values if value is not None and math.isfinite(value)]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Returns the mean of the numbers among values; None where there is none."""
+    there = _finite(values)
+    return sum(there) / len(there) if there else None
+
+
+def _estimate(values: Iterable[float | None]) -> Interval | None:
+    """Returns the mean of the numbers among values with its interval by Student's t; None where there is none."""
+    there = np.array(_finite(values))
     if not len(there):
         return None
-    low, high = interval(there)
-    return float(there.mean()), _number(low), _number(high)
-
-
-def _number(value: float) -> float | None:
-    return None if pd.isna(value) else float(value)
+    low, high = interval(there) if len(there) > 1 else (None, None)
+    return float(there.mean()), low, high
 
 
 def _without_result(sweep: str, rows: pd.DataFrame, options: OptionTable) -> Iterator[Cell]:
@@ -142,13 +157,13 @@ def _without_result(sweep: str, rows: pd.DataFrame, options: OptionTable) -> Ite
             pattern=pattern,
             target=pattern_in_words(pattern) if pattern else "",
             kind=kind(pattern) if pattern else "",
-            sparsity=_number(first["sparsity_target"]) if pattern else None,
+            sparsity=_mean([first["sparsity_target"]]) if pattern else None,
             phase=PHASES.get(first["phase"], "") if pattern else "",
             regime=REGIMES.get(first["regime"], ""),
             status=first["status"],
             reason=str(told.iloc[0]) if len(told) else None,
             top1=None,
-            top1_dense=_number(part["top1_dense"].max()),
+            top1_dense=_mean(part["top1_dense"]),
             drop=None,
             gain=None,
             kept=None,

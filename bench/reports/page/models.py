@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from bench.reports.page.data import Cell, LayerSparsity, ModelFacts
@@ -60,29 +61,33 @@ class _LayerTable:
 
     Attributes:
         weights: Number of weights by layer.
-        sparsity: Fraction of zeros, a row for each trial and pattern, a column for each layer.
+        sparsity: Fraction of zeros of each layer, in the order of `layers`, by trial and pattern.
+        layers: Names of the layers.
     """
 
     weights: pd.Series
-    sparsity: pd.DataFrame
+    sparsity: Mapping[tuple[str, str], np.ndarray]
+    layers: tuple[str, ...]
 
 
 def _by_layer(rows: pd.DataFrame) -> _LayerTable:
     pruned = rows[rows["pattern"].notna()].drop_duplicates(["trial_id", "pattern", "layer"])
     weights = rows.drop_duplicates("layer").set_index("layer")["weights"]
-    return _LayerTable(weights, pruned.pivot(index=["trial_id", "pattern"], columns="layer", values="sparsity"))
+    wide = pruned.pivot(index=["trial_id", "pattern"], columns="layer", values="sparsity")
+    return _LayerTable(weights, dict(zip(wide.index, wide.to_numpy(), strict=True)), tuple(wide.columns))
 
 
 def _state(cell: Cell, tables: Mapping[str, _LayerTable], names: list[str]) -> list[LayerSparsity]:
     """Returns the sparsity of the layers in a cell; nothing where it is not known."""
-    if cell.sweep not in tables:
+    if cell.sweep not in tables or cell.pattern is None:
         return []
-    table = tables[cell.sweep].sparsity
-    keys = [(trial, cell.pattern) for trial in cell.trials if (trial, cell.pattern) in table.index]
-    if not keys:
+    table = tables[cell.sweep]
+    known = [table.sparsity[trial, cell.pattern] for trial in cell.trials if (trial, cell.pattern) in table.sparsity]
+    if not known:
         return []
-    means = table.loc[keys].mean().reindex(names)
-    sparsity = tuple(None if pd.isna(value) else round(float(value), DIGITS) for value in means)
+    means = dict(zip(table.layers, np.mean(known, axis=0), strict=True))
+    values = [float(means.get(name, np.nan)) for name in names]
+    sparsity = tuple(round(value, DIGITS) if np.isfinite(value) else None for value in values)
     return [LayerSparsity(cell.sweep, cell.method, cell.variant, cell.target, sparsity)]
 
 

@@ -55,8 +55,11 @@ class PageReport:
         """Returns all that the page shows."""
         options, paper = OptionTable(), read_paper_values(self.results)
         cells = [cell for sweep, rows in self.rows.items() for cell in cells_of(sweep, rows, paper, options)]
-        claims = [line for store in self.stores
-                  for line in claim_lines(store.sweep, self.rows[store.sweep], store.command("table") or "")]  # fmt: skip
+        claims = [
+            line
+            for store in self.stores
+            for line in claim_lines(store.sweep, self.rows[store.sweep], store.command("table") or "")
+        ]
         points = list(trial_points(self.rows))
         origins = [sweep_origin(store, self.rows[store.sweep]) for store in self.stores]
         if self.timings.collected.exists():
@@ -116,5 +119,3 @@ def _layers(stores: Iterable[Store]) -> dict[str, pd.DataFrame]:
         for store in stores
         if store.collected_layers.exists()
     }
-
-

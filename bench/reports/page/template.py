@@ -8,7 +8,17 @@ from importlib import resources
 
 from bench.reports.page.data import PageData, to_json
 
-SCRIPTS = ("data.js", "scene.js", "export.js", "chart.js", "figures.js", "table.js", "details.js", "views.js", "main.js")
+SCRIPTS = (
+    "data.js",
+    "scene.js",
+    "export.js",
+    "chart.js",
+    "figures.js",
+    "table.js",
+    "details.js",
+    "views.js",
+    "main.js",
+)
 ASSETS = resources.files("bench.reports.page") / "assets"
 
 

@@ -156,7 +156,7 @@ function sparsitySpec(cells, width) {
     const guide = [Math.min(...ends), Math.max(...ends)].map((x) => ({ x, y: reference }));
     return {
       series: seriesOf(part, (cell) => ({ x: cell.sparsity, y: mode.of(cell)[0], low: mode.of(cell)[1], high: mode.of(cell)[2] }), true),
-      guides: reference === null ? [] : [{ points: guide, counts: true, label: state.mode === 'magnitude' ? 'magnitude' : 'dense' }],
+      guides: reference === null ? [] : [{ points: guide, counts: true, label: state.mode === 'magnitude' ? '' : 'dense' }],
     };
   });
   const ticks = unique(usable.map((cell) => cell.sparsity)).sort((a, b) => a - b);

@@ -64,6 +64,13 @@ def slurm_tests(session: nox.Session) -> None:
     )  # fmt: skip
 
 
+@nox.session
+def browser_tests(session: nox.Session) -> None:
+    """Run the tests of `capbench report` in a headless Chromium, which the system must have; arguments go to pytest."""
+    install(session, "tests", "browser")
+    run(session, "pytest", "tests/bench/reports/page", *session.posargs, env={"CAPBENCH_REQUIRE_BROWSER": "1"})
+
+
 def reproduce(session: nox.Session, sweep: str, *extras: str) -> None:
     """Runs what is missing of a sweep in the folder `runs`, embedded profile, draws its figures, prints its table."""
     install(session, *extras)

@@ -174,7 +174,6 @@ def test_two_thousand_rows_of_twenty_methods_open_in_two_seconds(
     one.page.reload()
     one.page.wait_for_selector("#cost svg")
     spent = {metric["name"]: metric["value"] for metric in seconds.send("Performance.getMetrics")["metrics"]}
-    print(spent)
     assert 0 < spent["TaskDuration"] < 2
     assert one.page.locator("#table tbody tr").count() == 2000
     assert one.page.locator("#sparsity .point").count() == 2000

@@ -71,6 +71,13 @@ def browser_tests(session: nox.Session) -> None:
     run(session, "pytest", "tests/bench/reports/page", *session.posargs, env={"CAPBENCH_REQUIRE_BROWSER": "1"})
 
 
+@nox.session
+def report_screenshots(session: nox.Session) -> None:
+    """Take the pictures of docs/report.md anew, from the published results."""
+    install(session, "tests", "browser")
+    run(session, "python", "tests/bench/reports/page/screenshots.py", "docs/images")
+
+
 def reproduce(session: nox.Session, sweep: str, *extras: str) -> None:
     """Runs what is missing of a sweep in the folder `runs`, embedded profile, draws its figures, prints its table."""
     install(session, *extras)

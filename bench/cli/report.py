@@ -58,7 +58,10 @@ def report(
     """
     names = sweeps or tuple(bench.collected_sweeps(profile, results))
     page = bench.PageReport([bench.find_results(name, profile, results) for name in names], results)
-    say_written([page.write(output)])
+    written = page.write(output)
+    for line in page.sources:
+        say(line)
+    say_written([written])
 
 
 def benchmarks(measurements: Path | None = None, *, into: Path | None = None) -> None:

@@ -230,6 +230,7 @@ class Origin:
         threads: Threads of a process.
         started: First and last start of a trial, UTC.
         command: Command that makes the rows.
+        folder: Option of a command for the folder of results, empty for the usual one.
     """
 
     sweep: str
@@ -245,6 +246,7 @@ class Origin:
     threads: tuple[int, ...]
     started: tuple[str, ...]
     command: str
+    folder: str
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from bench.results import folders
 from bench.results.parquet import read_rows
 from bench.results.schema import SCHEMA
 from bench.results.store import Store
-from bench.results.timings import Timings
+from bench.results.timings import TIMED, Timings
 
 
 def sweep_origin(store: Store, rows: pd.DataFrame) -> Origin:
@@ -27,44 +28,43 @@ def sweep_origin(store: Store, rows: pd.DataFrame) -> Origin:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
     """
     wanted = rows[rows["phase"] != "dense"]
-    return _origin(
-        store.sweep, store.collected, rows, rows["trial_id"].nunique(), int((wanted["status"] != "done").sum()),
-        _texts(rows["device"]), rows["threads"], f"capbench run {store.source or store.sweep}{_profile(store)}",
-    )  # fmt: skip
+    # published rows come from runs in the working folder
+    results = folders.WORKING if folders.is_published(store.results) else store.results
+    command = Store(results, store.profile, store.sweep, source=store.source).command("run") or ""
+    folder = "" if results == folders.WORKING else f" --results {shlex.quote(str(results))}"
+    failed = int((wanted["status"] != "done").sum())
+    return _origin(store.sweep, store.collected, rows, ("trial_id", "device"), failed, command, folder)
 
 
 def timings_origin(timings: Timings) -> Origin:
     """Returns where measured times come from."""
     rows = timings.read()
-    return _origin(
-        timings.name, timings.collected, rows, rows["cell"].nunique(), int((rows["status"] != "timed").sum()),
-        _texts(rows["processor"]), rows["threads"], f"capbench latency --name {timings.name} --memory 16",
-    )  # fmt: skip
-
-
-def _profile(store: Store) -> str:
-    return "" if store.profile == "embedded" else f" --profile {store.profile}"
+    failed = int((rows["status"] != TIMED).sum())
+    command = f"capbench latency --name {timings.name} --memory 16"
+    return _origin(timings.name, timings.collected, rows, ("cell", "processor"), failed, command, "")
 
 
 def _origin(
-    sweep: str, file: Path, rows: pd.DataFrame, trials: int, failed: int, devices: tuple[str, ...],
-    threads: pd.Series, command: str,
-) -> Origin:  # fmt: skip
+    sweep: str, file: Path, rows: pd.DataFrame, columns: tuple[str, str], failed: int, command: str, folder: str
+) -> Origin:
+    """Returns the origin of rows, by the columns that name a unit of work and its device."""
+    unit, device = columns
     started = pd.to_datetime(rows["started_at"].dropna(), utc=True)
     return Origin(
         sweep=sweep,
         file=str(folders.shown(file)),
         sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         rows=len(rows),
-        trials=trials,
+        trials=rows[unit].nunique(),
         failed=failed,
         commits=_texts(rows["commit"]),
         dirty=bool(rows["dirty"].fillna(False).astype(bool).any()),
         versions={name: v for text in _texts(rows["versions"]) for name, v in json.loads(text).items()},
-        devices=devices,
-        threads=tuple(sorted({int(value) for value in threads.dropna()})),
+        devices=_texts(rows[device]),
+        threads=tuple(sorted({int(value) for value in rows["threads"].dropna()})),
         started=tuple(f"{time:%Y-%m-%d %H:%M} UTC" for time in (started.min(), started.max())) if len(started) else (),
         command=command,
+        folder=folder,
     )
 
 

@@ -51,6 +51,14 @@ class PageReport:
         self.rows = {store.sweep: store.read() for store in self.stores}
         self.timings = find_timings(SPEEDUP, results)
 
+    @property
+    def sources(self) -> list[str]:
+        """A line for each sweep: which rows are shown, and how many trials are in them."""
+        return [
+            folders.describe_source(store.results, f"{store.profile}/{store.sweep}.parquet", "trial_id", "trial")
+            for store in self.stores
+        ]
+
     def data(self) -> PageData:
         """Returns all that the page shows."""
         options, paper = OptionTable(), read_paper_values(self.results)

@@ -32,7 +32,7 @@ function cellFacts(cell) {
     ['commit', origin ? origin.commits.map((commit) => commit.slice(0, 12)).join(' ') + (origin.dirty ? ', with changes' : '') : ''],
     ['machine', origin ? `${origin.devices.join(', ')}, threads ${origin.threads.join(', ')}` : ''],
     ['make it', origin ? `${origin.command} ${only}` : ''],
-    ['make it again', cell.trials.length ? `capbench rerun ${cell.trials[0]}` : ''],
+    ['make it again', origin && cell.trials.length ? `capbench rerun ${cell.trials[0]}${origin.folder}` : ''],
   ].filter((fact) => fact[1]);
 }
 

@@ -100,7 +100,8 @@ def test_origin_of_every_sweep(table1: Store) -> None:
     (origin,) = data(table1).origins
     assert (origin.rows, origin.trials, origin.failed) == (15, 6, 0)
     assert origin.commits == ("c0ffee" * 6,)
-    assert origin.command == "capbench run table1"
+    assert origin.command == f"capbench run table1 --results {table1.results}"
+    assert origin.folder == f" --results {table1.results}"
     assert origin.versions == {"torch": "2.0"}
 
 
@@ -145,6 +146,11 @@ def test_points_of_latency_have_the_accuracy_of_the_same_family(published: PageD
     vit = table[(table["model"] == "vit") & (table["method"] == "CAP") & (table["sparsity"] == 0.75)].iloc[0]
     assert point.times == pytest.approx(row["to_dense"], rel=1e-5)
     assert 100 - point.kept == pytest.approx(vit["one_shot_rel_drop"], rel=1e-4)
+
+
+def test_published_rows_are_made_in_the_working_folder(published: PageData) -> None:
+    assert {origin.command for origin in published.origins} >= {"capbench run table1", "capbench run nm"}
+    assert {origin.folder for origin in published.origins} == {""}
 
 
 def test_every_registered_pruner_has_a_family_and_a_place_of_its_own(published: PageData) -> None:

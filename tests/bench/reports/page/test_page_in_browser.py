@@ -55,7 +55,7 @@ def test_hover_pin_hide(open_page: Any, table1: Store) -> None:
     assert "trials" in told
     page.mouse.click(*place)
     assert "capbench rerun" in page.inner_text("#pin")
-    assert "capbench run table1 --only model=vit --only pruner=" in page.inner_text("#pin")
+    assert "--only model=vit --only pruner=" in page.inner_text("#pin")
     assert page.locator("#table tr.pinned").count() == 1
     page.keyboard.press("Escape")
     assert page.is_hidden("#pin")

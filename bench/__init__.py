@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from bench.reports.latency.report import LatencyReport
     from bench.reports.latency.report import print_cells as print_timings
     from bench.reports.latency.report import progress_lines as timing_lines
+    from bench.reports.page.comparison import find_comparison
     from bench.reports.page.report import PageReport
     from bench.reports.sweep.report import SweepReport
     from bench.results.folders import collected_sweeps
@@ -89,6 +90,7 @@ _MODULES = {
     "contract_failures": "bench.execution.contract",
     "export_model": "bench.export.model",
     "find_benchmarks": "bench.reports.kernels",
+    "find_comparison": "bench.reports.page.comparison",
     "find_results": "bench.specs.discovery",
     "find_timings": "bench.results.timings",
     "find_trial": "bench.execution.stored",
@@ -149,6 +151,7 @@ __all__ = [
     "contract_failures",
     "export_model",
     "find_benchmarks",
+    "find_comparison",
     "find_results",
     "find_timings",
     "find_trial",

@@ -12,6 +12,7 @@ from bench.core.errors import UserError
 from bench.reports.latency.analysis import accuracy
 from bench.reports.page.cells import OptionTable, cells_of
 from bench.reports.page.claims import claim_lines, speedup_line
+from bench.reports.page.comparison import comparison_facts, read_document
 from bench.reports.page.data import Cell, MethodFacts, PageData
 from bench.reports.page.latency import speedup_points, trial_points
 from bench.reports.page.models import model_facts
@@ -38,15 +39,19 @@ class PageReport:
         stores: Results of the sweeps, all of one profile.
         results: Folder of all results, for the measured times and the paper's values; a report on published ones goes
             to the working folder.
+        comparison: Results of a comparison that is shown before the sweeps, see
+            `bench.reports.page.comparison.find_comparison`.
 
     Raises:
         UserError: If there is no sweep, or one has no collected results.
     """
 
-    def __init__(self, stores: Sequence[Store], results: Path) -> None:
-        if not stores:
+    def __init__(self, stores: Sequence[Store], results: Path, comparison: Store | None = None) -> None:
+        if not stores and comparison is None:
             raise UserError(f"{results} has no results: run a sweep first, such as capbench run table1")
-        self.stores = sorted(stores, key=lambda store: (store.sweep != FIRST, store.sweep))
+        self.comparison = comparison
+        ordered = sorted(stores, key=lambda store: (store.sweep != FIRST, store.sweep))
+        self.stores = [*([] if comparison is None else [comparison]), *ordered]
         self.results = results
         self.rows = {store.sweep: store.read() for store in self.stores}
         self.timings = find_timings(SPEEDUP, results)
@@ -55,7 +60,7 @@ class PageReport:
     def sources(self) -> list[str]:
         """A line for each sweep: which rows are shown, and how many trials are in them."""
         return [
-            folders.describe_source(store.results, f"{store.profile}/{store.sweep}.parquet", "trial_id", "trial")
+            folders.describe_source(store.results, str(store.collected.relative_to(store.results)), "trial_id", "trial")
             for store in self.stores
         ]
 
@@ -66,6 +71,7 @@ class PageReport:
         claims = [
             line
             for store in self.stores
+            if store is not self.comparison
             for line in claim_lines(store.sweep, self.rows[store.sweep], store.command("table") or "")
         ]
         points = list(trial_points(self.rows))
@@ -75,8 +81,12 @@ class PageReport:
             claims += speedup_line(self.timings, kept)
             points += speedup_points(self.timings, kept)
             origins.append(timings_origin(self.timings))
+        facts = None
+        if self.comparison is not None:
+            document = read_document(self.comparison)
+            facts = comparison_facts(document, self.rows[self.comparison.sweep], options)
         return PageData(
-            title=f"Pruners compared ({self.stores[0].profile})",
+            title=facts.title if facts else f"Pruners compared ({self.stores[0].profile})",
             profile=self.stores[0].profile,
             sweeps=tuple(self.rows),
             families=FAMILIES,
@@ -87,18 +97,19 @@ class PageReport:
             models=tuple(model_facts(cells, self.rows, _layers(self.stores))),
             origins=tuple(origins),
             options=options.texts,
+            comparison=facts,
         )
 
     def write(self, output: Path | None = None) -> Path:
         """Writes the page and returns its path.
 
         Args:
-            output: The file; by default `report.html` in the folder of results.
+            output: The file; by default `report.html` in the folder of results, of a comparison beside its files.
 
         Raises:
             UserError: If it cannot be written there.
         """
-        path = output or folders.reports(self.results) / FILE
+        path = output or self._place()
         if path.is_dir() or (output is not None and not path.parent.is_dir()):
             raise UserError(f"{path} cannot be written: give a file in a folder that exists")
         text = page_html(self.data(), parquet_bytes(self.stores))
@@ -106,6 +117,11 @@ class PageReport:
         with files.atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return path
+
+    def _place(self) -> Path:
+        if self.comparison is None:
+            return folders.reports(self.results) / FILE
+        return self.comparison.collected.with_suffix(".html")
 
 
 def _methods(cells: Iterable[Cell]) -> list[MethodFacts]:

@@ -16,6 +16,7 @@ SCRIPTS = (
     "figures.js",
     "table.js",
     "details.js",
+    "comparison.js",
     "views.js",
     "main.js",
 )

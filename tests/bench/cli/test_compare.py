@@ -35,7 +35,7 @@ def test_a_pruner_from_outside_the_repository(tmp_path: Path, capsys: pytest.Cap
     assert "Mine against GM: better in 0 of 1 cells, worse in 0, no difference shown in 0, the same difference" in out
     folder = results / "embedded/compare"
     [report] = folder.glob("Mine-*.md")
-    assert {path.suffix for path in folder.glob("Mine-*")} == {".md", ".csv", ".png", ".svg", ".parquet"}
+    assert {path.suffix for path in folder.glob("Mine-*")} == {".md", ".csv", ".json", ".png", ".svg", ".parquet"}
     assert not list((results / "embedded").glob("*.parquet")), "no sweep's results are touched"
     cells = pd.read_csv(report.with_suffix(".csv"))
     assert cells["label"].tolist() == ["Mine", "GM"]

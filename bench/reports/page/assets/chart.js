@@ -93,13 +93,13 @@ function panelItems(panel, box, sx, sy, hits) {
   for (const series of panel.series) {
     const points = series.points.map((p) => ({ ...p, at: [sx(p.x), sy(p.y)] }));
     if (series.joined && points.length > 1) {
-      items.push(line(points.map((p) => p.at), series.style.colour, { width: 1.8, dash: series.style.dash }));
+      items.push(line(points.map((p) => p.at), series.style.colour, { width: series.style.width || 1.8, dash: series.style.dash }));
     }
     for (const p of points) {
       if (p.low !== null && p.low !== undefined && p.high > p.low) {
         items.push(line([[p.at[0], inside(sy(p.low))], [p.at[0], inside(sy(p.high))]], series.style.colour, { width: 1.2, opacity: 0.6 }));
       }
-      marks.push(marker(p.at[0], p.at[1], series.style, { point: hits.length }));
+      marks.push(marker(p.at[0], p.at[1], series.style, { point: hits.length, size: series.style.size }));
       hits.push({ x: p.at[0], y: p.at[1], ref: p.ref, name: series.name });
     }
   }

@@ -1,10 +1,11 @@
 // What hover and pin tell of a result.
 
 function facts(item) {
-  return item.seeds ? cellFacts(item) : latencyFacts(item);
+  return item.seeds ? cellFacts(item) : item.against ? differenceFacts(item) : latencyFacts(item);
 }
 
 function heading(item) {
+  if (item.against) return `${NEW.label} less ${item.against}, ${item.model}, ${item.target} ${item.phase}`;
   return item.seeds ? `${seriesName(item)}, ${item.model}, ${item.target} ${item.phase}` : `${item.label}, ${item.model}`;
 }
 
@@ -50,7 +51,7 @@ function latencyFacts(point) {
 }
 
 const MONO = ['options', 'trials', 'make it', 'make it again', 'commit'];
-const IN_TIP = ['status', 'top-1, %', 'less dense', 'by seed', 'settings', 'trials', 'top-1 kept', 'times as fast', 'a pass', 'measured'];
+const IN_TIP = ['status', 'difference', 'pairs', 'verdict', 'top-1, %', 'less dense', 'by seed', 'settings', 'trials', 'top-1 kept', 'times as fast', 'a pass', 'measured'];
 
 function factList(item, wanted) {
   const shown = facts(item).filter(([name]) => !wanted || wanted.includes(name));

@@ -42,7 +42,7 @@ class Figure {
     const focused = document.activeElement && document.activeElement.dataset.series;
     this.legend.replaceChildren(...this.entries.map((entry) => el('button', {
       type: 'button', 'data-series': entry.name, 'aria-pressed': String(!state.hidden.has(entry.name)),
-      title: 'Hide or show; with Shift all others',
+      title: 'Hide or show; with Shift all others', class: entry.style.size ? 'theirs' : '',
       onclick: (event) => this.toggle(entry.name, event.shiftKey),
     }, swatch(entry.style), entry.name)));
     if (focused) [...this.legend.children].find((button) => button.dataset.series === focused)?.focus();
@@ -133,6 +133,7 @@ function seriesOf(cells, point, joined) {
     const name = words.filter(Boolean).join(' ');
     if (!groups.has(name)) {
       const style = styleOf(cell.method, [...kinds].indexOf(settingText(cell)), phase);
+      if (isNew(cell)) Object.assign(style, { width: 3.4, size: 6.5 });
       groups.set(name, { name, style, joined, points: [], order: [ORDER.get(cell.method) ?? 999, phase] });
     }
     groups.get(name).points.push({ ...point(cell), ref: cell });

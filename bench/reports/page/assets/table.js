@@ -69,7 +69,7 @@ class ResultTable {
     });
     const body = this.shown.map((cell, i) => {
       const cols = used.map((column) => `<td class="c-${column.key}${column.number ? ' num' : column.wrap ? ' narrow' : ''}">${column.html ? column.html(cell) : escape(column.value(cell))}</td>`);
-      return `<tr data-row="${cell.id}" tabindex="${i ? -1 : 0}"${cell === state.pinned ? ' class="pinned"' : ''}>${cols.join('')}</tr>`;
+      return `<tr data-row="${cell.id}" tabindex="${i ? -1 : 0}" class="${isNew(cell) ? 'theirs' : ''}${cell === state.pinned ? ' pinned' : ''}">${cols.join('')}</tr>`;
     });
     const focused = this.table.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     this.table.innerHTML = `<thead><tr>${head.join('')}</tr></thead><tbody>${body.join('')}</tbody>`;

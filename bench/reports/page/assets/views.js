@@ -142,7 +142,7 @@ function indexView() {
 }
 
 function overview() {
-  return [claimsView(), tableView(), figuresView(), indexView(), originsView()];
+  return [DATA.comparison ? comparisonView() : claimsView(), tableView(), figuresView(), indexView(), originsView()];
 }
 
 function methodView(name) {

@@ -179,7 +179,7 @@ class ComparisonReport:
         return json.dumps(as_document(self), indent=1)
 
     def write(self, stem: Path) -> list[Path]:
-        """Writes the Markdown report, the cells as CSV, the JSON document, and the figure as PNG and SVG.
+        """Writes the Markdown report, the cells as CSV, the figure as PNG and SVG, and the JSON document.
 
         Args:
             stem: Path without suffix.
@@ -192,7 +192,7 @@ class ComparisonReport:
         text.write_text(self.markdown(pictures[0].name))
         self.cells.to_csv(values, index=False, float_format="%.6g")
         document.write_text(self.json())
-        return [text, values, document, *pictures]
+        return [text, values, *pictures, document]
 
 
 def _print_table(console: Console, cells: pd.DataFrame, title: str) -> None:

@@ -137,11 +137,11 @@ def _appendix(document: Mapping[str, Any], rows: pd.DataFrame) -> str:
     patterns = ", ".join(pattern_in_words(pattern) for pattern in cells["pattern"].unique())
     images, tests = (int(rows[name].max()) for name in ("calibration_images", "n_images"))
     lines = [
-        f"We compare {document['new']} with {joined(document['against'])} on {models} at {patterns}. All pruners see the "
-        f"same {images:,} calibration images, drawn anew by each of {seeds} seed{'s' if seeds > 1 else ''}; models, data, "
-        "patterns and fine-tuning are the same for all. We report top-1 on "
-        f"{tests:,} test images, mean and sample standard deviation over seeds, and the difference paired by seed with "
-        f"its 95 % interval by Student's t. Measured with cap-bench, {code_state(rows)}.",
+        f"We compare {document['new']} with {joined(document['against'])} on {models} at {patterns}. All pruners see "
+        f"the same {images:,} calibration images, drawn anew by each of {seeds} seed{'s' if seeds > 1 else ''}; "
+        "models, data, patterns and fine-tuning are the same for all. We report top-1 on "
+        f"{tests:,} test images, mean and sample standard deviation over seeds, and the difference paired by seed "
+        f"with its 95 % interval by Student's t. Measured with cap-bench, {code_state(rows)}.",
         "",
         *document["verdicts"],
     ]

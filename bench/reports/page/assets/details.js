@@ -18,6 +18,7 @@ function estimateText(estimate, format) {
 
 function cellFacts(cell) {
   const origin = ORIGINS.get(cell.sweep);
+  const compared = DATA.comparison && cell.sweep === 'compare';
   const only = [`--only model=${cell.model}`, `--only pruner=${cell.pruner}`].join(' ');
   return [
     ['status', cell.status === 'done' ? '' : [cell.status, cell.reason].filter(Boolean).join(': ')],
@@ -32,7 +33,7 @@ function cellFacts(cell) {
     ['sweep', cell.sweep],
     ['commit', origin ? origin.commits.map((commit) => commit.slice(0, 12)).join(' ') + (origin.dirty ? ', with changes' : '') : ''],
     ['machine', origin ? `${origin.devices.join(', ')}, threads ${origin.threads.join(', ')}` : ''],
-    ['make it', origin ? `${origin.command} ${only}` : ''],
+    ['make it', compared ? DATA.comparison.command : origin && origin.command ? `${origin.command} ${only}` : ''],
     ['make it again', origin && cell.trials.length ? `capbench rerun ${cell.trials[0]}${origin.folder}` : ''],
   ].filter((fact) => fact[1]);
 }

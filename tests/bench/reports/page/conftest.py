@@ -115,17 +115,34 @@ class OpenPage:
 
 
 @pytest.fixture
-def open_page(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., OpenPage]]:
-    """Writes the page of sweeps and opens it; at the end it has asked for nothing and the console is empty."""
-    opened: list[OpenPage] = []
+def opened() -> Iterator[list[OpenPage]]:
+    """Pages that a test opened; at its end they have asked for nothing and their consoles are empty."""
+    pages: list[OpenPage] = []
+    yield pages
+    for one in pages:
+        assert one.console == []
+        assert {url.split("#")[0] for url in one.requests if not url.startswith("blob:")} <= {one.file.as_uri()}
+        one.page.context.close()
+
+
+@pytest.fixture
+def open_page(chromium: Any, opened: list[OpenPage], tmp_path: Path) -> Callable[..., OpenPage]:
+    """Writes the page of sweeps and opens it."""
 
     def page(*stores: Store, **options: Any) -> OpenPage:
         file = PageReport(stores, stores[0].results).write(tmp_path / "page.html")
         opened.append(OpenPage(chromium, file, **options))
         return opened[-1]
 
-    yield page
-    for one in opened:
-        assert one.console == []
-        assert {url.split("#")[0] for url in one.requests if not url.startswith("blob:")} <= {one.file.as_uri()}
-        one.page.context.close()
+    return page
+
+
+@pytest.fixture
+def open_comparison(chromium: Any, opened: list[OpenPage]) -> Callable[[Store], OpenPage]:
+    """Writes the page of a comparison and opens it."""
+
+    def page(store: Store) -> OpenPage:
+        opened.append(OpenPage(chromium, PageReport([], store.results, store).write()))
+        return opened[-1]
+
+    return page

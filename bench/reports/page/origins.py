@@ -20,6 +20,13 @@ from bench.results.store import Store
 from bench.results.timings import TIMED, Timings
 
 
+def made_in(store: Store) -> Store:
+    """Returns the results that a sweep's rows were made in: of published ones those in the working folder."""
+    if not folders.is_published(store.results):
+        return store
+    return Store(folders.WORKING, store.profile, store.sweep, source=store.source)
+
+
 def sweep_origin(store: Store, rows: pd.DataFrame) -> Origin:
     """Returns where the rows of a sweep come from.
 
@@ -28,9 +35,8 @@ def sweep_origin(store: Store, rows: pd.DataFrame) -> Origin:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
     """
     wanted = rows[rows["phase"] != "dense"]
-    # published rows come from runs in the working folder
-    results = folders.WORKING if folders.is_published(store.results) else store.results
-    command = Store(results, store.profile, store.sweep, source=store.source).command("run") or ""
+    results = made_in(store).results
+    command = made_in(store).command("run") or ""
     folder = "" if results == folders.WORKING else f" --results {shlex.quote(str(results))}"
     failed = int((wanted["status"] != "done").sum())
     return _origin(store.sweep, store.collected, rows, ("trial_id", "device"), failed, command, folder)

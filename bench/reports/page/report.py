@@ -16,7 +16,7 @@ from bench.reports.page.comparison import comparison_facts, read_document
 from bench.reports.page.data import Cell, MethodFacts, PageData
 from bench.reports.page.latency import speedup_points, trial_points
 from bench.reports.page.models import model_facts
-from bench.reports.page.origins import parquet_bytes, sweep_origin, timings_origin
+from bench.reports.page.origins import made_in, parquet_bytes, sweep_origin, timings_origin
 from bench.reports.page.template import page_html
 from bench.reports.sweep.summary import read_paper_values
 from bench.results import folders
@@ -72,7 +72,7 @@ class PageReport:
             line
             for store in self.stores
             if store is not self.comparison
-            for line in claim_lines(store.sweep, self.rows[store.sweep], store.command("table") or "")
+            for line in claim_lines(store.sweep, self.rows[store.sweep], made_in(store).command("table") or "")
         ]
         points = list(trial_points(self.rows))
         origins = [sweep_origin(store, self.rows[store.sweep]) for store in self.stores]

@@ -42,6 +42,8 @@ def test_a_pruner_from_outside_the_repository(tmp_path: Path, capsys: pytest.Cap
     assert cells["n"].tolist() == [2, 2]
     assert cells["top1_mean"].tolist()[1] == pytest.approx(88.31, abs=0.1), "as in Table 1"
     assert cells.loc[1, "low"] == pytest.approx(cells.loc[1, "high"]), "neither depends on the seed"
+    cli.main(["report", "--compare", report.stem, "--results", str(results)])
+    assert "class Mine(cap.ScorePruner)" in report.with_suffix(".html").read_text()
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if not path.name.startswith("Mine")}
     assert sum(path.suffix == ".parquet" for path in before) == 2 * 4, "of each trial its row and its layers' rows"
 

@@ -151,6 +151,7 @@ def test_points_of_latency_have_the_accuracy_of_the_same_family(published: PageD
 def test_published_rows_are_made_in_the_working_folder(published: PageData) -> None:
     assert {origin.command for origin in published.origins} >= {"capbench run table1", "capbench run nm"}
     assert {origin.folder for origin in published.origins} == {""}
+    assert "capbench table table1" in {line.command for line in published.claims}
 
 
 def test_every_registered_pruner_has_a_family_and_a_place_of_its_own(published: PageData) -> None:

@@ -6,7 +6,8 @@ import base64
 import html
 from importlib import resources
 
-from bench.reports.page.data import PageData, to_json
+from bench.reports.page.data import PageData
+from bench.reports.page.serialization import to_json
 
 SCRIPTS = (
     "data.js",

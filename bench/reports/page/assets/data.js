@@ -3,7 +3,7 @@
 const byId = (id) => document.getElementById(id);
 
 function unpack(value) {
-  // {columns, rows}, as data.py writes lists of rows, become objects again
+  // {columns, rows}, as serialization.py writes lists of rows, become objects again
   if (Array.isArray(value) || value === null || typeof value !== 'object') return value;
   if (Array.isArray(value.columns) && Array.isArray(value.rows)) {
     return value.rows.map((row) => Object.fromEntries(value.columns.map((name, i) => [name, unpack(row[i])])));

@@ -12,9 +12,10 @@ import pytest
 
 import cap
 from bench.core.errors import UserError
-from bench.reports.page.data import PageData, to_json
+from bench.reports.page.data import PageData
 from bench.reports.page.origins import parquet_bytes
 from bench.reports.page.report import PageReport
+from bench.reports.page.serialization import to_json
 from bench.reports.page.template import page_html
 from bench.results.folders import CHECKOUT, collected_sweeps
 from bench.results.methods import FAMILIES, METHODS

@@ -127,12 +127,13 @@ function seriesOf(cells, point, joined) {
   const groups = new Map();
   for (const cell of cells) {
     const kinds = variants.get(cell.method) || new Set();
-    variants.set(cell.method, kinds.add(settingText(cell)));
+    const variant = `${settingText(cell)}|${cell.kind}`;
+    variants.set(cell.method, kinds.add(variant));
     const phase = severalPhases ? phases.indexOf(cell.phase) : 0;
     const words = [cell.method, settingText(cell), severalKinds && !['global', 'N:M'].includes(cell.kind) ? `(${cell.kind})` : '', severalPhases ? cell.phase : ''];
     const name = words.filter(Boolean).join(' ');
     if (!groups.has(name)) {
-      const style = styleOf(cell.method, [...kinds].indexOf(settingText(cell)), phase);
+      const style = styleOf(cell.method, [...kinds].indexOf(variant), phase);
       if (isNew(cell)) Object.assign(style, { width: 3.4, size: 6.5 });
       groups.set(name, { name, style, joined, points: [], order: [ORDER.get(cell.method) ?? 999, phase] });
     }
@@ -192,14 +193,14 @@ function latencySpec(points, width, axis, batch) {
     const groups = new Map();
     for (const point of modelPoints(model)) {
       const name = point.batch === null ? point.method : `${point.method}, batch ${point.batch}`;
-      if (!groups.has(name)) groups.set(name, { name, style: styleOf(point.method, Math.max(0, engines.indexOf(point.method))), joined: METHODS.has(point.method), points: [] });
+      if (!groups.has(name)) groups.set(name, { name, style: styleOf(point.method, Math.max(0, engines.indexOf(point.method))), joined: METHODS.has(point.method) && point.group === 'speedup', points: [] });
       groups.get(name).points.push({ x: x(point), y: point.kept, ref: point });
     }
     return { title: model, series: [...groups.values()], frontOf: (all) => paretoFront(all, axis === 'times') };
   });
   return {
     title: 'Accuracy against measured latency', width, height: panels.length > 1 ? 290 : 400, panels,
-    x: axis === 'times' ? { label: 'times as fast as the best dense engine', format: (v) => short(v) }
+    x: axis === 'times' ? { label: points.some((point) => point.group === 'speedup') ? 'times as fast as the best dense engine' : 'times as fast as dense', format: (v) => short(v) }
       : { label: 'seconds of a pass, median', log: true, format: (v) => short(v) },
     y: { label: 'top-1 kept, % of dense', format: (v) => short(v, 4) },
   };

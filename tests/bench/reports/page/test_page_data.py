@@ -167,3 +167,11 @@ def test_nothing_to_show_and_nowhere_to_write(table1: Store, tmp_path: Path) -> 
         PageReport([], tmp_path)
     with pytest.raises(UserError, match="cannot be written"):
         PageReport([table1], tmp_path).write(tmp_path / "nowhere" / "page.html")
+
+
+def test_points_that_a_trial_timed_itself(write: Any, make: Any, frame: Any) -> None:
+    timed = {"latency_small": 0.02, "latency_dense": 0.05}
+    page = data(write("structured", frame(make("cap", "0.5@units", [81.0, 81.0], **timed))))
+    found = {point.label: (point.times, point.seconds, point.kept) for point in page.latency}
+    assert found["CAP 50 % units one-shot"] == pytest.approx((2.5, 0.02, 90.0))
+    assert found["dense"] == pytest.approx((1.0, 0.05, 100.0))

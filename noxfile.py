@@ -64,6 +64,20 @@ def slurm_tests(session: nox.Session) -> None:
     )  # fmt: skip
 
 
+@nox.session
+def browser_tests(session: nox.Session) -> None:
+    """Run the tests of `capbench report` in a headless Chromium, which the system must have; arguments go to pytest."""
+    install(session, "tests", "browser")
+    run(session, "pytest", "tests/bench/reports/page", *session.posargs, env={"CAPBENCH_REQUIRE_BROWSER": "1"})
+
+
+@nox.session
+def report_screenshots(session: nox.Session) -> None:
+    """Take the pictures of docs/report.md anew, from the published results."""
+    install(session, "tests", "browser")
+    run(session, "python", "tests/bench/reports/page/screenshots.py", "docs/images")
+
+
 def reproduce(session: nox.Session, sweep: str, *extras: str) -> None:
     """Runs what is missing of a sweep in the folder `runs`, embedded profile, draws its figures, prints its table."""
     install(session, *extras)
@@ -74,12 +88,13 @@ def reproduce(session: nox.Session, sweep: str, *extras: str) -> None:
 
 @nox.session
 def reproduce_table1(session: nox.Session) -> None:
-    """Run what is missing of Table 1 on the embedded profile, print it, draw its figures.
+    """Run what is missing of Table 1 on the embedded profile, print it, draw its figures, write `runs/report.html`.
 
     Arguments go to `capbench run table1`, such as `--only model=vit --seeds 0`; so in all sessions of sweeps. All goes
     to the folder `runs`; `capbench publish table1` puts it into `results`.
     """
     reproduce(session, "table1")
+    run(session, "capbench", "report", "table1")
 
 
 @nox.session

@@ -45,7 +45,10 @@ if TYPE_CHECKING:
     from bench.reports.latency.report import LatencyReport
     from bench.reports.latency.report import print_cells as print_timings
     from bench.reports.latency.report import progress_lines as timing_lines
+    from bench.reports.page.comparison import find_comparison
+    from bench.reports.page.report import PageReport
     from bench.reports.sweep.report import SweepReport
+    from bench.results.folders import collected_sweeps
     from bench.results.timings import Timings, find_timings
     from bench.specs.comparison import Comparison
     from bench.specs.comparison import plan as plan_comparison
@@ -71,6 +74,7 @@ _MODULES = {
     "LocalResources": "bench.execution.preflight",
     "LocalRun": "bench.execution.sweeps",
     "MODELS": "bench.models",
+    "PageReport": "bench.reports.page.report",
     "PoolExecutor": "bench.execution.pool",
     "Profile": "bench.specs.profiles",
     "StoredTrial": "bench.execution.stored",
@@ -83,10 +87,12 @@ _MODULES = {
     "analyse_timings": "bench.reports.latency.analysis:analyse",
     "cancel_sweep": "bench.cluster.sweeps",
     "check_pruner": "bench.execution.preflight",
+    "collected_sweeps": "bench.results.folders",
     "compare": "bench.execution.comparison",
     "contract_failures": "bench.execution.contract",
     "export_model": "bench.export.model",
     "find_benchmarks": "bench.reports.kernels",
+    "find_comparison": "bench.reports.page.comparison",
     "find_results": "bench.specs.discovery",
     "find_timings": "bench.results.timings",
     "find_trial": "bench.execution.stored",
@@ -134,6 +140,7 @@ __all__ = [
     "LatencyReport",
     "LocalResources",
     "LocalRun",
+    "PageReport",
     "PoolExecutor",
     "Profile",
     "StoredTrial",
@@ -146,10 +153,12 @@ __all__ = [
     "analyse_timings",
     "cancel_sweep",
     "check_pruner",
+    "collected_sweeps",
     "compare",
     "contract_failures",
     "export_model",
     "find_benchmarks",
+    "find_comparison",
     "find_results",
     "find_timings",
     "find_trial",

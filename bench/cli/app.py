@@ -19,14 +19,14 @@ from bench.cli.latency import latency, speedup
 from bench.cli.list import list_
 from bench.cli.plan import plan
 from bench.cli.publish import publish
-from bench.cli.report import benchmarks, plot, table
+from bench.cli.report import benchmarks, plot, report, table
 from bench.cli.run import run
 from bench.cli.show import rerun, show
 from bench.cli.status import cancel, collect, status
 
 COMMANDS = (
-    run, plan, compare, status, cancel, collect, table, plot, benchmarks, latency, speedup, publish, check, export,
-    list_, show, rerun,
+    run, plan, compare, status, cancel, collect, table, plot, report, benchmarks, latency, speedup, publish, check,
+    export, list_, show, rerun,
 )  # fmt: skip
 
 app = App(

@@ -1,4 +1,4 @@
-"""`capbench table`, `plot` and `benchmarks`: reports on results."""
+"""`capbench table`, `plot`, `report` and `benchmarks`: reports on results."""
 
 from __future__ import annotations
 
@@ -45,6 +45,29 @@ def plot(sweep: str, *, profile: Profile = "embedded", results: Results = Path("
     say_written(written)
     if say_invalid(report.invalid):
         raise SystemExit(1)
+
+
+def report(
+    *sweeps: str,
+    profile: Profile = "embedded",
+    results: Results = Path("runs"),
+    compare: str | None = None,
+    output: Path | None = None,
+) -> None:
+    """Write all results as one page of HTML that opens without a network: tables, interactive figures, origins.
+
+    Args:
+        sweeps: Names of sweeps; by default all that have results, none beside a comparison.
+        compare: A comparison by `capbench compare`: the name of its files, or one of them.
+        output: The file; by default report.html in the folder of results.
+    """
+    comparison = None if compare is None else bench.find_comparison(compare, profile, results)
+    names = sweeps or (tuple(bench.collected_sweeps(profile, results)) if comparison is None else ())
+    page = bench.PageReport([bench.find_results(name, profile, results) for name in names], results, comparison)
+    written = page.write(output)
+    for line in page.sources:
+        say(line)
+    say_written([written])
 
 
 def benchmarks(measurements: Path | None = None, *, into: Path | None = None) -> None:

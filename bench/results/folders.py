@@ -52,6 +52,19 @@ def source(file: str | Path, results: Path) -> Path:
     return results
 
 
+def collected_sweeps(profile: str, results: Path) -> list[str]:
+    """Returns the names of all sweeps with collected results; for `WORKING` those that are published count, too.
+
+    Args:
+        profile: Name of the profile.
+        results: Folder of all results that the user names.
+    """
+    found = published()
+    roots = [results, *([found] if results == WORKING and found is not None else [])]
+    paths = [path for root in roots for path in sorted((root / profile).glob("*.parquet"))]
+    return list(dict.fromkeys(path.stem for path in paths if not path.stem.endswith(".layers")))
+
+
 def reports(results: Path) -> Path:
     """Returns the folder to write reports to: that of the results, but for published ones the working folder."""
     return WORKING if is_published(results) else results

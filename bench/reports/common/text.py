@@ -10,6 +10,8 @@ import pandas as pd
 from bench.core import files
 from bench.core.errors import UserError
 
+OUTCOMES = ("holds", "holds in part", "does not hold")  # of a claim
+
 
 def plus_minus(mean: float, std: float) -> str:
     """Formats a mean and its standard deviation, which is left out for a single value, like the mean for none."""
@@ -65,7 +67,7 @@ def extent(holds: pd.Series) -> str:
     Args:
         holds: Truth of the claim in each case.
     """
-    return "holds" if holds.all() else "holds in part" if holds.any() else "does not hold"
+    return OUTCOMES[0] if holds.all() else OUTCOMES[1] if holds.any() else OUTCOMES[2]
 
 
 def to_markdown(table: pd.DataFrame) -> str:

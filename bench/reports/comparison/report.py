@@ -168,7 +168,7 @@ class ComparisonReport:
         return json.dumps(document, indent=1)
 
     def write(self, stem: Path) -> list[Path]:
-        """Writes the Markdown report, the cells as CSV, and the figure as PNG and SVG.
+        """Writes the Markdown report, the cells as CSV, the figure as PNG and SVG, and the JSON document.
 
         Args:
             stem: Path without suffix.
@@ -176,11 +176,12 @@ class ComparisonReport:
         Returns:
             The files written.
         """
-        text, values = stem.with_suffix(".md"), stem.with_suffix(".csv")
+        text, values, document = (stem.with_suffix(suffix) for suffix in (".md", ".csv", ".json"))
         pictures = draw(self.cells, self.costs, self.new, self.against, self.title, stem)
         text.write_text(self.markdown(pictures[0].name))
         self.cells.to_csv(values, index=False, float_format="%.6g")
-        return [text, values, *pictures]
+        document.write_text(self.json())
+        return [text, values, *pictures, document]
 
 
 def _print_table(console: Console, cells: pd.DataFrame, title: str) -> None:

@@ -35,13 +35,15 @@ def test_a_pruner_from_outside_the_repository(tmp_path: Path, capsys: pytest.Cap
     assert "Mine against GM: better in 0 of 1 cells, worse in 1, no difference shown in 0; mean difference" in out
     folder = results / "embedded/compare"
     [report] = folder.glob("Mine-*.md")
-    assert {path.suffix for path in folder.glob("Mine-*")} == {".md", ".csv", ".png", ".svg", ".parquet"}
+    assert {path.suffix for path in folder.glob("Mine-*")} == {".md", ".csv", ".json", ".png", ".svg", ".parquet"}
     assert not list((results / "embedded").glob("*.parquet")), "no sweep's results are touched"
     cells = pd.read_csv(report.with_suffix(".csv"))
     assert cells["label"].tolist() == ["Mine", "GM"]
     assert cells["n"].tolist() == [2, 2]
     assert cells["top1_mean"].tolist()[1] == pytest.approx(88.31, abs=0.1), "as in Table 1"
     assert cells.loc[1, "low"] < cells.loc[1, "difference"] < cells.loc[1, "high"], "of other test images"
+    cli.main(["report", "--compare", report.stem, "--results", str(results)])
+    assert "class Mine(cap.ScorePruner)" in report.with_suffix(".html").read_text()
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if not path.name.startswith("Mine")}
     assert sum(path.suffix == ".parquet" for path in before) == 3 * 4, "of each trial rows, layers, predictions"
 

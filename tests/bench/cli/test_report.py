@@ -1,4 +1,4 @@
-"""`capbench table` and `plot`."""
+"""`capbench table`, `plot` and `report`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ def test_table_and_plot(finished, capsys: pytest.CaptureFixture[str]) -> None:
         "tiny.parquet", "tiny.layers.parquet", "tiny.predictions.parquet", "tiny.md", "tiny.csv", "tiny.png",
         "tiny.svg", "tiny_loss.png", "tiny_loss.svg",
     }  # fmt: skip
+
+
+def test_report(finished, fails: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = Path(finished[1])
+    cli.main(["report", "--results", str(results), "--output", str(tmp_path / "page.html")])
+    assert "page.html" in capsys.readouterr().out
+    text = (tmp_path / "page.html").read_text()
+    assert "tiny" in text
+    assert "table1" not in text  # only what is in this folder
+    assert "unknown sweep 'nothing'" in fails("report", "nothing", "--results", str(results))
+    assert "has no results" in fails("report", "--results", str(tmp_path))
 
 
 def test_commands_take_a_file_under_any_name(finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

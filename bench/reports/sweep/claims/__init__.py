@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -39,8 +40,21 @@ CLAIMS: tuple[Claim, ...] = (  # in the order in which they are reported
 )
 
 
-def claims(rows: pd.DataFrame, predictions: Predictions | None = None) -> list[str]:
-    """Returns what these rows say on the claims that they can decide, a sentence or a few each.
+@dataclass(frozen=True)
+class Finding:
+    """A sentence on a claim.
+
+    Attributes:
+        claim: Function that decides the claim.
+        sentence: The sentence, with the numbers in it.
+    """
+
+    claim: Claim
+    sentence: str
+
+
+def findings(rows: pd.DataFrame, predictions: Predictions | None = None) -> list[Finding]:
+    """Returns what these rows say on the claims that they can decide, each with the function that decides it.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
@@ -48,8 +62,18 @@ def claims(rows: pd.DataFrame, predictions: Predictions | None = None) -> list[s
     """
     results = SweepResults.of(rows, predictions)
     if results.done.empty:
-        return _left_out(rows)
-    return [sentence for claim in CLAIMS for sentence in claim(results)] + _left_out(rows)
+        return []
+    return [Finding(claim, sentence) for claim in CLAIMS for sentence in claim(results)]
+
+
+def claims(rows: pd.DataFrame, predictions: Predictions | None = None) -> list[str]:
+    """Returns what these rows say on the claims that they can decide, a sentence or a few each.
+
+    Args:
+        rows: Result rows, as `bench.results.schema.ResultRow` describes them.
+        predictions: Predicted classes of the rows, where they are stored.
+    """
+    return [found.sentence for found in findings(rows, predictions)] + _left_out(rows)
 
 
 def _left_out(rows: pd.DataFrame) -> list[str]:

@@ -26,7 +26,7 @@ def test_report_files(make_rows: MakeRows, without_result: MakeRows, tmp_path: P
                Entry("wanda", "wanda", "{}")]  # fmt: skip
     report = ComparisonReport(rows, entries, "Mine against CAP")
     written = report.write(tmp_path / "report")
-    assert [path.name for path in written] == ["report.md", "report.csv", "report.png", "report.svg"]
+    assert [path.name for path in written] == ["report.md", "report.csv", "report.png", "report.svg", "report.json"]
     text = written[0].read_text()
     assert "| vit | 0.50 | one-shot | Mine | 80.50 ± 0.71 | 2 |  |  |  |" in text
     low, high = stats.ttest_rel([80, 81], [85, 86.5]).confidence_interval()

@@ -1,0 +1,161 @@
+// Charts of points and lines as scenes: panels side by side, axes with ticks, intervals, Pareto fronts.
+
+const MARGIN = { left: 52, right: 14, top: 26, bottom: 46 };
+
+function linearTicks(low, high, count) {
+  const step = 10 ** Math.floor(Math.log10((high - low) / count));
+  const chosen = [1, 2, 5, 10].map((factor) => factor * step).find((size) => (high - low) / size <= count);
+  const ticks = [];
+  for (let i = Math.ceil(low / chosen - 1e-9); i * chosen <= high + 1e-9 * chosen; i += 1) ticks.push(i * chosen);
+  return ticks;
+}
+
+function logTicks(low, high) {
+  const first = Math.ceil(Math.log10(low) - 1e-9);
+  const last = Math.floor(Math.log10(high) + 1e-9);
+  const factors = last - first >= 3 ? [1] : last - first >= 1 ? [1, 3] : [1, 2, 3, 5, 7];
+  const every = Math.max(1, Math.ceil((last - first) / 5));
+  const ticks = [];
+  for (let power = first - 1; power <= last; power += 1) {
+    for (const factor of factors) {
+      const tick = factor * 10 ** power;
+      if (tick >= low * 0.999 && tick <= high * 1.001 && (every === 1 || (power - first) % every === 0)) ticks.push(tick);
+    }
+  }
+  return ticks;
+}
+
+function domain(values, log) {
+  let low = Math.min(...values);
+  let high = Math.max(...values);
+  if (!Number.isFinite(low)) return log ? [0.1, 10] : [0, 1];
+  if (log) return [low / 1.25, high * 1.25];
+  const pad = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
+  low -= pad;
+  high += pad;
+  return [low, high];
+}
+
+function scale(axis, range) {
+  const [low, high] = axis.domain.map((value) => (axis.log ? Math.log10(value) : value));
+  return (value) => range[0] + (((axis.log ? Math.log10(value) : value) - low) / (high - low)) * (range[1] - range[0]);
+}
+
+// Points that no other beats: the least x (or the most, where more is better) for the most y, as corners of a staircase.
+function paretoFront(points, moreIsBetter) {
+  const order = [...points].sort((a, b) => (moreIsBetter ? b.x - a.x : a.x - b.x) || b.y - a.y);
+  const front = [];
+  for (const point of order) if (!front.length || point.y > front[front.length - 1].y) front.push(point);
+  return front;
+}
+
+function staircase(front) {
+  return front.flatMap((point, i) => (i ? [{ x: point.x, y: front[i - 1].y }, point] : [point]));
+}
+
+function axisItems(spec, box, sx, sy, first) {
+  const { x, y } = spec;
+  const items = [];
+  const room = box.right - box.left;
+  const xTicks = x.ticks ? x.ticks.filter((tick) => tick >= x.domain[0] && tick <= x.domain[1])
+    : x.log ? logTicks(...x.domain) : linearTicks(...x.domain, room > 420 ? 8 : 5);
+  let edge = -Infinity;
+  for (const tick of xTicks) {
+    items.push(line([[sx(tick), box.top], [sx(tick), box.bottom]], 'grid'));
+    const text = x.format(tick);
+    const half = text.length * 3.4 + 3;
+    if (sx(tick) - half > edge) {
+      items.push(label(sx(tick), box.bottom + 16, text, { anchor: 'middle', fill: 'muted' }));
+      edge = sx(tick) + half;
+    }
+  }
+  for (const tick of y.log ? logTicks(...y.domain) : linearTicks(...y.domain, 6)) {
+    items.push(line([[box.left, sy(tick)], [box.right, sy(tick)]], 'grid'));
+    items.push(label(box.left - 6, sy(tick) + 4, y.format(tick), { anchor: 'end', fill: 'muted' }));
+  }
+  items.push(line([[box.left, box.bottom], [box.right, box.bottom]], 'muted'));
+  items.push(label((box.left + box.right) / 2, box.bottom + 35, x.label, { anchor: 'middle' }));
+  if (first) items.push(label(box.left - 40, (box.top + box.bottom) / 2, y.label, { anchor: 'middle', turned: true }));
+  return items;
+}
+
+function panelItems(panel, box, sx, sy, hits) {
+  const items = [];
+  const inside = (value) => Math.min(box.bottom, Math.max(box.top, value));
+  for (const guide of panel.guides || []) {
+    items.push(line(guide.points.map((p) => [sx(p.x), inside(sy(p.y))]), 'muted', { dash: [2, 3] }));
+    if (guide.label) items.push(label(box.right - 4, sy(guide.points[0].y) - 4, guide.label, { anchor: 'end', fill: 'muted', size: 11 }));
+  }
+  if (panel.front && panel.front.length > 1) {
+    items.push(line(staircase(panel.front).map((p) => [sx(p.x), sy(p.y)]), 'muted', { width: 4, opacity: 0.35 }));
+  }
+  const marks = [];
+  for (const series of panel.series) {
+    const points = series.points.map((p) => ({ ...p, at: [sx(p.x), sy(p.y)] }));
+    if (series.joined && points.length > 1) {
+      items.push(line(points.map((p) => p.at), series.style.colour, { width: series.style.width || 1.8, dash: series.style.dash }));
+    }
+    for (const p of points) {
+      if (p.low !== null && p.low !== undefined && p.high > p.low) {
+        items.push(line([[p.at[0], inside(sy(p.low))], [p.at[0], inside(sy(p.high))]], series.style.colour, { width: 1.2, opacity: 0.6 }));
+      }
+      marks.push(marker(p.at[0], p.at[1], series.style, { point: hits.length, size: series.style.size }));
+      hits.push({ x: p.at[0], y: p.at[1], ref: p.ref, name: series.name });
+    }
+  }
+  return [...items, ...marks];
+}
+
+function legendItems(entries, width, top) {
+  const items = [];
+  let x = 6;
+  let y = top + 14;
+  for (const entry of entries) {
+    const room = 26 + entry.name.length * 6.4 + 14;
+    if (x + room > width && x > 6) {
+      x = 6;
+      y += 18;
+    }
+    items.push(marker(x + 7, y - 4, entry.style), label(x + 17, y, entry.name));
+    x += room;
+  }
+  return { items, height: y - top + 10 };
+}
+
+// spec: title, x, y (label, format, log, ticks), panels (title, series, front, guides), width, height of a panel
+function chart(spec) {
+  const every = spec.panels.flatMap((panel) => panel.series.flatMap((series) => series.points));
+  const xs = every.map((p) => p.x);
+  const guides = spec.panels.flatMap((panel) => (panel.guides || []).filter((g) => g.counts).flatMap((g) => g.points));
+  const ys = [...every.map((p) => p.y), ...guides.map((p) => p.y)];
+  const x = { ...spec.x, domain: domain(xs, spec.x.log) };
+  const y = { ...spec.y, domain: domain(ys, spec.y.log) };
+  const count = Math.max(1, spec.panels.length);
+  const columns = Math.max(1, Math.min(count, spec.width >= 1000 ? (count % 3 === 0 ? 3 : count === 4 || count === 2 ? 2 : 3) : spec.width >= 640 ? 2 : 1));
+  const width = spec.width / columns;
+  const hits = [];
+  const items = [];
+  spec.panels.forEach((panel, i) => {
+    const left = (i % columns) * width;
+    const top = Math.floor(i / columns) * spec.height;
+    const box = { left: left + MARGIN.left, right: left + width - MARGIN.right, top: top + MARGIN.top, bottom: top + spec.height - MARGIN.bottom };
+    const sx = scale(x, [box.left, box.right]);
+    const sy = scale(y, [box.bottom, box.top]);
+    items.push(label(box.left, box.top - 9, panel.title, { bold: true }));
+    items.push(...axisItems({ x, y }, box, sx, sy, i % columns === 0), ...panelItems(panel, box, sx, sy, hits));
+  });
+  const height = Math.ceil(count / columns) * spec.height;
+  const background = { kind: 'path', closed: true, fill: 'paper', stroke: null, width: 0, points: [] };
+  const scene = { title: spec.title, width: Math.round(spec.width), height: Math.round(height), items };
+  background.points = [[0, 0], [scene.width, 0], [scene.width, scene.height], [0, scene.height]];
+  scene.items = [background, ...items];
+  return { scene, hits };
+}
+
+function withLegend(scene, entries) {
+  // a file of the figure has no buttons beside it, so the legend is drawn
+  const { items, height } = legendItems(entries, scene.width, scene.height);
+  const whole = { ...scene, height: scene.height + height, items: [...scene.items, ...items] };
+  whole.items[0] = { ...scene.items[0], points: [[0, 0], [whole.width, 0], [whole.width, whole.height], [0, whole.height]] };
+  return whole;
+}

@@ -1,0 +1,94 @@
+// What hover and pin tell of a result.
+
+function facts(item) {
+  return item.seeds ? cellFacts(item) : item.against ? differenceFacts(item) : latencyFacts(item);
+}
+
+function heading(item) {
+  if (item.against) return `${NEW.label} less ${item.against}, ${item.model}, ${item.target} ${item.phase}`;
+  return item.seeds ? `${seriesName(item)}, ${item.model}, ${item.target} ${item.phase}` : `${item.label}, ${item.model}`;
+}
+
+function estimateText(estimate, format) {
+  if (!estimate) return '';
+  const interval = span(estimate, format);
+  if (interval === 'no spread') return `${format(estimate[0])} (the same for every seed)`;
+  return interval ? `${format(estimate[0])} (95 %: ${interval})` : `${format(estimate[0])} (one seed: no interval)`;
+}
+
+function cellFacts(cell) {
+  const origin = ORIGINS.get(cell.sweep);
+  const compared = DATA.comparison && cell.sweep === 'compare';
+  const only = [`--only model=${cell.model}`, `--only pruner=${cell.pruner}`].join(' ');
+  return [
+    ['status', cell.status === 'done' ? '' : [cell.status, cell.reason].filter(Boolean).join(': ')],
+    ['top-1, %', estimateText(cell.top1, (v) => v.toFixed(2))],
+    ['less dense', estimateText(cell.drop, signed)],
+    ['less magnitude', cell.method === 'GM' ? '' : estimateText(cell.gain, signed)],
+    ['by seed', cell.values.map((value, i) => `${cell.seeds[i]}: ${value.toFixed(2)}`).join(', ')],
+    ['fit, prune', cell.fit_seconds === null ? '' : `${seconds(cell.fit_seconds)} s, ${seconds(cell.prune_seconds)} s`],
+    ['settings', [cell.regime, cell.variant, cell.setting].filter(Boolean).join(', ')],
+    ['options', DATA.options[cell.options] === '{}' ? '' : DATA.options[cell.options]],
+    ['trials', cell.trials.join(' ')],
+    ['sweep', cell.sweep],
+    ['commit', origin ? origin.commits.map((commit) => commit.slice(0, 12)).join(' ') + (origin.dirty ? ', with changes' : '') : ''],
+    ['machine', origin ? `${origin.devices.join(', ')}, threads ${origin.threads.join(', ')}` : ''],
+    ['make it', compared ? DATA.comparison.command : origin && origin.command ? `${origin.command} ${only}` : ''],
+    ['make it again', origin && cell.trials.length ? `capbench rerun ${cell.trials[0]}${origin.folder}` : ''],
+  ].filter((fact) => fact[1]);
+}
+
+function latencyFacts(point) {
+  const origin = ORIGINS.get('speedup');
+  return [
+    ['top-1 kept', `${point.kept.toFixed(2)} % of dense`],
+    ['times as fast', point.times.toFixed(2)],
+    ['a pass', `${short(point.seconds)} s`],
+    ['sparsity', percentTick(point.sparsity)],
+    ['measured', point.note],
+    ['commit', point.group === 'speedup' && origin ? origin.commits.map((commit) => commit.slice(0, 12)).join(' ') : ''],
+    ['make it', point.group === 'speedup' && origin ? origin.command : ''],
+  ].filter((fact) => fact[1]);
+}
+
+const MONO = ['options', 'trials', 'make it', 'make it again', 'commit'];
+const IN_TIP = ['status', 'difference', 'pairs', 'verdict', 'top-1, %', 'less dense', 'by seed', 'settings', 'trials', 'top-1 kept', 'times as fast', 'a pass', 'measured'];
+
+function factList(item, wanted) {
+  const shown = facts(item).filter(([name]) => !wanted || wanted.includes(name));
+  return el('dl', {}, shown.flatMap(([name, text]) => [el('dt', {}, name), el('dd', { class: MONO.includes(name) ? 'mono' : '' }, text)]));
+}
+
+function showTip(item, x, y) {
+  const tip = byId('tip');
+  tip.replaceChildren(el('strong', {}, heading(item)), factList(item, IN_TIP));
+  tip.hidden = false;
+  const { width, height } = tip.getBoundingClientRect();
+  const left = x + 16 + width > innerWidth ? x - width - 16 : x + 16;
+  tip.style.left = `${Math.max(6, Math.min(left, innerWidth - width - 6))}px`;
+  tip.style.top = `${Math.max(6, Math.min(y + 16, innerHeight - height - 6))}px`;
+}
+
+function hideTip() {
+  byId('tip').hidden = true;
+}
+
+let returnTo = null; // what had the focus when the panel opened
+
+function pin(item) {
+  const panel = byId('pin');
+  if (item === state.pinned) item = null;
+  if (item && panel.hidden) returnTo = document.activeElement;
+  state.pinned = item;
+  hideTip();
+  panel.hidden = !item;
+  if (item) {
+    panel.replaceChildren(el('h2', {}, heading(item)),
+      el('button', { type: 'button', 'aria-label': 'Unpin', title: 'Unpin (Escape)', onclick: () => pin(null) }, '\u00d7'), factList(item));
+    panel.scrollTop = 0;
+  } else if (returnTo && returnTo.isConnected && panel.contains(document.activeElement)) {
+    returnTo.focus();
+  }
+  figures.forEach((figure) => figure.scene && figure.mark());
+  tables.forEach((table) => table.mark());
+}

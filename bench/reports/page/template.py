@@ -1,0 +1,49 @@
+"""The page as one file: template, style, script and data put together."""
+
+from __future__ import annotations
+
+import base64
+import html
+from importlib import resources
+
+from bench.reports.page.data import PageData
+from bench.reports.page.serialization import to_json
+
+SCRIPTS = (
+    "data.js",
+    "scene.js",
+    "export.js",
+    "chart.js",
+    "figures.js",
+    "table.js",
+    "details.js",
+    "comparison.js",
+    "views.js",
+    "main.js",
+)
+ASSETS = resources.files("bench.reports.page") / "assets"
+
+
+def page_html(page: PageData, parquet: bytes) -> str:
+    """Returns a document of HTML that loads nothing.
+
+    Args:
+        page: All that it shows.
+        parquet: Raw rows as a parquet file, for download.
+    """
+    script = "\n".join(_asset(name) for name in SCRIPTS)
+    parts = {
+        "TITLE": html.escape(page.title),
+        "STYLE": _asset("page.css"),
+        "DATA": to_json(page),
+        "PARQUET": base64.b64encode(parquet).decode(),
+        "SCRIPT": f"(() => {{\n'use strict';\n{script}\n}})();",
+    }
+    text = _asset("page.html")
+    for name, content in parts.items():
+        text = text.replace(f"<!--{name}-->", content)
+    return text
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")

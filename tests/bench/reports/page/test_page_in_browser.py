@@ -1,0 +1,195 @@
+"""The page in a real browser, opened from a file with the network off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+
+from bench.results.methods import METHODS
+from bench.results.store import Store
+
+
+def test_sort_and_filter(open_page: Any, table1: Store) -> None:
+    one = open_page(table1)
+    assert len(one.column("value")) == 5
+    one.page.click("#table thead button[data-key=value]")
+    assert one.column("value") == ["88.50", "81.00", "81.00", "73.00", "51.00"]
+    one.page.click("#table thead button[data-key=value]")
+    assert one.column("value") == ["51.00", "73.00", "81.00", "81.00", "88.50"]
+    assert one.page.get_attribute("#table th.c-value", "aria-sort") == "ascending"
+    one.page.select_option("[name=method]", "CAP")
+    one.page.select_option("[name=phase]", "one-shot")
+    assert one.column("value") == ["73.00", "88.50"]
+    assert one.page.locator("#sparsity .legend button").count() == 1
+    one.page.select_option("[name=mode]", "magnitude")
+    assert one.column("value") == ["+7.50", "+22.00"]
+    assert one.column("interval")[1] == "+15.43 to +28.57"
+    one.page.select_option("[name=mode]", "dense")
+    assert one.column("value") == ["\u221217.00", "\u22121.50"]
+    one.page.click("[name=reset]")
+    one.page.select_option("[name=family]", "weights alone")
+    assert one.column("method") == ["GM", "GM"]
+    one.page.click("[name=reset]")
+    one.page.select_option("[name=setting]", "tuned")
+    assert set(one.column("method")) == {"CAP"}
+    one.page.fill("[name=text]", "fine-tuned")
+    assert one.column("phase") == ["fine-tuned"]
+
+
+def test_hover_pin_hide(open_page: Any, table1: Store) -> None:
+    one = open_page(table1)
+    page = one.page
+    page.locator("#figures").scroll_into_view_if_needed()
+    point = page.locator("#sparsity .point").last
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(*place)
+    told = page.inner_text("#tip")
+    assert "vit" in told
+    assert "by seed" in told
+    assert "trials" in told
+    page.mouse.click(*place)
+    assert "capbench rerun" in page.inner_text("#pin")
+    assert "--only model=vit --only pruner=" in page.inner_text("#pin")
+    assert page.locator("#table tr.pinned").count() == 1
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#pin")
+    points = page.locator("#sparsity .point").count()
+    legend = page.locator('#sparsity .legend button[data-series="CAP one-shot"]')
+    legend.click()
+    assert legend.get_attribute("aria-pressed") == "false"
+    assert page.locator("#sparsity .point").count() == points - 2
+    legend.click()
+    assert page.locator("#sparsity .point").count() == points
+
+
+def test_by_keyboard(open_page: Any, table1: Store) -> None:
+    page = open_page(table1).page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.focus("#sparsity .plot")
+    page.keyboard.press("ArrowRight")
+    assert page.is_visible("#tip")
+    page.keyboard.press("Enter")
+    assert page.is_visible("#pin")
+    page.keyboard.press("Escape")
+    page.focus("#table tbody tr")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.is_visible("#pin")
+    page.focus("#table thead button[data-key=value]")
+    page.keyboard.press("Enter")
+    assert page.get_attribute("#table th.c-value", "aria-sort") == "descending"
+    assert page.evaluate("document.activeElement.dataset.key") == "value"
+
+
+def test_downloads(open_page: Any, table1: Store, tmp_path: Path) -> None:
+    one = open_page(table1)
+    rows = pd.read_csv(one.download("#csv", tmp_path / "rows.csv"))
+    assert sorted(rows["top1"]) == [51, 73, 81, 81, 88.5]
+    assert set(rows["trials"].str.len() > 0) == {True}
+    every = pd.read_parquet(one.download("#parquet-button", tmp_path / "rows.parquet"))
+    assert every.equals(pd.read_parquet(table1.collected))
+    figure = ElementTree.parse(one.download('#sparsity button:has-text("as SVG")', tmp_path / "figure.svg")).getroot()
+    texts = [node.text for node in figure.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"vit", "sparsity", "CAP one-shot"} <= set(texts)
+    assert "var(" not in (tmp_path / "figure.svg").read_text()
+    content = one.download('#sparsity button:has-text("as PDF")', tmp_path / "figure.pdf").read_bytes()
+    assert content.startswith(b"%PDF-1.4")
+    start = int(content.split(b"startxref\n")[1].split(b"\n")[0])
+    assert content[start:].startswith(b"xref")
+    for number, line in enumerate(content[start:].split(b"\n")[3:9], start=1):
+        assert content[int(line[:10]) :].startswith(f"{number} 0 obj".encode())
+
+
+def test_pages_of_methods_and_models(open_page: Any, table1: Store) -> None:
+    page = open_page(table1).page
+    page.click('#pages a:has-text("CAP")')
+    page.wait_for_selector('h2:has-text("CAP")')
+    text = page.inner_text("main")
+    assert "Greedy Optimal Brain Surgeon" in text
+    assert '"block_size": 64' in text
+    assert "arXiv 2210.09223" in text
+    assert page.locator("tbody tr[data-row]").count() == 3
+    page.click('tbody a:has-text("vit")')
+    page.wait_for_selector('h2:has-text("vit")')
+    assert page.locator("th code").all_inner_texts() == ["fc1.weight", "fc2.weight"]
+    assert page.locator("#loss .point").count() == 2
+    page.go_back()
+    page.wait_for_selector('h2:has-text("CAP")')
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_dark_narrow_and_contrast(open_page: Any, table1: Store, scheme: str) -> None:
+    page = open_page(table1, color_scheme=scheme, viewport={"width": 360, "height": 740}).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.locator("#sparsity svg").first.bounding_box()["width"] <= 360
+    ink, paper = page.evaluate(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    assert contrast(ink, paper) > 7
+    for name in ("f0-0", "f1-0", "f2-0", "f3-0", "f4-0", "f5-0"):  # what graphics need by WCAG 1.4.11
+        colour = page.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}')")
+        assert contrast(colour, paper) >= 3
+    page.click("#theme")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != paper
+
+
+def test_one_trial_with_rows_that_failed(open_page: Any, write: Any, make: Any, frame: Any) -> None:
+    rows = frame(
+        make("cap", "0.5", [80.0]),
+        make("obc", "0.5@layer", [1.0], status="failed", error="out of <memory>"),
+        make("wanda", "0.5@layer", [1.0], status="invalid", error="2 of 4 weights are zero"),
+    )
+    rows.loc[rows["status"] == "failed", ["pattern", "phase", "top1"]] = None
+    one = open_page(write("mixed", rows))
+    texts = one.column("status")
+    assert any("failed out of <memory>" in text for text in texts)
+    assert any("invalid 2 of 4 weights are zero" in text for text in texts)
+    assert one.page.locator("#sparsity .point").count() == 1
+    one.page.click('#table tr:has-text("OBC")')
+    assert "out of <memory>" in one.page.inner_text("#pin")
+
+
+def test_two_thousand_rows_of_twenty_methods_open_in_two_seconds(
+    open_page: Any, write: Any, make: Any, frame: Any
+) -> None:
+    pruners = [*(name for name in METHODS if name != "compose"), "mine.py:Own", "mine.py:Other"]
+    patterns = [f"{0.5 + 0.02 * step:.2g}" for step in range(25)]
+    rows = [
+        make(pruner, pattern, [90.0 - place - 2 * float(pattern)], model=model, fit_seconds=1.0 + place)
+        for model in ("vit", "convnext", "xcit", "dino")
+        for place, pruner in enumerate(pruners)
+        for pattern in patterns
+    ]
+    assert len(rows) == 2000
+    one = open_page(write("large", frame(*rows)))
+    seconds = one.page.context.new_cdp_session(one.page)
+    seconds.send("Performance.enable", {"timeDomain": "threadTicks"})  # what other work takes does not count
+    one.page.reload()
+    one.page.wait_for_selector("#cost svg")
+    spent = {metric["name"]: metric["value"] for metric in seconds.send("Performance.getMetrics")["metrics"]}
+    assert 0 < spent["TaskDuration"] < 2
+    assert one.page.locator("#table tbody tr").count() == 2000
+    assert one.page.locator("#sparsity .point").count() == 2000
+
+
+def contrast(first: str, second: str) -> float:
+    """Returns the ratio of contrast of two colours, by WCAG 2.2."""
+
+    def luminance(colour: str) -> float:
+        colour = colour.strip()
+        if colour.startswith("#"):
+            parts = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+        else:
+            parts = [int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (part / 255 for part in parts)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.reports.comparison.statistics import interval
 from bench.reports.page.data import Cell, Interval
 from bench.reports.sweep.summary import KEYS, plain, pruned
 from bench.results.labels import PHASES, REGIMES, kind, label, pattern_in_words
@@ -17,6 +16,7 @@ from bench.results.methods import method_of, setting_of
 from bench.results.settings import Settings
 from bench.results.store import DAMAGED
 from bench.results.validity import INVALID
+from bench.statistics.estimate import mean_of_units
 
 Row = dict[str, Any]  # a result row by its columns, with those of `bench.results.variants.describe`
 BASELINE = "magnitude"  # what `gain` is relative to
@@ -134,7 +134,7 @@ def _estimate(values: Iterable[float | None]) -> Interval | None:
     there = np.array(_finite(values))
     if not len(there):
         return None
-    low, high = interval(there) if len(there) > 1 else (None, None)
+    low, high = mean_of_units(there).interval() if len(there) > 1 else (None, None)
     return float(there.mean()), low, high
 
 

@@ -54,9 +54,19 @@ def check_positive(
 def layer_in_errors(layer: str, first: int) -> Iterator[None]:
     """Adds the layer to errors on blocks, and the number of the first of these blocks to the number of the bad one."""
     try:
+        with counted_from(first):
+            yield
+    except NotPositiveError as error:
+        raise NotPositiveError(error.block, f"{layer}: {error.what}", error.advice) from None
+
+
+@contextmanager
+def counted_from(first: int) -> Iterator[None]:
+    """Adds the number of the first of some blocks to the number of the bad one in errors."""
+    try:
         yield
     except NotPositiveError as error:
-        raise NotPositiveError(first + error.block, f"{layer}: {error.what}", error.advice) from None
+        raise NotPositiveError(first + error.block, error.what, error.advice) from None
 
 
 class Elimination(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -76,6 +76,13 @@ class Pruner(ABC):
         if isinstance(pattern, Units) and not self.prunes_units:
             return f"{type(self).__name__} removes single weights, not heads and channels as {pattern} asks for"
         return self.supports(pattern)
+
+    def expect(self, patterns: Sequence[Pattern]) -> None:  # noqa: B027  nothing is what most pruners do
+        """Learns which patterns `prune` will be asked for: a pruner may work ahead; by default it does nothing.
+
+        Args:
+            patterns: Patterns, those that the pruner does not support among them.
+        """
 
     def predicted_loss(self, pruned: PrunedWeights) -> float | None:
         """Returns by how much pruning raises the calibration loss in the pruner's own model of it, None if it has none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -132,6 +132,12 @@ class TrialContext:
             peak_bytes=peak_bytes,
             num_gradients=self._num_gradients(),
         )
+
+    def expect(self, pruner: cap.Pruner, patterns: Sequence[cap.Pattern], fit: FitCost) -> FitCost:
+        """Tells a fitted pruner which patterns come; returns the cost of the fit with that of work done ahead."""
+        start = time.perf_counter()
+        pruner.expect(patterns)
+        return fit + FitCost(seconds_since(start, self.config.device), num_gradients=fit.num_gradients)
 
     def prune(
         self, pruner: cap.Pruner, pattern: cap.Pattern, fit: FitCost, model: nn.Module | None = None

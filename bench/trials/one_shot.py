@@ -29,6 +29,7 @@ def run_one_shot(context: TrialContext, recorder: TrialRecorder, checkpointer: T
     if not left:
         return
     pruner, fit = context.fit(dense, context.units)
+    fit = context.expect(pruner, left, fit)
     layers = cap.select_layers(dense, context.resolved.model.prunable)
     dense_loss = mean_loss(dense, context.calibration.images)
     for pattern in left:

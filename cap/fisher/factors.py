@@ -41,6 +41,28 @@ class InverseFactor:
             num_blocks * block_size - num_weights,
         )
 
+    @classmethod
+    def of_order(cls, num_weights: int, block_size: int, device: torch.device | str = "cpu") -> InverseFactor:
+        """Makes room for the order alone: what else there is must be made again from F, part by part."""
+        num_blocks = -(-num_weights // block_size)
+        return cls(
+            torch.empty(num_blocks, block_size, dtype=torch.int16, device=device),
+            torch.empty(0, block_size * (block_size + 1) // 2, device=device),
+            torch.empty(0, block_size, dtype=torch.float64, device=device),
+            num_blocks * block_size - num_weights,
+        )
+
+    def room_for(self, part: slice) -> InverseFactor:
+        """Makes room for the factors of a range of blocks, apart from these."""
+        num_blocks, size = part.stop - part.start, self.order.shape[1]
+        padding = self.padding if part.stop == len(self.order) else 0
+        return InverseFactor.empty(num_blocks * size - padding, size, self.order.device)
+
+    @property
+    def everything(self) -> slice:
+        """Range of all blocks."""
+        return slice(0, len(self.order))
+
     @staticmethod
     def bytes_per_weight(block_size: int) -> float:
         """Memory of the factors."""

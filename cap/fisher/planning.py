@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -54,6 +54,8 @@ class MemoryPlan:
         block_size: B, number of weights in a block.
         shared: Whether the Gram matrices are kept for the next pruner.
         gram_bytes: Memory of all Gram matrices, in bytes.
+        keeps_factors: Whether the factors of all blocks are kept after the fit; if not, pruning makes them again, in as
+            many passes over the gradients once more.
     """
 
     passes: tuple[tuple[LayerSlice, ...], ...]
@@ -64,18 +66,28 @@ class MemoryPlan:
     block_size: int
     shared: bool
     gram_bytes: int
+    keeps_factors: bool = True
 
     def __str__(self) -> str:
         times = "1 pass" if len(self.passes) == 1 else f"{len(self.passes)} passes"
+        again = "" if self.keeps_factors else "; no factors are kept, pruning takes as many passes again"
         return (
             f"{gib(self.peak_bytes)} of {gib(self.budget)} memory, {times} over {self.num_gradients} gradients, "
-            f"{self.forward_images} images at a time"
+            f"{self.forward_images} images at a time{again}"
         )
 
 
 def retained_bytes(block_size: int) -> float:
     """Returns the bytes per weight that are kept after a fit: factors, weights, scores and their selection."""
     return InverseFactor.bytes_per_weight(block_size) + 4 + 8 + 8
+
+
+def rebuilding_bytes() -> float:
+    """Returns the bytes per weight that are kept where the factors are made again to prune.
+
+    The order of removal, the weights and a copy of the model, scores and their selection, the result at one pattern.
+    """
+    return 2 + 4 + 4 + 8 + 8 + 5
 
 
 def fisher_work(size: FitSize, num_gradients: int | None, block_size: int) -> FitWork:
@@ -182,6 +194,7 @@ def plan_fit(
     retained: float,
     matrices: int,
     budget: int | None = None,
+    rebuilding: float | None = None,
 ) -> MemoryPlan:
     """Plans the estimate of all Fisher blocks within a memory budget.
 
@@ -198,6 +211,8 @@ def plan_fit(
         matrices: Number of matrices of a block, B x B in double precision, that turning its Gram matrix into its result
             takes; as many blocks as `block_chunks` yields at a time have them.
         budget: Bytes that the fit may take beyond what is in use; by default the device's free memory less a margin.
+        rebuilding: Bytes per weight that are kept by a pruner that can do without factors and make them again when it
+            prunes, which is what it does where `retained` does not fit; None for one that cannot.
 
     Raises:
         ValueError: If the budget is too small, with what is needed and what to change.
@@ -219,16 +234,22 @@ def plan_fit(
         factors=total * retained,
         largest_gram=largest * per_weight,
     )
-    images = calibration.batch_size
+    most = calibration.batch_size
     if calibration.gradient == "sample":
-        images = need.images_within(budget, min(images, m, buffered_gradients(block_size, m)))
+        most = min(most, m, buffered_gradients(block_size, m))
+    images = need.images_within(budget, most) if calibration.gradient == "sample" else most
+    keeps_factors = rebuilding is None or need.at_least(images) <= budget
+    if not keeps_factors and rebuilding is not None:
+        retained = rebuilding
+        need = replace(need, factors=total * retained)
+        images = need.images_within(budget, most) if calibration.gradient == "sample" else most
     need.check(images, budget, block_size)
     fixed, grams = need.fixed(images), total * per_weight
     at_once = fixed + grams + total * retained
-    if calibration.share and at_once <= SHARED * budget:
+    if calibration.share and keeps_factors and at_once <= SHARED * budget:
         return MemoryPlan((tuple(parts),), int(at_once), budget, m, images, block_size, True, grams)
     passes, peak = _passes(layers, sizes, per_weight, retained, budget - fixed)
-    return MemoryPlan(passes, int(fixed + peak), budget, m, images, block_size, False, grams)
+    return MemoryPlan(passes, int(fixed + peak), budget, m, images, block_size, False, grams, keeps_factors)
 
 
 def _passes(

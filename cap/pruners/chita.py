@@ -11,7 +11,7 @@ from cap.fisher.blocks import check_fisher
 from cap.fisher.dampening import DampScale
 from cap.fisher.factors import InverseFactor
 from cap.patterns import Pattern
-from cap.pruners._fisher_based import FisherPruner
+from cap.pruners._fisher_based import FisherPruner, jointly_updated
 from cap.pruners._options import check_count
 from cap.registry import register
 from cap.selection import select, with_zeros_lowest
@@ -48,6 +48,7 @@ class CHITA(FisherPruner):
     """
 
     parts_option = "stages"
+    can_rebuild = False  # each step multiplies by F
 
     def __init__(
         self,
@@ -88,9 +89,9 @@ class CHITA(FisherPruner):
         weights, _ = iterative_hard_thresholding(dense, fisher_times, largest, self.iterations)
         return {name: mask.clone() for name, mask in layers_of(largest(weights)).items()}
 
-    def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
+    def updated_blocks(self, weight: Tensor, keep: Tensor, factor: InverseFactor) -> Tensor:
         """Returns the minimum of the objective on the support: the back-solve."""
-        return {name: self.joint_update(name, mask) for name, mask in masks.items()}
+        return jointly_updated(weight, keep, factor)
 
 
 def iterative_hard_thresholding(

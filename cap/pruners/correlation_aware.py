@@ -14,7 +14,7 @@ from cap.fisher.dampening import DampScale
 from cap.fisher.factors import InverseFactor
 from cap.kernels import for_device
 from cap.patterns import NM, Blocks, Pattern, Unstructured
-from cap.pruners._fisher_based import FisherPruner
+from cap.pruners._fisher_based import FisherPruner, jointly_updated
 from cap.pruners._schedule import Schedule
 from cap.registry import register
 from cap.selection import check_groups, select
@@ -113,7 +113,7 @@ class CAP(UnitPruner, FisherPruner):
     def select(self, pattern: Pattern) -> dict[str, Tensor]:
         """Ranks the losses in the order of removal, so that of equal losses a block's earlier removals go first."""
         if isinstance(pattern, NM):
-            return {name: self._keep_nm(name, pattern) for name in self.weights}
+            return self._keep_nm(pattern)
         positions = {name: self._removal_positions(name) for name in self.weights}
         ranked = {
             name: self.importance[name].flatten()[at].view_as(self.weights[name]) for name, at in positions.items()
@@ -132,46 +132,53 @@ class CAP(UnitPruner, FisherPruner):
         flat = (order + starts).flatten()
         return flat[flat < self.weights[name].numel()]  # the padding of the last block drops out
 
-    def _keep_nm(self, name: str, pattern: NM) -> Tensor:
+    def _keep_nm(self, pattern: NM) -> dict[str, Tensor]:
         """Runs the greedy loop with closed groups; a convolution's inputs at one kernel position form the groups."""
-        weight = self.weights[name]
-        check_groups(weight, pattern.of, name)
-        positions = weight[0, 0].numel()
-        blocks, factor = split_blocks(weight, self.block_size), self.factors[name]
-        side_by_side = torch.arange(self.block_size, device=weight.device).view(-1, pattern.of, positions)
-        side_by_side = side_by_side.transpose(1, 2).flatten()
-        keep = torch.empty(blocks.shape, dtype=torch.bool, device=blocks.device)
-        for part in block_chunks(*blocks.shape):
-            with layer_in_errors(name, part.start):
-                inverse = factor.inverse(part)[:, side_by_side[:, None], side_by_side]
-                loss = eliminate(blocks[part][:, side_by_side], inverse, pattern).loss
-            keep[part] = torch.empty_like(keep[part]).index_copy_(1, side_by_side, loss.isinf())
-        return merge_blocks(keep, weight)
+        for name, weight in self.weights.items():
+            check_groups(weight, pattern.of, name)
+        split = {name: split_blocks(weight, self.block_size) for name, weight in self.weights.items()}
+        keep = {name: torch.empty(w.shape, dtype=torch.bool, device=w.device) for name, w in split.items()}
+        for name, at, factor in self.factor_parts():
+            side_by_side = self._side_by_side(name, pattern.of)
+            for part in block_chunks(at.stop - at.start, self.block_size):
+                place = slice(at.start + part.start, at.start + part.stop)
+                with layer_in_errors(name, place.start):
+                    inverse = factor.inverse(part)[:, side_by_side[:, None], side_by_side]
+                    loss = eliminate(split[name][place][:, side_by_side], inverse, pattern).loss
+                keep[name][place] = torch.empty_like(keep[name][place]).index_copy_(1, side_by_side, loss.isinf())
+        return {name: merge_blocks(keep[name], weight) for name, weight in self.weights.items()}
+
+    def _side_by_side(self, name: str, group: int) -> Tensor:
+        """Returns the entries of a block in an order in which each group of N:M is consecutive, (B,)."""
+        positions = self.weights[name][0, 0].numel()
+        entries = torch.arange(self.block_size, device=self.weights[name].device).view(-1, group, positions)
+        return entries.transpose(1, 2).flatten()
 
     def rank_units(self, group: UnitGroup) -> UnitRanking:
         """Ranks by the joint OBS cost, each removal seen by those after it."""
         names = {part.parameter for part in group.parts}
-        inverses = {name: self.factors[name].inverse(slice(0, len(self.factors[name].order))) for name in names}
+        inverses = {name: self.factors[name].inverse(self.factors[name].everything) for name in names}
         return rank_by_joint_cost(group, self.weights, inverses, self.block_size)
 
-    def update(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the joint OBS update of every block: read off the factors for a prefix of the order of removal."""
-        result = {}
-        for name, weight in self.weights.items():
-            counts = self.removed_prefixes(name, masks[name])
-            if counts is None:
-                result[name] = self.joint_update(name, masks[name])
-            else:
-                blocks = self.factors[name].without_last(split_blocks(weight, self.block_size), counts)
-                result[name] = merge_blocks(blocks, weight).to(weight.dtype) * masks[name]
-        return result
+    def updated_blocks(self, weight: Tensor, keep: Tensor, factor: InverseFactor) -> Tensor:
+        """Returns the joint OBS update: read off the factors where the mask removes a prefix of every block's order."""
+        counts = removed_prefixes(factor, keep)
+        return jointly_updated(weight, keep, factor) if counts is None else factor.without_last(weight, counts)
 
-    def removed_prefixes(self, name: str, keep: Tensor) -> Tensor | None:
-        """Returns how many places of each block's order a mask removes, or None if it skips some."""
-        order = self.factors[name].order.long()
-        removed = split_blocks(~keep, self.block_size).gather(1, order).flip(1)
-        padding = split_blocks(torch.ones_like(keep), self.block_size).logical_not_().gather(1, order).flip(1)
-        place = torch.arange(1, self.block_size + 1, device=order.device)
-        counts = (removed * place).amax(1)
-        gone = ((removed | padding) & (place <= counts[:, None])).sum(1)
-        return counts if gone.equal(counts) else None
+
+def removed_prefixes(factor: InverseFactor, keep: Tensor) -> Tensor | None:
+    """Returns how many places of each block's order a mask removes, or None if it skips some.
+
+    Args:
+        factor: Factors of the blocks.
+        keep: Keep-mask, (num_blocks, B); that of the padding may be any.
+    """
+    order, size = factor.order.long(), keep.shape[1]
+    present = torch.ones_like(keep)
+    present[-1:, size - factor.padding :] = False
+    removed = (~keep & present).gather(1, order).flip(1)
+    padding = ~present.gather(1, order).flip(1)
+    place = torch.arange(1, size + 1, device=order.device)
+    counts = (removed * place).amax(1)
+    gone = ((removed | padding) & (place <= counts[:, None])).sum(1)
+    return counts if gone.equal(counts) else None

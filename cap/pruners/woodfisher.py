@@ -12,7 +12,7 @@ from cap.fisher.factors import InverseFactor
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
 from cap.pruned_weights import PrunedWeights
-from cap.pruners._fisher_based import FisherPruner
+from cap.pruners._fisher_based import FisherPruner, jointly_updated
 from cap.pruners._options import check_flag
 from cap.pruners._schedule import Schedule
 from cap.registry import register
@@ -63,6 +63,8 @@ class WoodFisher(FisherPruner):
                 f"{type(self).__name__.lower()} needs a block size that is a multiple of {pattern.size} for {pattern}, "
                 f"not {self.block_size}"
             )
+        if isinstance(pattern, Blocks) and self.rebuilds_factors:
+            return f"{pattern} needs the factors of whole layers, which the memory budget does not hold: raise it"
         return super().supports(pattern)
 
     def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
@@ -82,31 +84,30 @@ class WoodFisher(FisherPruner):
             scores[name] = saliencies.masked_fill(zero_blocks(weight, pattern.size), -torch.inf)  # they go first
         shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
         masks = keep_ranked_blocks(scores, shapes, pattern)
-        return PrunedWeights(self.update(masks, pattern.size), masks)
+        return PrunedWeights(self._update_blocks_of_weights(masks, pattern.size), masks)
 
-    def update(self, masks: dict[str, Tensor], size: int = 1) -> dict[str, Tensor]:
-        """Returns `w - H z`, z the solutions of what is removed, zero where the mask is.
+    def updated_blocks(self, weight: Tensor, keep: Tensor, factor: InverseFactor) -> Tensor:
+        """Returns `w - H z`, z the solutions of what is removed; or the joint OBS update."""
+        if self.joint:
+            return jointly_updated(weight, keep, factor)
+        removed = weight.double() / factor.diagonal(factor.everything) * ~keep
+        return weight - factor.times(removed, factor.everything).to(weight)
 
-        Args:
-            masks: Keep-masks, {name: mask}.
-            size: Number of consecutive weights that go together.
-        """
+    def _update_blocks_of_weights(self, masks: dict[str, Tensor], size: int) -> dict[str, Tensor]:
+        """Returns the update of blocks of `size` consecutive weights, each of which goes as one."""
         if self.joint:
             return {name: self.joint_update(name, keep) for name, keep in masks.items()}
         result = {}
         for name, keep in masks.items():
             weight, factor = self.weights[name], self.factors[name]
-            everything = slice(0, len(factor.order))
             removed = self._solutions(name, size) * split_blocks(~keep, self.block_size)
-            change = factor.times(removed, everything)
+            change = factor.times(removed, factor.everything)
             result[name] = (weight - merge_blocks(change, weight).to(weight)) * keep
         return result
 
     def _solutions(self, name: str, size: int) -> Tensor:
         """Returns `(H_gg)^-1 w_g` for each group g of `size` consecutive weights: (num_blocks, B), float64."""
         blocks, factor = split_blocks(self.weights[name], self.block_size).double(), self.factors[name]
-        if size == 1:
-            return blocks / factor.diagonal(slice(0, len(blocks)))
         result = torch.empty_like(blocks)
         groups = torch.arange(self.block_size // size, device=blocks.device)
         for part in block_chunks(*blocks.shape):

@@ -27,6 +27,7 @@ PICKLED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
     ("_codecs", "encode"),
+    ("__builtin__", "bytes"),
 }
 # what reading a file of another kind, or half a file, may raise
 DAMAGED = (ValueError, KeyError, TypeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile)

@@ -174,7 +174,10 @@ def series(frame: pd.DataFrame) -> pd.Series:
 
 
 def read_paper_values(results: Path) -> pd.DataFrame:
-    """Reads published values, each with its source; one that was not read has no top-1. There need not be any file."""
+    """Reads published values, each with its source; there need not be any.
+
+    One that nobody has read yet has no top-1, one that is for its very network alone no family.
+    """
     path = paper_values(results)
     return pd.read_csv(path) if path.exists() else pd.DataFrame()
 

@@ -37,8 +37,8 @@ def test_every_paper_value_has_a_source() -> None:
 
 def test_published_values_are_of_the_same_network_or_else_of_the_family(make, frame) -> None:
     paper = pd.DataFrame(
-        [("cnn", "resnet50", "cap", 75.0), ("cnn", "resnet20", "cap", 80.0), ("cnn", "resnet20", "CHITA++", 88.0),
-         ("cnn", "resnet20", "chita", 60.0), ("cnn", "resnet20", "magnitude", float("nan"))],
+        [("cnn", "resnet50", "cap", 75.0), (None, "resnet20", "cap", 80.0), (None, "resnet20", "CHITA++", 88.0),
+         (None, "resnet20", "chita", 60.0), (None, "resnet20", "magnitude", float("nan"))],
         columns=["family", "paper_model", "pruner", "top1"],
     ).assign(sparsity=0.5, phase="one_shot", source="made up for this test")  # fmt: skip
     rows = frame(

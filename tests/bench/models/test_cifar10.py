@@ -103,9 +103,9 @@ def test_a_trial_runs(spec: Cifar10Model, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("CAPBENCH_WORKERS", "0")
     rows = {row.phase: row for row in run_trial(trial).rows}
     assert rows["dense"].n_images == 10
-    assert rows["one_shot"].sparsity_actual == 0.5
+    assert rows["one_shot"].sparsity_prunable == 0.5
     assert rows["one_shot"].dataset == "cifar-10"
-    assert rows["finetuned"].sparsity_actual == 0.5
+    assert rows["finetuned"].sparsity_prunable == 0.5
 
 
 def test_identity_follows_weights_and_images(

@@ -78,12 +78,12 @@ def report_screenshots(session: nox.Session) -> None:
     run(session, "python", "tests/bench/reports/page/screenshots.py", "docs/images")
 
 
-def reproduce(session: nox.Session, sweep: str, *extras: str) -> None:
-    """Runs what is missing of a sweep in the folder `runs`, embedded profile, draws its figures, prints its table."""
+def reproduce(session: nox.Session, sweep: str, *extras: str, profile: str = "embedded") -> None:
+    """Runs what is missing of a sweep in the folder `runs`, draws its figures, prints its table."""
     install(session, *extras)
-    run(session, "capbench", "run", sweep, "--profile", "embedded", *session.posargs)
-    run(session, "capbench", "plot", sweep)
-    run(session, "capbench", "table", sweep)
+    run(session, "capbench", "run", sweep, "--profile", profile, *session.posargs)
+    run(session, "capbench", "plot", sweep, "--profile", profile)
+    run(session, "capbench", "table", sweep, "--profile", profile)
 
 
 @nox.session
@@ -149,6 +149,15 @@ def quantization(session: nox.Session) -> None:
 def structured(session: nox.Session) -> None:
     """Heads, hidden units and channels: accuracy, multiply-adds and measured latency of the smaller models."""
     reproduce(session, "structured", "structured")
+
+
+@nox.session
+def reproduce_resnet20(session: nox.Session) -> None:
+    """Prune the ResNet-20 of WoodFisher, M-FAC and CHITA from 30 to 90 %, with your copies of weights and CIFAR-10.
+
+    docs/resnet20.md says how to get both.
+    """
+    reproduce(session, "resnet20", profile="cifar10")
 
 
 @nox.session

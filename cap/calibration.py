@@ -18,6 +18,7 @@ from cap.finite import check_gradients, check_inputs
 from cap.fit_resources import FitResources
 from cap.functional_gradients import Loss
 from cap.gradients import GradientBatch, batch_gradient, check_used, per_sample_gradients, unused_weights
+from cap.image_order import held_out, shuffled_batches, turn
 from cap.inputs import Inputs, as_inputs, as_tensor, check_labels
 from cap.layer_inputs import input_layers, input_rows
 from cap.model_state import evaluating, fingerprint
@@ -292,11 +293,29 @@ class Calibration(FitResources):
         """
         if not 0 < fraction < 1 or len(self) < 2:
             raise ValueError(f"cannot split {len(self)} images by {fraction}: two images and a fraction in (0, 1)")
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(self.seed))
-        count = min(max(1, round(fraction * len(self))), len(self) - 1)
-        return self._part(order[count:]), self._part(order[:count])
+        first, second = held_out(len(self), fraction, self.seed)
+        return self._part(first), self._part(second)
 
-    def _part(self, chosen: Tensor) -> Calibration:
+    def renewed(self, number: int, num_gradients: int | None = None) -> Calibration:
+        """Returns a calibration set for one of several estimates, with other images than those before have seen.
+
+        Single images go on where the estimate before ended, and around to the first ones again; where one takes them
+        all, all see the same. Batches are drawn in another order.
+
+        Args:
+            number: Number of the estimate, 0 for the first, which is made with this set itself.
+            num_gradients: Gradients of each estimate; by default one per image, or per whole batch.
+
+        Raises:
+            ValueError: If more per-sample gradients are asked for than there are images.
+        """
+        if self.gradient == "batch":
+            part = self._part(slice(None))
+            part.seed = self.seed + number
+            return part
+        return self._part(turn(len(self), self.count(num_gradients), number))
+
+    def _part(self, chosen: Tensor | slice) -> Calibration:
         """Returns a calibration set of some of the images, with the same means."""
         inputs, labels = self.inputs[chosen], self.labels[chosen]
         part = Calibration(
@@ -313,19 +332,11 @@ class Calibration(FitResources):
     def _batches(self, total: int, size: int) -> Iterator[tuple[int, slice | Tensor]]:
         """Yields the number of each batch's first gradient, and the batch's images."""
         if self.gradient == "batch":
-            yield from enumerate(self._batch_indices(total))
+            size = min(self.batch_size, len(self))
+            yield from enumerate(shuffled_batches(len(self), size, total, self.seed))
         else:
             for start in range(0, total, size):
                 yield start, slice(start, min(start + size, total))
-
-    def _batch_indices(self, count: int) -> Iterator[Tensor]:
-        """Yields `count` batches of indices; each pass over the images is in a new order."""
-        generator = torch.Generator().manual_seed(self.seed)
-        size = min(self.batch_size, len(self))
-        while count > 0:
-            for chosen in torch.randperm(len(self), generator=generator).split(size)[: len(self) // size][:count]:
-                count -= 1
-                yield chosen
 
 
 def _input_rows(model: nn.Module, images: Inputs, calls: Calls) -> dict[str, Tensor]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bench.core.errors import UserError
+from bench.models.cifar10 import CIFAR10
 from bench.models.embedded import EMBEDDED
 from bench.models.imagenet import IMAGENET
 from bench.models.model import ModelSpec
 
-MODELS: dict[str, Mapping[str, ModelSpec]] = {"embedded": EMBEDDED, "imagenet": IMAGENET}
+MODELS: dict[str, Mapping[str, ModelSpec]] = {"embedded": EMBEDDED, "imagenet": IMAGENET, "cifar10": CIFAR10}
 
 
 def get_model(profile: str, name: str) -> ModelSpec:

@@ -28,10 +28,10 @@ LABELS = {
     "random": "Random",
 }
 CAP, FASTCAP = LABELS["cap"], LABELS["fastcap"]
-UNIFORM, DIAGONAL, ANY_MAGNITUDE = "UM", "WF-1", "magnitude"
+UNIFORM, DIAGONAL, ANY_MAGNITUDE, STAGED_CHITA = "UM", "WF-1", "magnitude", "CHITA++"
 FAMILY_ORDER = ("vit", "convnext", "hybrid", "dino")  # of models, as in the paper
 METHOD_ORDER = tuple(LABELS.values())
-BESIDE = {UNIFORM: "GM", ANY_MAGNITUDE: "GM", DIAGONAL: "WF"}  # sorted right after these
+BESIDE = {UNIFORM: "GM", ANY_MAGNITUDE: "GM", DIAGONAL: "WF", STAGED_CHITA: "CHITA"}  # sorted right after these
 NM, GLOBAL, LAYER = "N:M", "global", "layer"
 UNITS, UNITS_THEN = "units", "units, then"
 PHASES = {"one_shot": "one-shot", "finetuned": "fine-tuned", "int8": "INT8", "int8_finetuned": "INT8 fine-tuned"}

@@ -8,7 +8,18 @@ from typing import Any
 
 import pandas as pd
 
-from bench.results.labels import ANY_MAGNITUDE, DIAGONAL, LAYER, NM, REGIMES, UNIFORM, kind, label, scope_in_words
+from bench.results.labels import (
+    ANY_MAGNITUDE,
+    DIAGONAL,
+    LAYER,
+    NM,
+    REGIMES,
+    STAGED_CHITA,
+    UNIFORM,
+    kind,
+    label,
+    scope_in_words,
+)
 from bench.results.settings import Settings, baseline_of, names_of, sort_key, value_text
 
 CALIBRATION = ("gradient", "calibration_images", "calibration_batch_size", "label_source")
@@ -82,6 +93,8 @@ def _methods(rows: pd.DataFrame, options: list[Settings]) -> list[str]:
             name = UNIFORM if pattern_kind == LAYER else ANY_MAGNITUDE
         elif pruner == "woodfisher" and diagonal and values.get("block_size") == 1:
             name = DIAGONAL
+        elif pruner == "chita" and (values.get("stages") or 1) > 1:
+            name = STAGED_CHITA
         result.append(name)
     return result
 

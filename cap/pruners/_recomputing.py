@@ -17,7 +17,7 @@ from cap.fisher.planning import fisher_bytes, fisher_work
 from cap.patterns import NM, Allocated, Pattern, Units, UnitsThen
 from cap.pruned_weights import PrunedWeights
 from cap.pruner import Needs, ScorePruner
-from cap.pruners._options import check_count, check_positive
+from cap.pruners._options import check_count, check_flag, check_positive
 from cap.pruners._schedule import Schedule, check_schedule, sparsities_on_the_way
 
 
@@ -32,6 +32,7 @@ class RecomputingPruner(ScorePruner):
             masks at different sparsities are no longer contained in one another.
         schedule: Sizes of the parts, see `cap.pruners._schedule.sparsities_on_the_way`.
         damp_scale: Unit of the dampening, see `cap.fisher.dampening.Dampening`.
+        fresh_gradients: Whether each part takes its gradients from other images, see `Calibration.renewed`.
     """
 
     needs: ClassVar[Needs] = "gradients"
@@ -45,6 +46,7 @@ class RecomputingPruner(ScorePruner):
         num_recomputations: int,
         schedule: Schedule = "linear",
         damp_scale: DampScale = "absolute",
+        fresh_gradients: bool = False,
     ) -> None:
         check_count("block_size", block_size)
         check_count("num_gradients", num_gradients, optional=True)
@@ -52,8 +54,10 @@ class RecomputingPruner(ScorePruner):
         check_count("num_recomputations", num_recomputations)
         check_schedule(schedule)
         check_damp_scale(damp_scale)
+        check_flag("fresh_gradients", fresh_gradients)
         self.block_size, self.num_gradients, self.damp = block_size, num_gradients, damp
         self.num_recomputations, self.schedule, self.damp_scale = num_recomputations, schedule, damp_scale
+        self.fresh_gradients = fresh_gradients
         self.monotone = num_recomputations == 1
 
     @property
@@ -91,12 +95,13 @@ class RecomputingPruner(ScorePruner):
         first, *others = sparsities_on_the_way(pattern.sparsity, self.num_recomputations, self.schedule)
         pruned = self.weights_at(replace(pattern, sparsity=first))
         model = copy.deepcopy(self._dense)
-        for sparsity in others:
+        for part, sparsity in enumerate(others, 1):
             pruned.apply_to(model)
             again = copy.copy(self)
             layers = {name: model.get_parameter(name) for name in self.weights}
-            start = time.perf_counter()
-            ScorePruner.fit(again, model, layers, self._calibration)
+            start, seen = time.perf_counter(), self._calibration
+            seen = seen.renewed(part, self.num_gradients) if self.fresh_gradients else seen
+            ScorePruner.fit(again, model, layers, seen)
             self.refit_seconds += time.perf_counter() - start
             pruned = again.weights_at(replace(pattern, sparsity=sparsity))
         return pruned

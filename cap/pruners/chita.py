@@ -45,6 +45,7 @@ class CHITA(FisherPruner):
             each; with several this is CHITA++.
         damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
             weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
+        fresh_gradients: Whether each part takes its gradients from other calibration images than those before it.
     """
 
     parts_option = "stages"
@@ -58,10 +59,11 @@ class CHITA(FisherPruner):
         iterations: int = 10,
         stages: int = 1,
         damp_scale: DampScale = "absolute",
+        fresh_gradients: bool = False,
     ) -> None:
         check_count("stages", stages)
         check_count("iterations", iterations)
-        super().__init__(block_size, num_gradients, damp, stages, "polynomial", damp_scale)
+        super().__init__(block_size, num_gradients, damp, stages, "polynomial", damp_scale, fresh_gradients)
         self.iterations, self.stages = iterations, stages
         self.monotone = False  # the support at one sparsity says nothing of that at another
 

@@ -42,6 +42,7 @@ class MFAC(RecomputingPruner):
         span_layers: Whether blocks go on from one layer to the next, as in the authors' code, or end with the layer.
         damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
             weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
+        fresh_gradients: Whether each part takes its gradients from other calibration images than those before it.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class MFAC(RecomputingPruner):
         span_layers: bool = True,
         schedule: Schedule = "linear",
         damp_scale: DampScale = "absolute",
+        fresh_gradients: bool = False,
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale)
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale, fresh_gradients)
         check_flag("span_layers", span_layers)
         self.span_layers = span_layers
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any, Protocol
@@ -183,3 +184,62 @@ def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(timm.create_model("test_resnet", num_classes=5).state_dict(), folder / "five.safetensors")
     save_file(timm.create_model("test_vit", num_classes=3).state_dict(), folder / "vit.safetensors")
     return folder
+
+
+def cifar10_part(part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns random images (n, 32, 32, 3) and labels (n,) in the place of CIFAR-10's: 20 to train, 10 to test."""
+    count = {"train": 20, "test": 10}[part]
+    draw = np.random.default_rng([part == "train"])
+    return draw.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), np.arange(count, dtype=np.uint8) % 10
+
+
+def write_cifar10(folder: Path, layout: str) -> Path:
+    """Writes the random images in a layout of CIFAR-10, `python`, `binary`, `parquet` or `npz`; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if layout == "npz":
+        values = {f"{part}_{name}": array for part in ("train", "test")
+                  for name, array in zip(("images", "labels"), cifar10_part(part), strict=True)}  # fmt: skip
+        np.savez(folder / "sample.npz", **values)
+    for part in ("train", "test"):
+        images, labels = cifar10_part(part)
+        flat = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+        names = [f"data_batch_{number}" for number in range(1, 6)] if part == "train" else ["test_batch"]
+        for name, rows in zip(names, np.split(np.arange(len(images)), len(names)), strict=True):
+            if layout == "python":
+                place = folder / "cifar-10-batches-py"
+                place.mkdir(exist_ok=True)
+                content = {b"batch_label": b"", b"labels": labels[rows].tolist(), b"data": flat[rows]}
+                (place / name).write_bytes(pickle.dumps(content, protocol=2))
+            if layout == "binary":
+                (folder / f"{name}.bin").write_bytes(np.hstack([labels[rows, None], flat[rows]]).tobytes())
+        if layout == "parquet":
+            _write_cifar10_parquet(folder / f"{part}-00000-of-00001.parquet", images, labels)
+    return folder
+
+
+def _write_cifar10_parquet(file: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    from datasets import ClassLabel, Dataset, Features, Image
+
+    features = Features({"img": Image(), "label": ClassLabel(num_classes=10)})
+    pictures = [PIL.Image.fromarray(image) for image in images]
+    Dataset.from_dict({"img": pictures, "label": labels.tolist()}, features=features).to_parquet(file)
+
+
+@pytest.fixture
+def cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with random images in the place of CIFAR-10's, where the environment says."""
+    folder = write_cifar10(tmp_path / "cifar10", "npz")
+    monkeypatch.setenv("CAPBENCH_CIFAR10", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cifar10_writer() -> Any:
+    """Function that writes the random images: (folder, layout)."""
+    return write_cifar10
+
+
+@pytest.fixture(scope="session")
+def cifar10_images() -> Any:
+    """Function that returns the random images and labels of a part."""
+    return cifar10_part

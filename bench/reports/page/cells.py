@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.reports.page.data import Cell, Interval
-from bench.reports.sweep.summary import KEYS, plain, pruned
+from bench.reports.sweep.summary import KEYS, plain, pruned, published_for
 from bench.results.labels import PHASES, REGIMES, kind, label, pattern_in_words
 from bench.results.methods import method_of, setting_of
 from bench.results.settings import Settings
@@ -50,7 +50,7 @@ def cells_of(sweep: str, rows: pd.DataFrame, paper: pd.DataFrame, options: Optio
     """
     every = pruned(rows)
     every = every.assign(baseline=_baseline(every), plain=plain(every))
-    known = _paper_values(paper)
+    known = _paper_values(every, paper)
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in every.to_dict("records"):
         groups.setdefault(tuple(str(row[key]) for key in (*KEYS, "phase")), []).append(row)
@@ -67,10 +67,12 @@ def _baseline(every: pd.DataFrame) -> pd.Series:
     return pd.Series(top1.reindex(pd.MultiIndex.from_frame(shown[keys])).to_numpy(), index=every.index)
 
 
-def _paper_values(paper: pd.DataFrame) -> dict[tuple[str, str, float, str], float]:
-    """Returns the paper's values by family, method, sparsity and phase."""
+def _paper_values(every: pd.DataFrame, paper: pd.DataFrame) -> dict[tuple[str, str, float, str], float]:
+    """Returns the published values for the models of these rows, by model, method, sparsity and phase."""
     return {
-        (known.family, label(known.pruner), known.sparsity, known.phase): known.top1 for known in paper.itertuples()
+        (model, label(known.pruner), known.sparsity, known.phase): known.top1
+        for model, family in every[["model", "family"]].drop_duplicates().itertuples(index=False)
+        for known in published_for(model, family, paper).itertuples()
     }
 
 
@@ -82,7 +84,7 @@ def _cell(
     invalid = any(row["invalid"] for row in rows)
     valid = [] if invalid else rows  # of an invalid cell no accuracy counts
     told = [row["error"] for row in rows if isinstance(row["error"], str)]
-    known = paper.get((first["family"], first["method"], first["sparsity"], first["phase"]))
+    known = paper.get((first["model"], first["method"], first["sparsity"], first["phase"]))
     return Cell(
         sweep=sweep,
         model=first["model"],

@@ -59,7 +59,7 @@ class Cell:
         drop: Top-1 less the dense model's, points.
         gain: Top-1 less that of magnitude at the same seed, points.
         kept: Top-1 relative to the dense model's, percent.
-        paper: The paper's own value for its model of the family, percent.
+        paper: Published value for the same network, or for the paper's of the family, percent.
         agreement: Test images that get the dense model's class, percent.
         fit_seconds: Time of the fit, mean, seconds.
         prune_seconds: Time of reading the weights off, mean, seconds.

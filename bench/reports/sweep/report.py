@@ -15,7 +15,7 @@ from bench.reports.common.text import insert_text, to_markdown
 from bench.reports.sweep import tables
 from bench.reports.sweep.attribution import attribution_table
 from bench.reports.sweep.claims import claims
-from bench.reports.sweep.summary import read_paper_values, summarise
+from bench.reports.sweep.summary import published_for, read_paper_values, summarise
 from bench.results import folders
 from bench.results.labels import PHASES
 from bench.results.predictions import Predictions
@@ -26,7 +26,7 @@ ALWAYS_EXPLAINED = (
     "Top-1 in percent, mean ± sample standard deviation over n seeds; drop from dense in points and in percent of dense"
 )
 EXPLAINED = {  # part of a column's name: what it says
-    "paper": "the paper's own value for its model of the family where it is known, else empty",
+    tables.PUBLISHED: f"{tables.PUBLISHED}: by a paper, for the same network or its network of the family",
     tables.AGREEMENT: f"{tables.AGREEMENT}: test images that get the dense model's class",
     tables.EPOCHS: f"{tables.EPOCHS}: trained until then",
     tables.SIZE: f"{tables.SIZE}: size of the file, sparse but for the dense model's",
@@ -41,7 +41,7 @@ EXPLAINED = {  # part of a column's name: what it says
 }
 DISPENSABLE = (  # parts of columns' names: those that go first where room is short
     tables.AGREEMENT,
-    "paper",
+    tables.PUBLISHED,
     "loss +",
     tables.EPOCHS,
     "rel. %",
@@ -56,13 +56,24 @@ TEXT_COLUMNS = ("pruner", "variant", "sparsity", "pattern")
 
 def markdown(rows: pd.DataFrame, results: Path, title: str, predictions: Predictions | None = None) -> str:
     """Returns the whole report of a sweep in Markdown."""
-    summary = summarise(rows, read_paper_values(results))
+    paper = read_paper_values(results)
+    summary = summarise(rows, paper)
     cells, parts = tables.detailed(summary), attribution_table(summary)
     said = [f"* {claim}" for claim in claims(rows, predictions)]
     lines = [f"# {title}", "", origin(rows), "", *said, ""]
     if not parts.empty:
         lines += ["One-shot top-1 by mask and update:", "", to_markdown(parts)]
-    return "\n".join([*lines, *textwrap.wrap(_explanation(cells), 120), "", to_markdown(cells)])
+    explained = _explanation(cells) + _sources(summary, paper)
+    return "\n".join([*lines, *textwrap.wrap(explained, 120), "", to_markdown(cells)])
+
+
+def _sources(summary: pd.DataFrame, paper: pd.DataFrame) -> str:
+    """Returns a sentence with the sources of the published values in a summary, nothing where it has none."""
+    if not summary[[f"{phase}_paper" for phase in PHASES]].notna().any(axis=None):
+        return ""
+    models = summary[["model", "family"]].drop_duplicates().itertuples(index=False)
+    found = (text for model, family in models for text in published_for(model, family, paper)["source"])
+    return f" Published: {'; '.join(dict.fromkeys(found))}."
 
 
 def _explanation(cells: pd.DataFrame) -> str:

@@ -93,7 +93,7 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
-        paper: The paper's own values: family, paper_model, pruner, sparsity, phase, top1, source.
+        paper: Published values, see `published_for`: family, paper_model, pruner, sparsity, phase, top1, source.
 
     Returns:
         One row per model, pruner, variant and pattern with, for each of PHASES, the columns `<phase>_mean`,
@@ -139,10 +139,28 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         wide[column] = (done[part] / done[whole]).groupby([done[key] for key in KEYS]).mean()
     order = ["family", "model", "method", "name", "pruner", "rank", "sparsity", "pattern"]
     wide = wide.reset_index().sort_values(order, key=_ordered, ignore_index=True)
-    for known in (paper if paper is not None else pd.DataFrame()).itertuples():
-        same = (wide["family"] == known.family) & (wide["method"] == label(known.pruner)) & plain(wide)
-        wide.loc[same & (wide["sparsity"] == known.sparsity), f"{known.phase}_paper"] = known.top1
+    for (model, family), cells_of_model in wide.groupby(["model", "family"]).groups.items():
+        for known in published_for(str(model), str(family), paper).itertuples():
+            part = wide.loc[cells_of_model]
+            same = plain(part) & (part["method"] == label(known.pruner)) & (part["sparsity"] == known.sparsity)
+            wide.loc[same[same].index, f"{known.phase}_paper"] = known.top1
     return wide
+
+
+def published_for(model: str, family: str, paper: pd.DataFrame | None) -> pd.DataFrame:
+    """Returns the published values for a model: those of the same network, else of the paper's network of the family.
+
+    Args:
+        model: Name of the model.
+        family: Family of the model.
+        paper: Values as `read_paper_values` returns them; those that nobody has read yet, without a top-1, are left
+            out.
+    """
+    if paper is None or paper.empty:
+        return pd.DataFrame()
+    same = paper["paper_model"] == model
+    chosen = same if same.any() else paper["family"] == family
+    return paper[chosen & paper["top1"].notna()]
 
 
 def plain(frame: pd.DataFrame) -> pd.Series:
@@ -156,7 +174,10 @@ def series(frame: pd.DataFrame) -> pd.Series:
 
 
 def read_paper_values(results: Path) -> pd.DataFrame:
-    """Reads the paper's own values, each with its source; what is unknown is not in the file, nor need there be one."""
+    """Reads published values, each with its source; there need not be any.
+
+    One that nobody has read yet has no top-1, one that is for its very network alone no family.
+    """
     path = paper_values(results)
     return pd.read_csv(path) if path.exists() else pd.DataFrame()
 

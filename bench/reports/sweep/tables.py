@@ -11,7 +11,7 @@ from bench.results.validity import INVALID
 
 AGREEMENT, EPOCHS, FIT, PRUNE, TOTAL = "agree %", "epochs", "fit s", "prune s", "total s"
 PREDICTED, OBSERVED = "loss + predicted", "loss + observed"
-SIZE = "KiB"
+SIZE, PUBLISHED = "KiB", "published"
 PARAMETERS, MACS, SPEED = "parameters %", "MACs %", "times as fast"
 COMPACT_LINES = 24
 
@@ -48,7 +48,7 @@ def detailed(summary: pd.DataFrame) -> pd.DataFrame:
                 f"{name} top-1": _top1(row, phase),
                 f"{name} drop": number(row[f"{phase}_drop"]),
                 f"{name} rel. %": number(row[f"{phase}_rel_drop"]),
-                f"{name} paper": number(row[f"{phase}_paper"]),
+                f"{name} {PUBLISHED}": number(row[f"{phase}_paper"]),
                 f"{name} {AGREEMENT}": number(row[f"{phase}_agreement"]),
                 f"{name} {EPOCHS}": whole(row[f"{phase}_epoch"]) if epochs else "",
                 f"{name} {SIZE}": kibibytes(row[f"{phase}_bytes"]),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bench.core.errors import UserError
 from bench.data.own import KINDS as DATA_KINDS
+from bench.specs.profiles.cifar10 import CIFAR10
 from bench.specs.profiles.embedded import EMBEDDED
 from bench.specs.profiles.imagenet import IMAGENET
 from bench.specs.profiles.own import OwnProfile, load_profile, own_profile, profile_file
 from bench.specs.profiles.profile import OptionRule, Profile, Recipes
 
 __all__ = [
+    "CIFAR10",
     "EMBEDDED",
     "IMAGENET",
     "PROFILES",
@@ -22,7 +24,7 @@ __all__ = [
     "profile_file",
 ]
 
-PROFILES = {profile.name: profile for profile in (EMBEDDED, IMAGENET)}
+PROFILES = {profile.name: profile for profile in (EMBEDDED, IMAGENET, CIFAR10)}
 
 
 def get_profile(name: str) -> Profile:

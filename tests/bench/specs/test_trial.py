@@ -43,7 +43,7 @@ def test_id_covers_the_files_behind_the_trial(tmp_path: Path, monkeypatch: pytes
 
 def test_options_and_labels_added_later_leave_ids_as_they_were() -> None:
     """Those of before are in no identity; others are."""
-    for added in ('"schedule"', '"damp_scale"', '"label_source"'):
+    for added in ('"schedule"', '"damp_scale"', '"fresh_gradients"', '"label_source"'):
         assert added not in Trial(**BASE).identity_text()
     ids = {
         Trial(**BASE, **change).id
@@ -51,10 +51,11 @@ def test_options_and_labels_added_later_leave_ids_as_they_were() -> None:
             {},
             {"pruner_options": {"schedule": "geometric"}},
             {"pruner_options": {"damp_scale": "relative"}},
+            {"pruner_options": {"fresh_gradients": True}},
             {"calibration": {"label_source": "drawn"}},
         )
     }
-    assert len(ids) == 4
+    assert len(ids) == 5
 
 
 def test_fields_added_later_are_left_out_of_the_id_where_they_stand_alone(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ function columnsOf({ sweep = false, method = true, model = true } = {}) {
     { key: 'agreement', head: 'agree %', number: true, value: (cell) => cell.agreement, html: (cell) => (cell.agreement === null ? '' : cell.agreement.toFixed(1)) },
     { key: 'predicted', head: 'loss + predicted', number: true, value: (cell) => cell.predicted, html: (cell) => short(cell.predicted) },
     { key: 'observed', head: 'loss + observed', number: true, value: (cell) => cell.observed, html: (cell) => short(cell.observed) },
-    { key: 'paper', head: 'paper', number: true, value: (cell) => cell.paper, html: (cell) => (cell.paper === null ? '' : cell.paper.toFixed(2)) },
+    { key: 'paper', head: 'published', number: true, value: (cell) => cell.paper, html: (cell) => (cell.paper === null ? '' : cell.paper.toFixed(2)) },
     { key: 'status', head: 'status', value: (cell) => statusRank[cell.status] ?? 9, html: statusHtml },
   ];
   return columns.filter(Boolean);

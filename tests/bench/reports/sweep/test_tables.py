@@ -32,10 +32,10 @@ def test_paper_values_stand_beside_ours_only_where_known(table_rows) -> None:
     paper = pd.DataFrame([{"family": "vit", "paper_model": "x", "pruner": "cap", "sparsity": 0.75,
                            "phase": "one_shot", "top1": 77.7, "source": "made up for this test"}])  # fmt: skip
     shown = tables.detailed(summarise(table_rows(), paper))
-    assert (shown["one-shot paper"] == "77.70").tolist() == [False, False, True, False]
-    assert "fine-tuned paper" not in shown, "columns that are empty everywhere are left out"
+    assert (shown["one-shot published"] == "77.70").tolist() == [False, False, True, False]
+    assert "fine-tuned published" not in shown, "columns that are empty everywhere are left out"
     groups = table_rows({("cap", 0.75): ([80.0], None)}).assign(pattern="3:12")
-    assert "one-shot paper" not in tables.detailed(summarise(groups, paper)), "another pattern"
+    assert "one-shot published" not in tables.detailed(summarise(groups, paper)), "another pattern"
 
 
 def test_cells_are_keyed_and_shown_by_pattern(make, frame) -> None:

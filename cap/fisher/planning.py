@@ -130,6 +130,7 @@ class _Need:
         weights: Number of weights in all layers.
         factors: Results of all layers.
         largest_gram: Gram matrices of the largest part.
+        reserved: What else there is all the time.
     """
 
     per_image: int
@@ -139,11 +140,12 @@ class _Need:
     weights: int
     factors: float
     largest_gram: int
+    reserved: int = 0
 
     def fixed(self, images: int) -> int:
         """Returns the memory that does not depend on the number of passes, with so many images at a time."""
         gradients = images * self.per_gradient_image + self.batch_gradient
-        return images * self.per_image + max(self.scratch, gradients)
+        return images * self.per_image + max(self.scratch, gradients) + self.reserved
 
     def at_least(self, images: int) -> float:
         """Returns the memory of a fit in as many passes as there are parts, with so many images at a time."""
@@ -182,6 +184,7 @@ def plan_fit(
     retained: float,
     matrices: int,
     budget: int | None = None,
+    reserved: int = 0,
 ) -> MemoryPlan:
     """Plans the estimate of all Fisher blocks within a memory budget.
 
@@ -198,6 +201,7 @@ def plan_fit(
         matrices: Number of matrices of a block, B x B in double precision, that turning its Gram matrix into its result
             takes; as many blocks as `block_chunks` yields at a time have them.
         budget: Bytes that the fit may take beyond what is in use; by default the device's free memory less a margin.
+        reserved: Bytes that the fit takes beside all this.
 
     Raises:
         ValueError: If the budget is too small, with what is needed and what to change.
@@ -218,6 +222,7 @@ def plan_fit(
         weights=total,
         factors=total * retained,
         largest_gram=largest * per_weight,
+        reserved=reserved,
     )
     images = calibration.batch_size
     if calibration.gradient == "sample":

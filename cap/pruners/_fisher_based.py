@@ -11,17 +11,33 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
+from cap.cost import FitSize, FitWork
 from cap.elimination import compensate, layer_in_errors
 from cap.fisher.blocks import block_chunks, merge_blocks, split_blocks
+from cap.fisher.dampening import DampScale
 from cap.fisher.estimate import fisher_blocks
 from cap.fisher.factors import InverseFactor
 from cap.fisher.planning import MATRICES, MemoryPlan, plan_fit, retained_bytes
+from cap.fisher.reconstruction import Reconstruction, moment_bytes
+from cap.layers import owner
 from cap.pruned_weights import PrunedWeights
+from cap.pruners._options import check_not_negative
 from cap.pruners._recomputing import RecomputingPruner
+from cap.pruners._schedule import Schedule
 
 
 class FisherPruner(RecomputingPruner):
     """Base of pruners that score each Fisher block for itself and keep the factors of its inverse.
+
+    Args:
+        block_size: B, number of consecutive weights in one Fisher block.
+        num_gradients: m, number of gradients in the Fisher; one per calibration image if None.
+        damp: Dampening.
+        num_recomputations: N_r, number of parts.
+        schedule: Sizes of the parts, see `cap.pruners._schedule.sparsities_on_the_way`.
+        damp_scale: Unit of the dampening, see `cap.fisher.dampening.Dampening`.
+        reconstruction: mu, weight of the layer-wise objective, see `cap.fisher.reconstruction.Reconstruction`; 0 for
+            the Fisher alone.
 
     Attributes:
         factors: Factors of the inverse Fisher blocks, {name: factors}.
@@ -30,6 +46,20 @@ class FisherPruner(RecomputingPruner):
     shares_gram = True
 
     factors: dict[str, InverseFactor]
+
+    def __init__(
+        self,
+        block_size: int,
+        num_gradients: int | None,
+        damp: float,
+        num_recomputations: int,
+        schedule: Schedule = "linear",
+        damp_scale: DampScale = "absolute",
+        reconstruction: float = 0.0,
+    ) -> None:
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale)
+        check_not_negative("reconstruction", reconstruction)
+        self.reconstruction = reconstruction
 
     @abstractmethod
     def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
@@ -59,15 +89,30 @@ class FisherPruner(RecomputingPruner):
             self.num_gradients,
             self.block_size,
             retained,
-            MATRICES,
+            MATRICES + bool(self.reconstruction),
             calibration.memory_budget,
+            self._moment_bytes(model, layers),
         )
+
+    def _moment_bytes(self, model: nn.Module, layers: Mapping[str, Tensor]) -> int:
+        """Returns the memory of the second moments of the layers' inputs; 0 without them."""
+        if not self.reconstruction:
+            return 0
+        return moment_bytes(layers, {name: getattr(owner(model, name), "groups", 1) for name in layers})
+
+    def work(self, size: FitSize) -> FitWork:
+        """Returns the work of all estimates, with that of the layers' inputs where they are mixed in."""
+        inputs = 2 * size.macs * size.calibration_images * self.num_recomputations if self.reconstruction else 0
+        return super().work(size) + FitWork(inference=inputs)
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Estimates the Fisher and scores block after block; no more than a few inverses exist at a time."""
         plan = self.plan(model, layers, calibration)
         self.factors, scores = {}, {}
-        for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.dampening):
+        moments = None
+        if self.reconstruction:
+            moments = Reconstruction.measure(self.reconstruction, model, layers, calibration)
+        for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.dampening, moments):
             weight = split_blocks(layers[name], self.block_size)
             if name not in self.factors:
                 calibration.progress(len(self.factors), len(layers), "layers")

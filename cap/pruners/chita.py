@@ -45,6 +45,7 @@ class CHITA(FisherPruner):
             each; with several this is CHITA++.
         damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
             weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
+        reconstruction: mu, weight of the layer-wise objective that is mixed into the Fisher (MOONSHOT); 0 for none.
     """
 
     parts_option = "stages"
@@ -57,10 +58,11 @@ class CHITA(FisherPruner):
         iterations: int = 10,
         stages: int = 1,
         damp_scale: DampScale = "absolute",
+        reconstruction: float = 0.0,
     ) -> None:
         check_count("stages", stages)
         check_count("iterations", iterations)
-        super().__init__(block_size, num_gradients, damp, stages, "polynomial", damp_scale)
+        super().__init__(block_size, num_gradients, damp, stages, "polynomial", damp_scale, reconstruction)
         self.iterations, self.stages = iterations, stages
         self.monotone = False  # the support at one sparsity says nothing of that at another
 

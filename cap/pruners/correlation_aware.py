@@ -43,6 +43,7 @@ class CAP(UnitPruner, FisherPruner):
             are wanted.
         damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
             weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
+        reconstruction: mu, weight of the layer-wise objective that is mixed into the Fisher (MOONSHOT); 0 for none.
     """
 
     def __init__(
@@ -54,8 +55,9 @@ class CAP(UnitPruner, FisherPruner):
         max_sparsity: float = 1.0,
         schedule: Schedule = "linear",
         damp_scale: DampScale = "absolute",
+        reconstruction: float = 0.0,
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale)
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale, reconstruction)
         if not (isinstance(max_sparsity, int | float) and 0 < max_sparsity <= 1):
             raise ValueError(f"max_sparsity={max_sparsity!r} is not valid: it is larger than 0 and at most 1")
         self.max_sparsity = max_sparsity

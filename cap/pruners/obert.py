@@ -25,6 +25,7 @@ class OBERT(WoodFisher):
             ones.
         damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
             weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
+        reconstruction: mu, weight of the layer-wise objective that is mixed into the Fisher (MOONSHOT); 0 for none.
     """
 
     def __init__(
@@ -35,7 +36,15 @@ class OBERT(WoodFisher):
         num_recomputations: int = 1,
         schedule: Schedule = "linear",
         damp_scale: DampScale = "absolute",
+        reconstruction: float = 0.0,
     ) -> None:
         super().__init__(
-            block_size, num_gradients, damp, num_recomputations, joint=True, schedule=schedule, damp_scale=damp_scale
+            block_size,
+            num_gradients,
+            damp,
+            num_recomputations,
+            joint=True,
+            schedule=schedule,
+            damp_scale=damp_scale,
+            reconstruction=reconstruction,
         )

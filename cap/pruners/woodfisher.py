@@ -40,6 +40,7 @@ class WoodFisher(FisherPruner):
         joint: Whether the interaction is taken into account: the joint OBS update, as CAP's, for WoodFisher's mask.
         damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
             weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
+        reconstruction: mu, weight of the layer-wise objective that is mixed into the Fisher (MOONSHOT); 0 for none.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class WoodFisher(FisherPruner):
         joint: bool = False,
         schedule: Schedule = "linear",
         damp_scale: DampScale = "absolute",
+        reconstruction: float = 0.0,
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale)
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale, reconstruction)
         check_flag("joint", joint)
         self.joint = joint
 

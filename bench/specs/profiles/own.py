@@ -17,6 +17,7 @@ from bench.specs.profiles.profile import OptionRule, Profile, Recipes
 from bench.specs.recipes import FinetuneSpec, GradualSpec
 
 IMAGES, BATCH = 1024, 128  # to calibrate on, where there are as many
+RELATIVE_DAMP = 0.1  # dampening, of the mean of F's diagonal: docs/real_networks.md
 TUNING_IMAGES, TUNING_BATCH = 4096, 32
 
 

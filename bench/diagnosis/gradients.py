@@ -18,9 +18,9 @@ from bench.specs.profiles.own import RELATIVE_DAMP
 
 FORWARD = 16  # images in one pass
 FITTED = 0.01  # loss in nats, below which an image says next to nothing
-MOST_FITTED = 0.5  # share of such images from which the given labels are not worth their gradients
 DEAD = 0.01  # share of the weights without gradients from which it is worth a warning
-RELATIVE = (1e-3, 10.0)  # dampening, relative to the mean of F's diagonal, within which pruners on the Fisher serve
+RELATIVE = (3e-3, 3.0)  # dampening, of the mean of F's diagonal, within which pruners on the Fisher serve
+FEW = 0.1  # share of the images, below which an effective number of them is worth a warning
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class GradientScale:
         mean: The same over all layers.
         dead: Number of weights, not zero, that no image has a gradient of.
         weights: Number of weights that are not zero.
+        effective: Number of images that decide: `(sum_i |g_i|^2)^2 / sum_i |g_i|^4`.
         seconds: Time that it took, seconds.
     """
 
@@ -41,6 +42,7 @@ class GradientScale:
     mean: float
     dead: int
     weights: int
+    effective: float
     seconds: float
 
 
@@ -57,11 +59,15 @@ def measure_gradients(subject: Subject, labels: Literal["given", "drawn"] = "giv
     given, layers = subject.calibration, subject.layers
     source = cap.Calibration(given.images, given.labels, given.loss, seed=given.seed, label_source=labels)
     squares: dict[str, Tensor] = {}
+    norms = []  # of each image
     start, count = time.perf_counter(), source.count(None)
     for batch in source.gradient_batches(subject.model, layers, count, FORWARD):
+        of_images = torch.zeros(batch.count, dtype=torch.float64)
         for name in layers:
-            found = batch.of(name).double().square().sum(0)
-            squares[name] = squares[name] + found if name in squares else found
+            found = batch.of(name).double().square()
+            squares[name] = squares[name] + found.sum(0) if name in squares else found.sum(0)
+            of_images += found.sum(1).cpu()
+        norms.append(of_images)
         del batch  # before the next one is computed
     seconds = seconds_since(start, subject.device)
     present = {name: (weight != 0).flatten() for name, weight in layers.items()}
@@ -73,8 +79,15 @@ def measure_gradients(subject: Subject, labels: Literal["given", "drawn"] = "giv
         sum(sums.values()) / (count * max(1, sum(sizes.values()))),
         sum(int((there & (squares[name] == 0)).sum()) for name, there in present.items()),
         sum(sizes.values()),
+        _participation(torch.cat(norms)),
         seconds,
     )
+
+
+def _participation(squares: Tensor) -> float:
+    """Returns how many values decide their sum: all if they are equal, 1 if one is all of it."""
+    total = float(squares.square().sum())
+    return float(squares.sum()) ** 2 / total if total else 0.0
 
 
 def check_gradients(subject: Subject, given: GradientScale) -> Iterator[Finding]:
@@ -124,16 +137,18 @@ def image_losses(subject: Subject) -> Tensor:
 
 
 def check_fit(subject: Subject, given: GradientScale, drawn: GradientScale) -> Iterator[Finding]:
-    """Yields how many calibration images are fitted perfectly, and what the labels make of the Fisher."""
+    """Yields how many calibration images are fitted perfectly, how many decide, and what the labels change."""
     losses = image_losses(subject)
     share = float((losses < FITTED).double().mean())
     ratio = given.mean / drawn.mean if drawn.mean else float("inf")
-    values = {"fitted": share, "threshold": FITTED, "empirical_to_true_fisher": ratio, "images": len(losses),
-              "mean_loss": float(losses.mean())}  # fmt: skip
-    said = f"{100 * share:.0f} % of {len(losses)} calibration images have a loss below {FITTED}"
-    fisher = f"the Fisher with the given labels is {ratio:.2g} times that with labels drawn from the prediction"
-    if share > MOST_FITTED:
-        message = f"{said}, and {fisher}: few images decide; take other images, or label_source drawn"
-        yield Finding("perfect fit", "warning", message, values)
+    values = {"fitted": share, "threshold": FITTED, "effective_images": given.effective, "images": len(losses),
+              "empirical_to_true_fisher": ratio, "mean_loss": float(losses.mean())}  # fmt: skip
+    said = (
+        f"{100 * share:.0f} % of {len(losses)} calibration images have a loss below {FITTED}, the gradients of "
+        f"{given.effective:.0f} decide; the Fisher with the given labels is {ratio:.2g} times that with drawn ones"
+    )
+    if given.effective < FEW * given.count or ratio < FEW:
+        advice = "labels drawn from the prediction (label_source)" if ratio < FEW else "more calibration images"
+        yield Finding("perfect fit", "warning", f"{said}: take {advice}", values)
     else:
-        yield Finding("perfect fit", "ok", f"{said}; {fisher}", values)
+        yield Finding("perfect fit", "ok", said, values)

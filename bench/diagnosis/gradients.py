@@ -20,7 +20,7 @@ FORWARD = 16  # images in one pass
 FITTED = 0.01  # loss in nats, below which an image says next to nothing
 DEAD = 0.01  # share of the weights without gradients from which it is worth a warning
 RELATIVE = (3e-3, 3.0)  # dampening, of the mean of F's diagonal, within which pruners on the Fisher serve
-FEW = 0.1  # share of the images, below which an effective number of them is worth a warning
+FEW = 0.03  # share of the images, below which an effective number of them is worth a warning
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from bench.evaluation.macs import count_macs
 from bench.trials.planning import plan_fit
 
 BLOCKS = 32  # that are summed, inverted and eliminated to time it
-ROWS = 64  # gradients of these
+ROWS, ROUNDS = 64, 4  # gradients of these, and times that they are summed
 IMAGES = 32  # that go through the model to time it
 
 
@@ -99,17 +99,25 @@ def measure_rates(subject: Subject, given: GradientScale, macs: int, block_size:
         start = time.perf_counter()
         subject.model(images)
         inference = macs * len(images) / seconds_since(start, device)
+    time_blocks(1, block_size, device)  # builds what is built once
+    gram, solve = time_blocks(BLOCKS, block_size, device)
+    return MeasuredRates(inference, 3 * macs * given.count / given.seconds, gram, solve)
+
+
+def time_blocks(blocks: int, block_size: int, device: str) -> tuple[float, float]:
+    """Returns the rates of summing, and of inverting and eliminating Fisher blocks, multiply-adds per second."""
     draw = torch.Generator().manual_seed(0)
-    rows = torch.randn(ROWS, BLOCKS * block_size, generator=draw).to(device)
-    weight = torch.randn(BLOCKS, block_size, generator=draw).to(device)
-    cap.BlockFisher(block_size, block_size, 1.0, device).update(rows[:, :block_size])  # builds what is built once
+    rows = torch.randn(ROWS, blocks * block_size, generator=draw).to(device)
+    weight = torch.randn(blocks, block_size, generator=draw).to(device)
+    fisher = cap.BlockFisher(blocks * block_size, block_size, 1.0, device)
     start = time.perf_counter()
-    fisher = cap.BlockFisher(BLOCKS * block_size, block_size, 1.0, device)
-    for _ in range(2):  # more than are gathered before they are added up
-        fisher.update(rows)
-    gram = 2 * ROWS * block_size * BLOCKS * block_size / seconds_since(start, device)
+    for _ in range(ROUNDS):
+        for some in rows.split(16):
+            fisher.update(some)
+    inverse = fisher.inverse()
+    summed = seconds_since(start, device)
     start = time.perf_counter()
-    cap.eliminate(weight, fisher.inverse())
-    solve = block_size**2 * BLOCKS * block_size / seconds_since(start, device)
-    gradients = 3 * macs * given.count / given.seconds
-    return MeasuredRates(inference, gradients, gram, solve)
+    cap.eliminate(weight, inverse)
+    solved = seconds_since(start, device)
+    size = blocks * block_size
+    return ROUNDS * ROWS * block_size * size / summed, block_size**2 * size / solved

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import bench
+import cap
 from bench import cli
 from bench.core.errors import UserError
 from bench.data.inputs import TensorInputs
@@ -20,7 +21,7 @@ from bench.diagnosis.data import check_calibration
 from bench.diagnosis.finding import Diagnosis, Finding
 from bench.diagnosis.gradients import check_dampening, check_fit, check_gradients, measure_gradients
 from bench.diagnosis.network import check_calls, check_modes, check_shared, check_zeros
-from bench.diagnosis.resources import check_memory, check_time
+from bench.diagnosis.resources import MeasuredRates, check_memory, check_time
 from bench.diagnosis.subject import Subject, load_subject, plan_trial
 
 VIT = ("embedded", "vit", "cap")
@@ -212,7 +213,8 @@ def test_the_dampening_is_held_beside_the_gradients(loaded: Subject) -> None:
 
 def test_images_that_are_fitted_perfectly(loaded: Subject) -> None:
     given, drawn = measure_gradients(loaded), measure_gradients(loaded, "drawn")
-    assert only(check_fit(loaded, given, drawn), "perfect fit").status == "ok"
+    found = only(check_fit(loaded, given, drawn), "perfect fit")
+    assert found.status == "ok", found
     sure = Net()
     with torch.no_grad():
         sure.fc2.bias[3] = 20
@@ -244,8 +246,10 @@ def test_memory_and_time(loaded: Subject) -> None:
     found = only(check_memory(replace(loaded, memory_budget=1000)), "memory")
     assert (found.status, "is too small" in found.message) == ("failure", True)
     found = only(check_time(loaded, measure_gradients(loaded)), "time")
-    assert 0 < found.values["fit_seconds"] < 600
-    assert 0 < found.values["evaluation_seconds"] < 600
+    assert found.values["fit_seconds"] > 0, "how long it is depends on what else runs"
+    assert found.values["evaluation_seconds"] > 0
+    rates = MeasuredRates(inference=10, gradients=20, gram=40, solve=80)
+    assert rates.seconds(cap.FitWork(inference=10, gradients=10, gram=10, solve=10)) == 1.875
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

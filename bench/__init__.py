@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         sweep_status,
     )
     from bench.core.errors import UserError
+    from bench.diagnosis.diagnose import diagnose, diagnose_models
+    from bench.diagnosis.finding import Diagnosis, Finding, as_json
     from bench.execution.comparison import compare, select_comparison
     from bench.execution.contract import contract_failures
     from bench.execution.executor import Executor, FinishedTrial
@@ -66,8 +68,10 @@ _MODULES = {
     "CollectedResults": "bench.execution.selection",
     "Comparison": "bench.specs.comparison",
     "ComparisonReport": "bench.reports.comparison.report",
+    "Diagnosis": "bench.diagnosis.finding",
     "ExecutionConfig": "bench.trials.context",
     "Executor": "bench.execution.executor",
+    "Finding": "bench.diagnosis.finding",
     "FinishedTrial": "bench.execution.executor",
     "InlineExecutor": "bench.execution.inline",
     "LatencyReport": "bench.reports.latency.report",
@@ -85,11 +89,14 @@ _MODULES = {
     "TrialSelection": "bench.execution.selection",
     "UserError": "bench.core.errors",
     "analyse_timings": "bench.reports.latency.analysis:analyse",
+    "as_json": "bench.diagnosis.finding",
     "cancel_sweep": "bench.cluster.sweeps",
     "check_pruner": "bench.execution.preflight",
     "collected_sweeps": "bench.results.folders",
     "compare": "bench.execution.comparison",
     "contract_failures": "bench.execution.contract",
+    "diagnose": "bench.diagnosis.diagnose",
+    "diagnose_models": "bench.diagnosis.diagnose",
     "export_model": "bench.export.model",
     "find_benchmarks": "bench.reports.kernels",
     "find_comparison": "bench.reports.page.comparison",
@@ -133,8 +140,10 @@ __all__ = [
     "CollectedResults",
     "Comparison",
     "ComparisonReport",
+    "Diagnosis",
     "ExecutionConfig",
     "Executor",
+    "Finding",
     "FinishedTrial",
     "InlineExecutor",
     "LatencyReport",
@@ -151,11 +160,14 @@ __all__ = [
     "TrialSelection",
     "UserError",
     "analyse_timings",
+    "as_json",
     "cancel_sweep",
     "check_pruner",
     "collected_sweeps",
     "compare",
     "contract_failures",
+    "diagnose",
+    "diagnose_models",
     "export_model",
     "find_benchmarks",
     "find_comparison",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 import bench
-from bench.cli.console import console, document_alone, say, say_error, say_written
+from bench.cli.console import console, document_alone, document_writer, say, say_error, say_written
 from bench.cli.options import Options, OwnOptions, Profile, Results, Several, read_options
 from bench.cli.run import run_here
 from bench.cli.status import say_gaps, say_invalid
@@ -54,7 +53,7 @@ def compare(
         check: Check the new pruner first.
         dry_run: Show what would run, and stop.
     """
-    document = _document(json)
+    document = document_writer(json)
     model, profile = (own or OwnOptions()).texts(model, profile)
     planned = bench.plan_comparison(pruner, read_options(option), against, model, sparsity, seeds, finetune, profile)
     with document_alone(json == "-"):
@@ -87,17 +86,3 @@ def _report(planned: bench.Comparison, selection: bench.TrialSelection) -> bench
     table = selection.store.collected
     say_written([table, *report.write(table.with_suffix(""))])
     return report
-
-
-def _document(place: str | None) -> Callable[[str], object] | None:
-    """Returns what writes a document to a file or the standard output; None where none is wanted.
-
-    Raises:
-        UserError: If it cannot be written there.
-    """
-    if place is None or place == "-":
-        return print if place else None
-    path = Path(place)
-    if place.startswith("-") or path.is_dir() or not path.parent.is_dir():
-        raise bench.UserError(f"--json {place} cannot be written: give a file in a folder that exists, or -")
-    return path.write_text

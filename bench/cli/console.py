@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from rich.console import Console
+
+import bench
 
 console = Console()
 errors = Console(stderr=True)
@@ -48,3 +50,17 @@ def document_alone(wanted: bool) -> Iterator[None]:
 def say_written(paths: Iterable[Path]) -> None:
     """Prints which files were written."""
     print("written:", ", ".join(map(str, paths)))
+
+
+def document_writer(place: str | None) -> Callable[[str], object] | None:
+    """Returns what writes a document to a file or the standard output; None where none is wanted.
+
+    Raises:
+        UserError: If it cannot be written there.
+    """
+    if place is None or place == "-":
+        return print if place else None
+    path = Path(place)
+    if place.startswith("-") or path.is_dir() or not path.parent.is_dir():
+        raise bench.UserError(f"--json {place} cannot be written: give a file in a folder that exists, or -")
+    return path.write_text

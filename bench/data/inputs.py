@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -45,3 +46,31 @@ def stack_batches(inputs: Inputs, batch_size: int = 256) -> tuple[Tensor, Tensor
         images[start:stop], labels[start:stop] = batch, batch_labels
         start = stop
     return images, labels
+
+
+@dataclass(frozen=True)
+class TensorInputs:
+    """Inputs that are held in memory: see `Inputs`.
+
+    Attributes:
+        images: Inputs (n, channels, size, size), normalised.
+        labels: Labels (n,), int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, count: int, seed: int) -> TensorInputs:
+        """Returns `count` images drawn without replacement (all of them if there are no more)."""
+        drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
+        return TensorInputs(self.images[drawn], self.labels[drawn])
+
+    def batches(
+        self, batch_size: int, order: Tensor | None = None, device: str | torch.device = "cpu"
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields inputs and labels: see `Inputs`."""
+        for chosen in (torch.arange(len(self)) if order is None else order).split(batch_size):
+            yield self.images[chosen].to(device), self.labels[chosen].to(device)

@@ -220,7 +220,13 @@ def model_notes(trials: Iterable[Trial]) -> Iterator[str]:
 # that was run without them keeps its identity
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
     "": {"quantization": None, "evaluation_images": None, "evaluation_split": "test", "dense_seed": None},
-    "pruner_options": {"allocation": "layer", "schedule": "linear", "damp_scale": "absolute", "fresh_gradients": False},
+    "pruner_options": {
+        "allocation": "layer",
+        "schedule": "linear",
+        "damp_scale": "absolute",
+        "fresh_gradients": False,
+        "reconstruction": 0.0,
+    },
     "calibration": {"label_source": "given"},
     "finetune": {"precision": "float32"},
     "training": {"precision": "float32"},

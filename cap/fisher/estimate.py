@@ -15,6 +15,7 @@ from cap.fisher.blocks import block_chunks, scratch_like
 from cap.fisher.dampening import Dampening
 from cap.fisher.gram import Gram
 from cap.fisher.planning import LayerSlice, MemoryPlan
+from cap.fisher.reconstruction import Reconstruction
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ def fisher_blocks(
     calibration: Calibration,
     plan: MemoryPlan,
     dampening: Dampening,
+    reconstruction: Reconstruction | None = None,
 ) -> Iterator[tuple[str, slice, Tensor]]:
     """Estimates the Fisher blocks of every layer, in as many passes over the gradients as planned.
 
@@ -37,6 +39,7 @@ def fisher_blocks(
         plan: Parts that are accumulated in each pass.
         dampening: Dampening. Where it is relative and the plan has several passes, there is one more before them, for
             the mean square of the gradients.
+        reconstruction: Layer-wise objective that is mixed in; None for the Fisher alone.
 
     Yields:
         The layer, a range of its blocks, and F for these, (blocks, B, B), float64, which the next one overwrites.
@@ -63,10 +66,14 @@ def fisher_blocks(
             gram = grams[part] if plan.shared else grams.pop(part)
             first = part.start // block_size
             for chunk in block_chunks(gram.num_blocks, block_size):
-                fisher = gram.fisher(chunk, damp, scratch[: chunk.stop - chunk.start])
+                here = slice(first + chunk.start, first + chunk.stop)
+                fisher = gram.fisher(chunk, 0.0 if reconstruction else damp, scratch[: chunk.stop - chunk.start])
+                other = reconstruction.blocks(part.name, here, fisher) if reconstruction else None
                 if dampening.scale == "noise":
                     dampening.add_noise(fisher, plan.num_gradients)
-                yield part.name, slice(first + chunk.start, first + chunk.stop), fisher
+                if other is not None:
+                    fisher.add_(other).diagonal(dim1=1, dim2=2).add_(damp)
+                yield part.name, here, fisher
             del gram
 
 

@@ -142,6 +142,7 @@ class _Need:
         weights: Number of weights in all layers.
         factors: Results of all layers.
         largest_gram: Gram matrices of the largest part.
+        reserved: What else there is all the time.
     """
 
     per_image: int
@@ -151,11 +152,12 @@ class _Need:
     weights: int
     factors: float
     largest_gram: int
+    reserved: int = 0
 
     def fixed(self, images: int) -> int:
         """Returns the memory that does not depend on the number of passes, with so many images at a time."""
         gradients = images * self.per_gradient_image + self.batch_gradient
-        return images * self.per_image + max(self.scratch, gradients)
+        return images * self.per_image + max(self.scratch, gradients) + self.reserved
 
     def at_least(self, images: int) -> float:
         """Returns the memory of a fit in as many passes as there are parts, with so many images at a time."""
@@ -180,7 +182,7 @@ class _Need:
         raise ValueError(
             f"a memory budget of {gib(budget)} is too small, {gib(self.at_least(images))} are needed: "
             f"{gib(images * self.per_image)} for {images} image{'s' if images > 1 else ''} in the model, "
-            f"{gib(self.factors)} for the factors of {self.weights:,} weights, the rest for Gram matrices and scratch. "
+            f"{gib(self.factors)} for what is kept of {self.weights:,} weights, the rest for Gram matrices and scratch. "
             f"Raise the memory budget, or lower the block size (now {block_size}){advice}"
         )
 
@@ -195,6 +197,7 @@ def plan_fit(
     matrices: int,
     budget: int | None = None,
     rebuilding: float | None = None,
+    reserved: int = 0,
 ) -> MemoryPlan:
     """Plans the estimate of all Fisher blocks within a memory budget.
 
@@ -213,6 +216,7 @@ def plan_fit(
         budget: Bytes that the fit may take beyond what is in use; by default the device's free memory less a margin.
         rebuilding: Bytes per weight that are kept by a pruner that can do without factors and make them again when it
             prunes, which is what it does where `retained` does not fit; None for one that cannot.
+        reserved: Bytes that the fit takes beside all this.
 
     Raises:
         ValueError: If the budget is too small, with what is needed and what to change.
@@ -233,6 +237,7 @@ def plan_fit(
         weights=total,
         factors=total * retained,
         largest_gram=largest * per_weight,
+        reserved=reserved,
     )
     most = calibration.batch_size
     if calibration.gradient == "sample":

@@ -12,14 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
+from cap.cost import FitSize, FitWork
 from cap.elimination import compensate, layer_in_errors
 from cap.fisher.blocks import block_chunks, merge_blocks, split_blocks
+from cap.fisher.dampening import DampScale
 from cap.fisher.estimate import fisher_blocks
 from cap.fisher.factors import InverseFactor
 from cap.fisher.planning import MATRICES, MemoryPlan, plan_fit, rebuilding_bytes, retained_bytes
+from cap.fisher.reconstruction import Reconstruction, moment_bytes
+from cap.layers import owner
 from cap.patterns import Pattern, Units
 from cap.pruned_weights import PrunedWeights
+from cap.pruners._options import check_not_negative
 from cap.pruners._recomputing import RecomputingPruner
+from cap.pruners._schedule import Schedule
 
 RESULT_BYTES = 5  # of a weight and its mask
 
@@ -32,12 +38,14 @@ class Rebuilding:
         model: Copy of the model that was fitted to.
         calibration: Calibration images.
         plan: Plan of the fit.
+        moments: Layer-wise objective that is mixed into the Fisher, if any.
         results: Results at patterns that are expected, with the predicted loss of each.
     """
 
     model: nn.Module
     calibration: Calibration
     plan: MemoryPlan
+    moments: Reconstruction | None = None
     results: dict[Pattern, tuple[PrunedWeights, float]] = field(default_factory=dict)
 
     def loss_of(self, pruned: PrunedWeights) -> float | None:
@@ -51,6 +59,17 @@ class FisherPruner(RecomputingPruner):
     Where the memory budget does not allow that, the factors of a block are made again from the same gradients whenever
     they are asked for: in one more round of passes over the gradients for all sparsities that `expect` names.
 
+    Args:
+        block_size: B, number of consecutive weights in one Fisher block.
+        num_gradients: m, number of gradients in the Fisher; one per calibration image if None.
+        damp: Dampening.
+        num_recomputations: N_r, number of parts.
+        schedule: Sizes of the parts, see `cap.pruners._schedule.sparsities_on_the_way`.
+        damp_scale: Unit of the dampening, see `cap.fisher.dampening.Dampening`.
+        fresh_gradients: Whether each part takes its gradients from other images than those before it.
+        reconstruction: mu, weight of the layer-wise objective, see `cap.fisher.reconstruction.Reconstruction`; 0 for
+            the Fisher alone.
+
     Attributes:
         factors: Factors of the inverse Fisher blocks, {name: factors}; their order alone where they are made again.
         can_rebuild: Whether the pruner can do with factors that are made again, a range of blocks at a time.
@@ -61,6 +80,21 @@ class FisherPruner(RecomputingPruner):
 
     factors: dict[str, InverseFactor]
     _rebuilding: Rebuilding | None = None
+
+    def __init__(
+        self,
+        block_size: int,
+        num_gradients: int | None,
+        damp: float,
+        num_recomputations: int,
+        schedule: Schedule = "linear",
+        damp_scale: DampScale = "absolute",
+        fresh_gradients: bool = False,
+        reconstruction: float = 0.0,
+    ) -> None:
+        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale, fresh_gradients)
+        check_not_negative("reconstruction", reconstruction)
+        self.reconstruction = reconstruction
 
     @abstractmethod
     def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
@@ -90,18 +124,33 @@ class FisherPruner(RecomputingPruner):
             self.num_gradients,
             self.block_size,
             retained,
-            MATRICES,
+            MATRICES + bool(self.reconstruction),
             calibration.memory_budget,
             rebuilding_bytes() if self.can_rebuild else None,
+            self._moment_bytes(model, layers),
         )
+
+    def _moment_bytes(self, model: nn.Module, layers: Mapping[str, Tensor]) -> int:
+        """Returns the memory of the second moments of the layers' inputs; 0 without them."""
+        if not self.reconstruction:
+            return 0
+        return moment_bytes(layers, {name: getattr(owner(model, name), "groups", 1) for name in layers})
+
+    def work(self, size: FitSize) -> FitWork:
+        """Returns the work of all estimates, with that of the layers' inputs where they are mixed in."""
+        inputs = 2 * size.macs * size.calibration_images * self.num_recomputations if self.reconstruction else 0
+        return super().work(size) + FitWork(inference=inputs)
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Estimates the Fisher and scores block after block; no more than a few inverses exist at a time."""
         plan = self.plan(model, layers, calibration)
-        self._rebuilding = None if plan.keeps_factors else Rebuilding(copy.deepcopy(model), calibration, plan)
+        moments = None
+        if self.reconstruction:
+            moments = Reconstruction.measure(self.reconstruction, model, layers, calibration)
+        self._rebuilding = None if plan.keeps_factors else Rebuilding(copy.deepcopy(model), calibration, plan, moments)
         empty = InverseFactor.empty if plan.keeps_factors else InverseFactor.of_order
         self.factors, scores = {}, {}
-        for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.dampening):
+        for name, part, fisher in fisher_blocks(model, layers, calibration, plan, self.dampening, moments):
             weight = split_blocks(layers[name], self.block_size)
             if name not in self.factors:
                 calibration.progress(len(self.factors), len(layers), "layers")
@@ -123,8 +172,9 @@ class FisherPruner(RecomputingPruner):
         if self._rebuilding is None:
             yield from ((name, factor.everything, factor) for name, factor in self.factors.items())
             return
-        model, calibration, plan = self._rebuilding.model, self._rebuilding.calibration, self._rebuilding.plan
-        for name, part, fisher in fisher_blocks(model, self.weights, calibration, plan, self.dampening):
+        fit = self._rebuilding
+        blocks = fisher_blocks(fit.model, self.weights, fit.calibration, fit.plan, self.dampening, fit.moments)
+        for name, part, fisher in blocks:
             factor, place = _apart(self.factors[name], part)
             order = self.factors[name].order[part].long()
             factor.fill(place, fisher, split_blocks(self.weights[name], self.block_size)[part], order)

@@ -46,6 +46,7 @@ class CHITA(FisherPruner):
         damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
             weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
         fresh_gradients: Whether each part takes its gradients from other calibration images than those before it.
+        reconstruction: mu, weight of the layer-wise objective that is mixed into the Fisher (MOONSHOT); 0 for none.
     """
 
     parts_option = "stages"
@@ -60,10 +61,13 @@ class CHITA(FisherPruner):
         stages: int = 1,
         damp_scale: DampScale = "absolute",
         fresh_gradients: bool = False,
+        reconstruction: float = 0.0,
     ) -> None:
         check_count("stages", stages)
         check_count("iterations", iterations)
-        super().__init__(block_size, num_gradients, damp, stages, "polynomial", damp_scale, fresh_gradients)
+        super().__init__(
+            block_size, num_gradients, damp, stages, "polynomial", damp_scale, fresh_gradients, reconstruction
+        )
         self.iterations, self.stages = iterations, stages
         self.monotone = False  # the support at one sparsity says nothing of that at another
 

@@ -41,6 +41,7 @@ class WoodFisher(FisherPruner):
         damp_scale: Unit of the dampening: `absolute`; `relative` for the mean of the Fisher's diagonal over all pruned
             weights; `noise` for `tr(F_b) / sqrt(m)` in each block (RobOP).
         fresh_gradients: Whether each part takes its gradients from other calibration images than those before it.
+        reconstruction: mu, weight of the layer-wise objective that is mixed into the Fisher (MOONSHOT); 0 for none.
     """
 
     def __init__(
@@ -53,8 +54,11 @@ class WoodFisher(FisherPruner):
         schedule: Schedule = "linear",
         damp_scale: DampScale = "absolute",
         fresh_gradients: bool = False,
+        reconstruction: float = 0.0,
     ) -> None:
-        super().__init__(block_size, num_gradients, damp, num_recomputations, schedule, damp_scale, fresh_gradients)
+        super().__init__(
+            block_size, num_gradients, damp, num_recomputations, schedule, damp_scale, fresh_gradients, reconstruction
+        )
         check_flag("joint", joint)
         self.joint = joint
 

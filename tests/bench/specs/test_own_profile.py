@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import cap
 from bench.core.errors import UserError
 from bench.results.folders import profile_folder
 from bench.specs.profiles import OwnProfile, get_profile
@@ -52,6 +53,8 @@ def test_a_profile_of_a_file(here: Path) -> None:
     assert found.calibration.images == 12
     assert found.pruner_options("cap")["num_gradients"] == 12
     assert found.recipes.finetune.images == 6
+    assert found.pruner_options("snows")["first_options"]["damp_scale"] == "relative"
+    assert "damp" not in found.pruner_options("fastcap"), "whose dampening is relative to its own Fisher"
     assert found.model("timm:test_vit").name == "timm:test_vit", "any other model, by its text"
 
 
@@ -78,6 +81,16 @@ def test_data_stand_for_a_profile(here: Path) -> None:
 def test_profiles_that_are_not_there(name: str, message: str, here: Path) -> None:
     with pytest.raises(UserError, match=message):
         get_profile(name)
+
+
+def test_one_relative_dampening_for_every_pruner_on_the_fisher(here: Path) -> None:
+    """A loss in other units must not change what a network that nobody tuned for is pruned to."""
+    found = get_profile("my_profile.py:PROFILE")
+    dampened = [name for name in cap.available() if "damp_scale" in cap.default_options(name)]
+    assert set(dampened) >= {"cap", "woodfisher", "obert", "mfac", "chita"}
+    chosen = [found.pruner_options(name) for name in dampened]
+    assert {(one["damp_scale"], one["damp"]) for one in chosen} == {("relative", 0.1)}
+    assert trial(pruner="cap", pruner_options={}).resolve().pruner().damp_scale == "absolute", "the library's own stays"
 
 
 def test_models_that_are_not_there(here: Path) -> None:

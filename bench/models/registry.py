@@ -8,8 +8,14 @@ from bench.core.errors import UserError
 from bench.models.embedded import EMBEDDED
 from bench.models.imagenet import IMAGENET
 from bench.models.model import ModelSpec
+from bench.models.pretrained import PRETRAINED, PRETRAINED_IMAGENET
 
-MODELS: dict[str, Mapping[str, ModelSpec]] = {"embedded": EMBEDDED, "imagenet": IMAGENET}
+MODELS: dict[str, Mapping[str, ModelSpec]] = {
+    "embedded": EMBEDDED,
+    "imagenet": IMAGENET,
+    "pretrained": PRETRAINED,
+    "pretrained_imagenet": PRETRAINED_IMAGENET,
+}
 
 
 def get_model(profile: str, name: str) -> ModelSpec:

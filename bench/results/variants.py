@@ -11,7 +11,7 @@ import pandas as pd
 from bench.results.labels import ANY_MAGNITUDE, DIAGONAL, LAYER, NM, REGIMES, UNIFORM, kind, label, scope_in_words
 from bench.results.settings import Settings, baseline_of, names_of, sort_key, value_text
 
-CALIBRATION = ("gradient", "calibration_images", "calibration_batch_size", "label_source")
+CALIBRATION = ("gradient", "calibration_images", "calibration_batch_size", "label_source", "batch_norm")
 
 
 def describe(rows: pd.DataFrame) -> pd.DataFrame:

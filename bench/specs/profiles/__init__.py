@@ -7,11 +7,14 @@ from bench.data.own import KINDS as DATA_KINDS
 from bench.specs.profiles.embedded import EMBEDDED
 from bench.specs.profiles.imagenet import IMAGENET
 from bench.specs.profiles.own import OwnProfile, load_profile, own_profile, profile_file
+from bench.specs.profiles.pretrained import PRETRAINED, PRETRAINED_IMAGENET, pretrained_profile
 from bench.specs.profiles.profile import OptionRule, Profile, Recipes
 
 __all__ = [
     "EMBEDDED",
     "IMAGENET",
+    "PRETRAINED",
+    "PRETRAINED_IMAGENET",
     "PROFILES",
     "OptionRule",
     "OwnProfile",
@@ -22,7 +25,7 @@ __all__ = [
     "profile_file",
 ]
 
-PROFILES = {profile.name: profile for profile in (EMBEDDED, IMAGENET)}
+PROFILES = {profile.name: profile for profile in (EMBEDDED, IMAGENET, PRETRAINED, PRETRAINED_IMAGENET)}
 
 
 def get_profile(name: str) -> Profile:
@@ -35,6 +38,8 @@ def get_profile(name: str) -> Profile:
     Raises:
         UserError: If there is none of that name; the message lists those there are.
     """
+    if name == PRETRAINED.name:
+        return pretrained_profile()
     if name in PROFILES:
         return PROFILES[name]
     if ":" in name:

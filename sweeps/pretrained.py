@@ -8,9 +8,9 @@ normalisation kept and estimated anew. The profile pretrained_imagenet has its o
 from bench.specs.profiles import PRETRAINED, PRETRAINED_IMAGENET
 from bench.specs.sweep import Sweep, grid
 
-SPARSITIES = ("0.3", "0.5", "0.6", "0.75")
+SPARSITIES = ("0.5", "0.6", "0.75")
 UNIFORM = tuple(f"{sparsity}@layer" for sparsity in SPARSITIES)
-TOGETHER = ("magnitude", "woodfisher", "obert", "cap")
+TOGETHER, LAYER_BY_LAYER = ("magnitude", "woodfisher", "cap"), ("obc", "alps")
 IMAGES = 500  # evaluated, the same for all
 STATISTICS = [{"batch_norm": "kept"}, {"batch_norm": "reestimated"}]
 
@@ -24,7 +24,7 @@ SWEEP = Sweep(
                 profile="pretrained",
                 case=[
                     *PRETRAINED.cases(["vit_small"], TOGETHER, patterns=SPARSITIES),
-                    *PRETRAINED.cases(["vit_small"], ("obc", "alps"), patterns=UNIFORM),
+                    *PRETRAINED.cases(["vit_small"], LAYER_BY_LAYER, patterns=UNIFORM),
                 ],
                 calibration=PRETRAINED.calibration,
                 evaluation_images=IMAGES,
@@ -32,7 +32,7 @@ SWEEP = Sweep(
             *grid(
                 sweep="pretrained",
                 profile="pretrained",
-                case=PRETRAINED.cases(["efficientnet_lite0"], ("magnitude", "woodfisher", "cap"), patterns=SPARSITIES),
+                case=PRETRAINED.cases(["efficientnet_lite0"], ("magnitude", "cap"), patterns=SPARSITIES),
                 statistics=STATISTICS,
                 calibration=PRETRAINED.calibration,
                 evaluation_images=IMAGES,
@@ -41,9 +41,7 @@ SWEEP = Sweep(
         "pretrained_imagenet": grid(
             sweep="pretrained",
             profile="pretrained_imagenet",
-            case=PRETRAINED_IMAGENET.cases(
-                ["efficientnet_lite0"], ("magnitude", "woodfisher", "cap"), patterns=SPARSITIES
-            ),
+            case=PRETRAINED_IMAGENET.cases(["efficientnet_lite0"], TOGETHER, patterns=SPARSITIES),
             statistics=STATISTICS,
             calibration=PRETRAINED_IMAGENET.calibration,
             evaluation_images=5000,

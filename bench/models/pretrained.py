@@ -109,7 +109,7 @@ class PretrainedModel(ModelSpec):
 
     gate: ClassVar[float] = 0.3
     head_images: ClassVar[int] = 4000
-    bank: ClassVar[int] = 1000
+    bank: ClassVar[int] = 500
 
     weights: PackageFile
     config: dict[str, Any]
@@ -200,16 +200,23 @@ class PretrainedModel(ModelSpec):
         return self.data.inputs("calibration", self.config).subset(count, derive_seed(seed, "calibration"))
 
     def evaluation_passes(self, test_images: int) -> int:
-        """Returns the images of an evaluation: the test images, and once more with the bank for the neighbours."""
-        return 2 * test_images + self.bank
+        """Returns the images of an evaluation: the test images, and where neighbours are sought once more with those."""
+        return 2 * test_images + self.bank if self.has_neighbours else test_images
 
-    def knn_top1(self, model: nn.Module, device: str = "cpu", count: int | None = None, split: str = "test") -> float:
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether the features are also judged by nearest neighbours: those that no labels of classes made."""
+        return self.family == "dino"
+
+    def knn_top1(
+        self, model: nn.Module, device: str = "cpu", count: int | None = None, split: str = "test"
+    ) -> float | None:
         """Returns the top-1 in percent of 20 nearest neighbours among `bank` training images, the same for all."""
-        return self._neighbours(probing.pooled(model), device, count, split)
+        return self._neighbours(probing.pooled(model), device, count, split) if self.has_neighbours else None
 
-    def pixel_knn_top1(self, device: str = "cpu", count: int | None = None, split: str = "test") -> float:
+    def pixel_knn_top1(self, device: str = "cpu", count: int | None = None, split: str = "test") -> float | None:
         """Returns the top-1 in percent of the inputs themselves, by the same images and neighbours."""
-        return self._neighbours(lambda images: images.flatten(1), device, count, split)
+        return self._neighbours(lambda images: images.flatten(1), device, count, split) if self.has_neighbours else None
 
     def _neighbours(self, backbone: probing.Backbone, device: str, count: int | None, split: str) -> float:
         found = probing.features(backbone, self.evaluation_inputs(count, split), device)

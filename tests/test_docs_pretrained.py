@@ -55,7 +55,7 @@ def test_numbers_of_the_page_are_those_of_the_code() -> None:
     assert f"features of {vit.head_images:,} training images" in WORDS
     assert f"among {vit.bank} training images" in WORDS
     [images] = {trial.evaluation_images for trial in load_sweep("pretrained").trials("pretrained")}
-    assert f"the first {images} test images" in WORDS
+    assert f"evaluates {images} test images" in WORDS
     for name, spec in PRETRAINED.items():
         assert f"| `{name}` |" in TEXT
         assert f"at {spec.input_size} pixels" in WORDS

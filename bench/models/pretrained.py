@@ -108,7 +108,7 @@ class PretrainedModel(ModelSpec):
     """
 
     gate: ClassVar[float] = 0.3
-    head_images: ClassVar[int] = 4000
+    head_images: ClassVar[int] = 2000
     bank: ClassVar[int] = 500
 
     weights: PackageFile
@@ -200,7 +200,7 @@ class PretrainedModel(ModelSpec):
         return self.data.inputs("calibration", self.config).subset(count, derive_seed(seed, "calibration"))
 
     def evaluation_passes(self, test_images: int) -> int:
-        """Returns the images of an evaluation: the test images, and where neighbours are sought once more with those."""
+        """Returns the images of an evaluation: the test images, and for neighbours once more with the bank."""
         return 2 * test_images + self.bank if self.has_neighbours else test_images
 
     @property

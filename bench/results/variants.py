@@ -100,7 +100,7 @@ def _varied(models: Iterable[str], settings: list[Settings]) -> list[str]:
 
 
 def _with_calibration(rows: pd.DataFrame) -> pd.Series:
-    """Adds to the settings what trials were calibrated on, on models where nothing else tells those of a method apart."""
+    """Adds what trials were calibrated on, on models where nothing else tells those of a method apart."""
     settings = rows["settings"]
     for column in CALIBRATION:
         cells = rows.assign(settings=settings).groupby(["model", "method", "settings", "pattern", "phase"])

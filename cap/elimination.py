@@ -19,6 +19,7 @@ from cap.patterns import NM
 # much again. Which one goes first is up to a kernel's rounding; if they are equal bit for bit, the lower index.
 TIE_TOLERANCE = 2.0**-22
 CHUNK_BYTES = 2**27  # double-precision scratch of `compensate`
+LARGE = 512  # weights of a block from which on `compensate` solves for the removed ones alone, block by block
 
 
 class NotPositiveError(ValueError):
@@ -139,6 +140,8 @@ def compensate(weight: Tensor, fisher_inverse: Tensor, keep: Tensor) -> Tensor:
         ValueError: If the shapes do not fit or a block is not positive definite.
     """
     _check(weight, fisher_inverse)
+    if weight.shape[1] > LARGE:
+        return _compensate_each(weight, fisher_inverse, keep)
     result = torch.empty_like(weight)
     chunk = max(1, CHUNK_BYTES // (8 * 3 * weight.shape[1] ** 2))
     for start in range(0, len(weight), chunk):
@@ -151,4 +154,17 @@ def compensate(weight: Tensor, fisher_inverse: Tensor, keep: Tensor) -> Tensor:
         check_positive(not_positive(lower, info), first=start)
         solution = torch.cholesky_solve((w * gone)[:, :, None], lower)
         result[part] = (w - torch.bmm(h, solution).squeeze(2)) * kept
+    return result
+
+
+def _compensate_each(weight: Tensor, fisher_inverse: Tensor, keep: Tensor) -> Tensor:
+    """Returns what `compensate` does; a system is as large as the number of removed weights, not as their block."""
+    result = torch.empty_like(weight)
+    for block, (w, h, kept) in enumerate(zip(weight.double(), fisher_inverse, keep, strict=True)):
+        gone = (~kept).nonzero()[:, 0]
+        columns = h[:, gone].double()
+        lower, info = torch.linalg.cholesky_ex(columns[gone])
+        check_positive(not_positive(lower[None], info[None]), first=block)
+        solution = torch.cholesky_solve(w[gone, None], lower)
+        result[block] = (w - (columns @ solution)[:, 0]) * kept
     return result

@@ -20,6 +20,7 @@ from bench.trials import structured
 from bench.trials.context import ExecutionConfig
 from bench.trials.int8 import check_installed
 from bench.trials.planning import plan_fit, training_refusal
+from cap.batch_norm import has_batch_norm
 from cap.device_memory import gib
 from cap.selection import count_removed, layer_counts
 
@@ -132,11 +133,15 @@ def check_models(trials: Sequence[Trial]) -> dict[DenseKey, Layers]:
     problems: dict[str, str] = {}
     layers: dict[DenseKey, Layers] = {}
     specs = {trial.dense_key: trial.resolve().model for trial in trials}
+    settled = {trial.dense_key for trial in trials if trial.batch_norm != "kept"}
     for key, spec in specs.items():
         name = spec.name
         try:
             spec.check()
-            layers[key] = cap.select_layers(spec.outline(), spec.prunable)
+            outline = spec.outline()
+            layers[key] = cap.select_layers(outline, spec.prunable)
+            if key in settled and not has_batch_norm(outline):
+                raise UserError(f"model {name} has no batch normalisation: leave batch_norm out")
         except UserError as error:
             problems[name] = str(error)
         except ValueError as error:

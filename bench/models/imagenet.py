@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bench import assets
-from bench.core import distributed
 from bench.core.errors import UserError
-from bench.core.files import atomic_write
 from bench.data import imagenet
 from bench.data.stream import StreamRecipe, TrainingStream
 from bench.models import probing
+from bench.models.fitted_head import give_head, head_path
 from bench.models.model import ModelSpec
 
-logger = logging.getLogger(__name__)
-
 WEIGHTS_VARIABLE = "CAPBENCH_WEIGHTS"
-CACHE_VARIABLE = "CAPBENCH_CACHE"
 
 
 class ImageNetModel(ModelSpec):
@@ -151,18 +145,7 @@ class FeatureModel(ImageNetModel):
         model: Any = self._load(num_classes=0)
         model.reset_classifier(self.num_classes)
         model.to(device).eval()
-        path = self.head_file()
-        if not distributed.run_on_rank0(path.is_file):
-            logger.warning("fitting the linear head of %s, once: %s", self.name, path)
-            found, labels = probing.features(probing.pooled(model), self.inputs("train"), device)
-
-            def fit() -> None:
-                head = probing.best_linear_head(found, labels, self.num_classes)
-                with atomic_write(path) as temporary:
-                    save_file({name: value.cpu() for name, value in head.state_dict().items()}, temporary)
-
-            distributed.run_on_rank0(fit)
-        model.get_classifier().load_state_dict(distributed.run_on_rank0(lambda: load_file(path)))
+        give_head(model, self.head_file(), self.name, self.inputs("train"), self.num_classes, device)
         return model
 
     def head_file(self) -> Path:
@@ -170,8 +153,7 @@ class FeatureModel(ImageNetModel):
         digest = hashlib.sha256(assets.sha256(self.weights_file()).encode())
         digest.update(imagenet.load_stored_split("train").labels.numpy().tobytes())
         digest.update(json.dumps([self.data_config(), probing.RECIPE], sort_keys=True, default=str).encode())
-        folder = Path(os.environ.get(CACHE_VARIABLE, "~/.cache/capbench")).expanduser()
-        return folder / "heads" / f"{self.name}-{digest.hexdigest()[:16]}.safetensors"
+        return head_path(self.name, digest.hexdigest())
 
     def evaluation_passes(self, test_images: int) -> int:
         """Returns the images of an evaluation: the test images, and once more with the bank for the neighbours."""

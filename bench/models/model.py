@@ -162,6 +162,16 @@ class ModelSpec(Spec):
         """
         return None
 
+    def pixel_knn_top1(self, device: str = "cpu", count: int | None = None, split: str = "test") -> float | None:
+        """Returns the top-1 of raw pixels by nearest neighbours, in percent; None where it is not measured.
+
+        Args:
+            device: Torch device.
+            count: Number of images; None for all.
+            split: Name of the split that they are of.
+        """
+        return None
+
     def evaluation_passes(self, test_images: int) -> int:
         """Returns how many images go through the model when one state of it is evaluated on so many test images."""
         return test_images

@@ -18,7 +18,10 @@ HELD_OUT = 0.05  # share of the training features
 RECIPE = f"AdamW {HEAD_RATES} cosine, 30 epochs, batch 1024, {HELD_OUT} held out"  # part of what identifies a head
 
 
-def pooled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+Backbone = Callable[[Tensor], Tensor]  # images to features (n, width)
+
+
+def pooled(model: nn.Module) -> Backbone:
     """Returns what a timm model, in eval mode, gives its head: images to (n, width)."""
     net: Any = model.eval()
     return lambda images: net.forward_head(net.forward_features(images), pre_logits=True)
@@ -26,7 +29,7 @@ def pooled(model: nn.Module) -> Callable[[Tensor], Tensor]:
 
 @torch.no_grad()
 def features(
-    backbone: Callable[[Tensor], Tensor], inputs: Inputs, device: str | torch.device = "cpu", batch_size: int = 256
+    backbone: Backbone, inputs: Inputs, device: str | torch.device = "cpu", batch_size: int = 256
 ) -> tuple[Tensor, Tensor]:
     """Returns the features of all images, in half precision where they are computed on a GPU.
 

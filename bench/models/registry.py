@@ -9,8 +9,15 @@ from bench.models.cifar10 import CIFAR10
 from bench.models.embedded import EMBEDDED
 from bench.models.imagenet import IMAGENET
 from bench.models.model import ModelSpec
+from bench.models.pretrained import PRETRAINED, PRETRAINED_IMAGENET
 
-MODELS: dict[str, Mapping[str, ModelSpec]] = {"embedded": EMBEDDED, "imagenet": IMAGENET, "cifar10": CIFAR10}
+MODELS: dict[str, Mapping[str, ModelSpec]] = {
+    "embedded": EMBEDDED,
+    "imagenet": IMAGENET,
+    "cifar10": CIFAR10,
+    "pretrained": PRETRAINED,
+    "pretrained_imagenet": PRETRAINED_IMAGENET,
+}
 
 
 def get_model(profile: str, name: str) -> ModelSpec:

@@ -91,6 +91,8 @@ class ResultRow:
         latency_dense: The same of the dense model, timed in turn with it.
         split: Split whose images were evaluated; null as `test`.
         dense_seed: Seed that the dense model was trained with; null for the weights from before there were several.
+        batch_norm: Statistics of batch normalisation after pruning: `kept` or `reestimated`; null as `kept`.
+        pixel_knn_top1: Accuracy of raw pixels by nearest neighbours, of dense models with `knn_top1`, percent.
     """
 
     sweep: str | None = None
@@ -158,6 +160,8 @@ class ResultRow:
     latency_dense: float | None = None
     split: str | None = None
     dense_seed: int | None = None
+    batch_norm: str | None = None
+    pixel_knn_top1: float | None = None
 
 
 @dataclass
@@ -203,4 +207,5 @@ def _plain(hint: typing.Any) -> type:
 SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 # columns added after results were committed: null in a file that lacks them
 ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source", "params_small", "macs_small",
-                 "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed")  # fmt: skip
+                 "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed", "batch_norm",
+                 "pixel_knn_top1")  # fmt: skip

@@ -22,7 +22,7 @@ from bench.results.labels import (
 )
 from bench.results.settings import Settings, baseline_of, names_of, sort_key, value_text
 
-CALIBRATION = ("gradient", "calibration_images", "calibration_batch_size", "label_source")
+CALIBRATION = ("gradient", "calibration_images", "calibration_batch_size", "label_source", "batch_norm")
 
 
 def describe(rows: pd.DataFrame) -> pd.DataFrame:
@@ -113,15 +113,16 @@ def _varied(models: Iterable[str], settings: list[Settings]) -> list[str]:
 
 
 def _with_calibration(rows: pd.DataFrame) -> pd.Series:
-    """Adds to the settings of a method what its trials were calibrated on, where nothing else tells them apart."""
+    """Adds what trials were calibrated on, on models where nothing else tells those of a method apart."""
     settings = rows["settings"]
     for column in CALIBRATION:
         cells = rows.assign(settings=settings).groupby(["model", "method", "settings", "pattern", "phase"])
-        mixed = set(rows.loc[cells[column].transform("nunique") > 1, "method"])
+        several = rows.loc[cells[column].transform("nunique") > 1, ["model", "method"]]
+        mixed = set(several.itertuples(index=False, name=None))
         settings = pd.Series(
             [
-                (Settings.from_json(text) | {column: _plain(value)}).to_json() if method in mixed else text
-                for text, method, value in zip(settings, rows["method"], rows[column], strict=True)
+                (Settings.from_json(text) | {column: _plain(value)}).to_json() if tuple(key) in mixed else text
+                for text, value, *key in zip(settings, rows[column], rows["model"], rows["method"], strict=True)
             ],
             index=rows.index,
             dtype=object,

@@ -44,6 +44,8 @@ class Trial(Spec):
         evaluation_images: Images that are evaluated, drawn once for all; None for all of the split.
         evaluation_split: Split that is evaluated: `test`, or `validation`, by which everything is chosen.
         dense_seed: Seed that the dense model was trained with; None for its weights from before there were several.
+        batch_norm: Statistics of batch normalisation after one-shot pruning: `kept` from the dense model, or
+            `reestimated` on the calibration images, see `cap.batch_norm`.
     """
 
     sweep: str
@@ -61,6 +63,7 @@ class Trial(Spec):
     evaluation_images: int | None = Field(None, ge=1)
     evaluation_split: Literal["test", "validation"] = "test"
     dense_seed: int | None = Field(None, ge=0, le=MAX_SEED)
+    batch_norm: Literal["kept", "reestimated"] = "kept"
 
     @field_validator("patterns", "finetune_at")
     @classmethod
@@ -99,6 +102,8 @@ class Trial(Spec):
             raise ValueError("finetune_at belongs to one-shot pruning, but training is given")
         if self.quantization is not None:
             raise ValueError("quantization belongs to one-shot pruning, but training is given")
+        if self.batch_norm != "kept":
+            raise ValueError("batch_norm belongs to one-shot pruning; training estimates the statistics by itself")
         reached = [str(cap.Unstructured(sparsity, recipe.scope)) for sparsity in recipe.measured().values()]
         if stray := [pattern for pattern in self.patterns if pattern not in reached]:
             raise ValueError(f"{stray[0]} is not reached in training: choose from {', '.join(reached)}")
@@ -219,7 +224,13 @@ def model_notes(trials: Iterable[Trial]) -> Iterator[str]:
 # fields added after results were committed, by where they stand, with the value that says what was done before: a trial
 # that was run without them keeps its identity
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
-    "": {"quantization": None, "evaluation_images": None, "evaluation_split": "test", "dense_seed": None},
+    "": {
+        "quantization": None,
+        "evaluation_images": None,
+        "evaluation_split": "test",
+        "dense_seed": None,
+        "batch_norm": "kept",
+    },
     "pruner_options": {
         "allocation": "layer",
         "schedule": "linear",

@@ -24,6 +24,7 @@ from bench.trials.measurement import LayerCount, Measurement, TrainingSummary
 from bench.trials.session import DenseModel, SharedCalibration
 from bench.trials.structured import cut_zeros, find_invalid_units, has_units, measure_cut, merge_steps
 from bench.trials.validity import find_invalid
+from cap.batch_norm import reestimate_batch_norm
 from cap.pruned_weights import check_form
 from cap.quantization import Int8Layer
 from cap.structured import UnitGroup, UnitPruner, unit_violations
@@ -179,6 +180,18 @@ class TrialContext:
         second, rest = self.prune(again, pattern.then, fit, small)
         return merge_steps(first, self.units, second), cost + rest
 
+    def settle_batch_norm(self, model: nn.Module, cost: FitCost) -> FitCost:
+        """Estimates the statistics of batch normalisation of a pruned model anew, where the trial asks for it.
+
+        Returns:
+            The cost of the pruning with the time that this took.
+        """
+        if self.resolved.trial.batch_norm == "kept":
+            return cost
+        start = time.perf_counter()
+        reestimate_batch_norm(model, self.calibration.images)
+        return replace(cost, prune_seconds=cost.prune_seconds + seconds_since(start, self.config.device))
+
     def seed(self, purpose: str) -> None:
         """Seeds what a pruner draws from: torch's default generator and that of the calibration images."""
         seed = self.resolved.trial.derived_seed(purpose)
@@ -199,7 +212,7 @@ class TrialContext:
         """Returns the measurement of the dense model."""
         size = dense_bytes(self.dense.model) if self.resolved.trial.quantization is not None else None
         counted = self._count(self.dense.model, "dense", self.dense.accuracy)
-        return replace(counted, knn_top1=self.dense.knn_top1, file_bytes=size)
+        return replace(counted, knn_top1=self.dense.knn_top1, pixel_knn_top1=self.dense.pixel_knn_top1, file_bytes=size)
 
     def measure(
         self,

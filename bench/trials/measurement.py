@@ -78,6 +78,7 @@ class Measurement:
         violations: Number of weights that break the pattern.
         invalid: Why the model does not count as one at its pattern; None if it does.
         knn_top1: Accuracy of the features' nearest neighbours, percent; None where it is not measured.
+        pixel_knn_top1: Accuracy of raw pixels by nearest neighbours, percent; None where it is not measured.
         file_bytes: Size of the model as a file, bytes; None where it is not measured.
         cost: Cost of the pruning.
         training: Training after the pruning.
@@ -98,6 +99,7 @@ class Measurement:
     violations: int | None = None
     invalid: str | None = None
     knn_top1: float | None = None
+    pixel_knn_top1: float | None = None
     file_bytes: int | None = None
     cost: FitCost | None = None
     training: TrainingSummary | None = None

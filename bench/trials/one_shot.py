@@ -46,6 +46,7 @@ def run_one_shot(context: TrialContext, recorder: TrialRecorder, checkpointer: T
         # after a second fit there is no one quadratic model of both steps
         predicted = None if isinstance(pattern, cap.UnitsThen) else pruner.predicted_loss(pruned)
         observed = mean_loss(candidate, context.calibration.images) - dense_loss
+        cost = context.settle_batch_norm(candidate, cost)  # after the loss, which is the pruning's alone
         measured = context.measure(candidate, "one_shot", pattern, cost, pruned.masks)
         recorder.pruned(replace(measured, loss=LossIncrease(predicted, observed)))
         if trial.quantization is not None:

@@ -63,6 +63,7 @@ class TrialRecorder:
             gradient=trial.calibration.gradient,
             calibration_batch_size=trial.calibration.batch_size,
             label_source=trial.calibration.label_source,
+            batch_norm=trial.batch_norm,
             commit=provenance.commit(),
             dirty=provenance.dirty(),
             versions=provenance.versions(),
@@ -163,6 +164,7 @@ class TrialRecorder:
             macs_dense=measured.macs.total,
             macs_sparse=measured.macs.sparse({name: layer.sparsity for name, layer in measured.layers.items()}),
             knn_top1=measured.knn_top1,
+            pixel_knn_top1=measured.pixel_knn_top1,
             file_bytes=measured.file_bytes,
         )
 

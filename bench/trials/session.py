@@ -30,11 +30,13 @@ class DenseModel:
         model: The model on its device, in eval mode; nobody changes it.
         accuracy: Accuracy on the evaluated images.
         knn_top1: Accuracy of the features' nearest neighbours, percent; None where it is not measured.
+        pixel_knn_top1: Accuracy of raw pixels by nearest neighbours, likewise.
     """
 
     model: nn.Module
     accuracy: Accuracy
     knn_top1: float | None
+    pixel_knn_top1: float | None
 
 
 @dataclass
@@ -111,7 +113,8 @@ def load_dense(resolved: ResolvedTrial, device: str = "cpu") -> DenseModel:
             "the data, the weights or the libraries are not those it was trained with"
         )
     knn_top1 = spec.knn_top1(model, device, trial.evaluation_images, trial.evaluation_split)
-    return DenseModel(model, accuracy, knn_top1)
+    pixels = spec.pixel_knn_top1(device, trial.evaluation_images, trial.evaluation_split)
+    return DenseModel(model, accuracy, knn_top1, pixels)
 
 
 def _sampling_error(resolved: ResolvedTrial, top1: float, images: int) -> float:

@@ -182,8 +182,8 @@ class _Need:
         raise ValueError(
             f"a memory budget of {gib(budget)} is too small, {gib(self.at_least(images))} are needed: "
             f"{gib(images * self.per_image)} for {images} image{'s' if images > 1 else ''} in the model, "
-            f"{gib(self.factors)} for what is kept of {self.weights:,} weights, the rest for Gram matrices and scratch. "
-            f"Raise the memory budget, or lower the block size (now {block_size}){advice}"
+            f"{gib(self.factors)} for what is kept of {self.weights:,} weights, the rest for Gram matrices and "
+            f"scratch. Raise the memory budget, or lower the block size (now {block_size}){advice}"
         )
 
 

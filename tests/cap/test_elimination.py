@@ -38,9 +38,10 @@ def test_cumulative_loss_never_falls() -> None:
     assert (loss.gather(1, order).diff(dim=1) >= 0).all()
 
 
-def test_compensation_is_optimal_for_any_mask() -> None:
-    weight, fisher, inverse = problem(5, 12, seed=2)
-    keep = torch.rand(5, 12, generator=torch.Generator().manual_seed(0)) < 0.5
+@pytest.mark.parametrize("size", [12, 530])  # small blocks are solved together, large ones each by itself
+def test_compensation_is_optimal_for_any_mask(size: int) -> None:
+    weight, fisher, inverse = problem(5, size, seed=2)
+    keep = torch.rand(5, size, generator=torch.Generator().manual_seed(0)) < 0.5
     keep[0], keep[1] = True, False
     ours = cap.compensate(weight, inverse, keep)
     assert (ours[~keep] == 0).all()
@@ -65,10 +66,12 @@ def test_max_sparsity() -> None:
         cap.eliminate(weight, inverse, max_sparsity=1.5)
 
 
-def test_compensation_of_an_indefinite_inverse_is_an_error() -> None:
-    inverse = torch.stack([torch.eye(2), torch.tensor([[1.0, 2], [2, 1]])])
+@pytest.mark.parametrize("size", [2, 530])
+def test_compensation_of_an_indefinite_inverse_is_an_error(size: int) -> None:
+    inverse = torch.eye(size).repeat(2, 1, 1)
+    inverse[1, 0, 1] = inverse[1, 1, 0] = 2
     with pytest.raises(ValueError, match="inverse of block 1 is not positive definite"):
-        cap.compensate(torch.ones(2, 2), inverse, torch.zeros(2, 2, dtype=torch.bool))
+        cap.compensate(torch.ones(2, size), inverse, torch.zeros(2, size, dtype=torch.bool))
 
 
 def test_a_bad_block_far_into_a_layer_has_its_number() -> None:

@@ -8,12 +8,15 @@ from bench.specs.profiles.cifar10 import CIFAR10
 from bench.specs.profiles.embedded import EMBEDDED
 from bench.specs.profiles.imagenet import IMAGENET
 from bench.specs.profiles.own import OwnProfile, load_profile, own_profile, profile_file
+from bench.specs.profiles.pretrained import PRETRAINED, PRETRAINED_IMAGENET, pretrained_profile
 from bench.specs.profiles.profile import OptionRule, Profile, Recipes
 
 __all__ = [
     "CIFAR10",
     "EMBEDDED",
     "IMAGENET",
+    "PRETRAINED",
+    "PRETRAINED_IMAGENET",
     "PROFILES",
     "OptionRule",
     "OwnProfile",
@@ -24,7 +27,7 @@ __all__ = [
     "profile_file",
 ]
 
-PROFILES = {profile.name: profile for profile in (EMBEDDED, IMAGENET, CIFAR10)}
+PROFILES = {one.name: one for one in (EMBEDDED, IMAGENET, CIFAR10, PRETRAINED, PRETRAINED_IMAGENET)}
 
 
 def get_profile(name: str) -> Profile:
@@ -37,6 +40,8 @@ def get_profile(name: str) -> Profile:
     Raises:
         UserError: If there is none of that name; the message lists those there are.
     """
+    if name == PRETRAINED.name:
+        return pretrained_profile()
     if name in PROFILES:
         return PROFILES[name]
     if ":" in name:

@@ -58,6 +58,15 @@ def test_calibration_tells_apart_what_nothing_else_does(make, frame) -> None:
     assert described(frame(first, more)) == [("CAP", "num_gradients=1024"), ("CAP", "")]
 
 
+def test_calibration_is_named_on_the_models_where_it_differs(make, frame) -> None:
+    kept, settled = (make("cap", "0.5", [1.0], batch_norm=kind, model="cnn") for kind in ("kept", "reestimated"))
+    rows = frame(kept, settled, make("cap", "0.5", [2.0], batch_norm="kept", model="vit"))
+    summary = summarise(rows).sort_values(["model", "variant"])
+    assert summary[["model", "variant"]].values.tolist() == [
+        ["cnn", "batch_norm=kept"], ["cnn", "batch_norm=reestimated"], ["vit", ""],
+    ]  # fmt: skip
+
+
 def test_magnitude_and_woodfisher_have_names_of_their_own(make, frame) -> None:
     rows = frame(
         make("magnitude", "0.5", [1.0]), make("magnitude", "0.5@layer", [2.0]), make("magnitude", "2:4", [3.0]),

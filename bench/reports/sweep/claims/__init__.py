@@ -17,7 +17,7 @@ from bench.reports.sweep.claims.n_m import follows_n_m_patterns
 from bench.reports.sweep.claims.one_shot_lead import leads_one_shot
 from bench.reports.sweep.claims.per_layer import per_layer_ranking
 from bench.reports.sweep.claims.recipe import recipe_beats_usual
-from bench.reports.sweep.claims.self_supervised import large_models_keep_accuracy
+from bench.reports.sweep.claims.self_supervised import large_models_keep_accuracy, small_models_keep_features
 from bench.reports.sweep.claims.structured import prunes_structures
 from bench.reports.sweep.summary import SweepResults, pruned
 from bench.results.labels import PHASES, pattern_in_words
@@ -32,6 +32,7 @@ CLAIMS: tuple[Claim, ...] = (  # in the order in which they are reported
     prunes_structures,
     keeps_accuracy_in_int8,
     large_models_keep_accuracy,
+    small_models_keep_features,
     one_run_gives_all_sparsities,
     option_effects,
     fastcap_against_cap,

@@ -1,0 +1,56 @@
+"""Linear heads that the suite fits to the features of a network, once for its weights and data."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from bench.core import distributed
+from bench.core.files import atomic_write
+from bench.data.inputs import Inputs
+from bench.models import probing
+
+logger = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "CAPBENCH_CACHE"
+
+
+def head_path(name: str, digest: str) -> Path:
+    """Returns where a head is kept.
+
+    Args:
+        name: Name of the model.
+        digest: Hexadecimal digest of weights, training images and recipe.
+    """
+    folder = Path(os.environ.get(CACHE_VARIABLE, "~/.cache/capbench")).expanduser()
+    return folder / "heads" / f"{name}-{digest[:16]}.safetensors"
+
+
+def give_head(model: nn.Module, path: Path, name: str, inputs: Inputs, num_classes: int, device: str) -> None:
+    """Gives a model of timm the head that is in a file, or fits it and keeps it there.
+
+    Args:
+        model: The model with any head, on the device, in eval mode.
+        path: File of the head.
+        name: Name of the model, for messages.
+        inputs: Training images.
+        num_classes: Number of classes of the data.
+        device: Torch device.
+    """
+    net: Any = model
+    if not distributed.run_on_rank0(path.is_file):
+        logger.warning("fitting the linear head of %s, once: %s", name, path)
+        found, labels = probing.features(probing.pooled(model), inputs, device)
+
+        def fit() -> None:
+            head = probing.best_linear_head(found, labels, num_classes)
+            with atomic_write(path) as temporary:
+                save_file({key: value.cpu() for key, value in head.state_dict().items()}, temporary)
+
+        distributed.run_on_rank0(fit)
+    net.get_classifier().load_state_dict(distributed.run_on_rank0(lambda: load_file(path)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -69,6 +70,20 @@ def browser_tests(session: nox.Session) -> None:
     """Run the tests of `capbench report` in a headless Chromium, which the system must have; arguments go to pytest."""
     install(session, "tests", "browser")
     run(session, "pytest", "tests/bench/reports/page", *session.posargs, env={"CAPBENCH_REQUIRE_BROWSER": "1"})
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel and test it in an environment of its own, in an empty folder; arguments go to pytest."""
+    install(session, "tests")
+    place, built = Path(".nox", "wheel").absolute(), Path(".nox", "dist").absolute()
+    shutil.rmtree(built, ignore_errors=True)
+    session.run("uv", "build", "--quiet", "--out-dir", str(built), external=True)
+    session.run("uv", "venv", "--quiet", "--clear", str(place), external=True)
+    session.run("uv", "pip", "install", "--quiet", "--python", str(place / "bin" / "python"), "--constraint",
+        "constraints.txt", *map(str, built.glob("*.whl")), external=True)  # fmt: skip
+    run(session, "pytest", "tests/wheel", "--override-ini", "addopts=--import-mode=importlib -ra", *session.posargs,
+        env={"CAPBENCH_WHEEL": str(place)})  # fmt: skip
 
 
 @nox.session

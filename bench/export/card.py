@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from bench.core import provenance
 from bench.export.source import PrunedModel
 from bench.models import sparse_file
+from bench.reports.common.origin import code_state
 from bench.reports.common.text import kibibytes
+from bench.results.schema import ResultRow
 
 # columns of the result row that the card takes over
 COLUMNS = (
@@ -73,7 +77,7 @@ def readme(pruned: PrunedModel, files: Sequence[WrittenFile], sizes: Mapping[str
         "",
         f"{row.top1:.2f} % top-1 on {row.n_images:,} test images of {row.dataset} (dense {row.top1_dense:.2f} %); "
         f"{100 * (row.sparsity_prunable or 0):.2f} % of the prunable weights are zero. Phase {row.phase}, seed "
-        f"{row.seed}, commit {(row.commit or 'unknown')[:12]}. All else is in [card.json](card.json).",
+        f"{row.seed}, {_code(row)}. All else is in [card.json](card.json).",
         "",
         "| file | KiB | largest difference of outputs when read back |",
         "| --- | --- | --- |",
@@ -90,3 +94,8 @@ def readme(pruned: PrunedModel, files: Sequence[WrittenFile], sizes: Mapping[str
     if "sparse" in formats:
         lines += ["", "`bench.models.sparse_file.read(path).load_into(model)` reads the sparse file."]
     return "\n".join(lines) + "\n"
+
+
+def _code(row: ResultRow) -> str:
+    """Returns which code made a row."""
+    return code_state(pd.DataFrame([{"commit": row.commit, "dirty": row.dirty, "versions": row.versions}]))

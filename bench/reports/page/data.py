@@ -218,7 +218,7 @@ class Origin:
         rows: Number of rows.
         trials: Number of trials.
         failed: Number of rows without a valid result, of models that were to be pruned.
-        commits: Commits of the code.
+        commits: Commits of the code, or the version of an installed one.
         dirty: Whether tracked files differed from them.
         versions: Versions of packages.
         devices: Names of processors or cards.

@@ -73,6 +73,13 @@ def browser_tests(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site into the folder `site`; a broken link or a public name without a text fails."""
+    install(session, "docs")
+    run(session, "mkdocs", "build", "--strict", "--quiet", *session.posargs)
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel and test it in an environment of its own, in an empty folder; arguments go to pytest."""
     install(session, "tests")

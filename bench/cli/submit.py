@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +41,7 @@ def submit(
     say(f"capbench verify {made.folder} checks it, and runs some cells again")
 
 
-def verify(submission: Path, *, cells: int = 2, draw: int = 0, device: str = "cpu") -> None:
+def verify(submission: Path, *, cells: int = 2, draw: int | None = None, device: str = "cpu") -> None:
     """Check a submission: files, protocol, tuning budget, rows, contract, and some cells run again.
 
     If all holds it is recorded in its folder, and `capbench report` shows it as verified; the exit code is 1 if not.
@@ -49,13 +50,13 @@ def verify(submission: Path, *, cells: int = 2, draw: int = 0, device: str = "cp
     Args:
         submission: Folder of the submission.
         cells: Cells (model, pattern, seed) of the submitted pruner to run again; of each of the others one.
-        draw: Number that tells one sample of cells from another.
+        draw: Number that tells one sample of cells from another; by default one at random.
         device: The torch device.
     """
-    failed = False
+    failed, draw = False, secrets.randbelow(10**6) if draw is None else draw
     for point in bench.verify_submission(submission, cells, draw, device):
         say(point.line())
         failed = failed or point.failure is not None
     if failed:
         raise SystemExit(1)
-    say(f"{submission} is verified")
+    say(f"{submission} is verified (--draw {draw})")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from bench.core.config import Spec
 from bench.core.errors import UserError, first_mistake
@@ -84,6 +84,12 @@ class Settings(Spec):
     configurations: int = Field(ge=1)
     chosen_on: Literal["none", "validation", "test"]
     sha256: dict[str, str]
+
+    @model_validator(mode="after")
+    def _with_checksums(self) -> Settings:
+        if lacking := {ROWS, self.file} - {None, *self.sha256}:
+            raise ValueError(f"sha256 lacks {', '.join(sorted(map(str, lacking)))}")
+        return self
 
 
 class RerunCell(Spec):
@@ -176,9 +182,13 @@ class Submission:
             raise UserError(f"{self.folder / ROWS} cannot be read: {error}") from None
 
     def predictions(self) -> Predictions:
-        """Returns the predicted classes of the rows; none where they are not stored."""
+        """Returns the predicted classes of the rows; none where they were not submitted."""
         path = self.folder / PREDICTIONS
-        return Predictions.of(read_rows(path, PREDICTION_SCHEMA) if path.exists() else PREDICTION_SCHEMA.empty_table())
+        return Predictions.of(
+            read_rows(path, PREDICTION_SCHEMA)
+            if PREDICTIONS in self.settings.sha256
+            else PREDICTION_SCHEMA.empty_table()
+        )
 
     def changed_files(self) -> list[str]:
         """Returns the files that are missing, or not those that were submitted."""

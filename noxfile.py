@@ -76,7 +76,7 @@ def browser_tests(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation site into the folder `site`; a broken link or a public name without a text fails."""
     install(session, "docs")
-    run(session, "mkdocs", "build", "--strict", "--quiet", *session.posargs)
+    run(session, "mkdocs", "build", "--strict", "--quiet", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session
@@ -91,6 +91,19 @@ def wheel(session: nox.Session) -> None:
         "constraints.txt", *map(str, built.glob("*.whl")), external=True)  # fmt: skip
     run(session, "pytest", "tests/wheel", "--override-ini", "addopts=--import-mode=importlib -ra", *session.posargs,
         env={"CAPBENCH_WHEEL": str(place)})  # fmt: skip
+
+
+@nox.session
+def example_submission(session: nox.Session) -> None:
+    """Make the submission `submissions/obd` anew, whose pruner is that of docs/add_a_pruner.md, and verify it."""
+    install(session)
+    runs = Path(session.create_tmp(), "runs")
+    shutil.rmtree(runs, ignore_errors=True)
+    run(session, "capbench", "compare", "--pruner", "submissions/obd/obd.py:OBD", "--against", "magnitude",
+        "--model", "vit", "--sparsity", "0.75", "0.9", "--results", str(runs))  # fmt: skip
+    (report,) = runs.glob("embedded/compare/*.json")
+    run(session, "capbench", "submit", str(report), "--method", "obd", "--source", "LeCun, Denker and Solla, 1989")
+    run(session, "capbench", "verify", "submissions/obd", "--cells", "6")
 
 
 @nox.session

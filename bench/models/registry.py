@@ -10,6 +10,7 @@ from bench.models.imagenet import IMAGENET
 from bench.models.model import ModelSpec
 
 MODELS: dict[str, Mapping[str, ModelSpec]] = {"embedded": EMBEDDED, "imagenet": IMAGENET}
+"""Models of every profile, {profile: {name: model}}."""
 
 
 def get_model(profile: str, name: str) -> ModelSpec:

@@ -184,11 +184,8 @@ class Submission:
     def predictions(self) -> Predictions:
         """Returns the predicted classes of the rows; none where they were not submitted."""
         path = self.folder / PREDICTIONS
-        return Predictions.of(
-            read_rows(path, PREDICTION_SCHEMA)
-            if PREDICTIONS in self.settings.sha256
-            else PREDICTION_SCHEMA.empty_table()
-        )
+        stored = PREDICTIONS in self.settings.sha256
+        return Predictions.of(read_rows(path, PREDICTION_SCHEMA) if stored else PREDICTION_SCHEMA.empty_table())
 
     def changed_files(self) -> list[str]:
         """Returns the files that are missing, or not those that were submitted."""

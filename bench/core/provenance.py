@@ -36,7 +36,8 @@ def dirty() -> bool | None:
     """Returns whether tracked files differ from the commit, results aside; None outside a git checkout."""
     if commit() is None:
         return None
-    return bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)results"))
+    aside = (":(exclude,top)results", ":(exclude,top)submissions")
+    return bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", *aside))
 
 
 @cache

@@ -26,11 +26,17 @@ def printed(module: Path, function: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("changed", "expected"), [("cap/pruner.py", True), ("bench/core/provenance.py", True), ("results/x.md", False)]
+    ("changed", "expected"),
+    [
+        ("cap/pruner.py", True),
+        ("bench/core/provenance.py", True),
+        ("results/x.md", False),
+        ("submissions/x/obd.py", False),
+    ],
 )
 def test_a_change_anywhere_but_in_results_makes_it_dirty(tmp_path: Path, changed: str, expected: bool) -> None:
-    for name in ("cap/pruner.py", "results/x.md"):
-        (tmp_path / name).parent.mkdir()
+    for name in ("cap/pruner.py", "results/x.md", "submissions/x/obd.py"):
+        (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("1\n")
     copy = tmp_path / "bench/core/provenance.py"
     copy.parent.mkdir(parents=True)

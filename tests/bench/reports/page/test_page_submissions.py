@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from bench.reports.page.data import PageData
 from bench.reports.page.report import PageReport
@@ -27,10 +26,11 @@ def test_a_verified_one_and_one_that_changed(table1: Store, tmp_path: Path) -> N
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "authors": "another"}))
     found = page(table1, tmp_path / "submissions").submissions
     assert [(one.authors, one.verified) for one in found] == [("", True), ("another", False)]
-    assert "6 cells run again" in found[0].note or "7 cells run again" in found[0].note
+    assert "3 cells run again, 3 of them exactly the same" in found[0].note
     assert found[1].note == "capbench verify has not passed on these files"
     assert "class OBD" in found[0].code
-    assert [(one.model, one.target, one.against) for one in found[0].results] == [("vit", "75 %", "GM"), ("vit", "90 %", "GM")]
+    cells = [(one.model, one.target, one.against) for one in found[0].results]
+    assert cells == [("vit", "75 %", "GM"), ("vit", "90 %", "GM")]
     for one in found[0].results:
         assert one.low is not None
         assert one.high is not None
@@ -41,12 +41,15 @@ def test_a_verified_one_and_one_that_changed(table1: Store, tmp_path: Path) -> N
 
 def test_the_page_has_a_section_where_there_are_any(table1: Store, tmp_path: Path) -> None:
     assert json.loads(to_json(page(table1, tmp_path / "nothing")))["submissions"] == []
-    written = PageReport([table1], table1.results, None, find_submissions(CHECKOUT / "submissions")).write(tmp_path / "page.html")
-    text = written.read_text()
+    submissions = find_submissions(CHECKOUT / "submissions")
+    text = PageReport([table1], table1.results, None, submissions).write(tmp_path / "page.html").read_text()
     assert "submissionsView" in text
     assert "LeCun, Denker and Solla" in text
 
 
-@pytest.fixture
-def opened(table1: Store, tmp_path: Path, open_page: object) -> None:
-    """Stands for nothing where there is no browser."""
+def test_in_a_browser(open_page: Any, table1: Store) -> None:
+    one = open_page(table1, submissions=find_submissions(CHECKOUT / "submissions"))
+    assert one.page.locator("#nav a").all_inner_texts()[-2:] == ["Submissions", "Provenance"]
+    assert "1 of 1 verified" in one.page.inner_text("#submissions")
+    assert one.page.locator("#submissions li.good table tbody tr").count() == 2
+    assert "OBD" in one.page.locator("#submissions details pre").text_content()

@@ -64,10 +64,10 @@ def export_model(
     """
     int8 = source.quantization is not None if isinstance(source, Trial) else int8
     formats = formats or (("sparse",) if int8 else ("safetensors",))
-    check_formats(formats, int8)
-    check_device(device)
     if push_to is not None:
         check_push(push_to, source, int8, formats)
+    check_formats(formats, int8)
+    check_device(device)
     if isinstance(source, Trial):
         check_trial(source)
     names = file_names(formats, int8)

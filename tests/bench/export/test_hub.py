@@ -51,7 +51,7 @@ def test_timm_loads_the_folder(name: str, tmp_path: Path) -> None:
     assert config["input_size"] == model.spec.input_shape
     assert tuple(config["label_names"]) == CLASSES
     preparation = timm.data.resolve_model_data_config(loaded)
-    assert preparation["mean"] == tuple([model.spec.preparation()["mean"]])
+    assert preparation["mean"] == (model.spec.preparation()["mean"],)
 
 
 def test_the_card_says_how_good_it_is_and_how_it_was_made(tmp_path: Path) -> None:
@@ -60,9 +60,7 @@ def test_the_card_says_how_good_it_is_and_how_it_was_made(tmp_path: Path) -> Non
     assert text.startswith("---\nlibrary_name: timm\n")
     assert "- {type: accuracy, name: top-1, value: 84.51}" in text
     assert "75.00 % of the prunable weights are zero" in text
-    assert (
-        "Calibrated on 1,024 training images. Measured on the images of `test`; protocol of cap-bench, version" in text
-    )
+    assert "Calibrated on 1,024 training images. Measured on the images of `test`; protocol of cap-bench" in text
     assert "capbench export --model vit --pruner magnitude --sparsity 0.75 --seed 2\n" in text
     assert 'timm.create_model("hf-hub:someone/vit-sparse", pretrained=True)' in text
     card = huggingface_hub.ModelCard(text)  # as the hub reads it
@@ -85,7 +83,7 @@ def test_it_is_pushed_when_it_is_written(tmp_path: Path, monkeypatch: pytest.Mon
 
         def create_repo(self, repository: str, exist_ok: bool) -> Any:
             calls.append((repository, exist_ok))
-            return SimpleNamespace(repo_id=repository, __str__=None)
+            return SimpleNamespace(repo_id=repository)
 
         def upload_folder(self, **values: Any) -> None:
             calls.append(values)
@@ -115,7 +113,7 @@ def test_without_a_network_the_folder_stays_and_a_line_says_so(tmp_path: Path, m
         (["--push-to-hub", "a/b", "--int8"], "--push-to-hub is for timm, which reads safetensors in single precision"),
         (
             ["--push-to-hub", "a/b", "--sparsity", "0.5@units"],
-            "timm cannot load a model without units, such as of 0.5@u",
+            "timm cannot load a model without units, such as of",
         ),
         (["--push-to-hub", "a/b"], "--push-to-hub needs a token of the hub: hf auth login, or HF_TOKEN"),
     ],

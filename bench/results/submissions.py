@@ -26,7 +26,7 @@ FOLDER = Path("submissions")  # of the folder where a command is called, or of t
 SETTINGS, ROWS, PREDICTIONS, VERIFIED = "submission.json", "rows.parquet", "predictions.parquet", "verified.json"
 PROTOCOL = 1  # version of docs/protocol.md: higher with a change that makes results incomparable
 CONFIGURATIONS = 12  # settings of a pruner that may be tried for each model, see docs/protocol.md#tuning
-METHOD = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+METHOD = re.compile(r"^[a-z0-9][a-z0-9_-]{0,39}$")
 
 
 class SubmittedPruner(Spec):

@@ -51,7 +51,7 @@ def test_timm_loads_the_folder(name: str, tmp_path: Path) -> None:
     assert config["input_size"] == model.spec.input_shape
     assert tuple(config["label_names"]) == CLASSES
     preparation = timm.data.resolve_model_data_config(loaded)
-    assert preparation["mean"] == (model.spec.preparation()["mean"],)
+    assert list(preparation["mean"]) == [model.spec.preparation()["mean"]]
 
 
 def test_the_card_says_how_good_it_is_and_how_it_was_made(tmp_path: Path) -> None:

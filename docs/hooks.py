@@ -20,6 +20,7 @@ DOCS = ROOT / "docs"
 OUTSIDE = "repository"  # folder of the site for files outside docs
 LINK = re.compile(r"(?<=\]\()(?P<target>[^)#\s]+)(?P<rest>[^)\s]*)(?=\))")
 COPIED = (".png", ".svg", ".parquet", ".csv", ".json")  # the others become pages
+RESULTS = "all_results.html"  # docs/results.md shows it
 FACES = ("bench", "cap")
 MORE = "More"  # section of pages that no other section has
 
@@ -36,7 +37,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the page of the published results, and each file outside docs that is linked to, directly or by another."""
-    files.append(File.generated(config, "report.html", content=_report()))
+    files.append(File.generated(config, RESULTS, content=_report()))
     waiting = [DOCS / file.src_uri for file in files.documentation_pages()]
     added: set[Path] = set()
     while waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -69,6 +70,41 @@ def browser_tests(session: nox.Session) -> None:
     """Run the tests of `capbench report` in a headless Chromium, which the system must have; arguments go to pytest."""
     install(session, "tests", "browser")
     run(session, "pytest", "tests/bench/reports/page", *session.posargs, env={"CAPBENCH_REQUIRE_BROWSER": "1"})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site into the folder `site`; a broken link or a public name without a text fails."""
+    install(session, "docs")
+    # not --quiet, with which --strict counts no warnings
+    run(session, "mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel and test it in an environment of its own, in an empty folder; arguments go to pytest."""
+    install(session, "tests")
+    place, built = Path(".nox", "wheel").absolute(), Path(".nox", "dist").absolute()
+    shutil.rmtree(built, ignore_errors=True)
+    session.run("uv", "build", "--quiet", "--out-dir", str(built), external=True)
+    session.run("uv", "venv", "--quiet", "--clear", str(place), external=True)
+    session.run("uv", "pip", "install", "--quiet", "--python", str(place / "bin" / "python"), "--constraint",
+        "constraints.txt", *map(str, built.glob("*.whl")), external=True)  # fmt: skip
+    run(session, "pytest", "tests/wheel", "--override-ini", "addopts=--import-mode=importlib -ra", *session.posargs,
+        env={"CAPBENCH_WHEEL": str(place)})  # fmt: skip
+
+
+@nox.session
+def example_submission(session: nox.Session) -> None:
+    """Make the submission `submissions/obd` anew, whose pruner is that of docs/add_a_pruner.md, and verify it."""
+    install(session)
+    runs = Path(session.create_tmp(), "runs")
+    shutil.rmtree(runs, ignore_errors=True)
+    run(session, "capbench", "compare", "--pruner", "submissions/obd/obd.py:OBD", "--against", "magnitude",
+        "--model", "vit", "--sparsity", "0.75", "0.9", "--results", str(runs))  # fmt: skip
+    (report,) = runs.glob("embedded/compare/*.json")
+    run(session, "capbench", "submit", str(report), "--method", "obd", "--source", "LeCun, Denker and Solla, 1989")
+    run(session, "capbench", "verify", "submissions/obd")
 
 
 @nox.session

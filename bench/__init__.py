@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from bench.export.small import load_small
     from bench.export.source import one_shot_trial
     from bench.latency.run import measure_latency
+    from bench.leaderboard.submit import submit_comparison
+    from bench.leaderboard.verify import verify_submission
     from bench.models import MODELS, get_model
     from bench.models.own import own_model
     from bench.models.own_text import model_text
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from bench.reports.page.report import PageReport
     from bench.reports.sweep.report import SweepReport
     from bench.results.folders import collected_sweeps
+    from bench.results.submissions import find_submissions
     from bench.results.timings import Timings, find_timings
     from bench.specs.comparison import Comparison
     from bench.specs.comparison import plan as plan_comparison
@@ -101,6 +104,7 @@ _MODULES = {
     "find_benchmarks": "bench.reports.kernels",
     "find_comparison": "bench.reports.page.comparison",
     "find_results": "bench.specs.discovery",
+    "find_submissions": "bench.results.submissions",
     "find_timings": "bench.results.timings",
     "find_trial": "bench.execution.stored",
     "get_model": "bench.models",
@@ -127,9 +131,11 @@ _MODULES = {
     "select_to_retry": "bench.cluster.sweeps",
     "select_trials": "bench.execution.selection",
     "skipped_patterns": "bench.execution.preflight",
+    "submit_comparison": "bench.leaderboard.submit",
     "sweep_modules": "bench.specs.discovery",
     "sweep_status": "bench.cluster.sweeps",
     "timing_lines": "bench.reports.latency.report:progress_lines",
+    "verify_submission": "bench.leaderboard.verify",
     "write_kernel_report": "bench.reports.kernels:report",
 }
 
@@ -172,6 +178,7 @@ __all__ = [
     "find_benchmarks",
     "find_comparison",
     "find_results",
+    "find_submissions",
     "find_timings",
     "find_trial",
     "get_model",
@@ -198,9 +205,11 @@ __all__ = [
     "select_to_retry",
     "select_trials",
     "skipped_patterns",
+    "submit_comparison",
     "sweep_modules",
     "sweep_status",
     "timing_lines",
+    "verify_submission",
     "write_kernel_report",
 ]
 

@@ -137,6 +137,7 @@ class UnitsThen:
 
 
 Pattern = Unstructured | NM | Blocks | Units | UnitsThen
+"""Any sparsity pattern."""
 FORMS = "0.75, 0.75@layer, 0.75@erk, 0.75@blocks4, 0.5@units, 0.25@units+0.5 or 2:4"
 
 

@@ -12,6 +12,7 @@ from bench.core.files import atomic_write
 ASSETS = Path(__file__).parent
 CHECKSUMS = ASSETS / "SHA256SUMS"
 DATA_FILES = tuple(f"fashion_mnist/{split}-00000-of-00001.parquet" for split in ("train", "test"))
+AGAIN = "restore it with git, or install the wheel again"
 VALIDATION_FILE = "fashion_mnist/validation-00000-of-00001.parquet"  # read by trials that are evaluated on it alone
 
 
@@ -52,7 +53,7 @@ def checksums() -> dict[str, str]:
         UserError: If the record is missing.
     """
     if not CHECKSUMS.is_file():
-        raise UserError(f"{CHECKSUMS} is missing: restore it with git")
+        raise UserError(f"{CHECKSUMS} is missing: {AGAIN}")
     return {line.split()[1]: line.split()[0] for line in CHECKSUMS.read_text().splitlines()}
 
 
@@ -69,9 +70,9 @@ def verified(name: str) -> Path:
     path = ASSETS / name
     recorded = checksums()
     if not path.is_file():
-        raise UserError(f"{path} is missing: restore it with `git checkout -- {path.name}` in {path.parent}")
+        raise UserError(f"{path} is missing: {AGAIN}")
     if name not in recorded:
         raise UserError(f"{path} has no checksum in {CHECKSUMS}: known files are {', '.join(sorted(recorded))}")
     if sha256(path) != recorded[name]:
-        raise UserError(f"{path} is damaged: its SHA-256 differs from the one in {CHECKSUMS}; restore it with git")
+        raise UserError(f"{path} is damaged: its SHA-256 differs from the one in {CHECKSUMS}; {AGAIN}")
     return path

@@ -24,10 +24,11 @@ from bench.cli.report import benchmarks, plot, report, table
 from bench.cli.run import run
 from bench.cli.show import rerun, show
 from bench.cli.status import cancel, collect, status
+from bench.cli.submit import submit, verify
 
 COMMANDS = (
     run, plan, diagnose, compare, status, cancel, collect, table, plot, report, benchmarks, latency, speedup, publish,
-    check, export, list_, show, rerun,
+    check, export, list_, show, rerun, submit, verify,
 )  # fmt: skip
 
 app = App(

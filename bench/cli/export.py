@@ -23,6 +23,7 @@ def export(
     output: Path = Path("export"),
     profile: Profile = "embedded",
     device: str = "cpu",
+    push_to_hub: str | None = None,
 ) -> None:
     """Write a pruned model as files that others read, each read back and compared; and a card about it.
 
@@ -40,6 +41,7 @@ def export(
             safetensors, with --int8 sparse.
         output: Folder to write to; it is made if need be, and files of the same names are replaced.
         device: The torch device.
+        push_to_hub: A repository of the Hugging Face hub, USER/NAME, that the folder is pushed to in the end.
     """
     if (checkpoint is None) == (model is None):
         raise bench.UserError("give either a checkpoint or --model")
@@ -50,7 +52,7 @@ def export(
         options = read_options(option)
         source = bench.one_shot_trial(profile, model, pruner, options, sparsity, seed, finetune, int8)
     assert source is not None
-    exported = bench.export_model(source, output, format, int8, device)
+    exported = bench.export_model(source, output, format, int8, device, push_to_hub)
     row = exported.pruned.row
     print(f"{row.top1:.2f} % top-1, dense {row.top1_dense:.2f} %")
     for name, size in exported.sizes.items():
@@ -58,3 +60,5 @@ def export(
     for file in exported.files:
         size = file.path.stat().st_size
         print(f"written: {file.path}, {size:,} bytes; read back, outputs differ by {file.error:.3g}")
+    if exported.url is not None:
+        print(f"pushed: {exported.url}")

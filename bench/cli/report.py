@@ -52,6 +52,7 @@ def report(
     profile: Profile = "embedded",
     results: Results = Path("runs"),
     compare: str | None = None,
+    submissions: Path | None = None,
     output: Path | None = None,
 ) -> None:
     """Write all results as one page of HTML that opens without a network: tables, interactive figures, origins.
@@ -59,11 +60,15 @@ def report(
     Args:
         sweeps: Names of sweeps; by default all that have results, none beside a comparison.
         compare: A comparison by `capbench compare`: the name of its files, or one of them.
+        submissions: Folder of submissions to show; by default submissions here, else the checkout's, none beside a
+            comparison.
         output: The file; by default report.html in the folder of results.
     """
     comparison = None if compare is None else bench.find_comparison(compare, profile, results)
     names = sweeps or (tuple(bench.collected_sweeps(profile, results)) if comparison is None else ())
-    page = bench.PageReport([bench.find_results(name, profile, results) for name in names], results, comparison)
+    stores = [bench.find_results(name, profile, results) for name in names]
+    wanted = submissions is not None or comparison is None
+    page = bench.PageReport(stores, results, comparison, bench.find_submissions(submissions) if wanted else ())
     written = page.write(output)
     for line in page.sources:
         say(line)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 
 from bench.core.errors import UserError
+
+CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"  # in a checkout
 
 
 def missing(packages: Sequence[str]) -> list[str]:
@@ -25,4 +28,5 @@ def require(packages: Sequence[str], extra: str, purpose: str) -> None:
         UserError: If one is missing.
     """
     if absent := missing(packages):
-        raise UserError(f"{purpose} needs {', '.join(absent)}: pip install -c constraints.txt -e '.[{extra}]'")
+        project = f"-c constraints.txt -e '.[{extra}]'" if CONSTRAINTS.is_file() else f"'cap-bench[{extra}]'"
+        raise UserError(f"{purpose} needs {', '.join(absent)}: pip install {project}")

@@ -10,7 +10,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pyarrow", "datasets")
+PACKAGES = ("cap-bench", "torch", "torchvision", "timm", "numpy", "pandas", "pyarrow", "datasets")
 
 
 def _git(*arguments: str) -> str | None:
@@ -26,15 +26,18 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def commit() -> str | None:
-    """Returns the commit of the code, or None outside a git checkout."""
-    return _git("rev-parse", "HEAD")
+    """Returns the commit of the code, or None outside a git checkout, such as of an installed wheel."""
+    tracked = _git("ls-files", "--error-unmatch", __file__)  # an environment may lie in the repository of other code
+    return None if tracked is None else _git("rev-parse", "HEAD")
 
 
 @cache
 def dirty() -> bool | None:
     """Returns whether tracked files differ from the commit, results aside; None outside a git checkout."""
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)results")
-    return None if changed is None else bool(changed)
+    if commit() is None:
+        return None
+    aside = (":(exclude,top)results", ":(exclude,top)submissions")
+    return bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", *aside))
 
 
 @cache

@@ -10,7 +10,7 @@ import cap
 from bench.core.errors import UserError
 from bench.execution.preflight import check_models
 from bench.latency.subprocesses import run_in_subprocess
-from bench.specs.comparison import Comparison
+from bench.specs.comparison import Comparison, PrunerConfig
 from bench.specs.trial import Trial
 from cap.registry import source_file
 
@@ -39,16 +39,30 @@ def contract_failures(comparison: Comparison, todo: Sequence[Trial]) -> list[str
     ):
         return []
     check_models(todo)
-    defaults = cap.default_options(new.name)
-    options = {key: value for key, value in new.options.items() if key not in SIZES and value != defaults[key]}
-    try:
-        in_file = new.name.rpartition(":")[0].endswith(".py")
-        failed = run_in_subprocess(_failures, new.name, options) if in_file else _failures(new.name, options)
-    except RuntimeError as error:
-        failed = [str(error)]
-    given = "".join(f" --option {shlex.quote(f'{key}={value}')}" for key, value in options.items())
+    failed = pruner_failures(new)
+    given = "".join(f" --option {shlex.quote(f'{key}={value}')}" for key, value in _checked_options(new).items())
     hint = f"`capbench check {shlex.quote(new.name)}{given}` says more; --no-check runs it all the same"
     return [*(f"breaks the contract: {new.label}: {line}" for line in failed), hint] if failed else []
+
+
+def pruner_failures(pruner: PrunerConfig) -> list[str]:
+    """Returns a line for every check of the contract that a pruner fails; that of a file runs in a process of its own.
+
+    Args:
+        pruner: The pruner with its options.
+    """
+    options = _checked_options(pruner)
+    try:
+        in_file = pruner.name.rpartition(":")[0].endswith(".py")
+        return run_in_subprocess(_failures, pruner.name, options) if in_file else _failures(pruner.name, options)
+    except RuntimeError as error:
+        return [str(error)]
+
+
+def _checked_options(pruner: PrunerConfig) -> dict[str, Any]:
+    """Returns the options that the checks set: those that are not defaults and do not depend on a model's size."""
+    defaults = cap.default_options(pruner.name)
+    return {key: value for key, value in pruner.options.items() if key not in SIZES and value != defaults[key]}
 
 
 def check_contract(comparison: Comparison, todo: Sequence[Trial]) -> None:

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from bench.core import provenance
+from bench.export.hub import front_matter, how_made, is_of_timm
 from bench.export.source import PrunedModel
 from bench.models import sparse_file
+from bench.reports.common.origin import code_state
 from bench.reports.common.text import kibibytes
+from bench.results.schema import ResultRow
 
 # columns of the result row that the card takes over
 COLUMNS = (
@@ -59,34 +64,47 @@ def sizes(pruned: PrunedModel) -> dict[str, int]:
     return found | ({"sparse INT8": sparse_file.sparse_bytes(pruned.model, pruned.int8)} if pruned.int8 else {})
 
 
-def readme(pruned: PrunedModel, files: Sequence[WrittenFile], sizes: Mapping[str, int]) -> str:
+def readme(
+    pruned: PrunedModel, files: Sequence[WrittenFile], sizes: Mapping[str, int], repository: str | None = None
+) -> str:
     """Returns the card in Markdown, with the files and the line that loads the model.
 
     Args:
         pruned: The model.
         files: Files that were written.
         sizes: Bytes of the model by kind of file, as `sizes` returns them.
+        repository: Name of the hub's repository that it is for.
     """
     row = pruned.row
+    formats = {file.format for file in files}
+    for_timm = "safetensors" in formats and not pruned.removed and is_of_timm(pruned.spec)
     lines = [
+        *(front_matter(pruned) if for_timm else []),
         f"# {row.model} pruned to {row.pattern} by {row.pruner}" + (", INT8" if pruned.int8 else ""),
         "",
         f"{row.top1:.2f} % top-1 on {row.n_images:,} test images of {row.dataset} (dense {row.top1_dense:.2f} %); "
         f"{100 * (row.sparsity_prunable or 0):.2f} % of the prunable weights are zero. Phase {row.phase}, seed "
-        f"{row.seed}, commit {(row.commit or 'unknown')[:12]}. All else is in [card.json](card.json).",
+        f"{row.seed}, {_code(row)}. All else is in [card.json](card.json).",
         "",
         "| file | KiB | largest difference of outputs when read back |",
         "| --- | --- | --- |",
         *(f"| {file.path.name} | {kibibytes(file.path.stat().st_size)} | {file.error:.3g} |" for file in files),
         "",
         "Sizes as written, KiB: " + ", ".join(f"{name} {kibibytes(size)}" for name, size in sizes.items()) + ".",
+        *how_made(row, bool(pruned.int8)),
     ]
-    formats = {file.format for file in files}
     if "safetensors" in formats and pruned.removed:
         count = sum(map(len, pruned.removed.values()))
         lines += ["", f'{count} units are cut out: `bench.load_small("model.safetensors")` returns the smaller model.']
     elif "safetensors" in formats:
-        lines += ["", "```python", pruned.spec.loading_code("model.safetensors"), "```"]
+        place = f"hf-hub:{repository}" if repository else "local-dir:."
+        whole = [f'timm.create_model("{place}", pretrained=True)  # images and classes are in config.json']
+        lines += ["", "```python", pruned.spec.loading_code("model.safetensors"), *(whole if for_timm else []), "```"]
     if "sparse" in formats:
         lines += ["", "`bench.models.sparse_file.read(path).load_into(model)` reads the sparse file."]
     return "\n".join(lines) + "\n"
+
+
+def _code(row: ResultRow) -> str:
+    """Returns which code made a row."""
+    return code_state(pd.DataFrame([{"commit": row.commit, "dirty": row.dirty, "versions": row.versions}]))

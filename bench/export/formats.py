@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from bench.core.errors import UserError
 from bench.core.packages import require
 from bench.export.card import card
+from bench.export.hub import CONFIG, is_of_timm, timm_config
 from bench.export.small import load_small
 from bench.export.source import PrunedModel
 from bench.models import sparse_file
@@ -45,14 +46,27 @@ def check_formats(formats: Sequence[FormatName], int8: bool) -> None:
 def write_safetensors(pruned: PrunedModel, path: Path, images: Tensor) -> Tensor:
     """Writes a checkpoint that timm loads, with its masks in a second file, where timm does not stumble over them.
 
-    Where units are gone it is for `bench.load_small`.
+    With the configuration beside it timm loads the folder, as a repository of the hub. Where units are gone it is for
+    `bench.load_small`.
     """
     state = {name: value.contiguous() for name, value in pruned.model.state_dict().items()}
     save_file(state, path, {"format": "pt", "card": json.dumps(card(pruned))})
     save_file({name: mask.contiguous() for name, mask in pruned.masks.items()}, path.with_name(MASKS))
-    model = load_small(path) if pruned.removed else pruned.spec.build(checkpoint_path=path).eval()
+    model = _read_back(pruned, path)
     with torch.inference_mode():
         return model(images)
+
+
+def _read_back(pruned: PrunedModel, path: Path) -> nn.Module:
+    """Returns the model of a checkpoint that was written, in eval mode; of timm's through a configuration beside it."""
+    if pruned.removed:
+        return load_small(path)
+    if not is_of_timm(pruned.spec):
+        return pruned.spec.build(checkpoint_path=path).eval()
+    import timm
+
+    path.with_name(CONFIG).write_text(json.dumps(timm_config(pruned), indent=2) + "\n")
+    return timm.create_model(f"local-dir:{path.parent}", pretrained=True).eval()
 
 
 def write_sparse(pruned: PrunedModel, path: Path, images: Tensor) -> Tensor:
@@ -121,7 +135,7 @@ FORMATS: dict[str, FileFormat] = {
 def file_names(formats: Sequence[FormatName], int8: bool) -> list[str]:
     """Returns the names of all files of an export."""
     names = [FORMATS[name].path(Path(), int8).name for name in formats]
-    return [*names, *([MASKS] if "safetensors" in formats else []), "card.json", "README.md"]
+    return [*names, *([MASKS, CONFIG] if "safetensors" in formats else []), "card.json", "README.md"]
 
 
 def largest_bytes(dense: int, formats: Sequence[FormatName]) -> int:

@@ -18,6 +18,7 @@ MODELS: dict[str, Mapping[str, ModelSpec]] = {
     "pretrained": PRETRAINED,
     "pretrained_imagenet": PRETRAINED_IMAGENET,
 }
+"""Models of every profile, {profile: {name: model}}."""
 
 
 def get_model(profile: str, name: str) -> ModelSpec:

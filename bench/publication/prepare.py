@@ -33,6 +33,8 @@ def prepare_publication(sweep: Sweep | str, profile: str = "embedded", results: 
         UserError: If results are missing, failed, break their pattern, or are not of this checkout's code as
             committed.
     """
+    if not (folders.CHECKOUT / "pyproject.toml").is_file():
+        raise UserError("results are published in a checkout of the repository; this is an installed package")
     checkout = Checkout(folders.CHECKOUT)
     if sweep == SPEEDUP:
         return speedup_publication(results, checkout)

@@ -22,8 +22,10 @@ def grid(**axes: Any) -> tuple[Trial, ...]:
     A list is an axis, anything else a constant. An element of an axis that is a dict sets several fields at once; the
     axis' own name then does not matter. Later axes vary fastest.
 
-    >>> [t.pruner for t in grid(sweep="s", profile="p", model="vit", patterns=("0.5",), pruner=["cap", "magnitude"])]
-    ['cap', 'magnitude']
+    Examples:
+        >>> common = {"sweep": "s", "profile": "p", "model": "vit", "patterns": ("0.5",)}
+        >>> [trial.pruner for trial in grid(**common, pruner=["cap", "magnitude"])]
+        ['cap', 'magnitude']
     """
     choices = [
         [(key, value) for value in (values if isinstance(values, list) else [values])] for key, values in axes.items()

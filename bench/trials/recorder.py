@@ -13,7 +13,6 @@ import torch
 
 import cap
 from bench.core import distributed, provenance
-from bench.core.hardware import hardware
 from bench.results.predictions import PredictionRow, encode
 from bench.results.schema import LayerRow, ResultRow
 from bench.specs.trial import ResolvedTrial
@@ -67,7 +66,7 @@ class TrialRecorder:
             commit=provenance.commit(),
             dirty=provenance.dirty(),
             versions=provenance.versions(),
-            device=hardware(device),
+            device=_hardware(device),
             threads=torch.get_num_threads(),
             host=provenance.host(),
             job=provenance.job(),
@@ -228,3 +227,8 @@ def _as_text(time: datetime | None) -> str | None:
 
 def _as_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text is not None else None
+
+
+def _hardware(device: str) -> str:
+    """Returns the name of the card, or of the processor, behind a torch device."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else provenance.processor()

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.reports.page.submission_data import SubmissionFacts
+
 Interval = tuple[float, float | None, float | None]  # mean, and the ends of its 95 % interval where there are seeds
 
 
@@ -218,7 +220,7 @@ class Origin:
         rows: Number of rows.
         trials: Number of trials.
         failed: Number of rows without a valid result, of models that were to be pruned.
-        commits: Commits of the code.
+        commits: Commits of the code, or the version of an installed one.
         dirty: Whether tracked files differed from them.
         versions: Versions of packages.
         devices: Names of processors or cards.
@@ -330,6 +332,7 @@ class PageData:
         origins: Origin of the rows, by sweep.
         options: JSON of pruners' options, each once.
         comparison: Comparison that the page is of; None where it is of sweeps.
+        submissions: Submissions to the leaderboard, verified ones first.
     """
 
     title: str
@@ -344,3 +347,4 @@ class PageData:
     origins: tuple[Origin, ...]
     options: tuple[str, ...]
     comparison: ComparisonFacts | None = None
+    submissions: tuple[SubmissionFacts, ...] = ()

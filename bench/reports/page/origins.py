@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.reports.common.origin import NO_CHECKOUT, wheel_versions
 from bench.reports.page.data import Origin
 from bench.results import folders
 from bench.results.parquet import read_rows
@@ -63,7 +64,7 @@ def _origin(
         rows=len(rows),
         trials=rows[unit].nunique(),
         failed=failed,
-        commits=_texts(rows["commit"]),
+        commits=(*_texts(rows["commit"]), *(f"{NO_CHECKOUT} {version}" for version in wheel_versions(rows))),
         dirty=bool(rows["dirty"].fillna(False).astype(bool).any()),
         versions={name: v for text in _texts(rows["versions"]) for name, v in json.loads(text).items()},
         devices=_texts(rows[device]),

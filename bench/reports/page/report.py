@@ -17,6 +17,7 @@ from bench.reports.page.data import Cell, MethodFacts, PageData
 from bench.reports.page.latency import speedup_points, trial_points
 from bench.reports.page.models import model_facts
 from bench.reports.page.origins import made_in, parquet_bytes, sweep_origin, timings_origin
+from bench.reports.page.submissions import submission_facts
 from bench.reports.page.template import page_html
 from bench.reports.sweep.summary import read_paper_values
 from bench.results import folders
@@ -25,6 +26,7 @@ from bench.results.methods import FAMILIES, method_of, place_in_family
 from bench.results.parquet import read_rows
 from bench.results.schema import LAYER_SCHEMA
 from bench.results.store import Store
+from bench.results.submissions import Submission
 from bench.results.timings import find_timings
 
 FIRST = "table1"  # sweep that the page opens with
@@ -41,12 +43,19 @@ class PageReport:
             to the working folder.
         comparison: Results of a comparison that is shown before the sweeps, see
             `bench.reports.page.comparison.find_comparison`.
+        submissions: Submissions to the leaderboard.
 
     Raises:
         UserError: If there is no sweep, or one has no collected results.
     """
 
-    def __init__(self, stores: Sequence[Store], results: Path, comparison: Store | None = None) -> None:
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        results: Path,
+        comparison: Store | None = None,
+        submissions: Iterable[Submission] = (),
+    ) -> None:
         if not stores and comparison is None:
             raise UserError(f"{results} has no results: run a sweep first, such as capbench run table1")
         self.comparison = comparison
@@ -55,6 +64,7 @@ class PageReport:
         self.results = results
         self.rows = {store.sweep: store.read() for store in self.stores}
         self.timings = find_timings(SPEEDUP, results)
+        self.submissions = tuple(submissions)
 
     @property
     def sources(self) -> list[str]:
@@ -85,6 +95,7 @@ class PageReport:
         if self.comparison is not None:
             document = read_document(self.comparison)
             facts = comparison_facts(document, self.rows[self.comparison.sweep], options)
+        submitted = submission_facts(self.submissions, options)
         return PageData(
             title=facts.title if facts else f"Pruners compared ({self.stores[0].profile})",
             profile=self.stores[0].profile,
@@ -98,6 +109,7 @@ class PageReport:
             origins=tuple(origins),
             options=options.texts,
             comparison=facts,
+            submissions=submitted,
         )
 
     def write(self, output: Path | None = None) -> Path:

@@ -18,6 +18,7 @@ SCRIPTS = (
     "table.js",
     "details.js",
     "comparison.js",
+    "submissions.js",
     "views.js",
     "main.js",
 )

@@ -108,3 +108,9 @@ def test_outside_a_checkout_nothing_is_published(repository: Any, sweep: Sweep, 
     (repository.root / ".git").rename(repository.root / "no_git")
     with pytest.raises(UserError, match="checkout is no git checkout: results are published in one"):
         bench.prepare_publication(sweep, results=repository.runs)
+
+
+def test_an_installed_package_publishes_nothing(repository: Any) -> None:
+    (repository.root / "pyproject.toml").unlink()
+    with pytest.raises(UserError, match="published in a checkout of the repository; this is an installed package"):
+        bench.prepare_publication("table1", results=repository.runs)

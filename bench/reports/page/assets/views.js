@@ -142,7 +142,8 @@ function indexView() {
 }
 
 function overview() {
-  return [DATA.comparison ? comparisonView() : claimsView(), tableView(), figuresView(), indexView(), originsView()];
+  return [DATA.comparison ? comparisonView() : claimsView(), tableView(), figuresView(), indexView(),
+    ...(DATA.submissions.length ? [submissionsView()] : []), originsView()];
 }
 
 function methodView(name) {

@@ -12,3 +12,10 @@ def test_origin_of_rows(make, frame) -> None:
     assert origin(rows[rows["seed"] == 1]).startswith("1 trials, 1 seed, ")
     assert code_state(rows) == "commit c0ffeec0ffee, with uncommitted changes"
     assert code_state(pd.DataFrame({"commit": [None], "dirty": [None]})) == "commit unknown"
+
+
+def test_rows_of_an_installed_version_say_which() -> None:
+    installed = pd.DataFrame({"commit": [None], "dirty": [None], "versions": ['{"cap-bench": "0.3.0"}']})
+    assert code_state(installed) == "version 0.3.0 of the wheel"
+    mixed = pd.concat([installed, installed.assign(commit="c0ffee" * 6, dirty=True)])
+    assert code_state(mixed) == "commit c0ffeec0ffee, with uncommitted changes and version 0.3.0 of the wheel"

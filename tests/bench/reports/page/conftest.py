@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from bench.reports.page.report import PageReport
 from bench.results.schema import LAYER_SCHEMA, SCHEMA
 from bench.results.store import Store
+from bench.results.submissions import Submission
 
 Write = Callable[..., Store]
 
@@ -129,8 +130,8 @@ def opened() -> Iterator[list[OpenPage]]:
 def open_page(chromium: Any, opened: list[OpenPage], tmp_path: Path) -> Callable[..., OpenPage]:
     """Writes the page of sweeps and opens it."""
 
-    def page(*stores: Store, **options: Any) -> OpenPage:
-        file = PageReport(stores, stores[0].results).write(tmp_path / "page.html")
+    def page(*stores: Store, submissions: Iterable[Submission] = (), **options: Any) -> OpenPage:
+        file = PageReport(stores, stores[0].results, None, submissions).write(tmp_path / "page.html")
         opened.append(OpenPage(chromium, file, **options))
         return opened[-1]
 

@@ -1,0 +1,1 @@
+"""Submissions to the leaderboard: made from a comparison, and verified."""

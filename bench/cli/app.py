@@ -23,10 +23,11 @@ from bench.cli.report import benchmarks, plot, report, table
 from bench.cli.run import run
 from bench.cli.show import rerun, show
 from bench.cli.status import cancel, collect, status
+from bench.cli.tune import tune
 
 COMMANDS = (
     run, plan, compare, status, cancel, collect, table, plot, report, benchmarks, latency, speedup, publish, check,
-    export, list_, show, rerun,
+    export, list_, show, rerun, tune,
 )  # fmt: skip
 
 app = App(

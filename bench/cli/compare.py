@@ -24,6 +24,8 @@ def compare(
     sparsity: Annotated[tuple[str, ...], Several] = ("0.5", "0.75", "0.9"),
     seeds: Annotated[tuple[int, ...], Several] = (0, 1, 2),
     finetune: bool = False,
+    split: str = "test",
+    setting: str | None = None,
     profile: Profile = "embedded",
     jobs: int | None = None,
     device: str = "cpu",
@@ -46,6 +48,9 @@ def compare(
         sparsity: Sparsities or other patterns: 0.75, 0.75@layer, 0.75@blocks4, 2:4.
         seeds: Each draws other calibration images.
         finetune: Also fine-tune after every pattern, as in Table 1.
+        split: Images that decide: test, or validation while you still choose.
+        setting: Whose settings all pruners have: authors, or tuned as capbench tune chose them; by default the
+            profile's.
         jobs: Parallel processes; by default one for each core, on a GPU one.
         device: The torch device of all trials: cpu, cuda, cuda:1, ...
         memory_gb: GiB that the fits of all processes together may take on the device; by default what is free less a
@@ -56,7 +61,9 @@ def compare(
     """
     document = _document(json)
     model, profile = (own or OwnOptions()).texts(model, profile)
-    planned = bench.plan_comparison(pruner, read_options(option), against, model, sparsity, seeds, finetune, profile)
+    planned = bench.plan_comparison(
+        pruner, read_options(option), against, model, sparsity, seeds, finetune, profile, split, setting, results
+    )
     with document_alone(json == "-"):
         run = bench.LocalRun(bench.select_comparison(planned, results), bench.LocalResources(jobs, device, memory_gb))
         for line in planned.notes():

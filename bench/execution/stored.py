@@ -189,8 +189,10 @@ def _values(rows: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
             "images": first["calibration_images"],
             "batch_size": first["calibration_batch_size"],
             "gradient": first["gradient"],
+            "label_source": first["label_source"] or "given",
         },
         "evaluation_images": None if images == every else images,
         "evaluation_split": split,
         "dense_seed": first["dense_seed"],
+        "setting": first["setting"],
     }

@@ -40,7 +40,7 @@ def sweep_publication(sweep: Sweep | str, profile: str, results: Path, checkout:
     check_working(results)
     selection = select_trials(sweep, profile, results=results)
     store = selection.store
-    _check_done(selection)
+    check_done(selection)
     rows = selection.collect().rows
     if (broken := rows[(rows["violations"].fillna(0) > 0) | (rows["status"] == INVALID)]["trial_id"].nunique()) > 0:
         raise UserError(f"{selection.title}: {broken} trials break their pattern: the column violations says where")
@@ -56,7 +56,7 @@ def sweep_publication(sweep: Sweep | str, profile: str, results: Path, checkout:
     return Publication(checkout.root, store.profile, names, changes, partial(_render, store))
 
 
-def _check_done(selection: TrialSelection) -> None:
+def check_done(selection: TrialSelection) -> None:
     """Refuses a sweep with trials that are not done."""
     store = selection.store
     undone = [trial for trial in selection.trials if not store.is_finished(trial.id)]

@@ -91,6 +91,7 @@ class ResultRow:
         latency_dense: The same of the dense model, timed in turn with it.
         split: Split whose images were evaluated; null as `test`.
         dense_seed: Seed that the dense model was trained with; null for the weights from before there were several.
+        setting: Whose the pruner's options are, `authors` or `tuned`; null where the trial does not say so.
     """
 
     sweep: str | None = None
@@ -158,6 +159,7 @@ class ResultRow:
     latency_dense: float | None = None
     split: str | None = None
     dense_seed: int | None = None
+    setting: str | None = None
 
 
 @dataclass
@@ -203,4 +205,4 @@ def _plain(hint: typing.Any) -> type:
 SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 # columns added after results were committed: null in a file that lacks them
 ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source", "params_small", "macs_small",
-                 "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed")  # fmt: skip
+                 "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed", "setting")  # fmt: skip

@@ -17,9 +17,10 @@ from bench.core.errors import UserError
 from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.models import ModelSpec
+from bench.results.tuned import Setting
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.profiles import Profile, get_profile, profile_file
-from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
+from bench.specs.recipes import LATER, ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
 from cap.registry import source_file
 
 MAX_SEED = 2**63 - 1  # a column of the results holds no larger number
@@ -44,6 +45,7 @@ class Trial(Spec):
         evaluation_images: Images that are evaluated, drawn once for all; None for all of the split.
         evaluation_split: Split that is evaluated: `test`, or `validation`, by which everything is chosen.
         dense_seed: Seed that the dense model was trained with; None for its weights from before there were several.
+        setting: Whose the pruner's options are: its `authors`, or `tuned` ones; None where that is not said.
     """
 
     sweep: str
@@ -61,6 +63,7 @@ class Trial(Spec):
     evaluation_images: int | None = Field(None, ge=1)
     evaluation_split: Literal["test", "validation"] = "test"
     dense_seed: int | None = Field(None, ge=0, le=MAX_SEED)
+    setting: Setting | None = None
 
     @field_validator("patterns", "finetune_at")
     @classmethod
@@ -117,9 +120,11 @@ class Trial(Spec):
     def recipe_text(self) -> str | None:
         """JSON of all training and quantization, None where there is neither."""
         if self.quantization is None:
-            return self.recipe.model_dump_json() if self.recipe is not None else None
-        values = self.recipe.model_dump() if self.recipe is not None else {}
-        return json.dumps({**values, "quantization": self.quantization.model_dump()})
+            return self.recipe.model_dump_json(exclude=self.recipe.unsaid) if self.recipe is not None else None
+        values = self.recipe.model_dump(exclude=self.recipe.unsaid) if self.recipe is not None else {}
+        finetune = self.quantization.finetune
+        unsaid = {"finetune": finetune.unsaid} if finetune is not None else None
+        return json.dumps({**values, "quantization": self.quantization.model_dump(exclude=unsaid)})
 
     @property
     def label(self) -> str:
@@ -219,12 +224,18 @@ def model_notes(trials: Iterable[Trial]) -> Iterator[str]:
 # fields added after results were committed, by where they stand, with the value that says what was done before: a trial
 # that was run without them keeps its identity
 ADDED_FIELDS: dict[str, dict[str, Any]] = {
-    "": {"quantization": None, "evaluation_images": None, "evaluation_split": "test", "dense_seed": None},
+    "": {
+        "quantization": None,
+        "evaluation_images": None,
+        "evaluation_split": "test",
+        "dense_seed": None,
+        "setting": None,
+    },
     "pruner_options": {"allocation": "layer", "schedule": "linear", "damp_scale": "absolute"},
     "calibration": {"label_source": "given"},
-    "finetune": {"precision": "float32"},
-    "training": {"precision": "float32"},
-    "quantization.finetune": {"precision": "float32"},
+    "finetune": {"precision": "float32", **LATER},
+    "training": {"precision": "float32", **LATER},
+    "quantization.finetune": {"precision": "float32", **LATER},
 }
 
 

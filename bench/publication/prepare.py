@@ -19,7 +19,7 @@ from bench.publication.sweeps import sweep_publication
 from bench.publication.tuning import tuning_publication
 from bench.results import folders
 from bench.specs.discovery import sweep_modules
-from bench.specs.sweep import TUNING, Sweep
+from bench.specs.sweep import Sweep
 
 
 def prepare_publication(sweep: Sweep | str, profile: str = "embedded", results: Path = folders.WORKING) -> Publication:
@@ -39,7 +39,7 @@ def prepare_publication(sweep: Sweep | str, profile: str = "embedded", results: 
         return speedup_publication(results, checkout)
     if sweep == BENCHMARKS:
         return benchmarks_publication(results, replace(checkout, code=(*checkout.code, "tests/benchmarks")))
-    if TUNING in (sweep, getattr(sweep, "name", None)):
+    if folders.TUNING in (sweep, getattr(sweep, "name", None)):
         return tuning_publication(profile, results, checkout, sweep if isinstance(sweep, Sweep) else None)
     if isinstance(sweep, str) and sweep not in sweep_modules():
         known = ", ".join((*sweep_modules(), *MEASUREMENTS))

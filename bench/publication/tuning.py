@@ -15,10 +15,10 @@ from bench.publication.checkout import Checkout
 from bench.publication.publication import Publication
 from bench.publication.sweeps import check_done
 from bench.reports.tuning import markdown
-from bench.results.folders import PUBLISHED, check_working, profile_folder
+from bench.results.folders import PUBLISHED, TUNING, check_working, profile_folder
 from bench.results.store import Store
 from bench.results.tuned import TunedSettings, read_file, tuned_file
-from bench.specs.sweep import TUNING, Sweep
+from bench.specs.sweep import Sweep
 
 
 def tuning_publication(profile: str, results: Path, checkout: Checkout, sweep: Sweep | None = None) -> Publication:

@@ -154,17 +154,17 @@ def _snows(images: int) -> SearchSpace:
     )  # fmt: skip
 
 
-def find_space(pruner: str, images: int) -> SearchSpace | None:
+def find_space(pruner: str, calibration: CalibrationSpec) -> SearchSpace | None:
     """Returns the search space of a pruner; None where it has none.
 
     Args:
         pruner: A name of `cap.available()`, or `path/to/file.py:ClassName` with a class attribute `search_space`.
-        images: Number of calibration images.
+        calibration: Calibration that all pruners share.
 
     Raises:
         UserError: If there is no such pruner, or its space is not valid.
     """
-    known = search_spaces(images)
+    known = search_spaces(calibration.images)
     if pruner in known:
         return known[pruner]
     try:
@@ -175,10 +175,10 @@ def find_space(pruner: str, images: int) -> SearchSpace | None:
     except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
         text = str(error) if isinstance(error, ValueError) else f"pruner {pruner}: {type(error).__name__}: {error}"
         raise UserError(text) from None
-    return None if declared is None else _own_space(pruner, declared, options)
+    return None if declared is None else _own_space(pruner, declared, options, calibration)
 
 
-def _own_space(pruner: str, declared: object, options: Mapping[str, Any]) -> SearchSpace:
+def _own_space(pruner: str, declared: object, options: Mapping[str, Any], calibration: CalibrationSpec) -> SearchSpace:
     """Returns the space that a user's class declares: its defaults first, then the values of its axes."""
     form = "{option: [values]}, or calibration.NAME for a field of the calibration"
     if not isinstance(declared, Mapping):
@@ -189,8 +189,8 @@ def _own_space(pruner: str, declared: object, options: Mapping[str, Any]) -> Sea
             raise UserError(f"{pruner}: search_space has {name!r}, which is none of {', '.join(known)}")
         if not isinstance(values, list | tuple) or not values:
             raise UserError(f"{pruner}: search_space of {name!r} is {values!r}: it must be a list of some values")
-    defaults = {name: options[name] for name in declared if name in options}
-    return SearchSpace(defaults, dict(declared))
+    usual = {**options, **{f"{CALIBRATION}{name}": value for name, value in calibration.model_dump().items()}}
+    return SearchSpace({name: usual[name] for name in declared}, dict(declared))
 
 
 def configurations(profile: Profile, pruner: str, count: int, seed: int) -> list[Configuration]:
@@ -205,7 +205,7 @@ def configurations(profile: Profile, pruner: str, count: int, seed: int) -> list
     Raises:
         UserError: If there is no such pruner, or it declares no valid space.
     """
-    space = find_space(pruner, profile.calibration.images)
+    space = find_space(pruner, profile.calibration)
     if space is None:
         raise UserError(f"{pruner} declares no search space: give its class an attribute search_space = "
                         "{option: [values]}")  # fmt: skip
@@ -218,7 +218,7 @@ def authors_configuration(profile: Profile, pruner: str) -> Configuration:
     Raises:
         UserError: If there is no such pruner, or its space is not valid.
     """
-    space = find_space(pruner, profile.calibration.images) or SearchSpace()
+    space = find_space(pruner, profile.calibration) or SearchSpace()
     return _configuration(profile, pruner, space.authors)
 
 

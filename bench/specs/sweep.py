@@ -14,7 +14,6 @@ from bench.results.store import name_mistake
 from bench.specs.trial import Trial, repetition
 
 COMPARE, EXPORT = RESERVED = ("compare", "export")  # sweeps of the commands of these names
-TUNING = "tuning"  # sweep of this package that settings are chosen by
 
 
 def grid(**axes: Any) -> tuple[Trial, ...]:

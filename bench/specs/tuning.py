@@ -8,10 +8,11 @@ from pydantic import ValidationError
 
 import cap
 from bench.core.errors import UserError, first_mistake
+from bench.results.folders import TUNING
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.recipes import FinetuneSpec
-from bench.specs.search_spaces import authors_configuration, configurations, search_spaces
-from bench.specs.sweep import TUNING, Sweep
+from bench.specs.search_spaces import Configuration, authors_configuration, configurations, search_spaces
+from bench.specs.sweep import Sweep
 from bench.specs.trial import Trial, repetition
 
 CONFIGURATIONS = 12  # for every pruner on every model, its authors' among them
@@ -57,11 +58,12 @@ def tuning_sweep(
     named = tuple(pruners) or tuple(search_spaces(known.calibration.images))
     common = {"sweep": TUNING, "profile": profile, "seed": DENSE_SEED, "evaluation_split": SPLIT,
               "evaluation_images": images}  # fmt: skip
+    plans = [_plan(known, pruner, count) for pruner in named]
     trials: list[Trial] = []
     try:
         for model in chosen:
             fields = {**common, "model": model, "dense_seed": dense_seed(known, model) if seeded else None}
-            trials += [trial for pruner in named for trial in _settings(known, pruner, count, fields)]
+            trials += [Trial.model_validate({**fields, **values}) for plan in plans for values in plan]
             if not pruners and known.recipes.recovery is not None:
                 trials += _rates(known, known.recipes.recovery, fields)
         return Sweep(name=TUNING, title="Settings of pruners and of the fine-tune, on validation images", tuning=True,
@@ -94,25 +96,24 @@ def tuning_patterns(profile: Profile, pruner: str) -> tuple[str, ...]:
     raise UserError(f"{pruner} supports none of the patterns of tuning: {', '.join(map(str, SPARSITIES))}, or {listed}")
 
 
-def _settings(profile: Profile, pruner: str, count: int, fields: dict[str, object]) -> list[Trial]:
-    """Returns the trials of a pruner on a model."""
+def _plan(profile: Profile, pruner: str, count: int) -> list[dict[str, object]]:
+    """Returns the fields of a pruner's trials that are the same on every model."""
     patterns, tried = tuning_patterns(profile, pruner), configurations(profile, pruner, count, TUNING_SEED)
-    return [
-        Trial.model_validate({**fields, "pruner": pruner, "pruner_options": dict(one.pruner_options),
-                              "calibration": one.calibration, "patterns": patterns})
-        for one in tried
-    ]  # fmt: skip
+    return [{**_fields(pruner, one), "patterns": patterns} for one in tried]
+
+
+def _fields(pruner: str, one: Configuration) -> dict[str, object]:
+    """Returns the fields of a trial that are a pruner's settings."""
+    return {"pruner": pruner, "pruner_options": dict(one.pruner_options), "calibration": one.calibration}
 
 
 def _rates(profile: Profile, recipe: FinetuneSpec, fields: dict[str, object]) -> list[Trial]:
     """Returns the trials of the fine-tune's learning rates on a model, pruner after pruner."""
     found = []
     for pruner in RATE_PRUNERS:
-        authors = authors_configuration(profile, pruner)
+        common = {**fields, **_fields(pruner, authors_configuration(profile, pruner)), "patterns": (RATE_PATTERN,)}
         found += [
-            Trial.model_validate({**fields, "pruner": pruner, "pruner_options": dict(authors.pruner_options),
-                                  "calibration": authors.calibration, "patterns": (RATE_PATTERN,),
-                                  "finetune_at": (RATE_PATTERN,), "finetune": recipe.at_rate(rate)})
+            Trial.model_validate({**common, "finetune_at": (RATE_PATTERN,), "finetune": recipe.at_rate(rate)})
             for rate in RATES
-        ]  # fmt: skip
+        ]
     return found

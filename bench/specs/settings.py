@@ -11,7 +11,7 @@ from bench.results.tuned import SETTINGS, Setting, read_tuned
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.profiles import Profile
 from bench.specs.recipes import FinetuneSpec
-from bench.specs.search_spaces import Configuration, authors_configuration
+from bench.specs.search_spaces import Configuration, authors_configuration, find_space
 
 
 def find_configuration(
@@ -36,6 +36,9 @@ def find_configuration(
     tuned = read_tuned(profile.name, results)
     chosen = tuned.find(model, pruner) if tuned is not None else None
     if chosen is None:
+        space = find_space(pruner, profile.calibration)
+        if space is not None and not space.axes:  # there is nothing to choose
+            return authors_configuration(profile, pruner)
         raise UserError(f"no setting of {pruner} was chosen on {model} in profile {profile.name} yet: capbench tune "
                         f"--pruner {pruner} --model {model}")  # fmt: skip
     return Configuration(chosen.pruner_options, CalibrationSpec.model_validate(chosen.calibration))

@@ -14,7 +14,7 @@ MINE = """
 import cap
 
 class Mine(cap.ScorePruner):
-    search_space = {"power": [-1.0, 1.0], "calibration.images": [4, 8]}
+    search_space = {"power": [-1.0, 1.0], "calibration.label_source": ["given", "drawn"]}
 
     def __init__(self, power: float = -1.0) -> None:
         self.power = power
@@ -49,6 +49,10 @@ def test_a_users_pruner_is_tuned_and_compared(
     assert len(found["tried"]) == 4
     means = [sum(one["top1"].values()) for one in found["tried"]]
     assert found["chosen"] == means.index(max(means))
+    cli.main(["tune", "--pruner", "magnitude", *own[2:]])
+    assert [one["pruner"] for one in json.loads(file.read_text())["pruners"]] == [own[1], "magnitude"], "beside it"
+    cli.main(["tune", *own])
+    assert "4 trials, 4 done, 0 to run" in capsys.readouterr().out
 
     compare = ["--against", "magnitude", "--sparsity", "0.5", "--seeds", "0", "--jobs", "1"]
     cli.main(["compare", *own, *compare, "--setting", "tuned", "--split", "validation", "--json", "-"])

@@ -1,23 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Sequence
 
 import pandas as pd
 import pytest
 
 from bench.core.errors import UserError
-from bench.execution.inline import InlineExecutor
-from bench.execution.sweeps import run_missing
-from bench.execution.tuning import choose, select_tuning, store_choices
-from bench.results.tuned import read_tuned
+from bench.execution.tuning import choose
 from bench.specs.trial import Trial
 from bench.specs.tuning import tuning_sweep
-from bench.trials.context import ExecutionConfig
 
 SPARSITIES = ("0.5", "0.75", "0.9")
-Rows = Callable[..., pd.DataFrame]
 
 
 @pytest.fixture(scope="module")
@@ -72,32 +65,3 @@ def test_the_rate_is_chosen_by_the_mean_of_both_pruners() -> None:
     assert (rate.rates, rate.best) == ((1e-5, 3e-5, 1e-4, 3e-4, 1e-3), 1e-3)
     assert rate.top1 == {"magnitude": after[0], "cap": after[1]}
     assert rate.trials == tuple(trial.id for trial in trained)
-
-
-def test_settings_are_tuned_from_start_to_end_and_not_run_twice(tmp_path: Path) -> None:
-    """Exponent 0 ranks all weights alike, so its accuracy is lost; another pruner's choice stays in the file."""
-    (tmp_path / "mine.py").write_text(
-        "import cap\nclass Mine(cap.ScorePruner):\n"
-        "    search_space = {'power': [0.0, 1.0]}\n"
-        "    def __init__(self, power=0.0): self.power = power\n"
-        "    def scores(self, model, layers, calibration):\n"
-        "        return {n: w.abs() ** self.power for n, w in layers.items()}\n"
-    )
-
-    def tuned(pruner: str):
-        sweep = tuning_sweep("embedded", [pruner], ["vit"], images=200, seeded=False)
-        selection = select_tuning(results=tmp_path, sweep=sweep)
-        with closing(run_missing(selection, InlineExecutor(tmp_path, ExecutionConfig()))) as finished:
-            ran = [one.status for one in finished]
-        return store_choices(selection), ran
-
-    assert tuned("magnitude")[1] == ["done"]
-    name = f"{tmp_path}/mine.py:Mine"
-    found, ran = tuned(name)
-    assert ran == ["done", "done"]
-    assert found.pruners[0].best.pruner_options == {"power": 1.0}
-    assert found.evaluation_images == 200
-    assert tuned(name)[1] == []
-    stored = read_tuned("embedded", tmp_path)
-    assert stored is not None
-    assert [one.pruner for one in stored.pruners] == ["magnitude", name]

@@ -27,13 +27,13 @@ def sweep() -> Sweep:
 @pytest.fixture
 def fill(repository: Any, sweep: Sweep) -> Callable[..., Store]:
     def write(**values: Any) -> Store:
-        store = Store(repository.runs, "embedded", "tuning")
+        store, head = Store(repository.runs, "embedded", "tuning"), repository.git("rev-parse", "HEAD")
         seen: dict[str, int] = {}
         for trial in sweep.trials("embedded"):
             place = seen[trial.pruner] = seen.get(trial.pruner, -1) + 1
             common = {"sweep": "tuning", "profile": "embedded", "trial_id": trial.id, "status": "done", "seed": 0,
                       "model": trial.model, "pruner": trial.pruner, "split": "validation", "dirty": False,
-                      "commit": repository.git("rev-parse", "HEAD"), "top1": TOP1[trial.pruner][place], **values}  # fmt: skip
+                      "commit": head, "top1": TOP1[trial.pruner][place], **values}  # fmt: skip
             rows = [ResultRow(**common, phase="one_shot", pattern=pattern) for pattern in trial.patterns]
             layers = [LayerRow("tuning", "embedded", trial.id, None, "dense", "a.weight", 4, 0, 0.0)]
             store.write(trial.id, rows, layers)

@@ -108,7 +108,7 @@ def search_spaces(images: int) -> dict[str, SearchSpace]:
         ),
         # github.com/IST-DASLab/M-FAC, main_prun.py: gradients of 32 images each, 16 steps of equal factors
         "mfac": SearchSpace(
-            {**every, "block_size": 2048, "damp": 32 * 1e-5, "num_recomputations": 16, "schedule": "geometric"},
+            {**every, "block_size": 128, "damp": 32 * 1e-5, "num_recomputations": 16, "schedule": "geometric"},
             {"gradients": gradients, "damp": relative, "block_size": (128, 2048), "num_recomputations": (1, 4)},
         ),
         "chita": SearchSpace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,18 +11,8 @@ import pytest
 
 from bench import cli
 
-MINE = """
-import cap
-
-class Mine(cap.ScorePruner):
-    search_space = {"power": [-1.0, 1.0], "calibration.label_source": ["given", "drawn"]}
-
-    def __init__(self, power: float = -1.0) -> None:
-        self.power = power
-
-    def scores(self, model, layers, calibration):
-        return {name: weight.abs().clamp(min=1e-9) ** self.power for name, weight in layers.items()}
-"""
+PAGE = Path(__file__).parents[3] / "docs/tuning.md"
+(MINE,) = re.findall(r"```python\n(# mine\.py\n.*?)```", PAGE.read_text(), flags=re.DOTALL)
 
 
 @pytest.fixture

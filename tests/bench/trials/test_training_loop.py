@@ -191,7 +191,7 @@ def test_a_pruner_that_supports_no_such_pattern_says_so() -> None:
 
 
 def test_the_control_and_the_average_of_the_weights() -> None:
-    """With nothing removed the model is the dense one, until it is trained; an average is another model than the last."""
+    """With nothing removed the model is the dense one until it is trained; an average is not the last model."""
     recipe = FinetuneSpec(epochs=1, images=64, batch_size=16, lr=1e-3, lr_end=1e-5, warmup=0.5, schedule="cosine",
                           augmentation="mild", crop=1.0)  # fmt: skip
     common = {"sweep": "s", "profile": "embedded", "model": "vit", "pruner": "magnitude", "patterns": ("0.0",),

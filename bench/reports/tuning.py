@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench.reports.common.console import text_table
 from bench.reports.common.text import number, to_markdown
-from bench.results.labels import label
+from bench.results.labels import label, model_labels
 from bench.results.settings import value_text
 from bench.results.tuned import TriedSettings, TunedPruner, TunedSettings
 
@@ -23,12 +23,12 @@ authors' among them, of at most {count} that were drawn with seed {seed}. `chose
 
 def settings_table(tuned: TunedSettings) -> pd.DataFrame:
     """Returns a line for every pruner and model: what the authors' settings and the chosen ones reach."""
-    lines = []
+    lines, models = [], model_labels(one.model for one in tuned.pruners)
     for one in tuned.pruners:
         authors = one.tried[0]
         lines.append(
             {
-                "model": one.model,
+                "model": models[one.model],
                 "pruner": label(one.pruner),
                 "patterns": _scope(one),
                 "tried": str(len(one.tried)),
@@ -42,10 +42,10 @@ def settings_table(tuned: TunedSettings) -> pd.DataFrame:
 
 def rates_table(tuned: TunedSettings) -> pd.DataFrame:
     """Returns a line for every model: the mean top-1 after the fine-tune at each rate, and the chosen rate."""
-    lines = []
+    lines, models = [], model_labels(one.model for one in tuned.rates)
     for one in tuned.rates:
         columns = {value_text(rate): number(_value(mean)) for rate, mean in zip(one.rates, one.means, strict=True)}
-        lines.append({"model": one.model, **columns, "chosen": value_text(one.best)})
+        lines.append({"model": models[one.model], **columns, "chosen": value_text(one.best)})
     return pd.DataFrame(lines)
 
 

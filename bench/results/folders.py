@@ -65,7 +65,7 @@ def collected_sweeps(profile: str, results: Path) -> list[str]:
     found = published()
     roots = [results, *([found] if results == WORKING and found is not None else [])]
     paths = [path for root in roots for path in sorted((root / profile).glob("*.parquet"))]
-    names = dict.fromkeys(path.stem for path in paths if not path.stem.endswith((".layers", ".predictions")))
+    names = dict.fromkeys(path.stem for path in paths if "." not in path.stem)  # those of rows alone
     return [name for name in names if name != TUNING]
 
 

@@ -16,9 +16,12 @@ from bench.publication.publication import Publication
 from bench.publication.sweeps import check_done
 from bench.reports.tuning import markdown
 from bench.results.folders import PUBLISHED, TUNING, check_working, profile_folder
-from bench.results.store import Store
+from bench.results.store import FINISHED, Store
 from bench.results.tuned import TunedSettings, read_file, tuned_file
+from bench.results.validity import INVALID
 from bench.specs.sweep import Sweep
+
+FAILED = "failed"
 
 
 def tuning_publication(profile: str, results: Path, checkout: Checkout, sweep: Sweep | None = None) -> Publication:
@@ -31,20 +34,23 @@ def tuning_publication(profile: str, results: Path, checkout: Checkout, sweep: S
         sweep: The sweep; by default the one of this package.
 
     Raises:
-        UserError: If trials are not done, a result breaks its pattern, or the rows are not of the checkout's code.
+        UserError: If trials have neither run nor failed, a result breaks its pattern, or the rows are not of the
+            checkout's code.
     """
     check_working(results)
     selection = select_tuning(profile, results=results, sweep=sweep)
-    check_done(selection)
+    check_done(selection, (*FINISHED, FAILED))  # settings that a pruner cannot run with are an outcome, too
     store, rows = selection.store, selection.collect().rows
-    if (broken := rows[rows["violations"].fillna(0) > 0]["trial_id"].nunique()) > 0:
+    if (broken := rows[(rows["violations"].fillna(0) > 0) | (rows["status"] == INVALID)]["trial_id"].nunique()) > 0:
         raise UserError(f"{selection.title}: {broken} trials break their pattern: the column violations says where")
     again = f"remove {store.folder} and run {store.command('run') or 'capbench tune'} again"
     commit = checkout.check(rows["commit"].unique(), rows["dirty"].unique(), again)
     tuned = choose(selection.trials, rows)
     old = read_file(tuned_file(profile, checkout.root / PUBLISHED))
     title = f"{selection.title}: {len(rows)} rows of {len(selection.trials)} trials, commit {commit[:12]}"
-    changes = (title, *describe_changes(_means(old), _means(tuned), "mean top-1"))
+    failed = rows[rows["status"] == FAILED]["trial_id"].nunique()
+    told = [f"{failed} of {len(selection.trials)} trials failed: their settings are not chosen"] if failed else []
+    changes = (title, *told, *describe_changes(_means(old), _means(tuned), "mean top-1"))
     names = re.compile(rf"{TUNING}\.parquet|tuned\.(json|md)")
     return Publication(checkout.root, profile_folder(profile), names, changes, partial(_render, store, tuned))
 

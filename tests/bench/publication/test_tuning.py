@@ -83,7 +83,14 @@ def test_what_is_not_whole_or_not_clean_is_refused(repository: Any, sweep: Sweep
     fill(violations=3)
     with pytest.raises(UserError, match="4 trials break their pattern"):
         prepared(repository, sweep)
-    fill()
+    store = fill()
+    trial = sweep.trials("embedded")[-1].id
+    common = {"trial_id": trial, "commit": repository.git("rev-parse", "HEAD"), "dirty": False}
+    store.write(trial, [ResultRow(**common, status="timeout")], [])
+    with pytest.raises(UserError, match=r"1 of 4 trials are not done \(1 timeout\)"):
+        prepared(repository, sweep)
+    store.write(trial, [ResultRow(**common, status="failed", error="no inverse")], [])
+    assert prepared(repository, sweep).changes[1] == "1 of 4 trials failed: their settings are not chosen"
     before = repository.files()
     with pytest.raises(UserError, match="tuning has no table for a document"):
         prepared(repository, sweep).write(repository.root / "README.md")

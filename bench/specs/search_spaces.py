@@ -73,6 +73,25 @@ class SearchSpace:
         return [dict(self.authors), *others[: count - 1]]
 
 
+DAMPENINGS = (1e-3, 1e-2, 1e-1)  # relative to the mean of a diagonal
+SEQUENTIAL = {"damp": DAMPENINGS, "sequential": (True, False)}
+INPUTS_AND_WEIGHTS = {  # of the pruners that look at no gradients
+    "magnitude": SearchSpace(),
+    "random": SearchSpace(),
+    "synflow": SearchSpace({"iterations": 100}, {"iterations": (1, 10, 30, 100, 300)}),
+    "wanda": SearchSpace(),
+    "ria": SearchSpace({"power": 0.5}, {"power": (0.1, 0.25, 0.5, 0.75, 1.0)}),
+    "dsnot": SearchSpace({"cycles": 50, "threshold": 0.1}, {"cycles": (10, 50, 200), "threshold": (0.03, 0.1, 0.3)}),
+    "sparsegpt": SearchSpace(
+        {"block_size": 128, "damp": 1e-2, "sequential": True}, {**SEQUENTIAL, "block_size": (32, 128)}
+    ),
+    "obc": SearchSpace(
+        {"damp": 1e-2, "allocation": "error"}, {"damp": DAMPENINGS, "allocation": ("error", "relative")}
+    ),
+    "alps": SearchSpace({"damp": 1e-2, "rho": 0.1, "iterations": 300, "cg_steps": 10, "sequential": True}, SEQUENTIAL),
+}
+
+
 def search_spaces(images: int) -> dict[str, SearchSpace]:
     """Returns the search space of every pruner of this package, by its name.
 
@@ -82,65 +101,49 @@ def search_spaces(images: int) -> dict[str, SearchSpace]:
         images: Number of calibration images, which bounds the number of gradients.
     """
     relative = [{"damp": damp, "damp_scale": "relative"} for damp in (1e-3, 1e-2, 1e-1, 1.0)]
-    single: list[Values] = [
-        {"num_gradients": images, "calibration.label_source": "given"},
-        {"num_gradients": max(1, images // QUARTER), "calibration.label_source": "given"},
-        {"num_gradients": images, "calibration.label_source": "drawn"},
-    ]
-    batch = {"num_gradients": None, "calibration.gradient": "batch", "calibration.batch_size": min(8, images)}
-    gradients = [*single, batch]
     every = {"num_gradients": images, "calibration.label_source": "given"}
-    dampenings = (1e-3, 1e-2, 1e-1)
-    inputs = {"damp": dampenings, "sequential": (True, False)}
+    gradients = _gradients(images)
+    steps = {"num_recomputations": (1, 4)}
+    fisher = {"gradients": gradients, "damp": relative}
     return {
         "cap": SearchSpace(
-            {**every, "block_size": 192, "damp": 128 * 1e-8},
-            {"gradients": gradients, "damp": relative, "block_size": (16, 64, 192), "num_recomputations": (1, 4)},
+            {**every, "block_size": 192, "damp": 128 * 1e-8}, {**fisher, "block_size": (16, 64, 192), **steps}
         ),
         # github.com/IST-DASLab/WoodFisher: scripts for ResNet-50, 400 gradients of 400 images each
         "woodfisher": SearchSpace(
             {**every, "block_size": 2000, "damp": 400 * 1e-5, "num_gradients": min(400, images)},
-            {"gradients": gradients, "damp": relative, "block_size": (16, 64, 256), "num_recomputations": (1, 4)},
+            {**fisher, "block_size": (16, 64, 256), **steps},
         ),
         "obert": SearchSpace(
-            {**every, "block_size": 50, "damp": 16 * 1e-7},
-            {"gradients": gradients, "damp": relative, "block_size": (16, 50, 192), "num_recomputations": (1, 4)},
+            {**every, "block_size": 50, "damp": 16 * 1e-7}, {**fisher, "block_size": (16, 50, 192), **steps}
         ),
         # github.com/IST-DASLab/M-FAC, main_prun.py: gradients of 32 images each, 16 steps of equal factors
         "mfac": SearchSpace(
             {**every, "block_size": 128, "damp": 32 * 1e-5, "num_recomputations": 16, "schedule": "geometric"},
-            {"gradients": gradients, "damp": relative, "block_size": (128, 512), "num_recomputations": (1, 4)},
+            {**fisher, "block_size": (128, 512), **steps},
         ),
         "chita": SearchSpace(
-            {**every, "block_size": 500, "damp": 1e-5, "iterations": 10},
-            {"gradients": gradients, "damp": relative, "block_size": (64, 500)},
+            {**every, "block_size": 500, "damp": 1e-5, "iterations": 10}, {**fisher, "block_size": (64, 500)}
         ),
         "fastcap": SearchSpace(
             {"num_gradients": min(256, images), "block_size": 192, "damp": 1e-2},
-            {"gradients": gradients, "damp": dampenings, "block_size": (64, 192), "num_recomputations": (1, 4)},
+            {"gradients": gradients, "damp": DAMPENINGS, "block_size": (64, 192), **steps},
         ),
         "gradient_weight": SearchSpace(every, {"gradients": gradients}),
         "taylor": SearchSpace(every, {"gradients": gradients}),
-        "magnitude": SearchSpace(),
-        "random": SearchSpace(),
-        "synflow": SearchSpace({"iterations": 100}, {"iterations": (1, 10, 30, 100, 300)}),
-        "wanda": SearchSpace(),
-        "ria": SearchSpace({"power": 0.5}, {"power": (0.1, 0.25, 0.5, 0.75, 1.0)}),
-        "dsnot": SearchSpace(
-            {"cycles": 50, "threshold": 0.1}, {"cycles": (10, 50, 200), "threshold": (0.03, 0.1, 0.3)}
-        ),
-        "sparsegpt": SearchSpace(
-            {"block_size": 128, "damp": 1e-2, "sequential": True}, {**inputs, "block_size": (32, 128)}
-        ),
-        "obc": SearchSpace(
-            {"damp": 1e-2, "allocation": "error"}, {"damp": dampenings, "allocation": ("error", "relative")}
-        ),
-        "alps": SearchSpace(
-            {"damp": 1e-2, "rho": 0.1, "iterations": 300, "cg_steps": 10, "sequential": True},
-            inputs,
-        ),
         "snows": _snows(images),
+        **INPUTS_AND_WEIGHTS,
     }
+
+
+def _gradients(images: int) -> list[Values]:
+    """Returns the gradients to choose from: of all images, of a part, with drawn labels, of batches."""
+    return [
+        {"num_gradients": images, "calibration.label_source": "given"},
+        {"num_gradients": max(1, images // QUARTER), "calibration.label_source": "given"},
+        {"num_gradients": images, "calibration.label_source": "drawn"},
+        {"num_gradients": None, "calibration.gradient": "batch", "calibration.batch_size": min(8, images)},
+    ]
 
 
 def _snows(images: int) -> SearchSpace:

@@ -182,6 +182,19 @@ def quantization(session: nox.Session) -> None:
 
 
 @nox.session
+def tuning(session: nox.Session) -> None:
+    """Settings of all pruners and the rate of the fine-tune, chosen on validation images."""
+    install(session)
+    run(session, "capbench", "tune", *session.posargs)
+
+
+@nox.session
+def budget(session: nox.Session) -> None:
+    """Accuracy against the budget of the fine-tune, with the dense model after the same training."""
+    reproduce(session, "budget")
+
+
+@nox.session
 def structured(session: nox.Session) -> None:
     """Heads, hidden units and channels: accuracy, multiply-adds and measured latency of the smaller models."""
     reproduce(session, "structured", "structured")

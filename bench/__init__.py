@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bench.execution.selection import CollectedResults, TrialSelection, select_trials
     from bench.execution.stored import StoredTrial, find_trial
     from bench.execution.sweeps import LocalRun, run_sweep
+    from bench.execution.tuning import select_tuning, store_choices, tune
     from bench.export.model import export_model
     from bench.export.small import load_small
     from bench.export.source import one_shot_trial
@@ -52,13 +53,16 @@ if TYPE_CHECKING:
     from bench.reports.page.comparison import find_comparison
     from bench.reports.page.report import PageReport
     from bench.reports.sweep.report import SweepReport
+    from bench.reports.tuning import print_choices
     from bench.results.folders import collected_sweeps
     from bench.results.submissions import find_submissions
     from bench.results.timings import Timings, find_timings
+    from bench.results.tuned import TunedSettings, read_tuned, tuned_file
     from bench.specs.comparison import Comparison
     from bench.specs.comparison import plan as plan_comparison
     from bench.specs.discovery import find_results, load_results, load_sweep, sweep_modules
     from bench.specs.profiles import Profile, get_profile, own_profile
+    from bench.specs.settings import finetune_recipe, setting_cases
     from bench.specs.sweep import Sweep, grid
     from bench.specs.trial import Trial, model_notes
     from bench.trials.context import ExecutionConfig
@@ -90,6 +94,7 @@ _MODULES = {
     "Timings": "bench.results.timings",
     "Trial": "bench.specs.trial",
     "TrialSelection": "bench.execution.selection",
+    "TunedSettings": "bench.results.tuned",
     "UserError": "bench.core.errors",
     "analyse_timings": "bench.reports.latency.analysis:analyse",
     "as_json": "bench.diagnosis.finding",
@@ -107,6 +112,7 @@ _MODULES = {
     "find_submissions": "bench.results.submissions",
     "find_timings": "bench.results.timings",
     "find_trial": "bench.execution.stored",
+    "finetune_recipe": "bench.specs.settings",
     "get_model": "bench.models",
     "get_profile": "bench.specs.profiles",
     "grid": "bench.specs.sweep",
@@ -123,18 +129,25 @@ _MODULES = {
     "plan_sweep": "bench.cluster.sweeps",
     "prepare_publication": "bench.publication.prepare",
     "prepare_submission": "bench.cluster.sweeps",
+    "print_choices": "bench.reports.tuning",
     "print_timings": "bench.reports.latency.report:print_cells",
+    "read_tuned": "bench.results.tuned",
     "rerun": "bench.execution.rerun",
     "run_sweep": "bench.execution.sweeps",
     "run_trial": "bench.trials.runner",
     "select_comparison": "bench.execution.comparison",
     "select_to_retry": "bench.cluster.sweeps",
     "select_trials": "bench.execution.selection",
+    "select_tuning": "bench.execution.tuning",
+    "setting_cases": "bench.specs.settings",
     "skipped_patterns": "bench.execution.preflight",
+    "store_choices": "bench.execution.tuning",
     "submit_comparison": "bench.leaderboard.submit",
     "sweep_modules": "bench.specs.discovery",
     "sweep_status": "bench.cluster.sweeps",
     "timing_lines": "bench.reports.latency.report:progress_lines",
+    "tune": "bench.execution.tuning",
+    "tuned_file": "bench.results.tuned",
     "verify_submission": "bench.leaderboard.verify",
     "write_kernel_report": "bench.reports.kernels:report",
 }
@@ -164,6 +177,7 @@ __all__ = [
     "Timings",
     "Trial",
     "TrialSelection",
+    "TunedSettings",
     "UserError",
     "analyse_timings",
     "as_json",
@@ -181,6 +195,7 @@ __all__ = [
     "find_submissions",
     "find_timings",
     "find_trial",
+    "finetune_recipe",
     "get_model",
     "get_profile",
     "grid",
@@ -197,18 +212,25 @@ __all__ = [
     "plan_sweep",
     "prepare_publication",
     "prepare_submission",
+    "print_choices",
     "print_timings",
+    "read_tuned",
     "rerun",
     "run_sweep",
     "run_trial",
     "select_comparison",
     "select_to_retry",
     "select_trials",
+    "select_tuning",
+    "setting_cases",
     "skipped_patterns",
+    "store_choices",
     "submit_comparison",
     "sweep_modules",
     "sweep_status",
     "timing_lines",
+    "tune",
+    "tuned_file",
     "verify_submission",
     "write_kernel_report",
 ]

@@ -33,6 +33,7 @@ class Pruner(ABC):
         prunes_units: Whether the pruner removes whole units too, see `cap.structured.UnitPruner`.
         monotone: Whether a weight that is removed at one sparsity is removed at every higher one.
         refit_seconds: Seconds of the last `prune` that were spent on fitting anew.
+        search_space: Values of options, {option: values}, among which a benchmark may choose; None for none declared.
     """
 
     needs: ClassVar[Needs] = "gradients"
@@ -41,6 +42,7 @@ class Pruner(ABC):
 
     monotone: bool = False
     refit_seconds: float = 0.0
+    search_space: ClassVar[Mapping[str, Sequence[Any]] | None] = None
 
     @abstractmethod
     def fit(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> Pruner:

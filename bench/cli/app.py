@@ -25,10 +25,11 @@ from bench.cli.run import run
 from bench.cli.show import rerun, show
 from bench.cli.status import cancel, collect, status
 from bench.cli.submit import submit, verify
+from bench.cli.tune import tune
 
 COMMANDS = (
-    run, plan, diagnose, compare, status, cancel, collect, table, plot, report, benchmarks, latency, speedup, publish,
-    check, export, list_, show, rerun, submit, verify,
+    run, plan, diagnose, tune, compare, status, cancel, collect, table, plot, report, benchmarks, latency, speedup,
+    publish, check, export, list_, show, rerun, submit, verify,
 )  # fmt: skip
 
 app = App(

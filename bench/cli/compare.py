@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from cyclopts import Parameter
 
 import bench
 from bench.cli.console import console, document_alone, document_writer, say, say_error, say_written
-from bench.cli.options import Options, OwnOptions, Profile, Results, Several, read_options
+from bench.cli.options import ChoiceOptions, Options, OwnOptions, Profile, Results, Several, read_options
 from bench.cli.run import run_here
 from bench.cli.status import say_gaps, say_invalid
 
@@ -31,6 +32,7 @@ def compare(
     json: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     check: bool = True,
     dry_run: bool = False,
+    choice: Annotated[ChoiceOptions | None, Parameter(name="*", group="Split and settings")] = None,
     own: Annotated[OwnOptions | None, Parameter(name="*", group="Your own model and data")] = None,
 ) -> None:
     """Compare a new pruner with others on the same images, seeds and budget: only what is not done yet runs.
@@ -47,15 +49,15 @@ def compare(
         finetune: Also fine-tune after every pattern, as in Table 1.
         jobs: Parallel processes; by default one for each core, on a GPU one.
         device: The torch device of all trials: cpu, cuda, cuda:1, ...
-        memory_gb: GiB that the fits of all processes together may take on the device; by default what is free less a
-            tenth. Results do not depend on it.
+        memory_gb: GiB for the fits of all processes together; by default what is free less a tenth.
         json: File for the report as a JSON document, or - to print it alone to the standard output.
         check: Check the new pruner first.
         dry_run: Show what would run, and stop.
     """
     document = document_writer(json)
     model, profile = (own or OwnOptions()).texts(model, profile)
-    planned = bench.plan_comparison(pruner, read_options(option), against, model, sparsity, seeds, finetune, profile)
+    given = (read_options(option), against, model, sparsity, seeds, finetune, profile)
+    planned = bench.plan_comparison(pruner, *given, **asdict(choice or ChoiceOptions()), results=results)
     with document_alone(json == "-"):
         run = bench.LocalRun(bench.select_comparison(planned, results), bench.LocalResources(jobs, device, memory_gb))
         for line in planned.notes():

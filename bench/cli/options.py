@@ -31,6 +31,20 @@ Options = Annotated[tuple[str, ...], Parameter(name="--option", consume_multiple
 
 
 @dataclass
+class ChoiceOptions:
+    """Images and settings of a comparison on the command line.
+
+    Attributes:
+        split: Images that decide: test, or validation while you still choose.
+        setting: Whose settings all pruners have: authors, or tuned as capbench tune chose them; by default the
+            profile's.
+    """
+
+    split: str = "test"
+    setting: str | None = None
+
+
+@dataclass
 class OwnOptions:
     """A user's own model and data on the command line.
 

@@ -13,7 +13,7 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
 from bench.core.random_state import random_state, seed_everything, set_random_state
-from bench.data.augmentation.transforms import COLOR_JITTER, create_mixup, keep_one_bit
+from bench.data.augmentation.transforms import create_mixup, create_shift, keep_one_bit
 from bench.data.fashion_mnist import MEAN, STD, Split, to_input
 from bench.data.stream import StreamRecipe
 
@@ -65,22 +65,24 @@ class PaddedStream:
 
 
 def image_transform(recipe: StreamRecipe, size: int) -> Callable[[PIL.Image.Image], PIL.Image.Image]:
-    """Returns timm's training transforms up to the tensor: random resized crop, flip, RandAugment.
+    """Returns timm's training transforms up to the tensor: random resized crop, flip, RandAugment or colour jitter.
 
     Args:
         recipe: Recipe of the training.
         size: Side of the image, pixels.
     """
+    augmentation = recipe.augmentation_set
     geometry, colour, _ = create_transform(
         size,
         is_training=True,
         scale=(recipe.crop, 1.0),
-        color_jitter=COLOR_JITTER,
-        auto_augment=recipe.augmentation_set.rand_augment,
+        color_jitter=augmentation.color_jitter,
+        auto_augment=augmentation.rand_augment or None,
         interpolation="bilinear",
         mean=(MEAN,),
         std=(STD,),
         separate=True,
     )
     keep_one_bit(colour.transforms)
+    geometry.transforms += create_shift(augmentation, size)
     return lambda image: colour(geometry(image))

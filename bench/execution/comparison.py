@@ -26,7 +26,9 @@ SEEDS = (0, 1, 2)
 def select_comparison(comparison: Comparison, results: Path = WORKING) -> TrialSelection:
     """Returns the trials of a comparison with the place of their results; what has run is reused pattern by pattern."""
     profile = comparison.profile.name
-    title = f"{comparison.new.label} against {', '.join(other.label for other in comparison.against)} ({profile})"
+    others = ", ".join(other.label for other in comparison.against)
+    decided = [profile, *([comparison.split] if comparison.split != "test" else []), comparison.setting]
+    title = f"{comparison.new.label} against {others} ({', '.join(filter(None, decided))})"
     store = Store(results, profile, COMPARE, comparison.name)
     found = tuple(sources(store, comparison.trials))
     trials = tuple(source.trial for source in found)
@@ -45,6 +47,8 @@ def compare(
     results: Path = WORKING,
     executor: Executor | None = None,
     check: bool = True,
+    split: str = "test",
+    setting: str | None = None,
 ) -> ComparisonReport:
     """Compares a new pruner with others on the same images, seeds and budget; only what is not done yet runs.
 
@@ -60,6 +64,8 @@ def compare(
         results: Folder of all results.
         executor: Place where the trials run; by default processes of this machine, one for each core.
         check: Whether the new pruner must keep the contract of `cap.testing` before anything runs.
+        split: Split that is evaluated: `test` or `validation`.
+        setting: Whose settings all pruners have: `authors`, or `tuned`; None for those of the profile.
 
     Returns:
         The report, with its cells, verdicts and files to write.
@@ -68,7 +74,9 @@ def compare(
         UserError: If an argument is not valid, a trial cannot run, or the new pruner breaks the contract or has no
             result.
     """
-    comparison = plan(pruner, options or {}, against, models, sparsities, seeds, finetune, profile)
+    comparison = plan(
+        pruner, options or {}, against, models, sparsities, seeds, finetune, profile, split, setting, results
+    )
     selection = select_comparison(comparison, results)
     if check:
         check_contract(comparison, selection.missing())

@@ -195,4 +195,5 @@ def _values(rows: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
         "evaluation_split": split,
         "dense_seed": first["dense_seed"],
         "batch_norm": first["batch_norm"] or "kept",
+        "setting": first["setting"],
     }

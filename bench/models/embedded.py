@@ -26,6 +26,7 @@ class EmbeddedModel(ModelSpec):
     dataset: ClassVar[str] = DATASET
     num_classes: ClassVar[int] = len(CLASSES)
     gate: ClassVar[float] = 0.1  # ten of 10,000 images may change sides between processors
+    seeded: ClassVar[bool] = True
 
     seed: int | None = None
     seeded_prunable: tuple[str, ...] = ()

@@ -30,11 +30,13 @@ class ModelSpec(Spec):
         dataset: Name of the data set.
         num_classes: Number of classes of the data set.
         gate: Percentage points by which the dense top-1 may differ from the recorded one.
+        seeded: Whether there are weights of several seeds, see `with_seed`.
     """
 
     dataset: ClassVar[str]
     num_classes: ClassVar[int]
     gate: ClassVar[float]
+    seeded: ClassVar[bool] = False
 
     name: str
     family: str

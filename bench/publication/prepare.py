@@ -16,6 +16,7 @@ from bench.publication.measurements import (
 )
 from bench.publication.publication import Publication
 from bench.publication.sweeps import sweep_publication
+from bench.publication.tuning import tuning_publication
 from bench.results import folders
 from bench.specs.discovery import sweep_modules
 from bench.specs.sweep import Sweep
@@ -40,6 +41,8 @@ def prepare_publication(sweep: Sweep | str, profile: str = "embedded", results: 
         return speedup_publication(results, checkout)
     if sweep == BENCHMARKS:
         return benchmarks_publication(results, replace(checkout, code=(*checkout.code, "tests/benchmarks")))
+    if folders.TUNING in (sweep, getattr(sweep, "name", None)):
+        return tuning_publication(profile, results, checkout, sweep if isinstance(sweep, Sweep) else None)
     if isinstance(sweep, str) and sweep not in sweep_modules():
         known = ", ".join((*sweep_modules(), *MEASUREMENTS))
         raise UserError(f"cannot publish {sweep!r}, which is not of this checkout: choose from {known}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from bench.publication.checkout import Checkout
 from bench.publication.publication import Publication
 from bench.reports.sweep.report import SweepReport
 from bench.results.folders import PUBLISHED, check_working
-from bench.results.store import Store
+from bench.results.store import FINISHED, Store
 from bench.results.validity import INVALID
 from bench.specs.sweep import Sweep
 
@@ -40,7 +40,7 @@ def sweep_publication(sweep: Sweep | str, profile: str, results: Path, checkout:
     check_working(results)
     selection = select_trials(sweep, profile, results=results)
     store = selection.store
-    _check_done(selection)
+    check_done(selection)
     rows = selection.collect().rows
     if (broken := rows[(rows["violations"].fillna(0) > 0) | (rows["status"] == INVALID)]["trial_id"].nunique()) > 0:
         raise UserError(f"{selection.title}: {broken} trials break their pattern: the column violations says where")
@@ -56,10 +56,18 @@ def sweep_publication(sweep: Sweep | str, profile: str, results: Path, checkout:
     return Publication(checkout.root, store.profile, names, changes, partial(_render, store))
 
 
-def _check_done(selection: TrialSelection) -> None:
-    """Refuses a sweep with trials that are not done."""
+def check_done(selection: TrialSelection, accepted: Collection[str] = FINISHED) -> None:
+    """Refuses a sweep with trials that are not done.
+
+    Args:
+        selection: The trials.
+        accepted: Statuses of trials that are.
+
+    Raises:
+        UserError: If one has another.
+    """
     store = selection.store
-    undone = [trial for trial in selection.trials if not store.is_finished(trial.id)]
+    undone = [trial for trial in selection.trials if store.status(trial.id) not in accepted]
     if undone:
         counts = Counter(store.status(trial.id) or "to run" for trial in undone)
         listed = ", ".join(f"{count} {status}" for status, count in counts.items())

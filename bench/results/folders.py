@@ -13,6 +13,7 @@ from bench.core.errors import UserError
 WORKING = Path("runs")  # of the folder where a command is called
 CHECKOUT = Path(__file__).parents[2]
 PUBLISHED = "results"
+TUNING = "tuning"  # sweep that settings are chosen by
 
 
 def profile_folder(profile: str) -> str:
@@ -55,6 +56,8 @@ def source(file: str | Path, results: Path) -> Path:
 def collected_sweeps(profile: str, results: Path) -> list[str]:
     """Returns the names of all sweeps with collected results; for `WORKING` those that are published count, too.
 
+    The one that settings are chosen by is left out: its rows are no results.
+
     Args:
         profile: Name of the profile.
         results: Folder of all results that the user names.
@@ -62,7 +65,8 @@ def collected_sweeps(profile: str, results: Path) -> list[str]:
     found = published()
     roots = [results, *([found] if results == WORKING and found is not None else [])]
     paths = [path for root in roots for path in sorted((root / profile).glob("*.parquet"))]
-    return list(dict.fromkeys(path.stem for path in paths if "." not in path.stem))  # those of rows alone
+    names = dict.fromkeys(path.stem for path in paths if "." not in path.stem)  # those of rows alone
+    return [name for name in names if name != TUNING]
 
 
 def reports(results: Path) -> Path:

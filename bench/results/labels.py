@@ -29,6 +29,7 @@ LABELS = {
 }
 CAP, FASTCAP = LABELS["cap"], LABELS["fastcap"]
 UNIFORM, DIAGONAL, ANY_MAGNITUDE, STAGED_CHITA = "UM", "WF-1", "magnitude", "CHITA++"
+UNPRUNED = "unpruned"  # whichever the pruner, at a sparsity of 0: the control of a training
 FAMILY_ORDER = ("vit", "convnext", "hybrid", "dino")  # of models, as in the paper
 METHOD_ORDER = tuple(LABELS.values())
 BESIDE = {UNIFORM: "GM", ANY_MAGNITUDE: "GM", DIAGONAL: "WF", STAGED_CHITA: "CHITA"}  # sorted right after these
@@ -64,6 +65,11 @@ def kind(pattern: str) -> str:
     return f"blocks{parsed.size}" if isinstance(parsed, Blocks) else NM
 
 
+def is_unpruned(pattern: str) -> bool:
+    """Returns whether a pattern removes nothing."""
+    return parse_pattern(pattern).sparsity == 0
+
+
 def scope_in_words(pattern: str) -> str:
     """Returns the kind of a pattern in words; nothing for the usual ones, all layers together and N:M."""
     parsed = parse_pattern(pattern)
@@ -93,6 +99,8 @@ def percent(fraction: float) -> str:
 def method_order(method: str) -> tuple[float, str]:
     """Sort key of a method's name: the paper's order, anything else after it by name."""
     place = BESIDE.get(method, method)
+    if method == UNPRUNED:
+        return -1, method
     return (
         METHOD_ORDER.index(place) + 0.5 * (method in BESIDE) if place in METHOD_ORDER else len(METHOD_ORDER),
         method,

@@ -13,6 +13,7 @@ WEIGHTS, GRADIENTS, FISHER = "weights alone", "first order", "second order"
 INPUTS, PARTS, OTHER = "layer inputs", "composition", "other"
 FAMILIES = (WEIGHTS, GRADIENTS, FISHER, INPUTS, PARTS, OTHER)  # of methods, in the order of legends
 AUTHORS, TUNED, UNKNOWN = "authors'", "tuned", ""
+SAID = {"authors": AUTHORS, "tuned": TUNED}  # by a row's `setting`
 
 
 @dataclass(frozen=True)
@@ -114,15 +115,18 @@ def place_in_family(method: str, pruner: str) -> int:
     return names.index(method) if method in names else len(names)
 
 
-def setting_of(pruner: str, options: Settings) -> str:
+def setting_of(pruner: str, options: Settings, said: object = None) -> str:
     """Returns whose settings options are: `AUTHORS`, `TUNED`, or `UNKNOWN` where the authors' are.
 
-    A pruner without options of which the authors' values are known is at no setting.
+    A pruner without options of which the authors' values are known is at no setting, unless its trial says whose.
 
     Args:
         pruner: Registered name, or `path/to/file.py:ClassName`.
         options: All its options.
+        said: The row's own `setting`, `authors` or `tuned`; anything else where it says nothing.
     """
+    if said in SAID:
+        return SAID[str(said)]
     authors = method_of(pruner).authors
     if not authors:
         return UNKNOWN

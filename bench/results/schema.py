@@ -93,6 +93,7 @@ class ResultRow:
         dense_seed: Seed that the dense model was trained with; null for the weights from before there were several.
         batch_norm: Statistics of batch normalisation after pruning: `kept` or `reestimated`; null as `kept`.
         pixel_knn_top1: Accuracy of raw pixels by nearest neighbours, of dense models with `knn_top1`, percent.
+        setting: Whose the pruner's options are, `authors` or `tuned`; null where the trial does not say so.
     """
 
     sweep: str | None = None
@@ -162,6 +163,7 @@ class ResultRow:
     dense_seed: int | None = None
     batch_norm: str | None = None
     pixel_knn_top1: float | None = None
+    setting: str | None = None
 
 
 @dataclass
@@ -208,4 +210,4 @@ SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 # columns added after results were committed: null in a file that lacks them
 ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source", "params_small", "macs_small",
                  "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed", "batch_norm",
-                 "pixel_knn_top1")  # fmt: skip
+                 "pixel_knn_top1", "setting")  # fmt: skip

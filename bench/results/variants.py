@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -16,6 +16,8 @@ from bench.results.labels import (
     REGIMES,
     STAGED_CHITA,
     UNIFORM,
+    UNPRUNED,
+    is_unpruned,
     kind,
     label,
     scope_in_words,
@@ -23,6 +25,7 @@ from bench.results.labels import (
 from bench.results.settings import Settings, baseline_of, names_of, sort_key, value_text
 
 CALIBRATION = ("gradient", "calibration_images", "calibration_batch_size", "label_source", "batch_norm")
+SETTING = "setting"  # in the settings of trials that say whose their options are
 
 
 def describe(rows: pd.DataFrame) -> pd.DataFrame:
@@ -30,7 +33,8 @@ def describe(rows: pd.DataFrame) -> pd.DataFrame:
 
     Two trials of a method are told apart by what differs on the same model: options of the pruner, values of the
     training's recipe, the regime; and, where these are the same, by the calibration. Where there is a base from which
-    every other differs in one setting, that one alone is named.
+    every other differs in one setting, that one alone is named. Trials that say whose their options are, the authors'
+    or tuned ones, are named by that, and by what differs among those that say the same.
 
     Args:
         rows: Rows of finished models, with all columns of `bench.results.schema.SCHEMA`.
@@ -66,9 +70,12 @@ def _settings(rows: pd.DataFrame, options: list[Settings]) -> list[str]:
     regimes = rows.groupby("model")["regime"].nunique().max() > 1
     result = [""] * len(rows)
     for _, places in rows.reset_index(drop=True).groupby("method").groups.items():
-        own = _varied(rows["model"].iloc[places], [options[place] for place in places])
+        said = [whose if isinstance(whose, str) else "" for whose in rows["setting"].iloc[places]]
+        own = _varied(zip(rows["model"].iloc[places], said, strict=True), [options[place] for place in places])
         for place in places:
             values = options[place].select(own) | recipes[place].select(common)
+            if isinstance(whose := rows["setting"].iloc[place], str):
+                values = Settings({SETTING: whose}) | values
             if regimes:
                 values |= {"regime": rows["regime"].iloc[place]}
             result[place] = values.to_json()
@@ -87,9 +94,12 @@ def _methods(rows: pd.DataFrame, options: list[Settings]) -> list[str]:
     }
     diagonal = len(sizes) <= 2  # with more of them block size 1 is one point of a scan, no method of its own
     result = []
-    for pruner, pattern_kind, values in zip(rows["pruner"], rows["kind"], options, strict=True):
+    every = zip(rows["pruner"], rows["pattern"], rows["kind"], options, strict=True)
+    for pruner, pattern, pattern_kind, values in every:
         name = short[pruner]
-        if pruner == "magnitude" and pattern_kind in (LAYER, NM):
+        if is_unpruned(pattern):
+            name = UNPRUNED
+        elif pruner == "magnitude" and pattern_kind in (LAYER, NM):
             name = UNIFORM if pattern_kind == LAYER else ANY_MAGNITUDE
         elif pruner == "woodfisher" and diagonal and values.get("block_size") == 1:
             name = DIAGONAL
@@ -99,12 +109,17 @@ def _methods(rows: pd.DataFrame, options: list[Settings]) -> list[str]:
     return result
 
 
-def _varied(models: Iterable[str], settings: list[Settings]) -> list[str]:
-    """Returns the keys that have several values, or are there and missing, on one model."""
+def _varied(models: Iterable[Hashable], settings: list[Settings]) -> list[str]:
+    """Returns the keys that have several values, or are there and missing, on one model.
+
+    Args:
+        models: Model of each trial, or what else is to be the same.
+        settings: Settings of each trial.
+    """
     models = list(models)
     found = []
     for key in names_of(settings):
-        seen: dict[str, set[str]] = {}
+        seen: dict[Hashable, set[str]] = {}
         for model, values in zip(models, settings, strict=True):
             seen.setdefault(model, set()).add(json.dumps(values[key]) if key in values else "")
         if any(len(values) > 1 for values in seen.values()):
@@ -162,6 +177,8 @@ def _variants(rows: pd.DataFrame) -> tuple[list[str], list[int]]:
 
 def _in_words(name: str, value: Any) -> str:
     """Returns a setting as a reader sees it: `damp=1e-07`."""
+    if name == SETTING:
+        return str(value)
     return REGIMES.get(value, str(value)) if name == "regime" else f"{name}={value_text(value)}"
 
 

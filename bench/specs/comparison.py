@@ -7,7 +7,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,17 @@ from bench import assets
 from bench.core.errors import UserError, first_mistake
 from bench.reports.comparison.entry import Entry
 from bench.reports.comparison.statistics import labels
+from bench.results.folders import WORKING
+from bench.results.tuned import SETTINGS
+from bench.specs.calibration import CalibrationSpec
 from bench.specs.profiles import Profile, get_profile
+from bench.specs.search_spaces import Configuration
+from bench.specs.settings import find_configuration
 from bench.specs.sweep import COMPARE, grid
 from bench.specs.trial import Trial, model_notes, repetition
 from cap.registry import source_file
 
+SPLITS = ("test", "validation")  # that a comparison may be decided on
 KINDS = ("0.5", "0.5@layer", "0.5@blocks4", "2:4")  # one pattern of each kind
 
 
@@ -33,22 +39,35 @@ class PrunerConfig:
 
     Attributes:
         name: A name of `cap.available()`, or `path/to/file.py:ClassName`.
-        options: All options, defaults included.
+        options: All options, defaults included; those of the first model where models have their own.
         label: Name in the report, different from that of all others.
+        per_model: {model: settings}, where models have their own; empty where all have `options`.
     """
 
     name: str
     options: dict[str, Any]
     label: str
+    per_model: Mapping[str, Configuration] = field(default_factory=dict)
 
     @property
     def entry(self) -> Entry:
         """The pruner as the report names it, with its file, or its class where it is of this package."""
         path, options = source_file(self.name), json.dumps(self.options, sort_keys=True)
+        own = {model: json.dumps(one.pruner_options, sort_keys=True) for model, one in self.per_model.items()}
         if path is None:
             found = type(self.pruner)
-            return Entry(self.label, self.name, options, f"{found.__module__}.{found.__qualname__}")
-        return Entry(self.label, self.name, options, path.name, assets.sha256(path), path.read_text())
+            return Entry(self.label, self.name, options, f"{found.__module__}.{found.__qualname__}", model_options=own)
+        return Entry(self.label, self.name, options, path.name, assets.sha256(path), path.read_text(), own)
+
+    def at(self, model: str, calibration: CalibrationSpec) -> dict[str, Any]:
+        """Returns the fields of a trial on a model.
+
+        Args:
+            model: Name of the model.
+            calibration: Calibration of the profile.
+        """
+        one = self.per_model.get(model) or Configuration(self.options, calibration)
+        return {"pruner": self.name, "pruner_options": dict(one.pruner_options), "calibration": one.calibration}
 
     @cached_property
     def pruner(self) -> cap.Pruner:
@@ -79,6 +98,8 @@ class Comparison:
         profile: The profile.
         trials: All trials, those of one model and seed side by side.
         name: File name that no other comparison has.
+        split: Split that decides.
+        setting: Whose settings the pruners have; None for those of the profile.
     """
 
     new: PrunerConfig
@@ -86,6 +107,8 @@ class Comparison:
     profile: Profile
     trials: tuple[Trial, ...]
     name: str
+    split: str = "test"
+    setting: str | None = None
 
     @property
     def pruners(self) -> tuple[PrunerConfig, ...]:
@@ -103,6 +126,8 @@ class Comparison:
 
     def overrides(self) -> str | None:
         """Returns which of the new pruner's own defaults the profile replaces, so that budgets are equal."""
+        if self.setting is not None:
+            return f"all run with {'tuned settings' if self.setting == 'tuned' else 'the settings of their authors'}"
         defaults = cap.default_options(self.new.name)
         given = self.profile.pruner_options(self.new.name)
         changed = [
@@ -135,6 +160,9 @@ def plan(
     seeds: Sequence[int],
     finetune: bool = False,
     profile: str = "embedded",
+    split: str = "test",
+    setting: str | None = None,
+    results: Path = WORKING,
 ) -> Comparison:
     """Builds the trials of a comparison.
 
@@ -147,11 +175,15 @@ def plan(
         seeds: Seeds; each draws other calibration images.
         finetune: Whether to fine-tune after every pattern, as in Table 1.
         profile: The profile.
+        split: Split that is evaluated: `test` or `validation`.
+        setting: Whose settings all pruners have: `authors`, or `tuned` on each model; None for those of the profile.
+        results: Folder of all results, with the tuned settings.
 
     Raises:
         UserError: If any of these is not valid, the new pruner is one of the others, or it supports no pattern.
     """
     chosen = get_profile(profile)
+    _check_choices(chosen, split, setting, options)
     _check_several("--against", against)
     _check_several("--seeds", seeds)
     if min(seeds) < 0:
@@ -163,14 +195,17 @@ def plan(
     for model in models:
         chosen.model(model)  # refuses unknown ones
     patterns = _patterns(sparsities)
-    new, *others = _pruners(chosen, [(pruner, options), *((name, {}) for name in against)])
+    wanted = [(pruner, options), *((name, {}) for name in against)]
+    new, *others = _pruners(chosen, wanted) if setting is None else _set(chosen, wanted, models, setting, results)
     _check_supported(new, others, patterns)
     _check_shapes(chosen, models, patterns)
-    trials = _trials(chosen, models, seeds, (new, *others), patterns, finetune)
+    fields = {"evaluation_split": split, "setting": setting}
+    trials = _trials(chosen, models, seeds, (new, *others), patterns, finetune, fields)
     values = [chosen.name, [[one.name, one.options] for one in (new, *others)], models, patterns, seeds, finetune]
+    values += [split, setting] if (split, setting) != ("test", None) else []
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     name = f"{re.sub(r'[^A-Za-z0-9]+', '-', new.label).strip('-')}-{digest}"
-    return Comparison(new, tuple(others), chosen, trials, name)
+    return Comparison(new, tuple(others), chosen, trials, name, split, setting)
 
 
 def _trials(
@@ -180,21 +215,37 @@ def _trials(
     pruners: Sequence[PrunerConfig],
     patterns: tuple[str, ...],
     finetune: bool,
+    fields: Mapping[str, Any],
 ) -> tuple[Trial, ...]:
     try:
-        return grid(
-            sweep=COMPARE,
-            profile=profile.name,
-            model=list(models),
-            seed=list(seeds),
-            pruner=[{"pruner": one.name, "pruner_options": one.options} for one in pruners],
-            patterns=patterns,
-            finetune_at=patterns if finetune else (),
-            finetune=profile.recipes.finetune if finetune else None,
-            calibration=profile.calibration,
+        return tuple(
+            trial
+            for model in models
+            for trial in grid(
+                sweep=COMPARE,
+                profile=profile.name,
+                model=model,
+                seed=list(seeds),
+                pruner=[one.at(model, profile.calibration) for one in pruners],
+                patterns=patterns,
+                finetune_at=patterns if finetune else (),
+                finetune=profile.recipes.finetune if finetune else None,
+                **fields,
+            )
         )
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None
+
+
+def _check_choices(profile: Profile, split: str, setting: str | None, options: Mapping[str, Any]) -> None:
+    """Refuses a split that the profile lacks, an unknown setting, and one beside options."""
+    if not profile.splits.get(split) or split not in SPLITS:
+        known = [name for name in SPLITS if profile.splits.get(name)]
+        raise UserError(f"--split {split} is not valid: profile {profile.name} evaluates on {' or '.join(known)}")
+    if setting is not None and setting not in SETTINGS:
+        raise UserError(f"--setting {setting} is not valid: choose from {', '.join(SETTINGS)}")
+    if setting is not None and options:
+        raise UserError(f"--option {next(iter(options))} and --setting {setting} set the same: give one of them")
 
 
 def _check_several(option: str, values: Sequence[object]) -> None:
@@ -219,8 +270,7 @@ def _pruners(profile: Profile, wanted: Sequence[tuple[str, Mapping[str, Any]]]) 
     found: list[tuple[str, dict[str, Any]]] = []
     made: list[tuple[type[cap.Pruner], dict[str, Any]]] = []
     for name, own in wanted:
-        path, colon, class_name = name.rpartition(":")
-        name = f"{Path(path)}:{class_name}" if colon else name  # ./mine.py and mine.py are the same
+        name = _as_written(name)
         try:
             options = {**cap.default_options(name), **profile.pruner_options(name), **own}
             if missing := [key for key, value in options.items() if value is inspect.Parameter.empty]:
@@ -236,6 +286,32 @@ def _pruners(profile: Profile, wanted: Sequence[tuple[str, Mapping[str, Any]]]) 
         found.append((name, options))
         made.append((type(pruner), options))
     return [PrunerConfig(*one, label) for one, label in zip(found, labels(found), strict=True)]
+
+
+def _set(
+    profile: Profile,
+    wanted: Sequence[tuple[str, Mapping[str, Any]]],
+    models: Sequence[str],
+    setting: str,
+    results: Path,
+) -> list[PrunerConfig]:
+    """Returns the pruners with the authors' or tuned settings on each model; refuses the same one twice."""
+    names = [_as_written(name) for name, _ in wanted]
+    found: list[PrunerConfig] = []
+    for name in names:
+        per_model = {model: find_configuration(profile, model, name, setting, results) for model in models}
+        found.append(PrunerConfig(name, dict(per_model[models[0]].pruner_options), name, per_model))
+    for place, one in enumerate(found):
+        if any(type(one.pruner) is type(other.pruner) for other in found[:place]):
+            raise UserError(f"{one.name} stands twice with --setting {setting}: compare it with others")
+    given = labels([(one.name, one.options) for one in found])
+    return [replace(one, label=label) for one, label in zip(found, given, strict=True)]
+
+
+def _as_written(name: str) -> str:
+    """Returns a pruner's name in one way of writing: ./mine.py and mine.py are the same."""
+    path, colon, class_name = name.rpartition(":")
+    return f"{Path(path)}:{class_name}" if colon else name
 
 
 def _check_supported(new: PrunerConfig, others: Sequence[PrunerConfig], patterns: Sequence[str]) -> None:

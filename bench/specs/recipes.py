@@ -11,6 +11,7 @@ from bench.core.config import Spec
 from bench.data.augmentation import AUGMENTATION_SETS, AugmentationSet
 
 SGD_WEIGHT_DECAY = 1e-4  # the decay of the sets is for AdamW, which takes it apart from the gradient
+LATER = {"warmup": 0.0, "ema": 0.0}  # fields that came after results were committed, with what was done before
 
 
 class TrainingSpec(Spec):
@@ -29,6 +30,8 @@ class TrainingSpec(Spec):
         distillation: Share of the loss that is the divergence from the dense model's outputs; 0 for none.
         temperature: Temperature of that divergence.
         precision: Precision of the forward pass; below float32 by autocast, with weights and optimiser in float32.
+        warmup: Share of the steps in which the rate rises to `lr`, before the schedule begins.
+        ema: Decay of the moving average of the weights, which is measured in place of the last ones; 0 for none.
     """
 
     epochs: int = Field(ge=1)
@@ -39,11 +42,13 @@ class TrainingSpec(Spec):
     lr_end: float = Field(gt=0)
     schedule: str
     label_smoothing: float = Field(0.1, ge=0, lt=1)
-    augmentation: Literal["light1", "light2", "medium1", "medium2", "deit"] = "light1"
+    augmentation: Literal["mild", "light1", "light2", "medium1", "medium2", "deit"] = "light1"
     crop: float = Field(0.08, gt=0, le=1)
     distillation: float = Field(0.0, ge=0, le=1)
     temperature: float = Field(1.0, gt=0)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    warmup: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(0.0, ge=0, lt=1)
 
     @property
     def augmentation_set(self) -> AugmentationSet:
@@ -54,6 +59,11 @@ class TrainingSpec(Spec):
     def weight_decay(self) -> float:
         """Weight decay of the optimiser."""
         return self.augmentation_set.weight_decay if self.optimizer == "adamw" else SGD_WEIGHT_DECAY
+
+    @property
+    def unsaid(self) -> set[str]:
+        """Fields that rows leave out: those that came after others were written, where they say what was done then."""
+        return {name for name, usual in LATER.items() if getattr(self, name) == usual}
 
     def events(self) -> dict[int, float | None]:
         """Returns the events before epochs, {epoch: sparsity to prune to, or None to free all weights}."""
@@ -76,6 +86,10 @@ class FinetuneSpec(TrainingSpec):
     """
 
     schedule: Literal["linear", "cosine"] = "linear"
+
+    def at_rate(self, lr: float) -> FinetuneSpec:
+        """Returns the same training with another highest learning rate, the lowest in the same proportion to it."""
+        return self.model_copy(update={"lr": lr, "lr_end": float(f"{lr * self.lr_end / self.lr:.12g}")})
 
 
 class GradualSpec(TrainingSpec):
@@ -103,6 +117,8 @@ class GradualSpec(TrainingSpec):
         self.steps()
         if self.knots[-1][0] >= self.epochs:
             raise ValueError(f"the last pruning step is at epoch {self.knots[-1][0]}, but there are {self.epochs}")
+        if self.schedule == "sawtooth" and self.warmup:
+            raise ValueError("a sawtooth has no warmup: it begins with its highest rate after every pruning step")
         if self.schedule == "sawtooth" and self.knots[0][0] % self.period:
             raise ValueError(
                 f"the first pruning step, at epoch {self.knots[0][0]}, is out of step with a sawtooth of {self.period}"
@@ -181,6 +197,12 @@ class QuantizationSpec(Spec):
     """
 
     finetune: FinetuneSpec | None = None
+
+    @model_validator(mode="after")
+    def _last_weights(self) -> QuantizationSpec:
+        if self.finetune is not None and self.finetune.ema:
+            raise ValueError("training in INT8 has no ema: its ranges are those of the last weights")
+        return self
 
 
 Regime = Annotated[GradualSpec | ACDCSpec, Field(discriminator="regime")]

@@ -17,9 +17,10 @@ from bench.core.errors import UserError
 from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.models import ModelSpec
+from bench.results.tuned import Setting
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.profiles import Profile, get_profile, profile_file
-from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
+from bench.specs.recipes import LATER, ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
 from cap.registry import source_file
 
 MAX_SEED = 2**63 - 1  # a column of the results holds no larger number
@@ -46,6 +47,7 @@ class Trial(Spec):
         dense_seed: Seed that the dense model was trained with; None for its weights from before there were several.
         batch_norm: Statistics of batch normalisation after one-shot pruning: `kept` from the dense model, or
             `reestimated` on the calibration images, see `cap.batch_norm`.
+        setting: Whose the pruner's options are: its `authors`, or `tuned` ones; None where that is not said.
     """
 
     sweep: str
@@ -64,6 +66,7 @@ class Trial(Spec):
     evaluation_split: Literal["test", "validation"] = "test"
     dense_seed: int | None = Field(None, ge=0, le=MAX_SEED)
     batch_norm: Literal["kept", "reestimated"] = "kept"
+    setting: Setting | None = None
 
     @field_validator("patterns", "finetune_at")
     @classmethod
@@ -122,9 +125,11 @@ class Trial(Spec):
     def recipe_text(self) -> str | None:
         """JSON of all training and quantization, None where there is neither."""
         if self.quantization is None:
-            return self.recipe.model_dump_json() if self.recipe is not None else None
-        values = self.recipe.model_dump() if self.recipe is not None else {}
-        return json.dumps({**values, "quantization": self.quantization.model_dump()})
+            return self.recipe.model_dump_json(exclude=self.recipe.unsaid) if self.recipe is not None else None
+        values = self.recipe.model_dump(exclude=self.recipe.unsaid) if self.recipe is not None else {}
+        finetune = self.quantization.finetune
+        unsaid = {"finetune": finetune.unsaid} if finetune is not None else None
+        return json.dumps({**values, "quantization": self.quantization.model_dump(exclude=unsaid)})
 
     @property
     def label(self) -> str:
@@ -230,6 +235,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
         "evaluation_split": "test",
         "dense_seed": None,
         "batch_norm": "kept",
+        "setting": None,
     },
     "pruner_options": {
         "allocation": "layer",
@@ -239,9 +245,9 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
         "reconstruction": 0.0,
     },
     "calibration": {"label_source": "given"},
-    "finetune": {"precision": "float32"},
-    "training": {"precision": "float32"},
-    "quantization.finetune": {"precision": "float32"},
+    "finetune": {"precision": "float32", **LATER},
+    "training": {"precision": "float32", **LATER},
+    "quantization.finetune": {"precision": "float32", **LATER},
 }
 
 

@@ -57,6 +57,7 @@ class TrialRecorder:
             recipe=trial.recipe_text,
             split=trial.evaluation_split,
             dense_seed=trial.dense_seed,
+            setting=trial.setting,
             seed=trial.seed,
             calibration_images=trial.calibration.images,
             gradient=trial.calibration.gradient,

@@ -86,10 +86,11 @@ def _measure(context: TrialContext, recorder: TrialRecorder, state: TrainingStat
     """Measures a model in training; where it was pruned during training it is kept as a file, too."""
     summary = summarise_training(context, state.recipe, state.epoch, state.seconds)
     masks = state.training.masks.state_dict() if state.training.masks is not None else None
-    recorder.pruned(context.measure(state.model, "finetuned", pattern, state.cost, masks, summary))
+    model = state.training.averaged()
+    recorder.pruned(context.measure(model, "finetuned", pattern, state.cost, masks, summary))
     if context.config.folder is not None and context.resolved.trial.training is not None:
         path = context.config.folder / f"{pattern}.safetensors"
-        distributed.run_on_rank0(partial(save_pruned, path, state.model, masks or {}))
+        distributed.run_on_rank0(partial(save_pruned, path, model, masks or {}))
 
 
 def _begin_phase(context: TrialContext, state: TrainingState, sparsity: float | None) -> None:

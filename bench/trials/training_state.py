@@ -18,7 +18,7 @@ from bench.trials.context import TrialContext
 from bench.trials.cost import FitCost
 from bench.trials.measurement import TrainingSummary
 from cap.distributed import rank, world_size
-from cap.training.schedules import cosine, linear, sawtooth
+from cap.training.schedules import cosine, linear, sawtooth, warmed_up
 
 RATES = {"linear": linear, "cosine": cosine, "sawtooth": sawtooth}
 
@@ -96,17 +96,20 @@ def start_training(
     seed = context.resolved.trial.derived_seed("fine-tune")
     stream = spec.training_stream(recipe, seed, rank(), world_size(), device)
     steps = recipe.lr_period() * -(-min(recipe.images, len(spec.inputs("train"))) // recipe.batch_size)
+    warmup = round(recipe.warmup * steps)
+    course, shape = steps - warmup, RATES[recipe.schedule]
     teacher = context.dense.model
     training = cap.Training(
         learner,
         create_optimizer_v2(learner, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay),
         stream.epoch,
-        lambda step: RATES[recipe.schedule](step, steps, recipe.lr, recipe.lr_end),
+        lambda step: warmed_up(step, warmup, recipe.lr, lambda later: shape(later, course, recipe.lr, recipe.lr_end)),
         recipe.label_smoothing,
         chosen.grad_clip,
         cap.Distillation(teacher, recipe.distillation, recipe.temperature) if recipe.distillation else None,
         recipe.precision,
         context.config.micro_batch,
+        recipe.ema,
     )
     return TrainingState(recipe, learner, training, dict(measured), cost)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -27,6 +28,18 @@ def sawtooth(step: int, period: int, start: float, end: float) -> float:
         end: Last value of each line.
     """
     return linear(step % period, period, start, end)
+
+
+def warmed_up(step: int, warmup: int, peak: float, schedule: Callable[[int], float]) -> float:
+    """Returns the value at `step` of a straight rise to `peak` and a schedule that begins after it.
+
+    Args:
+        step: Number of the step, from 0.
+        warmup: Number of steps of the rise; 0 for the schedule alone.
+        peak: Value that the rise would reach at step `warmup`.
+        schedule: Function of the number of steps since the rise.
+    """
+    return peak * (step + 1) / (warmup + 1) if step < warmup else schedule(step - warmup)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cap import distributed
 from cap.model_state import fingerprint
+from cap.training.averaging import WeightAverage
 from cap.training.masks import Masks
 
 Batches = Callable[[int, int], Iterable[tuple[Tensor, Tensor]]]
@@ -70,6 +72,7 @@ class Training:
             and optimiser stay as they are.
         micro_batch: Images of this process in one forward and backward pass; their gradients are added up. By default
             its whole share of the batch.
+        ema: Decay of a moving average of the weights, see `averaged`; 0 for none.
 
     Attributes:
         step: Number of steps so far.
@@ -88,6 +91,7 @@ class Training:
         distillation: Distillation | None = None,
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
         micro_batch: int | None = None,
+        ema: float = 0.0,
     ) -> None:
         if micro_batch is not None and micro_batch < 1:
             raise ValueError(f"a micro-batch of {micro_batch} images is not valid: it must be at least 1")
@@ -99,6 +103,7 @@ class Training:
         self._attached: Any = None
         self._device = next(model.parameters()).device
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "float16")
+        self._average = WeightAverage(model, ema) if ema else None
         self._parallel = DistributedDataParallel(model) if distributed.world_size() > 1 else None
 
     def set_masks(self, masks: Mapping[str, Tensor] | None) -> None:
@@ -116,6 +121,16 @@ class Training:
             distributed.broadcast_from_rank0(self.masks.state_dict().values())
         distributed.broadcast_from_rank0(self.model.state_dict().values())
         self._attached = self.masks.attach(self.optimizer) if self.masks is not None else None
+        if self._average is not None:
+            self._average.restart()  # what it was an average of is no longer the model
+
+    def averaged(self) -> nn.Module:
+        """Returns a copy of the model with the moving average of its weights, or without one the model itself."""
+        if self._average is None:
+            return self.model
+        model = copy.deepcopy(self.model)
+        model.load_state_dict(self._average.values)
+        return model
 
     def _forget(self, masks: Mapping[str, Tensor]) -> None:
         """Sets the optimiser's running averages of masked weights to zero."""
@@ -147,6 +162,8 @@ class Training:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip)
             self._scaler.step(self.optimizer)
             self._scaler.update()
+            if self._average is not None:
+                self._average.update()
             self.step += 1
             self.batch += 1
             if after_step is not None:
@@ -156,6 +173,8 @@ class Training:
             self.masks.check()
         if self._parallel is not None:
             distributed.broadcast_from_rank0(self.model.buffers())
+            if self._average is not None:
+                distributed.broadcast_from_rank0(self._average.values.values())
             distributed.check_same(fingerprint(self.model), "the weights")
         self.model.eval()
 
@@ -197,6 +216,7 @@ class Training:
             "step": self.step,
             "batch": self.batch,
             "masks": self.masks.state_dict() if self.masks is not None else None,
+            "average": self._average.state_dict() if self._average is not None else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -206,3 +226,5 @@ class Training:
         self.step, self.batch = state["step"], state["batch"]
         self.masks = None  # what was held is part of the optimiser's state already
         self.set_masks(state["masks"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])

@@ -7,10 +7,10 @@ from typing import Any
 
 from timm.data import Mixup
 from timm.data.auto_augment import RandAugment
+from torchvision.transforms import RandomCrop
 
+from bench.data.augmentation import AugmentationSet
 from bench.data.stream import StreamRecipe
-
-COLOR_JITTER = 0.3  # of all sets
 
 
 def keep_one_bit(steps: Iterable[Any]) -> None:
@@ -23,6 +23,16 @@ def keep_one_bit(steps: Iterable[Any]) -> None:
         if operation.name.startswith("Posterize"):
             bits = operation.level_fn
             operation.level_fn = lambda level, hparams, bits=bits: (max(1, bits(level, hparams)[0]),)
+
+
+def create_shift(augmentation: AugmentationSet, size: int) -> list[RandomCrop]:
+    """Returns the translation of an augmentation set, its borders black; nothing where it has none.
+
+    Args:
+        augmentation: The set.
+        size: Side of the images, pixels.
+    """
+    return [RandomCrop(size, padding=round(augmentation.shift * size))] if augmentation.shift else []
 
 
 def create_mixup(recipe: StreamRecipe, num_classes: int) -> Mixup | None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from timm.data import create_transform, resolve_data_config
 from timm.models import get_pretrained_cfg
+from torchvision.transforms import Compose
 
-from bench.data.augmentation.transforms import COLOR_JITTER, keep_one_bit
+from bench.data.augmentation.transforms import create_shift, keep_one_bit
 from bench.data.imagenet.decoding import Transform
 from bench.data.stream import StreamRecipe
 
@@ -35,17 +36,19 @@ def eval_transform(config: dict[str, Any]) -> Transform:
 def training_transform(recipe: StreamRecipe, config: dict[str, Any]) -> Transform:
     """Returns timm's transforms for training, from an image to an input: those of the augmentation set."""
     augmentation = recipe.augmentation_set
-    transform = create_transform(
+    geometry, colour, last = create_transform(
         config["input_size"],
         is_training=True,
         scale=(recipe.crop, 1.0),
-        color_jitter=COLOR_JITTER,
-        auto_augment=augmentation.rand_augment,
+        color_jitter=augmentation.color_jitter,
+        auto_augment=augmentation.rand_augment or None,
         interpolation=config["interpolation"],
         mean=config["mean"],
         std=config["std"],
         re_prob=augmentation.erasing,
         re_mode="pixel",
+        separate=True,
     )
-    keep_one_bit(transform.transforms)
-    return transform
+    keep_one_bit(colour.transforms)
+    shift = create_shift(augmentation, config["input_size"][-1])
+    return Compose([*geometry.transforms, *shift, *colour.transforms, *last.transforms])

@@ -61,7 +61,7 @@ def _pruner(entry: Entry) -> dict[str, Any]:
     return {
         "label": entry.label,
         "pruner": entry.pruner,
-        "options": json.loads(entry.options),
+        "options": json.loads(entry.all_options),
         "source": entry.source or entry.pruner,
         "sha256": entry.sha256 or None,
         "code": entry.code or None,

@@ -69,9 +69,9 @@ class ComparisonReport:
     def __init__(
         self, rows: pd.DataFrame, entries: Sequence[Entry], title: str, predictions: Predictions | None = None
     ) -> None:
-        names = {(entry.pruner, entry.options): entry.label for entry in entries}
-        keys = zip(rows["pruner"], rows["pruner_options"], strict=True)
-        self.rows, self.entries, self.title = rows.assign(label=[names[key] for key in keys]), entries, title
+        keys = zip(rows["pruner"], rows["pruner_options"], rows["model"], strict=True)
+        names = [next(entry.label for entry in entries if entry.has_row(*key)) for key in keys]
+        self.rows, self.entries, self.title = rows.assign(label=names), entries, title
         self.new, *self.against = [entry.label for entry in entries]
         finished = self.rows[self.rows["status"].isin(["done", INVALID]) & self.rows["pattern"].notna()]
         if self.new not in set(finished["label"]):
@@ -134,7 +134,7 @@ class ComparisonReport:
     def _pruners(self) -> pd.DataFrame:
         """Returns the pruners with their sources and options as text."""
         return pd.DataFrame(
-            [[entry.label, _what(entry), f"`{entry.options}`"] for entry in self.entries],
+            [[entry.label, _what(entry), f"`{entry.all_options}`"] for entry in self.entries],
             columns=["pruner", "what it is", "options"],
         )
 

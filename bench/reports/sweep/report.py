@@ -15,6 +15,7 @@ from bench.reports.common.text import insert_text, to_markdown
 from bench.reports.sweep import tables
 from bench.reports.sweep.attribution import attribution_table
 from bench.reports.sweep.claims import claims
+from bench.reports.sweep.control import control_lines
 from bench.reports.sweep.summary import published_for, read_paper_values, summarise
 from bench.results import folders
 from bench.results.labels import PHASES
@@ -59,7 +60,7 @@ def markdown(rows: pd.DataFrame, results: Path, title: str, predictions: Predict
     paper = read_paper_values(results)
     summary = summarise(rows, paper)
     cells, parts = tables.detailed(summary), attribution_table(summary)
-    said = [f"* {claim}" for claim in claims(rows, predictions)]
+    said = [f"* {claim}" for claim in (*claims(rows, predictions), *control_lines(summary))]
     lines = [f"# {title}", "", origin(rows), "", *said, ""]
     if not parts.empty:
         lines += ["One-shot top-1 by mask and update:", "", to_markdown(parts)]
@@ -97,7 +98,7 @@ def print_report(
         console.print(_fitting_table(part.drop(columns=["model", "dense"]), f"{model}: dense {dense}", console))
     if not parts.empty:
         console.print(text_table(parts, "one-shot by mask and update", ("model", "allocation", "mask")))
-    for claim in claims(rows, predictions):
+    for claim in (*claims(rows, predictions), *control_lines(summary)):
         console.print(claim, highlight=False)
 
 
@@ -150,7 +151,7 @@ def insert(document: Path, name: str, rows: pd.DataFrame, predictions: Predictio
     summary = summarise(rows)
     parts = attribution_table(summary)
     table = to_markdown(tables.compact(summary) if parts.empty else parts)
-    lines = "".join(f"* {claim}\n" for claim in claims(rows, predictions))
+    lines = "".join(f"* {claim}\n" for claim in (*claims(rows, predictions), *control_lines(summary)))
     insert_text(document, name, f"{table}\n{origin(rows)}\n\n{lines}")
 
 

@@ -45,11 +45,14 @@ class Recipes:
         finetune: Training after one-shot pruning.
         gradual: Training with pruning on the way.
         quantization: INT8 of pruned models, with training; None where the profile has none.
+        recovery: Training after one-shot pruning by the rule of `docs/protocol.md`, whose rate is chosen on validation
+            images; None where the profile has none.
     """
 
     finetune: FinetuneSpec
     gradual: GradualSpec
     quantization: QuantizationSpec | None = None
+    recovery: FinetuneSpec | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from timm.layers import DropPath
 
 from bench.core.random_state import random_state, set_random_state
 from bench.data.augmentation import AUGMENTATION_SETS
-from bench.data.fashion_mnist import load_split
+from bench.data.fashion_mnist import MEAN, STD, load_split
 from bench.data.padded_stream import PaddedStream
 from bench.models import get_model
 from bench.specs.recipes import FinetuneSpec
@@ -85,3 +85,23 @@ def test_shares_are_the_batch_and_an_epoch_goes_on_where_it_was_left(name: str) 
     rest = list(spec.training_stream(recipe, 5).epoch(1, skip=1))
     assert len(rest) == 2
     assert all(one[0].equal(other[0]) and one[1].equal(other[1]) for one, other in zip(rest, whole[1:], strict=True))
+
+
+def test_the_mild_set_shifts_and_mirrors_and_changes_little_else() -> None:
+    """Every image is a shift by at most two pixels of the original or its mirror image, but for its brightness."""
+    recipe = FinetuneSpec(epochs=1, images=32, batch_size=32, lr=1, lr_end=1, augmentation="mild", crop=1.0)
+    split = load_split("train")
+    stream = PaddedStream(split, recipe, 28, 10, seed=3)
+    ((inputs, labels),) = stream.epoch(0)
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(3))[:32]
+    originals = (split.images[order].float() / 255 - MEAN) / STD
+    assert split.labels[order].equal(labels)
+    found = 0
+    for image, original in zip(inputs, originals, strict=True):
+        framed = torch.nn.functional.pad(original, (2, 2, 2, 2), value=-MEAN / STD)
+        moved = [
+            side.roll((down, right), (1, 2))[:, 2:-2, 2:-2].flatten()
+            for side in (framed, framed.flip(2)) for down in range(-2, 3) for right in range(-2, 3)
+        ]  # fmt: skip
+        found += max(float(torch.corrcoef(torch.stack([image.flatten(), one]))[0, 1]) for one in moved) > 0.99
+    assert found >= 24, "but for those with a rectangle of noise"

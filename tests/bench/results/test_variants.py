@@ -95,3 +95,25 @@ def test_variants_of_an_ablation_name_what_differs_from_the_base(make, frame) ->
         ("CAP", "damp"): [STAR[0], STAR[2]],
     }
     assert baselines_of(summarise(rows)) == {"CAP": STAR[0]}
+
+
+def test_settings_are_named_by_whose_they_are_not_by_their_values(make, frame) -> None:
+    """Tuned options differ from model to model; what else differs is still told."""
+    tuned = {"setting": "tuned", "calibration_images": 8}
+    rows = frame(
+        make("cap", "0.5", [1.0], options={"damp": 1e-6, "b": 1}, setting="authors", calibration_images=8),
+        make("cap", "0.5", [2.0], options={"damp": 0.1, "b": 2}, **tuned),
+        make("cap", "0.5", [3.0], options={"damp": 0.2, "b": 3}, model="dino", **tuned),
+        make("magnitude", "0.5", [4.0], **tuned),
+    )
+    assert described(rows) == [("GM", "tuned"), ("CAP", "authors"), ("CAP", "tuned")]
+    more = frame(make("cap", "0.5", [5.0], options={"damp": 0.3, "b": 2}, **tuned))
+    assert ("CAP", "tuned damp=0.3") in described(pd.concat([rows, more]))
+
+
+def test_what_nothing_was_removed_from_is_no_pruners(make, frame) -> None:
+    rows = frame(
+        make("magnitude", "0.0", [88.0]), make("magnitude", "0.0", [87.0], phase="finetuned"),
+        make("magnitude", "0.5", [80.0]), make("cap", "0.5", [81.0]),
+    )  # fmt: skip
+    assert described(rows) == [("unpruned", ""), ("GM", ""), ("CAP", "")]

@@ -64,9 +64,11 @@ def test_fields_added_later_are_left_out_of_the_id_where_they_stand_alone(tmp_pa
     assert Trial(**BASE, evaluation_images=100).id != Trial(**BASE).id
     training = {"epochs": 1, "images": 1, "batch_size": 1, "lr": 1, "lr_end": 1}
     recipes = [FinetuneSpec(**training), FinetuneSpec(**training, precision="float32"),
-               FinetuneSpec(**training, precision="bfloat16")]  # fmt: skip
+               FinetuneSpec(**training, warmup=0.0, ema=0.0), FinetuneSpec(**training, precision="bfloat16"),
+               FinetuneSpec(**training, warmup=0.1), FinetuneSpec(**training, ema=0.9)]  # fmt: skip
     ids = [Trial(**BASE, finetune_at=("0.5",), finetune=recipe).id for recipe in recipes]
-    assert ids[0] == ids[1] != ids[2]
+    assert ids[0] == ids[1] == ids[2]
+    assert len(set(ids)) == 4
     path = tmp_path / "mine.py"
     path.write_text(
         "import cap\nclass Mine(cap.ScorePruner):\n"

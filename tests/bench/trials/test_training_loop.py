@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec
+from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec
 from bench.specs.trial import Trial
 from bench.trials.runner import run_trial
 
@@ -68,6 +68,8 @@ def test_acdc_phases() -> None:
         (lambda: gradual(period=2, knots=((1, 0.5), (3, 0.9))), "out of step with a sawtooth of 2"),
         (lambda: gradual(augmentation="heavy"), "light1"),
         (lambda: gradual(schedule="steps"), "sawtooth"),
+        (lambda: gradual(warmup=0.1), "a sawtooth has no warmup"),
+        (lambda: QuantizationSpec(finetune=FinetuneSpec(epochs=1, ema=0.9, **COMMON)), "training in INT8 has no ema"),
         (lambda: ACDCSpec(epochs=4, sparsity=0.9, warmup=2, phase=1, final=3, **COMMON), "are more than 4"),
         (lambda: Trial(sweep="s", profile="embedded", model="vit", pruner="magnitude", patterns=("0.55",),
                        training=gradual()), "0.55 is not reached in training: choose from 0.5, 0.6, 0.7, 0.8, 0.9"),
@@ -186,3 +188,21 @@ def test_a_pruner_that_supports_no_such_pattern_says_so() -> None:
     _, skipped = run_trial(trial).rows
     assert skipped.status == "skipped"
     assert "ask for" in (skipped.error or "")
+
+
+def test_the_control_and_the_average_of_the_weights() -> None:
+    """With nothing removed the model is the dense one until it is trained; an average is not the last model."""
+    recipe = FinetuneSpec(epochs=1, images=64, batch_size=16, lr=1e-3, lr_end=1e-5, warmup=0.5, schedule="cosine",
+                          augmentation="mild", crop=1.0)  # fmt: skip
+    common = {"sweep": "s", "profile": "embedded", "model": "vit", "pruner": "magnitude", "patterns": ("0.0",),
+              "finetune_at": ("0.0",), "calibration": {"images": 16}, "evaluation_images": 200}  # fmt: skip
+    trials = [Trial(**common, finetune=recipe.model_copy(update={"ema": ema})) for ema in (0.0, 0.99)]
+    assert trials[0].id != trials[1].id
+    found = [{row.phase: row for row in run_trial(trial).rows} for trial in trials]
+    for rows in found:
+        assert rows["one_shot"].loss == rows["dense"].loss
+        assert rows["one_shot"].sparsity_prunable == 0.0
+        assert rows["finetuned"].loss != rows["dense"].loss
+    assert found[0]["finetuned"].loss != found[1]["finetuned"].loss
+    assert "ema" not in (found[0]["finetuned"].recipe or ""), "as in rows from before there was one"
+    assert '"ema":0.99' in (found[1]["finetuned"].recipe or "")

@@ -5,7 +5,7 @@ import math
 import pytest
 
 import cap
-from cap.training.schedules import cosine, linear, sawtooth
+from cap.training.schedules import cosine, linear, sawtooth, warmed_up
 
 PAPER = cap.Ramp(((20, 0.5), (40, 0.6), (100, 0.75), (280, 0.9)))
 
@@ -59,3 +59,9 @@ def test_impossible_ramps(knots: tuple, kind: str, message: str) -> None:
 def test_a_period_must_divide_the_ramp() -> None:
     with pytest.raises(ValueError, match="no multiple of the period of 30"):
         PAPER.steps(30)
+
+
+def test_a_rise_before_the_schedule() -> None:
+    values = [warmed_up(step, 3, 1.0, lambda later: linear(later, 3, 1.0, 0.5)) for step in range(6)]
+    assert values == [0.25, 0.5, 0.75, 1.0, 0.75, 0.5]
+    assert warmed_up(0, 0, 1.0, lambda later: 0.3 + later) == 0.3

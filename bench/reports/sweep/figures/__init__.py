@@ -9,6 +9,7 @@ import pandas as pd
 from bench.reports.sweep.attribution import composed
 from bench.reports.sweep.figures.attribution import attribution_maps
 from bench.reports.sweep.figures.bars import pattern_bars
+from bench.reports.sweep.figures.budget import budget_curves, has_budgets
 from bench.reports.sweep.figures.curves import accuracy_curves
 from bench.reports.sweep.figures.losses import loss_scatter
 from bench.reports.sweep.figures.options import has_option_curves, option_panels
@@ -20,7 +21,8 @@ from bench.results.labels import NM, PHASES, UNITS, UNITS_THEN
 def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     """Draws the figures that these rows have something for.
 
-    Composed pruners get a map of mask by update. Options that were tried at three or more values get a panel each;
+    Composed pruners get a map of mask by update. A training that was run for three or more numbers of epochs gets
+    curves over these. Options that were tried at three or more values get a panel each;
     otherwise there are curves over the sparsity, and bars for N:M patterns. Where the increase of the calibration loss
     was both predicted and observed, one is drawn against the other, under the name `<stem>_loss`. Models that lost
     units are also drawn against their multiply-adds and their speed, under the name `<stem>_size`. What is invalid is
@@ -42,6 +44,8 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     written: list[Path] = []
     if not composed(summary).empty:
         written += attribution_maps(summary, title, stem, note)
+    elif has_budgets(summary):
+        written += budget_curves(summary, title, stem, note)
     elif has_option_curves(summary):
         written += option_panels(summary, title, stem, note)
     elif not groups.all():

@@ -14,8 +14,9 @@ from bench.reports.common.origin import origin
 from bench.reports.common.text import insert_text, to_markdown
 from bench.reports.sweep import tables
 from bench.reports.sweep.attribution import attribution_table
-from bench.reports.sweep.claims import claims
-from bench.reports.sweep.summary import read_paper_values, summarise
+from bench.reports.sweep.claims import claim_sentences
+from bench.reports.sweep.protocol import ProtocolTables
+from bench.reports.sweep.summary import SweepResults, read_paper_values, summarise
 from bench.results import folders
 from bench.results.labels import PHASES
 from bench.results.predictions import Predictions
@@ -58,10 +59,14 @@ def markdown(rows: pd.DataFrame, results: Path, title: str, predictions: Predict
     """Returns the whole report of a sweep in Markdown."""
     summary = summarise(rows, read_paper_values(results))
     cells, parts = tables.detailed(summary), attribution_table(summary)
-    said = [f"* {claim}" for claim in claims(rows, predictions)]
+    found = SweepResults.of(rows, predictions)
+    protocol = ProtocolTables.of(found)
+    said = [f"* {sentence}" for sentence in (*claim_sentences(found), *protocol.ranks)]
     lines = [f"# {title}", "", origin(rows), "", *said, ""]
     if not parts.empty:
         lines += ["One-shot top-1 by mask and update:", "", to_markdown(parts)]
+    for heading, table in protocol.tables.items():
+        lines += [f"{heading}:", "", to_markdown(table)]
     return "\n".join([*lines, *textwrap.wrap(_explanation(cells), 120), "", to_markdown(cells)])
 
 
@@ -86,8 +91,12 @@ def print_report(
         console.print(_fitting_table(part.drop(columns=["model", "dense"]), f"{model}: dense {dense}", console))
     if not parts.empty:
         console.print(text_table(parts, "one-shot by mask and update", ("model", "allocation", "mask")))
-    for claim in claims(rows, predictions):
-        console.print(claim, highlight=False)
+    found = SweepResults.of(rows, predictions)
+    protocol = ProtocolTables.of(found)
+    for heading, table in protocol.tables.items():
+        console.print(text_table(table, heading, ("pruner", "phase", "model"), wrapped=table.columns))
+    for sentence in (*claim_sentences(found), *protocol.ranks):
+        console.print(sentence, highlight=False)
 
 
 def _fitting_table(cells: pd.DataFrame, title: str, console: Console) -> Table:
@@ -131,7 +140,7 @@ def write_figures(rows: pd.DataFrame, store: Store, title: str) -> list[Path]:
 
 
 def insert(document: Path, name: str, rows: pd.DataFrame, predictions: Predictions | None = None) -> None:
-    """Puts the compact table and the claims between `<!-- name -->` and `<!-- /name -->` in a Markdown document.
+    """Puts compact tables and the claims between `<!-- name -->` and `<!-- /name -->` in a Markdown document.
 
     Raises:
         UserError: If there is no such document, or it lacks the two marks.
@@ -139,8 +148,10 @@ def insert(document: Path, name: str, rows: pd.DataFrame, predictions: Predictio
     summary = summarise(rows)
     parts = attribution_table(summary)
     table = to_markdown(tables.compact(summary) if parts.empty else parts)
-    lines = "".join(f"* {claim}\n" for claim in claims(rows, predictions))
-    insert_text(document, name, f"{table}\n{origin(rows)}\n\n{lines}")
+    found = SweepResults.of(rows, predictions)
+    beside = "".join(f"{title}:\n\n{to_markdown(part)}\n" for title, part in ProtocolTables.of(found).tables.items())
+    lines = "".join(f"* {sentence}\n" for sentence in claim_sentences(found))
+    insert_text(document, name, f"{table}\n{origin(rows)}\n\n{beside}{lines}")
 
 
 class SweepReport:

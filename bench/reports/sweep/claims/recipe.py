@@ -117,8 +117,8 @@ def _outcome(shown: dict[str, Outcome], means: list[str]) -> Outcome:
 def _last_states(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns the last states of gradual runs over all layers that end at 90 %."""
     tuned = rows[(rows["regime"] == "gradual") & (rows["phase"] == "finetuned") & (rows["kind"] == GLOBAL)]
-    last = tuned.loc[tuned.groupby("trial_id")["sparsity"].idxmax()]
-    return last[last["sparsity"] == LAST]
+    last = tuned.groupby("trial_id")["sparsity"].transform("max") == LAST
+    return tuned[last & (tuned["sparsity"] == LAST)]
 
 
 def _pairs(runs: pd.DataFrame, preference: Preference) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,33 +29,35 @@ class Accuracy:
     """Top-1 of one state of a model, over dense seeds.
 
     Attributes:
-        rows: Rows of finished models with a dense seed; several of one seed, such as of two recipes, are averaged.
-        dense: Whether the dense models of these rows are meant.
+        states: States of each dense seed; correctness is averaged over several, such as those of two recipes.
+        top1: Top-1 of each dense seed, a fraction.
     """
 
-    rows: pd.DataFrame
-    dense: bool = False
+    states: Mapping[int, tuple[State, ...]]
+    top1: Mapping[int, float]
 
-    @property
-    def seeds(self) -> list[int]:
-        """Dense seeds, each once."""
-        return sorted(int(seed) for seed in self.rows["dense_seed"].unique())
+    @classmethod
+    def of(cls, rows: pd.DataFrame, dense: bool = False) -> Accuracy:
+        """Returns the accuracy of rows.
+
+        Args:
+            rows: Rows of finished models with dense seeds.
+            dense: Whether the dense models of these rows are meant.
+        """
+        states: dict[int, list[State]] = {}
+        top1: dict[int, list[float]] = {}
+        columns = [rows[name] for name in ("dense_seed", "trial_id", "pattern", "phase")]
+        for seed, trial, pattern, phase, value in zip(*columns, rows["top1_dense" if dense else "top1"], strict=True):
+            states.setdefault(int(seed), []).append((trial, None, "dense") if dense else (trial, pattern, phase))
+            top1.setdefault(int(seed), []).append(value / 100)
+        return cls(
+            {seed: tuple(found) for seed, found in states.items()},
+            {seed: sum(found) / len(found) for seed, found in top1.items()},
+        )
 
     def sample(self, seeds: Iterable[int]) -> Sample:
         """Returns the states of each of these seeds."""
-        parts = dict(iter(self.rows.groupby("dense_seed")))
-        return tuple(
-            tuple(
-                (str(row.trial_id), None, "dense") if self.dense else (str(row.trial_id), row.pattern, row.phase)
-                for row in parts[seed].itertuples()
-            )
-            for seed in seeds
-        )
-
-    def top1(self, seeds: Iterable[int]) -> np.ndarray:
-        """Returns the top-1 of each of these seeds, a fraction."""
-        column = "top1_dense" if self.dense else "top1"
-        return self.rows.groupby("dense_seed")[column].mean().reindex(list(seeds)).to_numpy(float) / 100
+        return tuple(self.states[seed] for seed in seeds)
 
 
 class Estimator:
@@ -79,21 +81,19 @@ class Estimator:
             statistic: Function of one fraction for each accuracy; of arrays as of numbers.
             accuracies: Accuracies, at least one.
         """
-        shared = set.intersection(*(set(one.seeds) for one in accuracies))
-        if not shared:
+        seeds = sorted(set.intersection(*(set(one.states) for one in accuracies)))
+        if not seeds:
             return None
-        seeds = sorted(shared)
         samples = [one.sample(seeds) for one in accuracies]
         self._resample(samples)
         known = [self._means[sample] for sample in samples if sample in self._means]
         if len(known) == len(samples) and len({id(resampling) for _, resampling in known}) == 1:
             return estimate_of_means(statistic, [means for means, _ in known], known[0][1])
-        by_seed = zip(*(one.top1(seeds) for one in accuracies), strict=True)
-        return mean_of_units([float(statistic(*values)) for values in by_seed])
+        return mean_of_units([float(statistic(*(one.top1[seed] for one in accuracies))) for seed in seeds])
 
     def load(self, accuracies: Iterable[Accuracy]) -> None:
         """Resamples many accuracies together, which takes a fraction of the time that it takes one by one."""
-        self._resample([one.sample(one.seeds) for one in accuracies])
+        self._resample([one.sample(sorted(one.states)) for one in accuracies])
 
     def drop(self, rows: pd.DataFrame) -> Estimate:
         """Returns the loss of top-1 in percent of the dense models'.
@@ -101,7 +101,7 @@ class Estimator:
         Args:
             rows: Rows of finished models of one cell, with dense seeds.
         """
-        found = self.estimate(relative_drop, [Accuracy(rows), Accuracy(rows, dense=True)])
+        found = self.estimate(relative_drop, [Accuracy.of(rows), Accuracy.of(rows, dense=True)])
         assert found is not None
         return found
 
@@ -112,7 +112,7 @@ class Estimator:
             after: Rows of the one state of a model.
             before: Rows of the other.
         """
-        return self.estimate(relative_drop, [Accuracy(after), Accuracy(before)])
+        return self.estimate(relative_drop, [Accuracy.of(after), Accuracy.of(before)])
 
     def difference(self, ones: Sequence[pd.DataFrame], others: Sequence[pd.DataFrame]) -> Estimate | None:
         """Returns how much more accurate some states are than others, points, mean over pairs.
@@ -121,10 +121,12 @@ class Estimator:
             ones: Rows of each state, such as one a model.
             others: Rows of what each is compared with.
         """
-        return self.estimate(mean_difference, [Accuracy(rows) for rows in (*ones, *others)])
+        return self.estimate(mean_difference, [Accuracy.of(rows) for rows in (*ones, *others)])
 
     def _resample(self, samples: Iterable[Sample]) -> None:
         """Takes the means of the samples whose predictions are stored and that are not known yet."""
+        if not self._predictions.rows:
+            return
         wanted: dict[tuple[int, int], dict[Sample, np.ndarray]] = {}
         for sample in dict.fromkeys(samples):
             if sample not in self._means and (found := self._correct(sample)) is not None:

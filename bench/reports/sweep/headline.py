@@ -50,7 +50,7 @@ def headlines(results: SweepResults) -> list[ModelHeadline]:
         if part["sparsity"].nunique() >= CURVE
     }
     points = [point for curve in curves.values() for _, point in curve]
-    results.estimator.load(Accuracy(point, dense) for point in points for dense in (False, True))
+    results.estimator.load(Accuracy.of(point, dense) for point in points for dense in (False, True))
     return [
         ModelHeadline(
             str(name),

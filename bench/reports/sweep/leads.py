@@ -90,7 +90,7 @@ def _contenders(model: str, rows: pd.DataFrame) -> _Contenders | None:
 
 
 def _lead(model: str, sparsity: float, fields: Sequence[_Contenders], results: SweepResults) -> Lead:
-    accuracies = [Accuracy(part) for field in fields for part in field.rows.values()]
+    accuracies = [Accuracy.of(part) for field in fields for part in field.rows.values()]
     estimate = results.estimator.estimate(lead_over_best([len(field.rows) for field in fields]), accuracies)
     assert estimate is not None
     rivals = tuple(dict.fromkeys(name for field in fields for name in list(field.rows)[1:]))

@@ -13,14 +13,13 @@ from bench.reports.sweep.figures.bars import pattern_bars
 from bench.reports.sweep.figures.curves import accuracy_curves
 from bench.reports.sweep.figures.losses import loss_scatter
 from bench.reports.sweep.figures.options import has_option_curves, option_panels
-from bench.reports.sweep.figures.panels import best_of_families
+from bench.reports.sweep.figures.panels import MANY, best_of_families
 from bench.reports.sweep.figures.ranks import rank_panels
 from bench.reports.sweep.figures.structured import size_panels
 from bench.reports.sweep.ranks import rankings
 from bench.reports.sweep.summary import SweepResults, series, summarise, valid_cells
 from bench.results.labels import NM, PHASES, UNITS, UNITS_THEN
 
-MANY = 8  # lines from which on a figure has the best of each family, and another one all of them
 Draw = Callable[[pd.DataFrame, str, Path, str], list[Path]]
 
 

@@ -10,6 +10,9 @@ from matplotlib.axes import Axes
 from bench.reports.common.plotting import DASHES, Style
 from bench.reports.sweep.figures.panels import (
     DECADE,
+    LARGE,
+    MANY,
+    PANEL,
     ModelCells,
     by_model,
     draw_dense,
@@ -39,7 +42,7 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "
     models, styles = by_model(summary), line_styles(summary, names)
     phases = [phase for phase in PHASES if summary[f"{phase}_n"].notna().any()]
     timed = "finetuned" not in phases and summary["fit_seconds"].notna().any() and len(styles) > 1
-    figure, axes = panels(len(models) + timed)
+    figure, axes = panels(len(models) + timed, *(LARGE if len(styles) > MANY else PANEL))
     for axis, model in zip(axes, models, strict=False):
         draw_dense(axis, model.cells)
         for name, style in styles.items():

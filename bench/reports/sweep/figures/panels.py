@@ -23,6 +23,8 @@ from bench.results.labels import CAP, PHASES
 from bench.results.methods import FAMILIES, OTHER
 
 PANEL = (3.6, 3.3)  # width and height, inches
+LARGE = (5.2, 4.6)  # the same of a panel with many lines
+MANY = 8  # lines from which on a figure has the best of each family, and another one all of them
 WIDTH = 15  # inches that panels may take side by side
 LEGEND_COLUMNS, LEGEND_LINE = 8, 0.22  # inches
 DECADE = 10  # ratio of largest to smallest from which on an axis is logarithmic

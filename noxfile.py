@@ -195,6 +195,12 @@ def budget(session: nox.Session) -> None:
 
 
 @nox.session
+def headline(session: nox.Session) -> None:
+    """CAP and rivals of all families with three dense models each: sparsity at 1 % drop, ranks, lead over the best."""
+    reproduce(session, "headline")
+
+
+@nox.session
 def structured(session: nox.Session) -> None:
     """Heads, hidden units and channels: accuracy, multiply-adds and measured latency of the smaller models."""
     reproduce(session, "structured", "structured")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from bench.data.fashion_mnist import SPLIT_FILES, load_split
+from bench.reports.latency.claim import speedup_claim
+from bench.reports.sweep.claims import CLAIMS
+from bench.reports.sweep.claims.finding import ProtocolRow
 from bench.specs.profiles import EMBEDDED
 from bench.statistics.bootstrap import RESAMPLES
 from bench.statistics.estimate import CONFIDENCE
@@ -20,11 +25,11 @@ ROWS = {
     for row in (Path(__file__).parents[1] / "docs/protocol.md").read_text().splitlines()
     if re.match(r"\| C\d", row)
 }
-CLAIMS = ["C1", "C2", "C3", "C4a", "C4b", "C4c", "C5", "C6", "C7", "C8"]
+CLAIMS_OF_THE_PAGE = ["C1", "C2", "C3", "C4a", "C4b", "C4c", "C5", "C6", "C7", "C8"]
 
 
 def test_every_claim_says_what_confirms_and_refutes_it() -> None:
-    assert list(ROWS) == CLAIMS
+    assert list(ROWS) == CLAIMS_OF_THE_PAGE
     for name, (claim, cells, confirmed, refuted, undecided) in ROWS.items():
         assert claim, name
         assert cells, name
@@ -59,3 +64,14 @@ def test_splits_are_those_of_the_protocol() -> None:
         [row] = re.findall(rf"\| `{split}` \| ([^|]*) \|", TEXT)
         assert f"{count:,}" in row
         assert len(load_split(split)) == count
+
+
+def quoted_rows() -> dict[str, ProtocolRow]:
+    """Returns the rows that the modules of claims quote."""
+    modules = [sys.modules[claim.__module__] for claim in (*CLAIMS, speedup_claim)]
+    return {row.claim: row for module in modules if (row := getattr(module, "ROW", None)) is not None}
+
+
+@pytest.mark.parametrize("claim", CLAIMS_OF_THE_PAGE)
+def test_verdicts_quote_the_row_of_their_claim(claim: str) -> None:
+    assert dataclasses.astuple(quoted_rows()[claim]) == (claim, *ROWS[claim])

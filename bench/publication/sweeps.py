@@ -50,7 +50,7 @@ def sweep_publication(sweep: Sweep | str, profile: str, results: Path, checkout:
     old = published.read() if published.collected.exists() else pd.DataFrame()
     title = f"{selection.title}: {len(rows)} rows of {len(selection.trials)} trials, commit {commit[:12]}"
     names = re.compile(
-        rf"{re.escape(store.sweep)}((_nm|_loss|_size)?\.(png|svg)|(\.(layers|predictions))?\.parquet|\.md|\.csv)"
+        rf"{re.escape(store.sweep)}((_nm)?(_all)?(_loss|_size|_ranks)?\.(png|svg)|(\.(layers|predictions))?\.parquet|\.md|\.csv)"
     )
     changes = (title, *describe_changes(_values(old), _values(rows), "top-1"))
     return Publication(checkout.root, store.profile, names, changes, partial(_render, store))

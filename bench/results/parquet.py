@@ -64,7 +64,7 @@ def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
 
     Args:
         path: The file.
-        schema: Schema that it must have; of `ADDED_COLUMNS` those that it lacks are null.
+        schema: Schema that it must have, in any order of columns; of `ADDED_COLUMNS` those that it lacks are null.
 
     Raises:
         DamagedError: If the file is cut off or corrupted.
@@ -74,9 +74,11 @@ def read_rows(path: Path, schema: pa.Schema) -> pa.Table:
         table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowInvalid) as error:
         raise DamagedError(f"{path} is no readable parquet file ({error}): run the sweep again") from None
-    for name in ADDED_COLUMNS:
-        if name in schema.names and name not in table.schema.names:
-            table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
+    known = set(table.schema.names)
+    if known <= set(schema.names) and set(schema.names) - known <= set(ADDED_COLUMNS):
+        columns = [table[field.name] if field.name in known else pa.nulls(len(table), field.type) for field in schema]
+        fields = [table.schema.field(field.name) if field.name in known else field for field in schema]
+        table = pa.table(columns, schema=pa.schema(fields, table.schema.metadata))
     if not table.schema.equals(schema):
         different = sorted({f.name for f in schema} ^ set(table.schema.names)) or ["types"]
         raise UserError(f"{path} has another schema ({', '.join(different)} differ): delete it and run the sweep again")

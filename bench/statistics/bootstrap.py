@@ -61,14 +61,23 @@ def difference(one: float | np.ndarray, other: float | np.ndarray) -> float | np
     return 100 * (one - other)
 
 
-def two_level(statistic: Statistic, samples: Sequence[np.ndarray], resampling: Resampling) -> Estimate:
-    """Returns a function of means over seeds and images, with its standard error by the two-level bootstrap.
+@dataclass(frozen=True)
+class ResampledMeans:
+    """Means of a sample, and of its resamples.
 
-    The degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2, 110-114) for the sum of the variances that
-    seeds alone and images alone give.
+    Attributes:
+        seeds: Mean of every seed over all images, (n,).
+        images: Mean of every seed over the images of every resample, (resamples, n).
+    """
+
+    seeds: np.ndarray
+    images: np.ndarray
+
+
+def resampled_means(samples: Sequence[np.ndarray], resampling: Resampling) -> list[ResampledMeans]:
+    """Returns the means of samples; of many at once it takes a fraction of the time that it takes one by one.
 
     Args:
-        statistic: Function of one mean for each sample; of arrays as of numbers, such as `relative_drop`.
         samples: Values of every seed on every image, (n, m) each, such as 1 where the class is right; seeds and images
             in the same order in all.
         resampling: Resampling of n seeds and m images.
@@ -80,28 +89,52 @@ def two_level(statistic: Statistic, samples: Sequence[np.ndarray], resampling: R
     seeds = 1 if resampling.seeds is None else resampling.seeds.shape[1]
     if stray := [one.shape for one in samples if one.shape != (seeds, drawn.shape[1])]:
         raise ValueError(f"a sample is {stray[0]}, but seeds and images are drawn of {(seeds, drawn.shape[1])}")
-    value = float(statistic(*(one.mean() for one in samples)))
+    if not samples:
+        return []
+    if seeds == 1:
+        return [ResampledMeans(one.mean(1), np.empty((0, 1))) for one in samples]
+    values = np.concatenate([one.T for one in samples], axis=1).astype(np.float64)  # (m, n x samples)
+    chunks = np.array_split(drawn, max(1, drawn.size // 2**22))  # 32 MiB in double precision at a time
+    images = np.concatenate([chunk.astype(np.float64) @ values for chunk in chunks]) / drawn.shape[1]
+    parts = np.split(images, len(samples), axis=1)
+    return [ResampledMeans(one.mean(1), part) for one, part in zip(samples, parts, strict=True)]
+
+
+def two_level(statistic: Statistic, samples: Sequence[np.ndarray], resampling: Resampling) -> Estimate:
+    """Returns a function of means over seeds and images, with its standard error by the two-level bootstrap.
+
+    Args:
+        statistic: Function of one mean for each sample; of arrays as of numbers, such as `relative_drop`.
+        samples: Values of every seed on every image, see `resampled_means`.
+        resampling: Resampling of n seeds and m images.
+
+    Raises:
+        ValueError: If the samples have not the shape that the resampling is for.
+    """
+    return estimate_of_means(statistic, resampled_means(samples, resampling), resampling)
+
+
+def estimate_of_means(statistic: Statistic, means: Sequence[ResampledMeans], resampling: Resampling) -> Estimate:
+    """Returns what `two_level` does, of samples whose means are there.
+
+    The degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2, 110-114) for the sum of the variances that
+    seeds alone and images alone give.
+
+    Args:
+        statistic: Function of one mean for each sample; of arrays as of numbers.
+        means: Means of the samples, as `resampled_means` returns them.
+        resampling: Resampling that they were made with.
+    """
+    value = float(statistic(*(one.seeds.mean() for one in means)))
     if resampling.seeds is None:
         return Estimate(value, math.nan, math.nan, 1)
-    means = [_image_means(one, drawn) for one in samples]  # (resamples, n)
-    both = statistic(*((mean * resampling.seeds).sum(1) for mean in means))
-    seeds_alone = statistic(*(resampling.seeds @ one.mean(1) for one in samples))
-    images_alone = statistic(*(mean.mean(1) for mean in means))
+    seeds = resampling.seeds.shape[1]
+    both = statistic(*((one.images * resampling.seeds).sum(1) for one in means))
+    seeds_alone = statistic(*(resampling.seeds @ one.seeds for one in means))
+    images_alone = statistic(*(one.images.mean(1) for one in means))
     total, of_seeds, of_images = (float(np.var(found, ddof=1)) for found in (both, seeds_alone, images_alone))
     if total < 1e-20 * max(1.0, value**2):  # the same on every image and seed: rounding alone
         return Estimate(value, 0.0, seeds - 1, seeds)
-    parts = of_seeds**2 / (seeds - 1) + of_images**2 / max(1, drawn.shape[1] - 1)
+    parts = of_seeds**2 / (seeds - 1) + of_images**2 / max(1, resampling.images.shape[1] - 1)
     degrees = (of_seeds + of_images) ** 2 / parts
     return Estimate(value, math.sqrt(total), degrees, seeds, min(of_images, total))
-
-
-def _image_means(sample: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Returns the mean of every seed over the images of every resample, (resamples, n).
-
-    Args:
-        sample: Values, (n, m).
-        drawn: Number of times that each image is drawn, (resamples, m).
-    """
-    values = sample.T.astype(np.float64)
-    chunks = np.array_split(drawn, max(1, drawn.size // 2**22))  # 32 MiB in double precision at a time
-    return np.concatenate([chunk.astype(np.float64) @ values for chunk in chunks]) / sample.shape[1]

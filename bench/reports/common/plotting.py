@@ -1,9 +1,10 @@
-"""Figures without a display: styles of methods, one legend for all panels, reproducible files."""
+"""Figures without a display: looks of methods, one legend for all panels, reproducible files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 
@@ -13,34 +14,73 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-Style = tuple[str, str]  # colour and marker
-STYLES: dict[str, Style] = {  # of methods: grey those of the weights alone, blue and purple rivals on the Fisher
-    "GM": ("#7f7f7f", "s"),
-    "UM": ("#111111", "x"),
-    "magnitude": ("#7f7f7f", "s"),
-    "GrW": ("#bcbd22", "v"),
-    "WF": ("#1f77b4", "^"),
-    "WF-1": ("#17becf", "<"),
-    "M-FAC": ("#9467bd", "D"),
-    "CAP": ("#d62728", "o"),
-    "FastCAP": ("#ff7f0e", "P"),
-    "Wanda": ("#8c564b", ">"),
-    "SparseGPT": ("#2ca02c", "h"),
-    "OBC": ("#e377c2", "X"),
-    "oBERT": ("#4a90d9", "d"),
-    "CHITA": ("#6a3d9a", "*"),
-    "composed": ("#00897b", "H"),
-    "RIA": ("#c49c94", "<"),
-    "DSnoT": ("#5d3a2e", "v"),
-    "ALPS": ("#98df8a", "p"),
-    "SNOWS": ("#f7a8d8", "8"),
-    "Taylor": ("#8a8c1f", "^"),
-    "SynFlow": ("#b0b0b0", "D"),
-    "Random": ("#c7c7c7", "+"),
+from bench.results.labels import BESIDE, LABELS
+from bench.results.methods import FISHER, GRADIENTS, INPUTS, OTHER, PARTS, WEIGHTS, method_of, place_in_family
+
+DASHES = ("-", "--", ":", "-.")
+MARKERS = "os^Dvph*X<>d8P"
+SHADES = {  # of the families, as on the page of results: told apart by the colour-blind
+    WEIGHTS: ("#2e2e2e", "#6b6b6b", "#909090"),
+    GRADIENTS: ("#d57d01", "#8a5200", "#b98a3a"),
+    FISHER: ("#0047c8", "#5b8ff0", "#1b3f94"),
+    INPUTS: ("#00a470", "#005f41", "#4d9e80"),
+    PARTS: ("#96528f", "#5a2856", "#b07fab"),
+    OTHER: ("#9e1000", "#5c0900", "#d2553f"),
 }
-OTHERS: list[Style] = list(
-    zip(("#003f5c", "#58a618", "#ffb000", "#7a5195", "#00a6a6", "#a05a2c"), "s^Dvp*", strict=True)
-)
+REGISTERED = {label: pruner for pruner, label in LABELS.items()}
+
+
+class Style(NamedTuple):
+    """Look of a line or bar.
+
+    Attributes:
+        color: Colour, by the family of the method.
+        marker: Marker of matplotlib, by the place in the family.
+        dash: Line style of matplotlib, likewise.
+    """
+
+    color: str
+    marker: str
+    dash: str
+
+
+def family_style(family: str, place: int) -> Style:
+    """Returns the look of a method.
+
+    Args:
+        family: One of `bench.results.methods.FAMILIES`.
+        place: Place of the method in it; from MARKERS on looks come again.
+    """
+    shades = SHADES[family]
+    return Style(shades[place % len(shades)], MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)])
+
+
+def family_place(method: str) -> tuple[str, int] | None:
+    """Returns the family of a registered method by its label, and its place there; None for any other."""
+    pruner = REGISTERED.get(BESIDE.get(method, method))
+    return (method_of(pruner).family, place_in_family(method, pruner)) if pruner is not None else None
+
+
+def method_styles(methods: Iterable[str]) -> list[Style]:
+    """Returns the look of each method; one that is not registered, or is there again, gets one that no other has.
+
+    Args:
+        methods: Labels, such as one for each line of a figure.
+    """
+    methods = list(methods)
+    places = [family_place(method) for method in methods]
+    taken: set[tuple[str, int]] = set()
+    first = [place is not None and methods.index(method) == number
+             for number, (method, place) in enumerate(zip(methods, places, strict=True))]  # fmt: skip
+    taken |= {place for place, own in zip(places, first, strict=True) if place is not None and own}
+    found = []
+    for place, own in zip(places, first, strict=True):
+        family, number = place or (OTHER, 0)
+        while not own and (family, number) in taken:
+            number += 1
+        taken.add((family, number))
+        found.append(family_style(family, number))
+    return found
 
 
 def legend_entries(axes: Iterable[Axes]) -> dict[str, Artist]:

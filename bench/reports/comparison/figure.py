@@ -10,10 +10,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bench.reports.common.plotting import OTHERS, STYLES, Style, legend, legend_entries, save
+from bench.reports.common.plotting import Style, legend, legend_entries, method_styles, save
 from bench.results.labels import GLOBAL, PHASES, kind
 from bench.results.validity import INVALID
 
+OWN = "the new pruner"  # no label of a registered method
 ROOM = 0.15  # that a label takes of the axis
 
 
@@ -71,17 +72,15 @@ def draw(
 
 
 def _styles(new: str, against: Sequence[str]) -> dict[str, Style]:
-    """Returns each pruner's colour and marker: the new one has its own, the others those of all figures."""
-    own, *left = OTHERS
-    spare = iter(left * (len(against) + 1))
-    styles = {name: STYLES.get(name) or next(spare) for name in against}
-    return {new: own, **styles}
+    """Returns each pruner's look: the new one has its own, the others those of all figures."""
+    own, *others = method_styles([OWN, *against])
+    return {new: own, **dict(zip(against, others, strict=True))}
 
 
 def _draw_accuracies(axis: Axes, part: pd.DataFrame, styles: Mapping[str, Style]) -> None:
     """Draws each pruner's mean top-1 with its standard deviation, and the dense model's."""
     axis.axhline(part["top1_dense"].max(), color="black", linewidth=1, label="dense")
-    for name, (color, marker) in styles.items():
+    for name, (color, marker, _) in styles.items():
         curve = part[(part["label"] == name) & (part["status"] == "done")]
         for number, (_, points) in enumerate(curve.groupby(curve["pattern"].map(kind), sort=False)):
             axis.errorbar(
@@ -97,7 +96,7 @@ def _draw_differences(axis: Axes, part: pd.DataFrame, styles: Mapping[str, Style
     if part["difference"].abs().max() > 10:  # small differences must be seen beside large ones
         axis.set_yscale("symlog", linthresh=1)
         axis.yaxis.set_major_formatter("{x:g}")
-    for number, (name, (color, marker)) in enumerate(styles.items()):
+    for number, (name, (color, marker, _)) in enumerate(styles.items()):
         points = part[(part["label"] == name) & (part["pairs"] > 0)]
         axis.errorbar(
             points["x"] + step * (number - (len(styles) - 1) / 2), points["difference"],
@@ -108,7 +107,7 @@ def _draw_differences(axis: Axes, part: pd.DataFrame, styles: Mapping[str, Style
 
 def _draw_times(axis: Axes, part: pd.DataFrame, styles: Mapping[str, Style]) -> None:
     """Draws each pruner's time of fit and prune at every pattern, and that of the fit alone."""
-    for name, (color, marker) in styles.items():
+    for name, (color, marker, _) in styles.items():
         points = part[(part["label"] == name) & part["x"].notna()]
         axis.plot(
             points["x"], points["total_seconds"], color=color, marker=marker, markersize=4, linestyle="none", label=name

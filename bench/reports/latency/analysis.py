@@ -1,4 +1,4 @@
-"""Ratios and tables of measured times of inference, and the verdict on claim C5. Reads parquet alone."""
+"""Ratios and tables of measured times of inference. Reads parquet alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.reports.common.text import extent, mebibytes, seconds
+from bench.reports.common.text import mebibytes, seconds
 from bench.reports.sweep.summary import plain, summarise, valid_cells
 from bench.results.folders import source
 from bench.results.labels import CAP, FAMILY_ORDER, percent
@@ -16,8 +16,6 @@ from bench.results.timings import TIMED
 
 BASELINE = "eager"
 CELL = ["model", "threads", "batch"]
-CLAIMED = (1.5, 2.4)  # times as fast, by claim C5
-ALLOWED = 1.0  # percent of relative top-1 that may be lost "without accuracy loss", as in claim C1
 
 
 def analyse(rows: pd.DataFrame) -> pd.DataFrame:
@@ -69,18 +67,22 @@ def accuracy(results: Path) -> pd.DataFrame:
 
     Returns:
         Columns family, model, sparsity, `one_shot` and `finetuned`: the relative drop of top-1 in percent, means over
-        seeds, empty for what was not run; no rows where there is no Table 1.
+        seeds, empty for what was not run; and `seeded`, whether these are several dense models. No rows where there is
+        no Table 1.
     """
     store = Store(source("embedded/table1.parquet", results), "embedded", "table1")
     columns = {"one_shot_rel_drop": "one_shot", "finetuned_rel_drop": "finetuned"}
+    shown = ["family", "model", "sparsity", *columns.values(), "seeded"]
     if not store.collected.exists():
-        return pd.DataFrame(columns=["family", "model", "sparsity", *columns.values()])
-    cells = valid_cells(summarise(store.read()))
+        return pd.DataFrame(columns=shown)
+    rows = store.read()
+    cells = valid_cells(summarise(rows))
     cells = cells[plain(cells) & (cells["method"] == CAP)].rename(columns=columns)
-    return cells[["family", "model", "sparsity", *columns.values()]].reset_index(drop=True)
+    return cells.assign(seeded=bool(rows["dense_seed"].notna().any()))[shown].reset_index(drop=True)
 
 
-def _ratio(value: float) -> str:
+def ratio_text(value: float) -> str:
+    """Formats a ratio; empty where there is none."""
     return "" if pd.isna(value) else f"{value:.2f}"
 
 
@@ -115,9 +117,9 @@ def detailed(compared: pd.DataFrame) -> pd.DataFrame:
             "p50": "" if pd.isna(row["p50"]) else seconds(row["p50"]),
             "p95": "" if pd.isna(row["p95"]) else seconds(row["p95"]),
             "images/s": "" if pd.isna(row["throughput"]) else f"{row['throughput']:.3g}",
-            "to eager": _ratio(row["to_eager"]),
+            "to eager": ratio_text(row["to_eager"]),
             "to eager, quartiles": _span(row["to_eager_low"], row["to_eager_high"]),
-            "to best dense": _ratio(row["to_dense"]),
+            "to best dense": ratio_text(row["to_dense"]),
             "to best dense, quartiles": _span(row["to_dense_low"], row["to_dense_high"]),
             "rounds": "" if pd.isna(row["rounds"]) else f"{row['rounds']:.0f}",
             "memory": mebibytes(row["memory_bytes"]),
@@ -137,7 +139,7 @@ def cell_summary(compared: pd.DataFrame) -> str:
         compared: Compared rows of one cell, as `analyse` returns them.
     """
     words = [
-        f"{_engine(row)} {row['status'] if row['status'] != TIMED else _ratio(row['to_eager'])}"
+        f"{_engine(row)} {row['status'] if row['status'] != TIMED else ratio_text(row['to_eager'])}"
         for _, row in compared[compared["engine"] != BASELINE].iterrows()
     ]
     return f"{BASELINE} {seconds(compared.loc[compared['engine'] == BASELINE, 'p50'].iloc[0])}; {', '.join(words)}"
@@ -163,78 +165,10 @@ def compact(compared: pd.DataFrame) -> pd.DataFrame:
         line = {
             "model": model,
             "batch": str(batch),
-            "best dense": f"{best['engine']}, {seconds(best['p50'])} ({_ratio(best['to_eager'])})",
+            "best dense": f"{best['engine']}, {seconds(best['p50'])} ({ratio_text(best['to_eager'])})",
         }
         for _, row in rows.iterrows():
             name = percent(row["sparsity_target"]) if row["sparsity_target"] else "0 % (control)"
-            line[name] = f"{_ratio(row['to_dense'])} ({_ratio(row['to_eager'])})"
+            line[name] = f"{ratio_text(row['to_dense'])} ({ratio_text(row['to_eager'])})"
         lines.append(line)
     return pd.DataFrame(lines).fillna("")
-
-
-def lossless_sparsities(compared: pd.DataFrame, drops: pd.DataFrame) -> dict[str, tuple[float, str]]:
-    """Returns for each model up to which of its measured sparsities accuracy is kept, and by which evidence.
-
-    Args:
-        compared: Compared rows, as `analyse` returns them.
-        drops: Losses of accuracy, as `accuracy` returns them.
-
-    Returns:
-        {model: (highest sparsity at which the embedded model of its family loses at most ALLOWED, in words)}; a model
-        that has none, or whose family is not embedded, is left out.
-    """
-    best = drops.assign(drop=drops[["one_shot", "finetuned"]].min(axis=1))
-    found = {}
-    for (model, family), rows in sparse_rows(compared).groupby(["model", "family"], sort=False):
-        fine = best[
-            (best["family"] == family) & best["sparsity"].isin(rows["sparsity_target"]) & (best["sparsity"] > 0)
-        ]
-        fine = fine[fine["drop"] <= ALLOWED]
-        if len(fine):
-            highest = fine.loc[fine["sparsity"].idxmax()]
-            evidence = f"{percent(highest['sparsity'])}, where the embedded {highest['model']} loses"
-            found[model] = (highest["sparsity"], f"{evidence} {highest['drop']:.2f} %")
-    return found
-
-
-def speedup_claim(compared: pd.DataFrame, drops: pd.DataFrame) -> str | None:
-    """Returns the verdict on claim C5: sparsity that costs no accuracy makes CPU inference 1.5 to 2.4 times as fast.
-
-    Args:
-        compared: Compared rows, as `analyse` returns them.
-        drops: Losses of accuracy, as `accuracy` returns them.
-
-    Returns:
-        One paragraph with the numbers in it, or None if the claim cannot be decided.
-    """
-    sparse, limits = sparse_rows(compared), lossless_sparsities(compared, drops)
-    limit = sparse["model"].map({model: sparsity for model, (sparsity, _) in limits.items()})
-    cells = sparse[sparse["sparsity_target"] == limit]
-    if cells.empty:
-        return None
-    low, high = CLAIMED
-    dense, eager = cells["to_dense"] >= low, cells["to_eager"] >= low
-    numbers = "; ".join(
-        f"{model} at {limits[model][1]}: " + ", ".join(f"batch {row.batch} {_pair(row)}" for row in rows.itertuples())
-        for model, rows in cells.groupby("model", sort=False)
-    )
-    spans = ", ".join(
-        f"{percent(sparsity)}{'' if sparsity else ' (control)'} {_range(rows['to_dense'])} ({_range(rows['to_eager'])})"
-        for sparsity, rows in sparse.groupby("sparsity_target")
-    )
-    threads, processor = cells["threads"].iloc[0], cells["processor"].iloc[0]
-    return (
-        f"C5 ({low:g} to {high:g} times faster CPU inference without accuracy loss): {extent(dense)}. At the highest "
-        f"sparsity that costs at most {ALLOWED:g} % relative top-1, the sparse engine is at least {low:g} times as "
-        f"fast as the best dense engine in {dense.sum()} of {len(cells)} cells (model and batch), as eager in "
-        f"{eager.sum()}. To the best dense engine (to eager): {numbers}. Over all cells: {spans}. Measured with "
-        f"{threads} thread{'s' if threads > 1 else ''} of {processor}; the claim is for 4 cores and batch 64."
-    )
-
-
-def _pair(row: object) -> str:
-    return f"{_ratio(row.to_dense)} ({_ratio(row.to_eager)})"  # type: ignore[attr-defined]
-
-
-def _range(ratios: pd.Series) -> str:
-    return f"{ratios.min():.2f} to {ratios.max():.2f}" if len(ratios) > 1 else _ratio(ratios.iloc[0])

@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from bench.reports.common.plotting import legend, legend_entries, save
-from bench.reports.latency.analysis import ALLOWED, CLAIMED, sparse_rows
+from bench.reports.latency.analysis import sparse_rows
+from bench.reports.latency.claim import ALLOWED, CLAIMED
 
 COLORS = ("#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#ff7f0e")  # of batch sizes
 PHASE_STYLES: dict[str, tuple[str, str, str]] = {  # of a phase: its name, line and marker's filling

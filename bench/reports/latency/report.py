@@ -12,7 +12,8 @@ from rich.console import Console
 from bench.reports.common.console import text_table
 from bench.reports.common.origin import code_state
 from bench.reports.common.text import insert_text, to_markdown
-from bench.reports.latency.analysis import CELL, accuracy, analyse, cell_summary, compact, detailed, speedup_claim
+from bench.reports.latency.analysis import CELL, accuracy, analyse, cell_summary, compact, detailed
+from bench.reports.latency.claim import speedup_claim
 from bench.reports.latency.figure import draw
 from bench.results import folders
 from bench.results.timings import Cell, Timings
@@ -89,7 +90,8 @@ class LatencyReport:
         self.timings = timings
         self.rows = timings.read()
         self.compared, self.drops = analyse(self.rows), accuracy(results)
-        self.verdict = speedup_claim(self.compared, self.drops)
+        found = speedup_claim(self.compared, self.drops)
+        self.verdict = found.sentence if found is not None else None
         self.written = Timings(folders.reports(results), timings.name)
 
     @property

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 
 import pandas as pd
 
-from bench.reports.common.text import OUTCOMES
-from bench.reports.latency.analysis import analyse, speedup_claim
-from bench.reports.page.data import ClaimLine
+from bench.reports.latency.analysis import analyse
+from bench.reports.latency.claim import speedup_claim
+from bench.reports.page.data import ClaimCell, ClaimLine
 from bench.reports.sweep.claims import findings
+from bench.reports.sweep.claims.finding import Finding, JudgedCell
+from bench.reports.sweep.summary import SweepResults
 from bench.results.timings import Timings
 
-HEAD = re.compile(r"(C\d+) \((.*?)\): ")
 
-
-def claim_lines(sweep: str, rows: pd.DataFrame, command: str) -> list[ClaimLine]:
-    """Returns what the rows of a sweep say on claims.
+def claim_lines(sweep: str, results: SweepResults, command: str) -> list[ClaimLine]:
+    """Returns what the results of a sweep say on claims.
 
     Args:
         sweep: Name of the sweep.
-        rows: Result rows, as `bench.results.schema.ResultRow` describes them.
+        results: Its results.
         command: Command that prints it.
     """
-    return [_line(sweep, found.sentence, found.claim, command) for found in findings(rows)]
+    return [_line(sweep, found.finding, found.check, command) for found in findings(results)]
 
 
 def speedup_line(timings: Timings, accuracies: pd.DataFrame) -> list[ClaimLine]:
@@ -35,22 +34,36 @@ def speedup_line(timings: Timings, accuracies: pd.DataFrame) -> list[ClaimLine]:
         timings: Measurements that are there.
         accuracies: What the embedded models keep, as `bench.reports.latency.analysis.accuracy` returns it.
     """
-    sentence = speedup_claim(analyse(timings.read()), accuracies)
-    return [_line(timings.name, sentence, speedup_claim, "capbench speedup")] if sentence else []
+    finding = speedup_claim(analyse(timings.read()), accuracies)
+    return [_line(timings.name, finding, speedup_claim, "capbench speedup")] if finding is not None else []
 
 
-def _line(sweep: str, sentence: str, check: Callable[..., object], command: str) -> ClaimLine:
-    """Returns a sentence on a claim in its parts: its name and statement, its outcome, its numbers."""
-    head = HEAD.match(sentence)
-    name, statement = head.groups() if head else ("", "")
-    rest = sentence[head.end() :] if head else sentence
-    outcome = next((words for words in sorted(OUTCOMES, key=len, reverse=True) if rest.startswith(words)), "")
-    if not head and ":" in rest:
-        statement, rest = rest.split(":", 1)
-    text = rest.removeprefix(outcome).lstrip(",. ")
-    path = check.__module__.replace(".", "/")
+def _line(sweep: str, finding: Finding, check: Callable[..., object], command: str) -> ClaimLine:
+    """Returns a finding as the page shows it."""
     doc = (inspect.getdoc(check) or "").split("\n\n")[0].replace("\n", " ")
     return ClaimLine(
-        sweep, name, statement, outcome, text[:1].upper() + text[1:], doc.removeprefix("Returns "),
-        f"{path}.py: {check.__name__}", command,
-    )  # fmt: skip
+        sweep=sweep,
+        name=finding.claim,
+        statement=finding.statement,
+        outcome=finding.outcome,
+        rule=finding.rule_text,
+        quantity=finding.quantity,
+        corrected=finding.corrected,
+        cells=tuple(map(_cell, finding.cells)),
+        text=finding.text[:1].upper() + finding.text[1:],
+        test=doc.removeprefix("Returns "),
+        code=f"{check.__module__.replace('.', '/')}.py: {check.__name__}",
+        command=command,
+    )
+
+
+def _cell(cell: JudgedCell) -> ClaimCell:
+    low, high = cell.estimate.interval() if cell.estimate.units > 1 else (None, None)
+    return ClaimCell(
+        name=cell.name,
+        estimate=(cell.estimate.value, low, high),
+        unit=cell.unit,
+        seeds=cell.estimate.units,
+        p_value=cell.p_value,
+        outcome=cell.outcome,
+    )

@@ -13,13 +13,13 @@ from bench.reports.latency.analysis import accuracy
 from bench.reports.page.cells import OptionTable, cells_of
 from bench.reports.page.claims import claim_lines, speedup_line
 from bench.reports.page.comparison import comparison_facts, read_document
-from bench.reports.page.data import Cell, MethodFacts, PageData
+from bench.reports.page.data import Cell, ClaimLine, MethodFacts, PageData
 from bench.reports.page.latency import speedup_points, trial_points
 from bench.reports.page.models import model_facts
 from bench.reports.page.origins import made_in, parquet_bytes, sweep_origin, timings_origin
 from bench.reports.page.submissions import submission_facts
 from bench.reports.page.template import page_html
-from bench.reports.sweep.summary import read_paper_values
+from bench.reports.sweep.summary import SweepResults, read_paper_values
 from bench.results import folders
 from bench.results.labels import method_order
 from bench.results.methods import FAMILIES, method_of, place_in_family
@@ -78,12 +78,7 @@ class PageReport:
         """Returns all that the page shows."""
         options, paper = OptionTable(), read_paper_values(self.results)
         cells = [cell for sweep, rows in self.rows.items() for cell in cells_of(sweep, rows, paper, options)]
-        claims = [
-            line
-            for store in self.stores
-            if store is not self.comparison
-            for line in claim_lines(store.sweep, self.rows[store.sweep], made_in(store).command("table") or "")
-        ]
+        claims = [line for store in self.stores if store is not self.comparison for line in self._claims(store)]
         points = list(trial_points(self.rows))
         origins = [sweep_origin(store, self.rows[store.sweep]) for store in self.stores]
         if self.timings.collected.exists():
@@ -111,6 +106,11 @@ class PageReport:
             comparison=facts,
             submissions=submitted,
         )
+
+    def _claims(self, store: Store) -> list[ClaimLine]:
+        """Returns what the rows of a sweep say on claims."""
+        results = SweepResults.of(self.rows[store.sweep], store.predictions())
+        return claim_lines(store.sweep, results, made_in(store).command("table") or "")
 
     def write(self, output: Path | None = None) -> Path:
         """Writes the page and returns its path.

@@ -14,9 +14,10 @@ from bench.reports.common.origin import origin
 from bench.reports.common.text import insert_text, to_markdown
 from bench.reports.sweep import tables
 from bench.reports.sweep.attribution import attribution_table
-from bench.reports.sweep.claims import claims
+from bench.reports.sweep.claims import claim_sentences
 from bench.reports.sweep.control import control_lines
-from bench.reports.sweep.summary import published_for, read_paper_values, summarise
+from bench.reports.sweep.protocol import ProtocolTables
+from bench.reports.sweep.summary import SweepResults, published_for, read_paper_values, summarise
 from bench.results import folders
 from bench.results.labels import PHASES
 from bench.results.predictions import Predictions
@@ -60,10 +61,14 @@ def markdown(rows: pd.DataFrame, results: Path, title: str, predictions: Predict
     paper = read_paper_values(results)
     summary = summarise(rows, paper)
     cells, parts = tables.detailed(summary), attribution_table(summary)
-    said = [f"* {claim}" for claim in (*claims(rows, predictions), *control_lines(summary))]
+    found = SweepResults.of(rows, predictions)
+    protocol = ProtocolTables.of(found)
+    said = [f"* {sentence}" for sentence in (*claim_sentences(found), *protocol.ranks, *control_lines(summary))]
     lines = [f"# {title}", "", origin(rows), "", *said, ""]
     if not parts.empty:
         lines += ["One-shot top-1 by mask and update:", "", to_markdown(parts)]
+    for heading, table in protocol.tables.items():
+        lines += [f"{heading}:", "", to_markdown(table)]
     explained = _explanation(cells) + _sources(summary, paper)
     return "\n".join([*lines, *textwrap.wrap(explained, 120), "", to_markdown(cells)])
 
@@ -98,8 +103,12 @@ def print_report(
         console.print(_fitting_table(part.drop(columns=["model", "dense"]), f"{model}: dense {dense}", console))
     if not parts.empty:
         console.print(text_table(parts, "one-shot by mask and update", ("model", "allocation", "mask")))
-    for claim in (*claims(rows, predictions), *control_lines(summary)):
-        console.print(claim, highlight=False)
+    found = SweepResults.of(rows, predictions)
+    protocol = ProtocolTables.of(found)
+    for heading, table in protocol.tables.items():
+        console.print(text_table(table, heading, ("pruner", "phase", "model"), wrapped=table.columns))
+    for sentence in (*claim_sentences(found), *protocol.ranks, *control_lines(summary)):
+        console.print(sentence, highlight=False)
 
 
 def _fitting_table(cells: pd.DataFrame, title: str, console: Console) -> Table:
@@ -143,7 +152,7 @@ def write_figures(rows: pd.DataFrame, store: Store, title: str) -> list[Path]:
 
 
 def insert(document: Path, name: str, rows: pd.DataFrame, predictions: Predictions | None = None) -> None:
-    """Puts the compact table and the claims between `<!-- name -->` and `<!-- /name -->` in a Markdown document.
+    """Puts compact tables and the claims between `<!-- name -->` and `<!-- /name -->` in a Markdown document.
 
     Raises:
         UserError: If there is no such document, or it lacks the two marks.
@@ -151,8 +160,10 @@ def insert(document: Path, name: str, rows: pd.DataFrame, predictions: Predictio
     summary = summarise(rows)
     parts = attribution_table(summary)
     table = to_markdown(tables.compact(summary) if parts.empty else parts)
-    lines = "".join(f"* {claim}\n" for claim in (*claims(rows, predictions), *control_lines(summary)))
-    insert_text(document, name, f"{table}\n{origin(rows)}\n\n{lines}")
+    found = SweepResults.of(rows, predictions)
+    beside = "".join(f"{title}:\n\n{to_markdown(part)}\n" for title, part in ProtocolTables.of(found).tables.items())
+    lines = "".join(f"* {sentence}\n" for sentence in (*claim_sentences(found), *control_lines(summary)))
+    insert_text(document, name, f"{table}\n{origin(rows)}\n\n{beside}{lines}")
 
 
 class SweepReport:

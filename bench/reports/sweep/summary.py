@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from bench.reports.sweep.estimates import Estimator
 from bench.results.folders import paper_values
 from bench.results.labels import FAMILY_ORDER, GLOBAL, PHASES, label, method_order
 from bench.results.predictions import Predictions
@@ -33,18 +34,33 @@ class SweepResults:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
         done: Rows of finished pruned models, see `finished`.
         summary: Cells with a valid result, means over seeds, see `summarise` and `valid_cells`.
-        predictions: Predicted classes of the rows; may have none.
+        estimator: What estimates with errors are made by.
     """
 
     rows: pd.DataFrame
     done: pd.DataFrame
     summary: pd.DataFrame
-    predictions: Predictions
+    estimator: Estimator
 
     @classmethod
     def of(cls, rows: pd.DataFrame, predictions: Predictions | None = None) -> SweepResults:
         """Returns the three levels of result rows; cells with an invalid row are in the first alone."""
-        return cls(rows, finished(rows), valid_cells(summarise(rows)), predictions or Predictions({}))
+        return cls(rows, finished(rows), valid_cells(summarise(rows)), Estimator(predictions or Predictions({})))
+
+    @property
+    def seeded(self) -> bool:
+        """Whether there are rows of dense models with a seed, which docs/protocol.md is for."""
+        return bool(self.done["dense_seed"].notna().any())
+
+
+def seeded_rows(done: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """Returns the rows that docs/protocol.md is for: of a dense model with a seed, evaluated on a split.
+
+    Args:
+        done: Rows of finished models, see `finished`.
+        split: Name of the split.
+    """
+    return done[done["dense_seed"].notna() & (done["split"].fillna("test") == split)]
 
 
 def _ordered(values: pd.Series) -> pd.Series:

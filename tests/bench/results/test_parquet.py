@@ -49,3 +49,29 @@ def test_what_is_no_such_file_is_told_apart(tmp_path: Path) -> None:
         read_rows(path, arrow_schema(Row))
     with pytest.raises(UserError, match=r"another schema \(.*count.* differ\)"):
         read_rows(path, SCHEMA)
+
+
+def test_columns_added_in_the_middle_are_null_in_older_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass
+    class Longer:
+        name: str
+        setting: str | None = None
+        count: int | None = None
+
+    monkeypatch.setattr("bench.results.parquet.ADDED_COLUMNS", ("setting",))
+    path, schema = tmp_path / "rows.parquet", arrow_schema(Longer)
+    write_rows([Row("a", 1)], arrow_schema(Row), path)
+    table = read_rows(path, schema)
+    assert table.schema.equals(schema)
+    assert table.to_pylist() == [{"name": "a", "setting": None, "count": 1}]
+    pq.write_table(pa.table({"count": [1], "name": ["a"]}), path)
+    assert read_rows(path, schema) == table, "the order of columns is the schema's"
+    pq.write_table(pa.table({"name": ["a"], "count": ["1"]}), path)
+    with pytest.raises(UserError, match=r"another schema \(types differ\)"):
+        read_rows(path, schema)
+    pq.write_table(pa.table({"name": ["a"], "setting": [1], "count": [1]}), path)
+    with pytest.raises(UserError, match=r"another schema \(types differ\)"):
+        read_rows(path, schema)
+    pq.write_table(pa.table({"name": ["a"]}), path)
+    with pytest.raises(UserError, match=r"another schema \(count, setting differ\)"):
+        read_rows(path, schema)

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.statistics.bootstrap import difference, draw_resampling, relative_drop, two_level
+from bench.statistics.bootstrap import (
+    difference,
+    draw_resampling,
+    estimate_of_means,
+    relative_drop,
+    resampled_means,
+    two_level,
+)
 
 
 def enumerated(statistic, samples) -> float:
@@ -88,3 +95,13 @@ def test_the_same_seed_draws_the_same() -> None:
     assert (one.images.sum(1) == 9).all()
     assert one.seeds is not None
     assert one.seeds.sum(1) == pytest.approx(1)
+
+
+def test_many_samples_at_once_are_the_same_as_one_by_one() -> None:
+    generator, resampling = np.random.default_rng(3), draw_resampling(3, 40, 50)
+    samples = [generator.random((3, 40)) < 0.8, generator.random((3, 40)) < 0.7, generator.random((3, 40))]
+    for sample, means in zip(samples, resampled_means(samples, resampling), strict=True):
+        assert means.seeds == pytest.approx(sample.mean(1))
+        assert means.images[7] == pytest.approx(np.average(sample, axis=1, weights=resampling.images[7]))
+    means = resampled_means(samples[:2], resampling)
+    assert estimate_of_means(difference, means, resampling) == two_level(difference, samples[:2], resampling)

@@ -1,7 +1,20 @@
 // The views: overview, a method, a model.
 
 let tables = [];
-const OUTCOMES = { holds: ['good', '\u2713'], 'holds in part': ['part', '\u25d0'], 'does not hold': ['bad', '\u2717'] };
+const OUTCOMES = {
+  holds: ['good', '\u2713'], 'holds in part': ['part', '\u25d0'], 'does not hold': ['bad', '\u2717'], fails: ['bad', '\u2717'],
+  undecided: ['', '?'], 'not shown': ['', '?'], 'not tested': ['', '?'],
+};
+
+function claimCells(claim) {
+  const number = (cell) => (v) => `${cell.unit === '%' ? v.toFixed(2) : signed(v)}`;
+  const row = (cell) => el('tr', {}, el('th', { scope: 'row' }, cell.name),
+    el('td', {}, `${number(cell)(cell.estimate[0])} ${cell.unit}`), el('td', {}, span(cell.estimate, number(cell))), el('td', {}, String(cell.seeds)),
+    el('td', {}, cell.p_value === null ? '' : cell.p_value < 1e-3 ? '< 0.001' : cell.p_value.toFixed(3)), el('td', {}, cell.outcome || 'no verdict'));
+  return el('div', { class: 'scroll' }, el('table', { class: 'plain small' }, el('caption', {}, `${claim.quantity}; p-values corrected for ${claim.corrected}`),
+    el('thead', {}, el('tr', {}, ['', 'estimate', '95 % interval', 'dense seeds', 'p', 'outcome'].map((text) => el('th', { scope: 'col' }, text)))),
+    el('tbody', {}, claim.cells.map(row))));
+}
 
 function claimItem(claim) {
   const [kind, sign] = OUTCOMES[claim.outcome] || ['', '\u2022'];
@@ -9,7 +22,9 @@ function claimItem(claim) {
   return el('li', { class: kind },
     el('strong', {}, [claim.name, statement].filter(Boolean).join(': ')), ' ',
     el('span', { class: 'verdict' }, `${sign} ${claim.outcome || 'described'}`),
-    el('p', { class: 'small' }, claim.text),
+    claim.rule ? el('p', { class: 'small' }, claim.rule) : null,
+    claim.cells.length ? claimCells(claim) : null,
+    claim.text ? el('p', { class: 'small' }, claim.text) : null,
     el('p', { class: 'muted small' }, `Sweep ${claim.sweep}. Checked: ${claim.test} `, el('code', {}, claim.code), claim.command ? '; printed by ' : '', el('code', {}, claim.command)));
 }
 
@@ -18,7 +33,7 @@ function claimsView() {
   const others = DATA.claims.filter((claim) => !claim.outcome);
   const counts = Object.keys(OUTCOMES).map((outcome) => [outcome, paper.filter((claim) => claim.outcome === outcome).length]);
   return el('section', { id: 'claims', 'aria-labelledby': 'claims-title' }, el('h2', { id: 'claims-title' }, 'Claims'),
-    el('p', { class: 'muted' }, paper.length ? `By these results: ${counts.filter(([, n]) => n).map(([outcome, n]) => `${n} ${n === 1 ? outcome : outcome.replace('holds', 'hold').replace('does', 'do')}`).join(', ')}.` : 'These results decide no claim.'),
+    el('p', { class: 'muted' }, paper.length ? `By these results: ${counts.filter(([, n]) => n).map(([outcome, n]) => `${n} ${n === 1 ? outcome : outcome.replace('holds', 'hold').replace('does', 'do').replace('fails', 'fail')}`).join(', ')}.` : 'These results decide no claim.'),
     el('ul', { class: 'claims' }, paper.map(claimItem)),
     others.length ? el('details', {}, el('summary', {}, `${others.length} findings without a verdict`), el('ul', { class: 'claims' }, others.map(claimItem))) : null);
 }

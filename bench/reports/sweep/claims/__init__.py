@@ -1,4 +1,4 @@
-"""The paper's claims by a sweep's results, in sentences with the numbers in them; a claim a module."""
+"""The paper's claims by a sweep's results, as findings with the numbers in them; a claim a module."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bench.reports.sweep.claims.ablation import option_effects
 from bench.reports.sweep.claims.accuracy_at_75 import keeps_accuracy_at_75
 from bench.reports.sweep.claims.attribution import shares_of_mask_and_update
 from bench.reports.sweep.claims.fastcap import fastcap_against_cap
+from bench.reports.sweep.claims.finding import Finding
 from bench.reports.sweep.claims.gradual import one_run_gives_all_sparsities
 from bench.reports.sweep.claims.int8 import keeps_accuracy_in_int8
 from bench.reports.sweep.claims.n_m import follows_n_m_patterns
@@ -23,7 +24,7 @@ from bench.reports.sweep.summary import SweepResults, pruned
 from bench.results.labels import PHASES, pattern_in_words
 from bench.results.predictions import Predictions
 
-Claim = Callable[[SweepResults], list[str]]
+Claim = Callable[[SweepResults], list[Finding]]
 CLAIMS: tuple[Claim, ...] = (  # in the order in which they are reported
     keeps_accuracy_at_75,
     leads_one_shot,
@@ -42,39 +43,38 @@ CLAIMS: tuple[Claim, ...] = (  # in the order in which they are reported
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A sentence on a claim.
+class CheckedFinding:
+    """A finding with the check that it comes from.
 
     Attributes:
-        claim: Function that decides the claim.
-        sentence: The sentence, with the numbers in it.
+        check: Function that decides the claim.
+        finding: What it found.
     """
 
-    claim: Claim
-    sentence: str
+    check: Claim
+    finding: Finding
 
 
-def findings(rows: pd.DataFrame, predictions: Predictions | None = None) -> list[Finding]:
-    """Returns what these rows say on the claims that they can decide, each with the function that decides it.
-
-    Args:
-        rows: Result rows, as `bench.results.schema.ResultRow` describes them.
-        predictions: Predicted classes of the rows, where they are stored.
-    """
-    results = SweepResults.of(rows, predictions)
+def findings(results: SweepResults) -> list[CheckedFinding]:
+    """Returns what the results of a sweep say on the claims that they can decide."""
     if results.done.empty:
         return []
-    return [Finding(claim, sentence) for claim in CLAIMS for sentence in claim(results)]
+    return [CheckedFinding(claim, found) for claim in CLAIMS for found in claim(results)]
 
 
 def claims(rows: pd.DataFrame, predictions: Predictions | None = None) -> list[str]:
-    """Returns what these rows say on the claims that they can decide, a sentence or a few each.
+    """Returns what rows say on the claims that they can decide, a sentence or a few each.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
         predictions: Predicted classes of the rows, where they are stored.
     """
-    return [found.sentence for found in findings(rows, predictions)] + _left_out(rows)
+    return claim_sentences(SweepResults.of(rows, predictions))
+
+
+def claim_sentences(results: SweepResults) -> list[str]:
+    """Returns what the results of a sweep say on the claims that they can decide, a sentence or a few each."""
+    return [found.finding.sentence for found in findings(results)] + _left_out(results.rows)
 
 
 def _left_out(rows: pd.DataFrame) -> list[str]:

@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from bench.reports.common.text import extent
-from bench.reports.sweep.drops import estimate_drop
-from bench.reports.sweep.summary import SweepResults, plain
+from bench.reports.sweep.claims.finding import Finding, ProtocolRow
+from bench.reports.sweep.claims.verdict import by_model, limit_verdict, supervised_cap
+from bench.reports.sweep.summary import SweepResults, plain, seeded_rows
 from bench.results.labels import CAP
-from bench.statistics.outcomes import judge, overall
 
-SUPERVISED = ("vit", "convnext", "hybrid", "cnn")  # families that the claim is on
+ROW = ProtocolRow(
+    claim="C1",
+    statement="75 % unstructured sparsity costs at most 1 % of the top-1, on ViT, CNN and hybrid",
+    cells="each architecture at 75 %, all layers together, after the fine-tune",
+    confirmed="r lower than 1 % on each",
+    refuted="r higher than 1 % on one",
+)
 
 
-def keeps_accuracy_at_75(results: SweepResults) -> list[str]:
+def keeps_accuracy_at_75(results: SweepResults) -> list[Finding]:
     """Returns whether CAP keeps top-1 within 1 % relative of dense at 75 % sparsity, after fine-tuning.
 
     With several dense models of an architecture it is judged as docs/protocol.md says; with one it is told what was
     measured.
     """
-    done = results.done[plain(results.done) & (results.done["method"] == CAP) & (results.done["sparsity"] == 0.75)]
-    tested = (done["phase"] == "finetuned") & done["family"].isin(SUPERVISED) & (done["split"] != "validation")
-    seeded = done[tested & done["dense_seed"].notna()]
-    return _judged(seeded, results) if len(seeded) else _measured(results)
+    return _judged(results) if results.seeded else _measured(results)
 
 
-def _judged(rows: pd.DataFrame, results: SweepResults) -> list[str]:
-    """Returns the verdict over dense models: it holds on each architecture, fails on one, or is undecided."""
-    cells = dict(iter(rows.groupby(["model", "variant"], sort=False)))
-    drops = [estimate_drop(part, results.predictions) for part in cells.values()]
-    outcomes = judge(drops)
-    told = []
-    for (model, variant), drop, outcome in zip(cells, drops, outcomes, strict=True):
-        low, high = drop.interval()
-        spread = f" ({low:.2f} to {high:.2f})" if drop.units > 1 else ""
-        name = f"{model} {variant}".strip()
-        told.append(f"{name} {drop.value:.2f} %{spread}, {drop.units} dense seeds: {outcome.value}")
-    return [
-        f"C1 (CAP at 75 % loses at most 1 % relative top-1, after the fine-tune): {overall(outcomes).value}. Relative "
-        f"drop with 95 % interval; one-sided tests against 1 %, corrected for {len(drops)}: {'; '.join(told)}."
-    ]
+def _judged(results: SweepResults) -> list[Finding]:
+    """Returns the verdict over dense models; none without a fine-tuned model."""
+    rows = supervised_cap(seeded_rows(results.done))
+    rows = rows[plain(rows) & (rows["sparsity"] == 0.75) & (rows["phase"] == "finetuned")]
+    if rows.empty:
+        return []
+    drops = {name: results.estimator.drop(part) for name, part in by_model(rows).items()}
+    return [limit_verdict(ROW, drops, rows["family"], "Relative drop r of CAP at 75 % after the fine-tune")]
 
 
-def _measured(results: SweepResults) -> list[str]:
+def _measured(results: SweepResults) -> list[Finding]:
     """Returns on how many models the mean drop is at most 1 %, whatever the chance of it."""
     summary = results.summary
     cells = summary[plain(summary) & (summary["method"] == CAP) & (summary["sparsity"] == 0.75)]
@@ -57,6 +51,12 @@ def _measured(results: SweepResults) -> list[str]:
         for row in cells.itertuples()
     )
     return [
-        f"C1 (CAP at 75 % loses at most 1 % relative top-1): {extent(holds)}, on {holds.sum()} of {len(holds)} {what} "
-        f"after the short fine-tune and on {without.sum()} before it. Relative drop: {numbers}."
+        Finding(
+            claim="C1",
+            statement="CAP at 75 % loses at most 1 % relative top-1",
+            outcome=extent(holds),
+            joint=", ",
+            text=f"on {holds.sum()} of {len(holds)} {what} after the short fine-tune and on {without.sum()} before it. "
+            f"Relative drop: {numbers}.",
+        )
     ]

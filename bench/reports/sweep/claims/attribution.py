@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bench.reports.sweep.attribution import NO_UPDATE, composed
+from bench.reports.sweep.claims.finding import Finding
 from bench.reports.sweep.summary import SweepResults
 from bench.results.labels import CAP, LABELS, percent
 
 BASE, JOINT = LABELS["magnitude"], "joint"
 
 
-def shares_of_mask_and_update(results: SweepResults) -> list[str]:
+def shares_of_mask_and_update(results: SweepResults) -> list[Finding]:
     """Returns what CAP's mask, the joint update, and both gain over magnitude without an update."""
     cells = composed(results.summary)
     corners = [(BASE, NO_UPDATE), (BASE, JOINT), (CAP, NO_UPDATE), (CAP, JOINT)]
@@ -26,4 +27,4 @@ def shares_of_mask_and_update(results: SweepResults) -> list[str]:
     models = complete.index.get_level_values("model").nunique()
     over = f"{models} model{'s' if models > 1 else ''}"
     gained = "One-shot top-1 that CAP's mask and the joint update gain over magnitude without an update, in points"
-    return [f"{gained}, mean of {over}: {'; '.join(gains)}."] if gains else []
+    return [Finding(statement=f"{gained}, mean of {over}", text=f"{'; '.join(gains)}.")] if gains else []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from bench.reports.sweep.claims.finding import Finding
 from bench.reports.sweep.claims.wording import by_sparsity
 from bench.reports.sweep.summary import SweepResults
 from bench.results.labels import CAP, FASTCAP
 
 
-def fastcap_against_cap(results: SweepResults) -> list[str]:
+def fastcap_against_cap(results: SweepResults) -> list[Finding]:
     """Returns accuracy and time of the fit of FastCAP against CAP's at the same patterns."""
     done = results.done
     shots = done[(done["phase"] == "one_shot") & done["method"].isin([CAP, FASTCAP])]
@@ -23,9 +24,12 @@ def fastcap_against_cap(results: SweepResults) -> list[str]:
     cells = difference.groupby(["model", "pattern"]).mean()
     compared = shots[shots["model"].isin(cells.index.get_level_values("model"))]
     return [
-        f"FastCAP against CAP at the same patterns, one-shot: FastCAP's mean is at least as high in "
-        f"{(cells >= 0).sum()} of {len(cells)} cells. Difference in points of top-1, mean over models: "
-        f"{by_sparsity(difference.groupby('sparsity').mean())}.{_fits(compared)}"
+        Finding(
+            statement="FastCAP against CAP at the same patterns, one-shot",
+            text=f"FastCAP's mean is at least as high in {(cells >= 0).sum()} of {len(cells)} cells. Difference in "
+            f"points of top-1, mean over models: {by_sparsity(difference.groupby('sparsity').mean())}."
+            f"{_fits(compared)}",
+        )
     ]
 
 

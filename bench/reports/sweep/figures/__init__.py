@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -13,19 +14,25 @@ from bench.reports.sweep.figures.budget import budget_curves, has_budgets
 from bench.reports.sweep.figures.curves import accuracy_curves
 from bench.reports.sweep.figures.losses import loss_scatter
 from bench.reports.sweep.figures.options import has_option_curves, option_panels
+from bench.reports.sweep.figures.panels import MANY, best_of_families
+from bench.reports.sweep.figures.ranks import rank_panels
 from bench.reports.sweep.figures.structured import size_panels
-from bench.reports.sweep.summary import finished, summarise, valid_cells
+from bench.reports.sweep.ranks import rankings
+from bench.reports.sweep.summary import SweepResults, series, summarise, valid_cells
 from bench.results.labels import NM, PHASES, UNITS, UNITS_THEN
+
+Draw = Callable[[pd.DataFrame, str, Path, str], list[Path]]
 
 
 def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     """Draws the figures that these rows have something for.
 
     Composed pruners get a map of mask by update. A training that was run for three or more numbers of epochs gets
-    curves over these. Options that were tried at three or more values get a panel each;
-    otherwise there are curves over the sparsity, and bars for N:M patterns. Where the increase of the calibration loss
-    was both predicted and observed, one is drawn against the other, under the name `<stem>_loss`. Models that lost
-    units are also drawn against their multiply-adds and their speed, under the name `<stem>_size`. What is invalid is
+    curves over these. Options that were tried at three or more values get a panel each; otherwise there are curves over
+    the sparsity, and bars for N:M patterns; of many pruners these have the best of each family, and `<stem>_all` has
+    all. Where the increase of the calibration loss was both predicted and observed, one is drawn against the other,
+    under the name `<stem>_loss`. Models that lost units are also drawn against their multiply-adds and their speed,
+    under the name `<stem>_size`. Pruners with several dense models are ranked in `<stem>_ranks`. What is invalid is
     left out, and a note says how many points.
 
     Args:
@@ -49,12 +56,28 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     elif has_option_curves(summary):
         written += option_panels(summary, title, stem, note)
     elif not groups.all():
-        written += accuracy_curves(summary[~groups], title, stem, note)
+        written += _main_and_all(accuracy_curves, summary[~groups], title, stem, note)
         if groups.any():
-            written += pattern_bars(summary[groups], title, stem.with_name(f"{stem.name}_nm"), note)
+            beside = stem.with_name(f"{stem.name}_nm")
+            written += _main_and_all(pattern_bars, summary[groups], title, beside, note)
     else:
-        written += pattern_bars(summary, title, stem, note)
+        written += _main_and_all(pattern_bars, summary, title, stem, note)
     units = summary[summary["kind"].isin((UNITS, UNITS_THEN)) & summary["macs_left"].notna()]
     if len(units):
         written += size_panels(units, title, stem.with_name(f"{stem.name}_size"), note)
-    return written + loss_scatter(finished(rows), title, stem.with_name(f"{stem.name}_loss"))
+    results = SweepResults.of(rows)
+    if results.seeded and (ranked := rankings(results)):
+        written += rank_panels(ranked, title, stem.with_name(f"{stem.name}_ranks"))
+    return written + loss_scatter(results.done, title, stem.with_name(f"{stem.name}_loss"))
+
+
+def _main_and_all(draw: Draw, summary: pd.DataFrame, title: str, stem: Path, note: str) -> list[Path]:
+    """Draws cells; of many pruners the best of each family, and all of them under the name `<stem>_all`."""
+    names = series(summary)
+    if names.nunique() <= MANY:
+        return draw(summary, title, stem, note)
+    appendix = stem.with_name(f"{stem.name}_all")
+    told = f"the best of each family of methods; all {names.nunique()} in {appendix.name}"
+    best = summary[names.isin(best_of_families(summary, names))]
+    main = draw(best, title, stem, f"{told}; {note}" if note else told)
+    return main + draw(summary, title, appendix, note)

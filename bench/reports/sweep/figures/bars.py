@@ -41,7 +41,7 @@ def pattern_bars(summary: pd.DataFrame, title: str, stem: Path, note: str = "") 
     figure, axes = panels(len(models), width=max(PANEL[0], 0.28 * len(styles) * len(patterns)))
     for axis, model in zip(axes, models, strict=True):
         draw_dense(axis, model.cells)
-        for number, (name, (color, _)) in enumerate(styles.items()):
+        for number, (name, (color, _, _)) in enumerate(styles.items()):
             cells = model.cells[names.loc[model.cells.index] == name]
             places = [patterns.index(p) + (number - (len(styles) - 1) / 2) * width for p in cells["pattern"]]
             _draw_one_shot(axis, places, cells, 0.92 * width, color, f"{name} one-shot" if tuned else name)

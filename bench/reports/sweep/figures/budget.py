@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bench.reports.common.plotting import OTHERS, STYLES
-from bench.reports.sweep.figures.panels import DASHES, by_model, draw_dense, draw_line, finish, label_heights, panels
+from bench.reports.common.plotting import DASHES, method_styles
+from bench.reports.sweep.figures.panels import by_model, draw_dense, draw_line, finish, label_heights, panels
 from bench.results.labels import pattern_in_words
 from bench.results.settings import value_text
 from bench.results.variants import option_sweeps
@@ -35,16 +35,16 @@ def budget_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "")
         The files written: PNG and SVG.
     """
     trained = summary[summary[f"{PHASE}_n"].notna()]
-    models, methods = by_model(trained), list(dict.fromkeys(trained["method"]))
+    models, methods = by_model(trained), [str(method) for method in trained["method"].unique()]
+    styles = dict(zip(methods, method_styles(methods), strict=True))
     figure, axes = panels(len(models))
     for axis, model in zip(axes, models, strict=True):
         draw_dense(axis, model.cells)
         for method, cells in model.cells.groupby("method", sort=False):
-            style = STYLES.get(str(method), OTHERS[methods.index(str(method)) % len(OTHERS)])
             for dash, (pattern, points) in zip(DASHES * len(cells), cells.groupby("pattern"), strict=False):
                 ordered = points.sort_values(f"{PHASE}_epoch")
                 text = f"{method} {pattern_in_words(str(pattern))}"
-                draw_line(axis, ordered[f"{PHASE}_epoch"], ordered, PHASE, style, text, dash)
+                draw_line(axis, ordered[f"{PHASE}_epoch"], ordered, PHASE, styles[str(method)], text, dash)
         _scale(axis, sorted(trained[f"{PHASE}_epoch"].unique()))
         axis.set_title(model.title)
     label_heights(axes, "fine-tuned top-1, %")

@@ -7,10 +7,12 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bench.reports.common.plotting import Style
+from bench.reports.common.plotting import DASHES, Style
 from bench.reports.sweep.figures.panels import (
-    DASHES,
     DECADE,
+    LARGE,
+    MANY,
+    PANEL,
     ModelCells,
     by_model,
     draw_dense,
@@ -40,16 +42,17 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "
     models, styles = by_model(summary), line_styles(summary, names)
     phases = [phase for phase in PHASES if summary[f"{phase}_n"].notna().any()]
     timed = "finetuned" not in phases and summary["fit_seconds"].notna().any() and len(styles) > 1
-    figure, axes = panels(len(models) + timed)
+    figure, axes = panels(len(models) + timed, *(LARGE if len(styles) > MANY else PANEL))
     for axis, model in zip(axes, models, strict=False):
         draw_dense(axis, model.cells)
-        for name, curve in model.cells.groupby(names, sort=False):
-            for phase in phases:
-                points, place = curve[curve[f"{phase}_n"].notna()], phases.index(phase)
-                text = f"{name} {PHASES[phase]}" if len(phases) > 1 else str(name)
+        for name, style in styles.items():
+            curve = model.cells[names.loc[model.cells.index] == name]
+            for place, phase in enumerate(phases):
+                points = curve[curve[f"{phase}_n"].notna()]
+                text, dash = (f"{name} {PHASES[phase]}", DASHES[place]) if len(phases) > 1 else (name, style.dash)
                 if len(points):
-                    x, style = 100 * points["sparsity"], styles[str(name)]
-                    draw_line(axis, x, points, phase, style, text, DASHES[place], hollow=place > 0)
+                    x = 100 * points["sparsity"]
+                    draw_line(axis, x, points, phase, style, text, dash, hollow=place > 0)
         axis.set_title(model.title)
         axis.set_xlabel("sparsity of the pruned layers, %")
     label_heights(axes, "top-1, %" if len(phases) > 1 else f"{PHASES[phases[0]]} top-1, %")
@@ -65,7 +68,7 @@ def _pruning_times(axis: Axes, models: list[ModelCells], styles: dict[str, Style
     for place, model in enumerate(models):
         seconds = model.cells["fit_seconds"] + model.cells["prune_seconds"].fillna(0)
         times = seconds.groupby(series(model.cells)).mean()
-        for number, (name, (color, _)) in enumerate(styles.items()):
+        for number, (name, (color, _, _)) in enumerate(styles.items()):
             if name in times and times[name] == times[name]:
                 axis.bar(place + (number - (len(styles) - 1) / 2) * width, times[name], width, color=color)
                 shown.append(times[name])

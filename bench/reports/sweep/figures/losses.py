@@ -34,7 +34,7 @@ def loss_scatter(done: pd.DataFrame, title: str, stem: Path) -> list[Path]:
         part = model.cells
         ends = [part[[PREDICTED, OBSERVED]].min().min(), part[[PREDICTED, OBSERVED]].max().max()]
         axis.loglog(ends, ends, color="black", linewidth=1, linestyle=":", label="observed as predicted")
-        for name, (color, marker) in styles.items():
+        for name, (color, marker, _) in styles.items():
             cells = part[part["name"] == name]
             axis.scatter(cells[PREDICTED], cells[OBSERVED], s=16, c=color, marker=marker, alpha=0.7, linewidths=0.8,
                          label=name)  # fmt: skip

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bench.reports.common.plotting import OTHERS, STYLES
-from bench.reports.sweep.figures.panels import DASHES, DECADE, by_model, draw_line, finish, label_heights, panels
+from bench.reports.common.plotting import DASHES, method_styles
+from bench.reports.sweep.figures.panels import DECADE, by_model, draw_line, finish, label_heights, panels
 from bench.reports.sweep.summary import representative
 from bench.results.labels import PHASES, pattern_in_words
 from bench.results.settings import Settings, numeric, value_text
@@ -47,21 +47,22 @@ def option_panels(summary: pd.DataFrame, title: str, stem: Path, note: str = "")
     if summary["pattern"].nunique() >= MANY_PATTERNS:
         summary = summary[summary["sparsity"].isin(representative(summary["sparsity"]))]
     dashes = dict(zip(summary["pattern"].unique(), DASHES * len(summary), strict=False))
+    styles = dict(zip(baselines, method_styles(baselines), strict=True))
     figure, axes = panels(len(models) * len(options))
     for number, axis in enumerate(axes):
         model, option = models[number // len(options)], options[number % len(options)]
         lines = {method: settings for (method, varied), settings in swept.items() if varied == option}
         position = _scale(axis, [values.get(option) for settings in lines.values() for values in settings])
         for method, settings in lines.items():
-            color, marker = STYLES.get(method, OTHERS[list(baselines).index(method) % len(OTHERS)])
+            style = styles[method]
             varied = _varied(model.cells, method, option, settings, position)
             for pattern, dash in dashes.items():
                 points = varied[varied["pattern"] == pattern].sort_values("place")
                 text = f"{method} {pattern_in_words(pattern)}"
-                draw_line(axis, points["place"], points, phase, (color, marker), text, dash)
+                draw_line(axis, points["place"], points, phase, style, text, dash)
                 if (baseline := baselines[method]) is not None:
                     base = points[points["settings"] == baseline.to_json()]
-                    axis.plot(base["place"], base[f"{phase}_mean"], **RING, color=color)
+                    axis.plot(base["place"], base[f"{phase}_mean"], **RING, color=style.color)
         axis.set_title(model.title)
         axis.set_xlabel(option)
         axis.grid(alpha=0.3)

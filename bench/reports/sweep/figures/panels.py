@@ -11,10 +11,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.reports.common.plotting import OTHERS, STYLES, Style, legend, legend_entries, save
+from bench.reports.common.plotting import (
+    Style,
+    family_place,
+    legend,
+    legend_entries,
+    method_styles,
+    save,
+)
+from bench.results.labels import CAP, PHASES
+from bench.results.methods import FAMILIES, OTHER
 
-DASHES = ("-", "--", ":", "-.")
 PANEL = (3.6, 3.3)  # width and height, inches
+LARGE = (5.2, 4.6)  # the same of a panel with many lines
+MANY = 8  # lines from which on a figure has the best of each family, and another one all of them
 WIDTH = 15  # inches that panels may take side by side
 LEGEND_COLUMNS, LEGEND_LINE = 8, 0.22  # inches
 DECADE = 10  # ratio of largest to smallest from which on an axis is logarithmic
@@ -47,29 +57,56 @@ def by_model(frame: pd.DataFrame) -> list[ModelCells]:
 
 
 def line_styles(frame: pd.DataFrame, names: pd.Series) -> dict[str, Style]:
-    """Returns {line: colour and marker}: a method's own for its first line, others for the rest.
+    """Returns {line: its look}, in the order of families: a method's own for its first line, others for the rest.
 
     Args:
         frame: Cells as `bench.reports.sweep.summary.summarise` returns them, or rows as its `finished` does.
         names: Name of the line of each.
     """
-    free, taken, found = iter(OTHERS * len(frame)), set(), {}
-    for method, name in dict.fromkeys(zip(frame["method"], names, strict=True)):
-        found[name] = next(free) if method in taken or method not in STYLES else STYLES[method]
-        taken.add(method)
-    return found
+    lines = list(dict.fromkeys(zip(frame["method"], names, strict=True)))
+    found = list(zip(lines, method_styles(method for method, _ in lines), strict=True))
+    found.sort(key=lambda line: _family_order(line[0][0]))
+    return {name: style for (_, name), style in found}
 
 
-def panels(count: int, width: float = PANEL[0]) -> tuple[Figure, list[Axes]]:
+def _family_order(method: str) -> int:
+    """Returns the place of a method's family in legends."""
+    known = family_place(method)
+    return FAMILIES.index(known[0] if known is not None else OTHER)
+
+
+def best_of_families(frame: pd.DataFrame, names: pd.Series) -> list[str]:
+    """Returns of each family of methods the line with the highest mean top-1, and CAP's.
+
+    Lines of a family are compared at the models and sparsities that all of them have; where there are none, by all of
+    theirs.
+
+    Args:
+        frame: Cells of a summary.
+        names: Name of the line of each.
+    """
+    phase = next(phase for phase in PHASES if frame[f"{phase}_n"].notna().any())
+    cells = frame.assign(line=names, family=frame["method"].map(_family_order))
+    own = cells.loc[cells["method"] == CAP, "line"].head(1)
+    best = []
+    for _, part in cells.groupby("family"):
+        top1 = part.pivot_table(index=["model", "sparsity"], columns="line", values=f"{phase}_mean", sort=False)
+        shared = top1.dropna()
+        best.append(str((shared if len(shared) else top1).mean().idxmax()))
+    return list(dict.fromkeys([*best, *own]))
+
+
+def panels(count: int, width: float = PANEL[0], height: float = PANEL[1]) -> tuple[Figure, list[Axes]]:
     """Makes a figure of panels, in as many rows as it takes.
 
     Args:
         count: Number of panels.
         width: Width of a panel, inches.
+        height: Height of a panel, inches.
     """
     rows = ceil(count / max(1, int(WIDTH / width)))
     columns = ceil(count / rows)
-    size = (max(5, width * columns + 0.4), PANEL[1] * rows + 0.4)
+    size = (max(5, width * columns + 0.4), height * rows + 0.4)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat[count:]:
         axis.set_visible(False)
@@ -105,7 +142,8 @@ def finish(figure: Figure, axes: list[Axes], title: str, stem: Path, note: str =
     height += below
     figure.set_size_inches(width, height)
     figure.suptitle(title)
-    legend(figure, entries, columns, bottom=LEGEND_LINE * bool(note) / height)
+    if entries:
+        legend(figure, entries, columns, bottom=LEGEND_LINE * bool(note) / height)
     if note:
         figure.text(0.5, 0.08 / height, note, ha="center", fontsize=8)
     figure.tight_layout(rect=(0, below / height, 1, 1))
@@ -131,12 +169,12 @@ def draw_line(
         x: Place of each point.
         points: Cells of a summary.
         phase: Name of the phase.
-        style: Colour and marker.
+        style: Colour and marker, whose dash does not count.
         name: Text in the legend.
         dash: Line style of matplotlib.
         hollow: Whether the markers are not filled.
     """
-    color, marker = style
+    color, marker, _ = style
     axis.errorbar(
         x,
         points[f"{phase}_mean"],

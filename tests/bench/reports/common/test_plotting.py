@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from bench.reports.common.plotting import OTHERS, STYLES, legend, legend_entries, save
-from bench.results.labels import METHOD_ORDER
+from bench.reports.common.plotting import SHADES, family_place, legend, legend_entries, method_styles, save
+from bench.reports.page import template
+from bench.results.labels import BESIDE, METHOD_ORDER
+from bench.results.methods import FAMILIES, FISHER
 
 
 def two_panels() -> Figure:
@@ -35,6 +38,30 @@ def test_the_same_figure_gives_the_same_files(tmp_path: Path) -> None:
     assert not plt.get_fignums(), "figures are closed"
 
 
-def test_every_method_has_a_style() -> None:
-    assert set(METHOD_ORDER) <= set(STYLES)
-    assert not set(STYLES.values()) & set(OTHERS)
+def test_every_method_has_a_look_of_its_own() -> None:
+    """Families by colour; within one no two have the same marker, so that colour alone tells no method."""
+    names = [*METHOD_ORDER, *BESIDE]
+    places = {name: family_place(name) for name in names}
+    assert None not in places.values()
+    assert len(set(places.values())) == len(names)
+    styles = dict(zip(names, method_styles(names), strict=True))
+    for name, (family, _) in places.items():
+        assert styles[name].color in SHADES[family]
+        alike = [
+            other for other, (of, _) in places.items() if of == family and styles[other].marker == styles[name].marker
+        ]
+        assert alike == [name]
+
+
+def test_lines_that_come_again_and_pruners_of_users_look_different() -> None:
+    looks = method_styles(["CAP", "Mine", "CAP", "WF", "Yours", "CAP"])
+    assert len(set(looks)) == 6
+    assert [look.color in SHADES[FISHER] for look in looks] == [True, False, True, True, False, True]
+    assert looks[3] == method_styles(["WF"])[0], "a method looks the same in every figure"
+
+
+def test_families_have_the_colours_of_the_page() -> None:
+    """Those of its light theme, of which another test says that the colour-blind can tell them apart."""
+    style = (template.ASSETS / "page.css").read_text().split(':root[data-theme="dark"]')[0]
+    for number, family in enumerate(FAMILIES):
+        assert SHADES[family] == tuple(re.findall(rf"--f{number}-\d: (#[0-9a-f]{{6}})", style))

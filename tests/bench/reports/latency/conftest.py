@@ -15,7 +15,7 @@ def drops() -> pd.DataFrame:
     """Losses of accuracy of one embedded model."""
     return pd.DataFrame(
         {"family": "vit", "model": "small", "sparsity": [0.5, 0.75, 0.9], "one_shot": [0.1, 0.5, 4.0],
-         "finetuned": [1.8, 0.4, np.nan]}
+         "finetuned": [1.8, 0.4, np.nan], "seeded": False}
     )  # fmt: skip
 
 

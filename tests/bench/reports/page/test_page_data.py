@@ -19,6 +19,8 @@ from bench.reports.page.serialization import to_json
 from bench.reports.page.template import page_html
 from bench.results.folders import CHECKOUT, collected_sweeps
 from bench.results.methods import FAMILIES, METHODS
+from bench.results.parquet import write_rows
+from bench.results.predictions import PREDICTION_SCHEMA
 from bench.results.store import Store
 
 
@@ -86,6 +88,26 @@ def test_claims_have_outcome_numbers_and_check(table1: Store) -> None:
     assert lead.code == "bench/reports/sweep/claims/one_shot_lead.py: leads_one_shot"
     assert lead.test.startswith("whether CAP beats the other pruners one-shot")
     assert lead.command.startswith("capbench table table1")
+
+
+def test_claims_of_several_dense_models_have_their_rule_and_cells(
+    write: Any, everywhere: Any, frame: Any, predicted: Any
+) -> None:
+    rows = frame(everywhere("cap", "0.75", [89.0, 89.0, 89.0], phase="finetuned"))
+    store = write("table1", rows)
+
+    def found() -> Any:
+        return next(line for line in data(store).claims if line.name == "C1")
+
+    assert found().outcome == "fails"
+    assert found().rule.startswith("Confirmed: r lower than 1 % on each; refuted: ")
+    assert found().corrected == len(found().cells) == 3
+    write_rows(predicted(rows).rows.values(), PREDICTION_SCHEMA, store.collected_predictions)
+    assert found().outcome == "undecided", "with the predicted classes of 1,000 images"
+    cell = found().cells[0]
+    assert (cell.name, cell.unit, cell.seeds, cell.outcome) == ("vit", "%", 3, "undecided")
+    assert cell.estimate[0] == pytest.approx(100 / 90)
+    assert cell.estimate[1] < 1 < cell.estimate[2]
 
 
 def test_layers_by_method_and_pattern(table1: Store) -> None:

@@ -40,6 +40,16 @@ def test_sort_and_filter(open_page: Any, table1: Store) -> None:
     assert one.column("phase") == ["fine-tuned"]
 
 
+def test_cells_of_a_verdict_are_a_table(open_page: Any, write: Any, everywhere: Any, frame: Any) -> None:
+    rows = frame(everywhere("cap", "0.75", [89.7, 89.75, 89.8], phase="finetuned"))
+    one = open_page(write("table1", rows))
+    assert "By these results: 1 holds." in one.page.inner_text("#claims")
+    assert "refuted: r higher than 1 % on one" in one.page.inner_text("#claims")
+    first = one.page.locator("#claims table tbody tr").first
+    assert first.locator("th").inner_text() == "vit"
+    assert first.locator("td").all_inner_texts() == ["0.28 %", "0.14 to 0.42", "3", "0.003", "holds"]
+
+
 def test_hover_pin_hide(open_page: Any, table1: Store) -> None:
     one = open_page(table1)
     page = one.page

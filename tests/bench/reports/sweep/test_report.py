@@ -64,3 +64,26 @@ def test_tables_and_pictures_do_not_import_torch() -> None:
                "reports.latency.report", "reports.sweep.report", "reports.sweep.figures")  # fmt: skip
     code = f"import sys, {', '.join(f'bench.{name}' for name in modules)}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_reports_of_several_dense_models_have_headline_leads_and_ranks(everywhere, frame, tmp_path: Path) -> None:
+    rows = frame(*(
+        everywhere(pruner, pattern, [top1 - drop, top1 - drop + 0.1])
+        for pruner, top1 in (("cap", 90.0), ("woodfisher", 89.5), ("magnitude", 89.0))
+        for pattern, drop in (("0.5", 0.0), ("0.75", 1.0), ("0.9", 10.0))
+    ))  # fmt: skip
+    text = report.markdown(rows, tmp_path, "Title")
+    assert "Sparsity at 1 % relative drop, with 95 % intervals" in text
+    assert "| CAP | 73.8 % (" in text
+    assert "CAP's lead over the best of all rivals, one-shot top-1 in points" in text
+    assert "| mean | +0.50 (+0.50 to +0.50) over WF |" in text
+    assert "* Mean ranks one-shot, all layers together, over 18 cells" in text
+    console = Console(width=150, file=io.StringIO())
+    report.print_report(rows, tmp_path, "Title", console)
+    assert "Mean ranks one-shot" in console.file.getvalue()
+    document = tmp_path / "README.md"
+    document.write_text("<!-- x -->\n<!-- /x -->\n")
+    report.insert(document, "x", rows)
+    assert "| mean | +0.50 (+0.50 to +0.50) over WF |" in document.read_text()
+    old = report.markdown(rows.assign(dense_seed=None), tmp_path, "Title")
+    assert not any(word in old for word in ("Sparsity at 1 %", "Mean ranks", "the best of all rivals"))

@@ -5,7 +5,10 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from bench.reports.sweep.claims import claims
+from bench.reports.sweep.claims import claims, findings
+from bench.reports.sweep.claims.finding import Finding
+from bench.reports.sweep.summary import SweepResults
+from bench.results.predictions import Predictions
 
 
 @pytest.fixture
@@ -23,3 +26,14 @@ def one() -> Callable[[pd.DataFrame, str], str]:
 def none() -> Callable[[pd.DataFrame, str], bool]:
     """Returns whether no sentence on claims starts so."""
     return lambda rows, start: not any(claim.startswith(start) for claim in claims(rows))
+
+
+@pytest.fixture
+def judged() -> Callable[..., list[Finding]]:
+    """Returns the findings of rows on a claim."""
+
+    def found(rows: pd.DataFrame, claim: str, predictions: Predictions | None = None) -> list[Finding]:
+        every = findings(SweepResults.of(rows, predictions))
+        return [one.finding for one in every if one.finding.claim == claim]
+
+    return found

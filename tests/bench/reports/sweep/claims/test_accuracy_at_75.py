@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import numpy as np
+import pytest
 from scipy import stats
-
-from bench.reports.sweep.claims import claims
-from bench.results.predictions import PredictionRow, Predictions, encode
 
 
 def tuned(make, pruner: str, pattern: str, one_shot: list[float], finetuned: list[float], **values) -> list:
@@ -28,37 +25,52 @@ def test_it_is_on_cap_pruned_at_once_over_all_layers(make, frame, none) -> None:
         assert none(frame(tuned(make, pruner, pattern, [80.0], [89.9], **more)), "C1"), (pruner, pattern, more)
 
 
-def seeded(make, finetuned: list[float], **values) -> list:
-    return make("cap", "0.75", finetuned, phase="finetuned", dense_seed=0, **values)
-
-
-def test_over_dense_models_there_are_three_outcomes(make, frame, one) -> None:
+def test_over_dense_models_there_are_three_outcomes(seeded, everywhere, frame, judged) -> None:
     sure, lost, wide = [89.7, 89.75, 89.8], [85.0, 85.2, 85.1], [89.8, 88.6, 89.6]
-    hybrid = {"model": "xcit", "family": "hybrid"}
-    assert ": holds. Relative drop with 95 % interval" in one(frame(seeded(make, sure)), "C1")
-    assert ": fails. " in one(frame(seeded(make, sure), seeded(make, lost, **hybrid)), "C1")
-    found = one(frame(seeded(make, sure), seeded(make, wide, **hybrid)), "C1")
-    assert ": undecided. " in found
+    after = {"phase": "finetuned"}
+    [good] = judged(frame(everywhere("cap", "0.75", sure, **after)), "C1")
+    assert good.outcome == "holds"
+    assert [cell.name for cell in good.cells] == ["vit", "convnext", "xcit"]
+    assert good.sentence.startswith(
+        "C1 (75 % unstructured sparsity costs at most 1 % of the top-1, on ViT, CNN and hybrid): holds. Confirmed: r "
+        "lower than 1 % on each; refuted: r higher than 1 % on one; undecided: else."
+    )
+    on_vit, on_cnn = seeded("cap", "0.75", sure, **after), seeded("cap", "0.75", sure, model="convnext", **after)
+    hybrid = {"model": "xcit", "family": "hybrid", **after}
+    [bad] = judged(frame(on_vit, on_cnn, seeded("cap", "0.75", lost, **hybrid)), "C1")
+    assert bad.outcome == "fails"
+    [open_] = judged(frame(on_vit, on_cnn, seeded("cap", "0.75", wide, **hybrid)), "C1")
+    assert open_.outcome == "undecided"
     low, high = stats.ttest_1samp([(90 - top1) / 0.9 for top1 in wide], 0).confidence_interval()
-    assert f"xcit 0.74 % ({low:.2f} to {high:.2f}), 3 dense seeds: undecided." in found
-    assert "corrected for 2: vit 0.28 % (" in found
+    assert f"xcit 0.74 % ({low:.2f} to {high:.2f}, 3 dense seeds, p = " in open_.sentence
+    assert "p-values corrected for 3: vit 0.28 % (" in open_.sentence
 
 
-def test_self_supervised_models_are_another_claims(make, frame, one) -> None:
-    rows = frame(seeded(make, [89.7, 89.75, 89.8]), seeded(make, [80.0, 80.1, 80.2], model="dino", family="dino"))
-    assert ": holds. " in one(rows, "C1")
+def test_an_architecture_without_a_result_leaves_it_undecided(seeded, frame, judged) -> None:
+    [found] = judged(frame(seeded("cap", "0.75", [89.7, 89.75, 89.8], phase="finetuned")), "C1")
+    assert found.outcome == "undecided"
+    assert found.text == "There is no result on ConvNeXt and hybrid."
+    assert [cell.outcome for cell in found.cells] == ["holds"]
 
 
-def test_images_count_where_predictions_are_stored(make, frame) -> None:
-    rows = frame(seeded(make, [89.0, 89.0, 89.0]))
-    assert "1.11 % (1.11 to 1.11), 3 dense seeds: fails" in " ".join(claims(rows))
-    labels, right = np.zeros(1000, int), np.arange(1000)
-    states = [(row.trial_id, pattern, phase, count) for row in rows.itertuples()
-              for pattern, phase, count in ((None, "dense", 900), ("0.75", "finetuned", 890))]  # fmt: skip
-    predictions = Predictions({
-        (trial, pattern, phase): PredictionRow(
-            trial, pattern, phase, 1000, encode((right >= count).astype(int)), encode(labels)
-        )
-        for trial, pattern, phase, count in states
-    })  # fmt: skip
-    assert ": undecided. " in " ".join(claims(rows, predictions)), "ten of 1,000 images are no more than chance"
+def test_self_supervised_models_and_validation_images_are_another_matter(seeded, everywhere, frame, judged) -> None:
+    after = {"phase": "finetuned"}
+    good = everywhere("cap", "0.75", [89.7, 89.75, 89.8], **after)
+    dino = seeded("cap", "0.75", [80.0, 80.1, 80.2], model="dino", **after)
+    assert judged(frame(good, dino), "C1")[0].outcome == "holds"
+    assert judged(frame(good).assign(split="validation"), "C1") == []
+
+
+def test_images_count_where_predictions_are_stored(everywhere, frame, judged, predicted) -> None:
+    rows = frame(everywhere("cap", "0.75", [89.0, 89.0, 89.0], phase="finetuned"))
+    assert judged(rows, "C1")[0].outcome == "fails"
+    [found] = judged(rows, "C1", predicted(rows))
+    assert found.outcome == "undecided", "ten of 1,000 images are no more than chance"
+    assert found.cells[0].estimate.value == pytest.approx(100 / 90)
+
+
+def test_draws_on_one_dense_model_are_one_unit(seeded, frame, judged) -> None:
+    """Three calibration draws on each of two dense models are two units, not six."""
+    rows = frame(*(seeded("cap", "0.75", [89.7, 89.0], phase="finetuned", started_at=None) for _ in range(3)))
+    [found] = judged(rows, "C1")
+    assert [cell.estimate.units for cell in found.cells] == [2]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 
 def test_changes_and_sizes(make, frame, one, none) -> None:
     def phases(pruner: str, pattern: str, **top1: float) -> list:
@@ -25,3 +27,18 @@ def test_changes_and_sizes(make, frame, one, none) -> None:
     assert none(rows[rows["phase"] != "int8"], "C4")
     assert none(rows[rows["pruner"] != "cap"], "C4")
     assert "Files" not in one(rows.assign(file_bytes=None), "C4")
+
+
+def test_by_the_protocol_int8_is_set_against_the_same_training(everywhere, frame, judged) -> None:
+    def phases(**tops: list[float]) -> list:
+        return [row for phase, top1 in tops.items() for row in everywhere("cap", "0.75", top1, phase=phase)]
+
+    trained = {"finetuned": [80.0, 80.5, 80.2], "int8_finetuned": [79.9, 80.4, 80.15]}
+    [found] = judged(frame(phases(one_shot=[88.0, 88.1, 88.2], int8=[70.0, 70.1, 70.4], **trained)), "C4c")
+    assert found.outcome == "holds"
+    losses = [100 * (1 - int8 / single) for single, int8 in zip(*trained.values(), strict=True)]
+    assert found.cells[0].estimate.value == pytest.approx(sum(losses) / 3)
+    assert "in percent of their top-1, fine-tuned, 95 % intervals" in found.sentence
+    [untrained] = judged(frame(phases(one_shot=[88.0, 88.1, 88.2], int8=[70.0, 70.1, 70.4])), "C4c")
+    assert untrained.outcome == "fails"
+    assert judged(frame(phases(finetuned=[80.0, 80.5, 80.2], int8=[79.9, 80.4, 80.15])), "C4c") == [], "not alike"

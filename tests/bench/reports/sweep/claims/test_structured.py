@@ -29,3 +29,21 @@ def test_units_and_what_comes_on_top(make, frame, none) -> None:
 def test_single_weights_on_top_are_compared_with_the_same_units(make, frame, one) -> None:
     rows = frame(make("cap", "0.25@units", [80.0], **SIZES), make("cap", "0.5@units+0.5", [79.0], **SIZES))
     assert "structured part" in one(rows, "C4")
+
+
+def test_by_the_protocol_accuracy_and_speed_are_needed(everywhere, frame, judged) -> None:
+    after = {**SIZES, "macs_small": 760, "phase": "finetuned"}
+    good = everywhere("cap", "0.25@units", [89.7, 89.75, 89.8], **after)
+    for number, row in enumerate(good):
+        row["latency_small"] = 0.2 + 0.001 * (number % 3)
+    [found] = judged(frame(good), "C4b")
+    assert found.outcome == "holds"
+    assert "Times as fast as dense, with intervals over dense seeds: vit 1.49 (1.47 to 1.51)" in found.text
+    [untimed] = judged(frame(good).assign(latency_small=None), "C4b")
+    assert untimed.outcome == "undecided"
+    assert "vit not measured" in untimed.text
+    [slower] = judged(frame(good).assign(latency_dense=0.1), "C4b")
+    assert slower.outcome == "fails", "none is faster"
+    [lost] = judged(frame(everywhere("cap", "0.25@units", [85.0, 85.1, 85.2], **after)), "C4b")
+    assert lost.outcome == "fails"
+    assert judged(frame(good).assign(macs_small=500), "C4b") == [], "half of the multiply-adds is another matter"

@@ -37,8 +37,9 @@ def test_global_and_layerwise_curves_come_apart(make, frame, drawn, line) -> Non
         *(make(pruner, "0.5@layer", [70.0]) for pruner in layerwise),
         make("woodfisher", "0.5", [75.0], options={"block_size": 1}),
     )
-    figure = drawn(rows)["sweep"]
-    [axis] = figure.panels
+    figures = drawn(rows)
+    assert list(figures) == ["sweep", "sweep_all"]
+    [axis] = figures["sweep_all"].panels
     assert line(axis, "CAP") == ([50], [80])
     assert line(axis, "CAP (per layer)") == ([50], [70])
     assert line(axis, "UM") == ([50], [70])
@@ -46,6 +47,19 @@ def test_global_and_layerwise_curves_come_apart(make, frame, drawn, line) -> Non
     handles, labels = axis.get_legend_handles_labels()
     looks = {(h.lines[0].get_color(), h.lines[0].get_marker()) for h in handles[2:]}
     assert len(looks) == len(labels) - 2 == 12, "no two look the same"
+
+
+def test_of_many_pruners_the_main_figure_has_the_best_of_each_family(make, frame, drawn) -> None:
+    tops = {"magnitude": 60.0, "random": 20.0, "synflow": 61.0, "gradient_weight": 50.0, "woodfisher": 70.0,
+            "obert": 86.0, "mfac": 71.0, "cap": 85.0, "wanda": 66.0, "sparsegpt": 77.0}  # fmt: skip
+    rows = frame(*(make(pruner, pattern, [top1]) for pruner, top1 in tops.items() for pattern in ("0.5", "0.9")),
+                 make("woodfisher", "0.3", [99.0]))  # fmt: skip
+    figures = drawn(rows)
+    main = ["SynFlow", "GrW", "CAP", "oBERT", "SparseGPT"]
+    assert sorted(figures["sweep"].legend[2:]) == sorted(main), "CAP's, too, and sparsities that all have"
+    assert len(figures["sweep_all"].legend) == 2 + len(tops)
+    [note] = [text.get_text() for text in figures["sweep"].figure.texts if "best of each family" in text.get_text()]
+    assert note == "the best of each family of methods; all 10 in sweep_all"
 
 
 def test_recipes_are_lines(make, frame, drawn, line) -> None:

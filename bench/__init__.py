@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.cluster.config import apply_places
     from bench.cluster.executor import ClusterExecutor
     from bench.cluster.sweeps import (
         ClusterTarget,
@@ -84,6 +85,7 @@ _MODULES = {
     "Trial": "bench.specs.trial",
     "TrialSelection": "bench.execution.selection",
     "UserError": "bench.core.errors",
+    "apply_places": "bench.cluster.config",
     "analyse_timings": "bench.reports.latency.analysis:analyse",
     "cancel_sweep": "bench.cluster.sweeps",
     "check_pruner": "bench.execution.preflight",
@@ -151,6 +153,7 @@ __all__ = [
     "TrialSelection",
     "UserError",
     "analyse_timings",
+    "apply_places",
     "cancel_sweep",
     "check_pruner",
     "collected_sweeps",

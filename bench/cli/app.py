@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)  # so that worker processes are ended too
     try:
+        bench.apply_places()
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (bench.UserError, CycloptsError) as error:
         say_error(f"capbench: {' '.join(str(error).split())}")

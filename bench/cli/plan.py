@@ -27,10 +27,12 @@ def plan(
 
     Args:
         cluster: Where it would run.
-        hardware: What one process computes on: cpu (two cores), a100, h100; by default a100 for jobs with GPUs.
+        hardware: What one process computes on: cpu (two cores), a100, a100-40gb, h100, h200, v100, t4, a10, l40s,
+            rtx4090; by default a100 for jobs with GPUs.
     """
+    config = (site or ClusterOptions()).config()
     selection = bench.select_trials(sweep, profile, only, seeds, results)
-    lines = bench.plan_sweep(selection, (site or ClusterOptions()).config(), hardware)
+    lines = bench.plan_sweep(selection, config, hardware)
     print(f"{selection.title} on {cluster}")
     for line in lines:
         print(line)

@@ -105,8 +105,8 @@ class SweepStatus:
         never_began = ended == "UNKNOWN" and not notes
         if never_began or _at(notes) not in (None, trial.id):
             return TrialStatus(trial, "cancelled" if state == "cancelled" else TO_RUN, detail)
-        log = job.folder.log(job.id)
-        return TrialStatus(trial, state, detail, log if log.exists() else None)
+        log, cause = job.folder.log(job.id), job.folder.cause(job.id)
+        return TrialStatus(trial, state, f"{cause}: {detail}" if cause else detail, log if log.exists() else None)
 
 
 def _at(notes: Sequence[JobNote]) -> str | None:

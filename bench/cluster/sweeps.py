@@ -11,7 +11,7 @@ from bench.cluster.config import ClusterConfig
 from bench.cluster.estimate import RATES
 from bench.cluster.executor import ClusterExecutor, check_code, exclusive
 from bench.cluster.plan import describe
-from bench.cluster.status import RETRIED, SweepStatus, TrialStatus, summary
+from bench.cluster.status import RETRIED, STATES, SweepStatus, TrialStatus, summary
 from bench.cluster.submission import Cluster
 from bench.core.errors import UserError
 from bench.execution.preflight import check_trials
@@ -77,7 +77,7 @@ class SweepSubmission:
         Raises:
             UserError: If a trial cannot run, or the cluster refuses.
         """
-        check_trials(self.todo)
+        check_trials(self.todo, self.executor.config.elsewhere())
         ids = self.executor.submit(self.todo)
         lines = [f"submitted {len(ids)} jobs: {', '.join(dict.fromkeys(job.partition('_')[0] for job in ids))}"]
         if len(ids) < len(self.jobs) and self.executor.cluster == "slurm":
@@ -151,10 +151,30 @@ class SelectionStatus:
         """Whether nothing runs or waits that will change it."""
         return all(status.is_settled for status in self.trials)
 
-    def lines(self, before: SelectionStatus | None = None) -> list[str]:
-        """Returns a line for each trial, or for those alone that stood differently before."""
+    def lines(self, before: SelectionStatus | None = None, state: str | None = None) -> list[str]:
+        """Returns a line for each trial.
+
+        Args:
+            before: Status of a moment ago: trials that stood the same are left out.
+            state: State of the trials; None for all.
+
+        Raises:
+            UserError: If there is no such state.
+        """
+        if state is not None and state not in STATES:
+            raise UserError(f"--state {state} is not valid: choose from {', '.join(STATES)}")
         old = {status.line() for status in before.trials} if before is not None else set()
-        return [line for status in self.trials if (line := status.line()) not in old]
+        chosen = (status for status in self.trials if state in (None, status.state))
+        return [line for status in chosen if (line := status.line()) not in old]
+
+    def table(self) -> list[str]:
+        """Returns a line for every model with the number of its trials in each state."""
+        models = list(dict.fromkeys(status.trial.model for status in self.trials))
+        width = max(map(len, models), default=0)
+        return [
+            f"{model:{width}}  {summary(status for status in self.trials if status.trial.model == model)}"
+            for model in models
+        ]
 
 
 def sweep_status(selection: TrialSelection) -> SelectionStatus:
@@ -184,10 +204,12 @@ def select_to_retry(selection: TrialSelection, retry: str) -> TrialSelection:
     return replace(selection, trials=chosen)
 
 
-def cancel_sweep(selection: TrialSelection) -> int:
-    """Cancels all jobs of a selection's sweep, and returns how many.
+def cancel_sweep(selection: TrialSelection) -> submitted.Cancelled:
+    """Cancels the jobs of a selection's trials, all of its sweep where it has all trials.
 
     Raises:
         UserError: If SLURM does not answer.
     """
-    return submitted.cancel(selection.store)
+    if len(selection.trials) == len(selection.collected):
+        return submitted.cancel(selection.store)  # those of trials that the sweep has no longer, too
+    return submitted.cancel(selection.store, {trial.id for trial in selection.trials})

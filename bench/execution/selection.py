@@ -17,6 +17,8 @@ from bench.specs.profiles import get_profile
 from bench.specs.sweep import Sweep, filter_trials
 from bench.specs.trial import Trial
 
+NAMED = 6  # models with pruners that a line lists
+
 
 @dataclass(frozen=True)
 class TrialSelection:
@@ -110,12 +112,19 @@ class CollectedResults:
         return f"skipped {skipped} of {total} patterns: the column error of {path} says why" if skipped else None
 
     def gaps(self) -> list[str]:
-        """Returns a line about the missing trials, if there are some, and one for each damaged trial."""
+        """Returns a line about the missing trials, if there are some, and one for each damaged trial.
+
+        Of the selected trials it names some; of others it gives the number.
+        """
         store, lines = self.selection.store, []
-        if self.missing:
-            names = sorted({f"{trial.model}/{trial.pruner}" for trial in self.missing})
-            total = len(self.selection.collected)
-            lines.append(f"{store.collected} lacks {len(self.missing)} of {total} trials: {', '.join(names)}")
+        selected = {trial.id for trial in self.selection.trials}
+        if wanted := [trial for trial in self.missing if trial.id in selected]:
+            names = sorted({f"{trial.model}/{trial.pruner}" for trial in wanted})
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            total = len(self.selection.trials)
+            lines.append(f"{store.collected} lacks {len(wanted)} of {total} trials: {', '.join(names[:NAMED])}{more}")
+        if others := len(self.missing) - len(wanted):
+            lines.append(f"{store.collected} has no rows yet of {others} trials of the sweep that were not selected")
         for trial in self.damaged:
             path = store.path(trial.id)
             lines.append(f"{path} ({trial.label}) cannot be read: run the sweep again to make it anew")

@@ -91,6 +91,9 @@ class ResultRow:
         latency_dense: The same of the dense model, timed in turn with it.
         split: Split whose images were evaluated; null as `test`.
         dense_seed: Seed that the dense model was trained with; null for the weights from before there were several.
+        train_images: Training images that there were; null where no card of the data is kept.
+        test_images: Test images that there were; null likewise.
+        data_checksum: Checksum of the names and labels of all images; null likewise.
     """
 
     sweep: str | None = None
@@ -158,6 +161,9 @@ class ResultRow:
     latency_dense: float | None = None
     split: str | None = None
     dense_seed: int | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+    data_checksum: str | None = None
 
 
 @dataclass
@@ -203,4 +209,5 @@ def _plain(hint: typing.Any) -> type:
 SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 # columns added after results were committed: null in a file that lacks them
 ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source", "params_small", "macs_small",
-                 "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed")  # fmt: skip
+                 "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed", "train_images",
+                 "test_images", "data_checksum")  # fmt: skip

@@ -28,7 +28,7 @@ class TrialRecorder:
 
     Args:
         resolved: The trial.
-        device: torch device that it runs on.
+        device: torch device that it runs on; None where none could be used.
         on_measured: Function called with every measurement of a pruned model and its row.
 
     Attributes:
@@ -37,12 +37,15 @@ class TrialRecorder:
         predictions: Predicted classes of every state.
     """
 
-    def __init__(self, resolved: ResolvedTrial, device: str = "cpu", on_measured: OnMeasured | None = None) -> None:
+    def __init__(
+        self, resolved: ResolvedTrial, device: str | None = "cpu", on_measured: OnMeasured | None = None
+    ) -> None:
         trial, model = resolved.trial, resolved.model
         self.rows: list[ResultRow] = []
         self.layer_rows: list[LayerRow] = []
         self.predictions: list[PredictionRow] = []
         self._on_measured = on_measured
+        card = model.data_card()
         self._common = ResultRow(
             sweep=trial.sweep,
             profile=trial.profile,
@@ -66,12 +69,15 @@ class TrialRecorder:
             commit=provenance.commit(),
             dirty=provenance.dirty(),
             versions=provenance.versions(),
-            device=hardware(device),
+            device=hardware(device) if device is not None else None,
             threads=torch.get_num_threads(),
             host=provenance.host(),
             job=provenance.job(),
             processes=distributed.world_size(),
             started_at=datetime.now(timezone.utc),
+            train_images=card.train if card is not None else None,
+            test_images=card.test if card is not None else None,
+            data_checksum=card.checksum if card is not None else None,
         )
 
     def calibrated(self, images: int) -> None:

@@ -86,6 +86,17 @@ def test_a_job_that_failed_before_its_first_trial_says_so(store: Store, make_job
     assert states(store, make_job(JobState("UNKNOWN"))) == ["to run"] * 3
 
 
+def test_a_job_that_left_no_row_tells_its_cause(store: Store, make_job: MakeJob) -> None:
+    ended = make_job(JobState("FAILED", "n2"))
+    ended.folder.log("7_0").write_text(
+        "submitit ERROR (2026-11-27 03:00:00,000) - Submitted job triggered an exception\nTraceback ...\n"
+        "bench.core.errors.UserError: no  card\n"
+        "srun: error: n2: task 0: Exited with exit code 1\n"
+    )
+    first, *_ = stand(store, ended)
+    assert first.detail == "bench.core.errors.UserError: no card: job 7_0: FAILED on n2"
+
+
 def test_a_retry_that_waits_goes_above_the_failure_before(store: Store, make_job: MakeJob) -> None:
     failed = make_job(JobState("COMPLETED", "n1"), "7_0")
     write(store, TRIALS[0], "failed", error="boom", job="7_0")

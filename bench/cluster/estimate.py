@@ -102,7 +102,6 @@ class ModelSize:
         largest_layer: Number of weights in the largest layer of these.
         parameters: Number of all parameters.
         layers: Number of layers that are pruned.
-        activations: Number of values that its modules put out for one image, which training keeps.
     """
 
     macs: int
@@ -110,7 +109,6 @@ class ModelSize:
     largest_layer: int
     parameters: int
     layers: int
-    activations: int
 
 
 @cache
@@ -120,25 +118,24 @@ def model_size(spec: ModelSpec) -> ModelSize:
     image = torch.zeros(1, *spec.input_shape, device=next(net.parameters()).device)
     layers = cap.select_layers(net, spec.prunable)
     total, sizes = sum(p.numel() for p in net.parameters()), [w.numel() for w in layers.values()]
-    macs = count_macs(net, layers, image).total
-    return ModelSize(macs, sum(sizes), max(sizes), total, len(sizes), _count_activations(net, image))
+    return ModelSize(count_macs(net, layers, image).total, sum(sizes), max(sizes), total, len(sizes))
 
 
+@cache
 @torch.no_grad()
-def _count_activations(net: nn.Module, image: torch.Tensor) -> int:
-    """Returns how many values the modules without children put out for an image."""
-    counts: list[int] = []
+def count_activations(spec: ModelSpec) -> int:
+    """Returns how many values a model's modules without children put out for an image, which training keeps."""
+    net, counts = spec.outline().eval(), list[int]()
+    image = torch.zeros(1, *spec.input_shape, device=next(net.parameters()).device)
 
     def count(module: nn.Module, inputs: object, output: object) -> None:
         if isinstance(output, torch.Tensor):
             counts.append(output.numel())
 
-    handles = [one.register_forward_hook(count) for one in net.modules() if not any(one.children())]
-    try:
-        net.eval()(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    for module in net.modules():
+        if not any(module.children()):
+            module.register_forward_hook(count)
+    net(image)
     return sum(counts)
 
 
@@ -280,8 +277,8 @@ def training_bytes(trial: Trial, images: int) -> int:
     """
     if trial.recipe is None:
         return 0
-    size, each = model_size(trial.resolve().model), 4 if trial.recipe.precision == "float32" else 2
-    return 16 * size.parameters + images * size.activations * each
+    model, each = trial.resolve().model, 4 if trial.recipe.precision == "float32" else 2
+    return 16 * model_size(model).parameters + images * count_activations(model) * each
 
 
 def storage(trial: Trial) -> int:

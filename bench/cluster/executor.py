@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.cluster.config import ClusterConfig
@@ -38,6 +38,7 @@ class ClusterExecutor:
         poll_seconds: Time between two looks at the jobs, seconds.
         lost_after_seconds: Time after which an end without a result is believed, seconds: accounts lag.
         allow_dirty: Whether `run` submits though the checkout differs from its commit.
+        expected_top1: {model: dense top-1 that the user expects, percent}.
     """
 
     store: Store
@@ -49,6 +50,7 @@ class ClusterExecutor:
     poll_seconds: float = 10.0
     lost_after_seconds: float = 60.0
     allow_dirty: bool = False
+    expected_top1: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def _results(self) -> Path:
@@ -138,6 +140,7 @@ class ClusterExecutor:
                 dirty=provenance.dirty(),
                 versions=provenance.versions(),
                 jobs=tuple(map(tuple, jobs)),
+                expected_top1=dict(self.expected_top1),
                 trial_ids=tuple(tuple(trial.id for trial in job) for job in jobs),
             )
         )

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import submitit
@@ -20,9 +21,13 @@ from bench.core.errors import UserError
 from bench.results.store import Store
 from bench.specs.trial import Trial
 from bench.trials.checkpoint import FILE
+from bench.trials.progress import FitProgress
 
 EARLY = 60  # seconds that SLURM may send its signal before it is due
 IDLE_TIMEOUTS = 2  # time limits in a row that a job may reach without anything new on disk
+
+
+LOG_SECONDS = 60  # between two lines of a job's log that say how far it is
 
 
 class FailedTrialsError(Exception):
@@ -146,6 +151,7 @@ class GroupJob(Checkpointable):
         import bench.trials.runner  # noqa: F401  `checkpoint` needs it, and may come while it is being imported
         from bench.core import distributed
         from bench.execution.executor import group_by_calibration
+        from bench.execution.progress import LimitedProgress
         from bench.execution.worker import run_group
         from bench.trials.context import ExecutionConfig
         from bench.trials.session import TrialSession
@@ -165,7 +171,13 @@ class GroupJob(Checkpointable):
             job.note("start", progress=job.progress())
         self._began = time.monotonic()
         budget = int(submission.memory_gb * 2**30) if submission.memory_gb is not None else None
-        config = ExecutionConfig(submission.device, budget, submission.micro_batch)
+        config = ExecutionConfig(
+            submission.device,
+            budget,
+            submission.micro_batch,
+            on_progress=LimitedProgress(_log, LOG_SECONDS) if distributed.is_main() else None,
+            expected_top1=submission.expected_top1,
+        )
         torch.set_num_threads(submission.threads)
         session = TrialSession(config.device)
         statuses: dict[str, str] = {}
@@ -208,6 +220,10 @@ class GroupJob(Checkpointable):
             return False
         ran = time.monotonic() - self._began
         return ran >= 60 * submission.time_limit - submission.signal_delay - EARLY
+
+
+def _log(progress: FitProgress) -> None:
+    print(f"{datetime.now():%m-%d %H:%M}  {progress}", flush=True)
 
 
 def idle_timeouts(notes: Sequence[JobNote], progress: str) -> int:

@@ -44,6 +44,7 @@ class Submission(Spec):
         versions: JSON of the versions of Python and packages.
         jobs: Trials of each job, in order.
         trial_ids: Their identities where they were submitted, which a job's must be too; none of older submissions.
+        expected_top1: {model: dense top-1 that the user expects, percent}.
     """
 
     cluster: Cluster
@@ -61,6 +62,7 @@ class Submission(Spec):
     versions: str
     jobs: tuple[tuple[Trial, ...], ...]
     trial_ids: tuple[tuple[str, ...], ...] = ()
+    expected_top1: dict[str, float] = Field(default_factory=dict)
 
 
 class JobNote(Spec):

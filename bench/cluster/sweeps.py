@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from bench.cluster import submitted
 from bench.cluster.config import ClusterConfig
@@ -33,6 +33,7 @@ class ClusterTarget:
         device: Torch device of all trials; None for cuda where the jobs have GPUs, else cpu.
         memory_gb: GiB that a fit may take; None for what is free.
         micro_batch: Training images of a process in one forward pass; None for its share of a whole batch.
+        expected_top1: {model: dense top-1 that the user expects, percent}.
     """
 
     cluster: Cluster
@@ -40,11 +41,15 @@ class ClusterTarget:
     device: str | None = None
     memory_gb: float | None = None
     micro_batch: int | None = None
+    expected_top1: Mapping[str, float] = field(default_factory=dict)
 
     def executor(self, store: Store) -> ClusterExecutor:
         """Returns the executor of one sweep's trials."""
         device = self.device or ("cuda" if self.config.gpus_per_node else "cpu")
-        return ClusterExecutor(store, self.config, self.cluster, device, self.memory_gb, self.micro_batch)
+        return ClusterExecutor(
+            store, self.config, self.cluster, device, self.memory_gb, self.micro_batch,
+            expected_top1=self.expected_top1,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.core.errors import UserError
 from bench.results import folders
 from bench.results.store import DAMAGED, Store
 from bench.results.validity import INVALID, invalid_lines
@@ -39,6 +40,32 @@ class TrialSelection:
     trials: tuple[Trial, ...]
     collected: tuple[Trial, ...]
     patterns: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def read_expected_top1(self, texts: Sequence[str]) -> dict[str, float]:
+        """Returns {model: dense top-1 that the user expects of it, percent}.
+
+        Args:
+            texts: `PERCENT` for all models, or `MODEL=PERCENT`.
+
+        Raises:
+            UserError: If a text is of another form, or its model is not selected.
+        """
+        models = dict.fromkeys(trial.model for trial in self.trials)
+        found: dict[str, float] = {}
+        for text in texts:
+            name, _, number = text.rpartition("=")
+            try:
+                percent = float(number)
+            except ValueError:
+                percent = -1.0
+            if not 0 <= percent <= 100:
+                raise UserError(f"cannot read --expect-top1 {text!r}: write PERCENT or MODEL=PERCENT, such as 72.2")
+            if name and name not in models:
+                raise UserError(
+                    f"--expect-top1 {text}: no selected trial is of {name}: choose from {', '.join(models)}"
+                )
+            found |= dict.fromkeys([name] if name else models, percent)
+        return found
 
     def missing(self, busy: Collection[str] = ()) -> tuple[Trial, ...]:
         """Returns the trials that are not finished, and not among the ids of those that are in a job."""

@@ -18,6 +18,7 @@ from bench.results.predictions import PredictionRow, encode
 from bench.results.schema import LayerRow, ResultRow
 from bench.specs.trial import ResolvedTrial
 from bench.trials.cost import FitCost
+from bench.trials.gate import Gate
 from bench.trials.measurement import Measurement
 
 OnMeasured = Callable[[Measurement, ResultRow], None]
@@ -83,6 +84,10 @@ class TrialRecorder:
     def calibrated(self, images: int) -> None:
         """Notes how many calibration images were drawn: all there are, where the trial asks for more."""
         self._common = dataclasses.replace(self._common, calibration_images=images)
+
+    def gated(self, gate: Gate) -> None:
+        """Notes what the dense accuracy was held against."""
+        self._common = dataclasses.replace(self._common, gate=gate.kind, gate_top1=gate.top1)
 
     def dense(self, measured: Measurement) -> None:
         """Adds the row of the dense model."""

@@ -13,6 +13,7 @@ from bench.results.schema import ResultRow
 from bench.results.store import Store
 from bench.specs.discovery import load_sweep
 from bench.specs.trial import Trial
+from bench.trials.progress import FILE
 
 TRIALS = load_sweep("table1").trials("embedded")[:3]
 RUNNING = JobState("RUNNING", "n1", active=True)
@@ -50,6 +51,16 @@ def test_a_running_job_is_at_one_of_its_trials(store: Store, make_job: MakeJob) 
     write(store, TRIALS[0], "done")
     running.folder.note("7_0", "trial", trial_id=TRIALS[1].id)
     assert states(store, running) == ["done", "running", "pending"]
+
+
+def test_a_running_trial_tells_how_far_it_is(store: Store, make_job: MakeJob) -> None:
+    running = make_job(RUNNING)
+    running.folder.note("7_0", "trial", trial_id=TRIALS[0].id)
+    assert stand(store, running)[0].detail == "job 7_0 on n1"
+    path = store.folder / TRIALS[0].id / FILE
+    path.parent.mkdir(parents=True)
+    path.write_text('{"done": 30, "total": 300, "text": "epoch 1/3", "images_per_second": 800.4, "loss": 2.5}')
+    assert stand(store, running)[0].detail == "epoch 1/3: 30/300, 800 images/s, loss 2.500, job 7_0 on n1"
 
 
 def test_an_interrupted_job_that_waits_is_preempted(store: Store, make_job: MakeJob) -> None:

@@ -52,3 +52,16 @@ def test_a_sweep_is_selected_by_name() -> None:
         select_trials("tabel1")
     with pytest.raises(UserError, match="no profile 'laptop'"):
         select_trials("table1", "laptop")
+
+
+def test_expected_accuracies_are_read() -> None:
+    selection = select_trials("table1", only=("model=vit", "model=dino"))
+    assert selection.read_expected_top1([]) == {}
+    assert selection.read_expected_top1(["70", "vit=71.5"]) == {"vit": 71.5, "dino": 70.0}
+    for text, message in (
+        ("many", "write PERCENT or MODEL=PERCENT"),
+        ("101", "write PERCENT"),
+        ("xcit=3", "no selected"),
+    ):
+        with pytest.raises(UserError, match=message):
+            selection.read_expected_top1([text])

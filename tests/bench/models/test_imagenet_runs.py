@@ -22,8 +22,9 @@ from bench.specs.calibration import CalibrationSpec
 from bench.specs.recipes import FinetuneSpec
 from bench.specs.trial import ResolvedTrial, Trial
 from bench.trials.context import ExecutionConfig
+from bench.trials.gate import GateError
 from bench.trials.runner import run_trial
-from bench.trials.session import GateError, draw_calibration, load_dense
+from bench.trials.session import draw_calibration, load_dense
 
 TINY = "test_vit.r160_in1k"  # an architecture that timm has for tests
 FAVOURED = 3  # class that some of the photos are of
@@ -132,12 +133,15 @@ def test_a_self_supervised_model_gets_a_head_once_and_its_neighbours_accuracy(
 def test_the_gate_closes_on_weights_of_another_accuracy(
     imagenet_folders: Path, tiny: ImageNetModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Fifteen images of 50,000: one of them, and four standard errors."""
     top1 = evaluate(tiny.load(), tiny.inputs("test")).top1
-    monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 0.29}))
+    monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 6.0}))
     load_dense(resolved("tiny"))
-    monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 0.31}))
+    monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": 99.9}))
     with pytest.raises(GateError, match="is recorded for its weights"):
         load_dense(resolved("tiny"))
+    rows = run_trial(resolved("tiny").trial, config=ExecutionConfig(expected_top1={"tiny": top1})).rows
+    assert {(row.gate, row.gate_top1) for row in rows} == {("expected", top1)}
 
 
 def test_calibration_images_are_drawn_from_the_training_set(imagenet_folders: Path) -> None:

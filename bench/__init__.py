@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.cluster.config import apply_places
+    from bench.cluster.doctor import examine
     from bench.cluster.executor import ClusterExecutor
     from bench.cluster.sweeps import (
         ClusterTarget,
@@ -92,6 +93,7 @@ _MODULES = {
     "collected_sweeps": "bench.results.folders",
     "compare": "bench.execution.comparison",
     "contract_failures": "bench.execution.contract",
+    "examine": "bench.cluster.doctor",
     "export_model": "bench.export.model",
     "find_benchmarks": "bench.reports.kernels",
     "find_comparison": "bench.reports.page.comparison",
@@ -159,6 +161,7 @@ __all__ = [
     "collected_sweeps",
     "compare",
     "contract_failures",
+    "examine",
     "export_model",
     "find_benchmarks",
     "find_comparison",

@@ -14,6 +14,7 @@ import bench
 from bench.cli.check import check
 from bench.cli.compare import compare
 from bench.cli.console import say_error
+from bench.cli.doctor import doctor
 from bench.cli.export import export
 from bench.cli.latency import latency, speedup
 from bench.cli.list import list_
@@ -26,7 +27,7 @@ from bench.cli.status import cancel, collect, status
 
 COMMANDS = (
     run, plan, compare, status, cancel, collect, table, plot, report, benchmarks, latency, speedup, publish, check,
-    export, list_, show, rerun,
+    export, list_, show, rerun, doctor,
 )  # fmt: skip
 
 app = App(

@@ -2,10 +2,11 @@
 
 from bench.data.imagenet.card import cache_folder, find_card
 from bench.data.imagenet.decoding import DecodedInputs
-from bench.data.imagenet.source import DATASET, NUM_CLASSES, StoredSplit, check_data, load_stored_split
+from bench.data.imagenet.source import DATASET, FOLDER_VARIABLE, NUM_CLASSES, StoredSplit, check_data, load_stored_split
 
 __all__ = [
     "DATASET",
+    "FOLDER_VARIABLE",
     "NUM_CLASSES",
     "DecodedInputs",
     "StoredSplit",

@@ -8,6 +8,7 @@ the processor's cores.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -41,6 +42,7 @@ class Rates:
         image_seconds: Time to augment one training image that need not be decoded, seconds.
         memory_gib: Memory of the device, GiB; None where it is that of the machine.
         has_bfloat16: Whether it computes in bfloat16.
+        decoded: Images that a core beside it decodes and augments in a second.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Rates:
     image_seconds: float = 3e-4
     memory_gib: float | None = None
     has_bfloat16: bool = True
+    decoded: float = DECODED
 
 
 def _card(name: str, half: float, single: float, memory_gib: float, has_bfloat16: bool = True) -> Rates:
@@ -170,26 +173,30 @@ class TrialWork:
         )
 
     def seconds(self, rates: Rates, cores: int = 1) -> float:
-        """Returns how long a device takes; cores decode images while it computes, and the slower of the two counts.
+        """Returns how long a device takes.
+
+        Cores decode images while a card computes, and the slower of the two counts; a processor does both itself.
 
         Args:
             rates: Rates of the device.
             cores: Number of cores that decode for it.
         """
-        each = 1 / (DECODED * cores)
+        each = 1 / (rates.decoded * cores)
+        both = max if rates.memory_gib is not None else operator.add
         return (
             self.fit.inference / rates.inference
-            + max(self.evaluation / rates.inference, self.decoded_for_evaluation * each)
+            + both(self.evaluation / rates.inference, self.decoded_for_evaluation * each)
             + self.fit.gradients / rates.gradients
-            + max(self.training / rates.training, self.decoded_for_training * each)
+            + both(self.training / rates.training, self.decoded_for_training * each)
             + self.fit.gram / rates.gram
             + self.fit.solve / rates.solve
             + self.training_images * rates.image_seconds
         )
 
-    def decoding_seconds(self, cores: int) -> float:
-        """Returns how long so many cores take to decode all images."""
-        return (self.decoded_for_training + self.decoded_for_evaluation) / (DECODED * cores)
+    @property
+    def decoded(self) -> float:
+        """Number of images that are decoded."""
+        return self.decoded_for_training + self.decoded_for_evaluation
 
 
 def training_work(trial: Trial, recipe: TrainingSpec) -> TrialWork:

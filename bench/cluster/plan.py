@@ -85,8 +85,8 @@ def _time(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterator[
     """Yields the hours of all jobs, and of the longest one."""
     processes = config.nodes * config.tasks
     times = [estimate.START + sum(estimate.group_seconds(job, rates, config.cpus_per_task)) / processes for job in jobs]
-    unit = "GPU hours" if rates.name != "cpu" else "hours of two cores"
-    known = "fitted to the embedded results" if rates.measured else "assumed, not measured"
+    unit = "GPU hours" if rates.memory_gib is not None else "hours of two cores" if rates.name == "cpu" else "hours"
+    known = "measured" if rates.measured else "assumed, not measured"
     yield f"time      {sum(times) * processes / 3600:,.1f} {unit} ({rates.name}: rates {known})"
     longest = max(range(len(jobs)), key=times.__getitem__)
     label = f"{jobs[longest][0].label}, {len(jobs[longest])} trials"
@@ -97,13 +97,13 @@ def _images(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterato
     """Yields what the decoding of images takes, where there is any, and the hours with other numbers of cores."""
     works = [sum(estimate.group_work(job), estimate.TrialWork()) for job in jobs]
     total = sum(works, estimate.TrialWork())
-    images, cores = total.decoded_for_training + total.decoded_for_evaluation, config.cpus_per_task
+    images, cores = total.decoded, config.cpus_per_task
     if not images:
         return
-    decoding = total.decoding_seconds(cores) / 3600
+    decoding = images / (rates.decoded * cores) / 3600
     yield (
         f"images    {images:,.0f} are decoded, {total.decoded_for_evaluation:,.0f} of them to evaluate: "
-        f"{decoding:,.1f} h for the {cores} cores of a process, {estimate.DECODED:.0f} images a second each"
+        f"{decoding:,.1f} h for the {cores} cores of a process, {rates.decoded:.0f} images a second each"
     )
     hours = {
         count: sum(estimate.START + work.seconds(rates, count) for work in works) / 3600

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from bench.cluster import submitted
+from bench.cluster.budget import read_hours, write_budget
 from bench.cluster.config import ClusterConfig
-from bench.cluster.estimate import RATES
 from bench.cluster.executor import ClusterExecutor, check_code, exclusive
+from bench.cluster.measure import find_rates, measure_rates
 from bench.cluster.plan import describe
 from bench.cluster.status import RETRIED, STATES, SweepStatus, TrialStatus, summary
 from bench.cluster.submission import Cluster
@@ -116,24 +118,34 @@ def prepare_submission(
         yield SweepSubmission(selection, executor, todo, executor.jobs(todo))
 
 
-def plan_sweep(selection: TrialSelection, config: ClusterConfig, hardware: str | None = None) -> Iterator[str]:
+def plan_sweep(
+    selection: TrialSelection,
+    config: ClusterConfig,
+    hardware: str | None = None,
+    measure: bool = False,
+    budget: str | None = None,
+) -> Iterator[str]:
     """Yields what a sweep would take on a cluster, line by line: jobs, hours, memory, storage.
 
     Args:
         selection: The trials.
         config: Settings of each job.
-        hardware: Hardware of one process: cpu (two cores), a100, h100; None for a100 where the jobs have GPUs or the
-            profile is large.
+        hardware: Hardware of one process: a name of `estimate.RATES`, or one that was measured; None for what was
+            measured last, else a100 where the jobs have GPUs or the profile is large.
+        measure: Whether the rates of this machine are measured first.
+        budget: Hours of one device, such as `100h`; the trials that fit are written as a sweep. None for no choice.
 
     Raises:
-        UserError: If the hardware is unknown.
+        UserError: If the hardware is unknown, or a budget is no number of hours.
     """
-    profile = get_profile(selection.store.profile)
-    hardware = hardware or ("a100" if config.gpus_per_node or max(profile.splits.values()) >= LARGE else "cpu")
-    if hardware not in RATES:
-        raise UserError(f"--hardware {hardware} is not known: choose from {', '.join(RATES)}")
+    profile, hours = get_profile(selection.store.profile), read_hours(budget) if budget is not None else None
+    on_gpu = bool(config.gpus_per_node) or max(profile.splits.values()) >= LARGE
+    rates = measure_rates(selection.trials) if measure else find_rates(hardware, on_gpu)
     done = {trial.id for trial in selection.trials if selection.store.is_finished(trial.id)}
-    return describe(selection.trials, done | submitted.busy(selection.store), config, RATES[hardware])
+    lines = describe(selection.trials, done | submitted.busy(selection.store), config, rates)
+    if hours is not None:
+        return itertools.chain(lines, write_budget(selection.trials, hours, config, rates))
+    return lines
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class SweepStatus:
         never_began = ended == "UNKNOWN" and not notes
         if never_began or _at(notes) not in (None, trial.id):
             return TrialStatus(trial, "cancelled" if state == "cancelled" else TO_RUN, detail)
-        log, cause = job.folder.log(job.id), job.folder.cause(job.id)
+        log, cause = job.folder.log(job.id), job.folder.cause(job.id) if state == "failed" else ""
         return TrialStatus(trial, state, f"{cause}: {detail}" if cause else detail, log if log.exists() else None)
 
 

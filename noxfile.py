@@ -280,3 +280,18 @@ def constraints(session: nox.Session) -> None:
         "--no-emit-index-url", "--no-annotate", "--no-header", "--upgrade", "--output-file", "constraints.txt",
         *session.posargs, external=True,
     )  # fmt: skip
+
+
+@nox.session
+def first_imagenet(session: nox.Session) -> None:
+    """The first hour on ImageNet: check this machine, measure it, run DeiT-Tiny one-shot, print the table.
+
+    `CAPBENCH_IMAGENET` says where the images are (docs/imagenet.md); arguments go to `capbench run`, such as
+    `--device cuda`.
+    """
+    install(session)
+    common = ("first_imagenet", "--profile", "imagenet")
+    run(session, "capbench", "doctor", *common)
+    run(session, "capbench", "plan", *common, "--measure")
+    run(session, "capbench", "run", *common, *session.posargs)
+    run(session, "capbench", "table", *common)

@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.cluster.config import apply_places
+    from bench.cluster.doctor import examine
     from bench.cluster.executor import ClusterExecutor
     from bench.cluster.sweeps import (
         ClusterTarget,
@@ -96,6 +98,7 @@ _MODULES = {
     "TrialSelection": "bench.execution.selection",
     "TunedSettings": "bench.results.tuned",
     "UserError": "bench.core.errors",
+    "apply_places": "bench.cluster.config",
     "analyse_timings": "bench.reports.latency.analysis:analyse",
     "as_json": "bench.diagnosis.finding",
     "cancel_sweep": "bench.cluster.sweeps",
@@ -105,6 +108,7 @@ _MODULES = {
     "contract_failures": "bench.execution.contract",
     "diagnose": "bench.diagnosis.diagnose",
     "diagnose_models": "bench.diagnosis.diagnose",
+    "examine": "bench.cluster.doctor",
     "export_model": "bench.export.model",
     "find_benchmarks": "bench.reports.kernels",
     "find_comparison": "bench.reports.page.comparison",
@@ -180,6 +184,7 @@ __all__ = [
     "TunedSettings",
     "UserError",
     "analyse_timings",
+    "apply_places",
     "as_json",
     "cancel_sweep",
     "check_pruner",
@@ -188,6 +193,7 @@ __all__ = [
     "contract_failures",
     "diagnose",
     "diagnose_models",
+    "examine",
     "export_model",
     "find_benchmarks",
     "find_comparison",

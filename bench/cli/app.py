@@ -15,6 +15,7 @@ from bench.cli.check import check
 from bench.cli.compare import compare
 from bench.cli.console import say_error
 from bench.cli.diagnose import diagnose
+from bench.cli.doctor import doctor
 from bench.cli.export import export
 from bench.cli.latency import latency, speedup
 from bench.cli.list import list_
@@ -28,8 +29,8 @@ from bench.cli.submit import submit, verify
 from bench.cli.tune import tune
 
 COMMANDS = (
-    run, plan, diagnose, tune, compare, status, cancel, collect, table, plot, report, benchmarks, latency, speedup,
-    publish, check, export, list_, show, rerun, submit, verify,
+    run, plan, doctor, diagnose, tune, compare, status, cancel, collect, table, plot, report, benchmarks, latency,
+    speedup, publish, check, export, list_, show, rerun, submit, verify,
 )  # fmt: skip
 
 app = App(
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)  # so that worker processes are ended too
     try:
+        bench.apply_places()
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (bench.UserError, CycloptsError) as error:
         say_error(f"capbench: {' '.join(str(error).split())}")

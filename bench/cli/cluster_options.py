@@ -50,7 +50,7 @@ class ClusterOptions:
     setup: Annotated[tuple[str, ...], Parameter(negative="")] = ()
 
     def config(self) -> ClusterConfig:
-        """Returns the settings, those of the file below those given here.
+        """Returns the settings, those of the file below those given here; what they say of places holds here, too.
 
         Raises:
             UserError: If the file is missing or cannot be read, or a value is not valid.
@@ -58,4 +58,6 @@ class ClusterOptions:
         from bench.cluster.config import load_config
 
         given = {key: value for key, value in asdict(self).items() if value not in (None, ())}
-        return load_config(given.pop("cluster_file", None), **given)
+        config = load_config(given.pop("cluster_file", None), **given)
+        config.apply_places()
+        return config

@@ -20,6 +20,8 @@ def plan(
     seeds: Seeds = (),
     cluster: Literal["local", "slurm"] = "slurm",
     hardware: str | None = None,
+    measure: bool = False,
+    budget: str | None = None,
     results: Results = Path("runs"),
     site: Annotated[ClusterOptions | None, Parameter(name="*", group="Cluster")] = None,
 ) -> None:
@@ -27,10 +29,14 @@ def plan(
 
     Args:
         cluster: Where it would run.
-        hardware: What one process computes on: cpu (two cores), a100, h100; by default a100 for jobs with GPUs.
+        hardware: What one process computes on: cpu (two cores), a100, a100-40gb, h100, h200, v100, t4, a10, l40s,
+            rtx4090, or what was measured; by default what was measured last, else a100 for jobs with GPUs.
+        measure: Measure this machine first, in half a minute, and keep its rates for later plans: best on a node.
+        budget: Hours of one device, such as 100h: say which trials to run first, and write them as a sweep file here.
     """
+    config = (site or ClusterOptions()).config()
     selection = bench.select_trials(sweep, profile, only, seeds, results)
-    lines = bench.plan_sweep(selection, (site or ClusterOptions()).config(), hardware)
+    lines = bench.plan_sweep(selection, config, hardware, measure, budget)
     print(f"{selection.title} on {cluster}")
     for line in lines:
         print(line)

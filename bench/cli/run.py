@@ -12,7 +12,7 @@ from cyclopts import Parameter
 import bench
 from bench.cli.cluster_options import ClusterOptions
 from bench.cli.console import console, say, say_error
-from bench.cli.options import Only, Profile, Results, Seeds, first_given
+from bench.cli.options import Only, Profile, Results, Seeds, Several, first_given
 from bench.cli.progress import progress_bar
 from bench.cli.status import say_gaps, say_invalid
 
@@ -29,6 +29,7 @@ def run(
     device: str | None = None,
     memory_gb: float | None = None,
     micro_batch: int | None = None,
+    expect_top1: Annotated[tuple[str, ...], Several] = (),
     results: Results = Path("runs"),
     allow_dirty: bool = False,
     dry_run: bool = False,
@@ -45,24 +46,28 @@ def run(
         memory_gb: GiB that the fits of all processes together may take on the device; by default what is free less a
             tenth. Results do not depend on it.
         micro_batch: Training images in one forward pass of each process of a job; by default its share of the batch.
+        expect_top1: Dense accuracy that your weights and images should reach, PERCENT or MODEL=PERCENT, in place of the
+            recorded one: a model that does not reach it is refused. The tolerance goes by the number of images.
         allow_dirty: Submit though the checkout differs from its commit.
         dry_run: Show what would run, and stop.
     """
     selection = bench.select_trials(sweep, profile, only, seeds, results)
     if retry is not None:
         selection = bench.select_to_retry(selection, retry)
+    expected = selection.read_expected_top1(expect_top1)
     if cluster != "inline":
         if jobs is not None:
             raise bench.UserError("--jobs is for inline runs: give --max-parallel")
         config = (site or ClusterOptions()).config()
-        submit(selection, bench.ClusterTarget(cluster, config, device, memory_gb, micro_batch), allow_dirty, dry_run)
+        target = bench.ClusterTarget(cluster, config, device, memory_gb, micro_batch, expected)
+        submit(selection, target, allow_dirty, dry_run)
         if not dry_run:
             print(f"{selection.store.command('status')} --watch shows how the jobs are; they need no terminal")
         return
     if site is not None or micro_batch is not None:
         option = first_given(site) if site is not None else "--micro-batch"
         raise bench.UserError(f"an inline run has no {option}: it needs --cluster slurm or --cluster local")
-    here = bench.LocalRun(selection, bench.LocalResources(jobs, device or "cpu", memory_gb))
+    here = bench.LocalRun(selection, bench.LocalResources(jobs, device or "cpu", memory_gb), expected)
     say_skips(here.todo)
     failures = run_here(here, dry_run)
     if dry_run:

@@ -17,6 +17,8 @@ def status(
     only: Only = (),
     seeds: Seeds = (),
     results: Results = Path("runs"),
+    summary: bool = False,
+    state: str | None = None,
     watch: bool = False,
     every: float = 10,
 ) -> None:
@@ -25,24 +27,39 @@ def status(
     It is about what was run here; a line at the end says what is published in the checkout.
 
     Args:
+        summary: A line for each model in place of one for each trial.
+        state: Only trials in this state, such as failed.
         watch: Go on until nothing runs or waits.
         every: Seconds between two looks.
     """
     selection = bench.select_trials(sweep, profile, only, seeds, results)
     found = bench.sweep_status(selection)
-    print("\n".join([*found.lines(), found.summary]), flush=True)
+    print("\n".join([*(found.table() if summary else found.lines(state=state)), found.summary]), flush=True)
     while watch and not found.is_settled:
         time.sleep(every)
         before, found = found, bench.sweep_status(selection)
-        print("\n".join([*found.lines(before), found.summary]), flush=True)
+        lines = [] if summary else found.lines(before, state)
+        print("\n".join([*lines, found.summary]), flush=True)
     if (line := selection.published()) is not None:
         print(line)
 
 
-def cancel(sweep: str, *, profile: Profile = "embedded", results: Results = Path("runs")) -> None:
-    """Cancel all jobs of a sweep; what is done stays, and `capbench run` goes on from there."""
-    selection = bench.select_trials(sweep, profile, results=results)
-    print(f"cancelled {bench.cancel_sweep(selection)} jobs of {selection.title}")
+def cancel(
+    sweep: str,
+    *,
+    profile: Profile = "embedded",
+    only: Only = (),
+    seeds: Seeds = (),
+    results: Results = Path("runs"),
+) -> None:
+    """Cancel the jobs of a sweep, or of some of its trials; what is done stays, and `capbench run` goes on from there.
+
+    Trials that share a job with one of these are cancelled with it.
+    """
+    selection = bench.select_trials(sweep, profile, only, seeds, results)
+    cancelled = bench.cancel_sweep(selection)
+    others = f"; {cancelled.others} trials were in them too, and are to run again" if cancelled.others else ""
+    print(f"cancelled {cancelled.jobs} jobs of {selection.title}{others}")
 
 
 def collect(sweep: str, *, profile: Profile = "embedded", results: Results = Path("runs")) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ else:
     import tomli as tomllib
 
 FILE = "cluster.toml"
+PLACES = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE")  # beside all that begin with CAPBENCH_
 
 
 def minutes(time: str | int) -> int:
@@ -66,7 +68,8 @@ class ClusterConfig(Spec):
         time: Time limit, minutes.
         signal_delay: Time before the limit at which a job is told to leave, seconds; it is then requeued and goes on.
         max_parallel: Number of jobs that run at once; None for as many as the site gives.
-        setup: Shell commands before Python starts, such as `module load`.
+        setup: Shell commands before Python starts, such as `module load`; a job whose command fails ends there.
+        env: Environment variables of the jobs, {name: value}; those of places hold for every command called here, too.
         python: Python that runs the jobs; by default this one.
         extra: Other options of sbatch, {name: value}, True for one without a value.
     """
@@ -86,6 +89,7 @@ class ClusterConfig(Spec):
     signal_delay: int = Field(120, ge=1)
     max_parallel: int | None = Field(None, ge=1)
     setup: tuple[str, ...] = ()
+    env: dict[str, str] = Field(default_factory=dict)
     python: str | None = None
     extra: dict[str, str | int | bool] = Field(default_factory=dict)
 
@@ -98,6 +102,52 @@ class ClusterConfig(Spec):
     def tasks(self) -> int:
         """Number of processes on each node."""
         return self.tasks_per_node or max(1, self.gpus_per_node)
+
+    def places(self) -> dict[str, str]:
+        """Returns the variables that say where data, weights and caches lie, of `env` and plain exports in `setup`."""
+        found: dict[str, str] = {}
+        for line in self.setup:
+            found |= _exports(line)
+        return {name: value for name, value in {**found, **self.env}.items() if _is_place(name)}
+
+    def apply_places(self) -> None:
+        """Sets these variables where this process has none: it then looks in the same places as the jobs."""
+        for name, value in self.places().items():
+            os.environ.setdefault(name, value)
+
+    def elsewhere(self) -> frozenset[str]:
+        """Returns the variables whose places the nodes alone have: folders that are not here, or told by a command."""
+        known = {**self.places(), **{name: os.environ[name] for name in self.places() if name in os.environ}}
+        told = {name for line in self.setup for name in re.findall(r"\bexport\s+(\w+)=", line) if _is_place(name)}
+        return frozenset((told - known.keys()) | {name for name, value in known.items() if not Path(value).exists()})
+
+    def environment(self) -> dict[str, str]:
+        """Returns the variables of `env` as jobs get them: of places those of this process, where it has them."""
+        return {name: os.environ.get(name, value) if _is_place(name) else value for name, value in self.env.items()}
+
+
+def _is_place(name: str) -> bool:
+    return name.startswith("CAPBENCH_") or name in PLACES
+
+
+def _exports(line: str) -> dict[str, str]:
+    """Returns the variables that a command exports, where it says so in plain words: `export NAME=value`."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return {}
+    if words[:1] != ["export"] or any(sign in line for sign in ("$", "`", ";", "&", "|")):
+        return {}
+    return {name: value for name, equals, value in (word.partition("=") for word in words[1:]) if equals}
+
+
+def apply_places() -> None:
+    """Sets the variables of places that the default file has: see `ClusterConfig.apply_places`.
+
+    Raises:
+        UserError: If the file cannot be read, or a value is not valid.
+    """
+    load_config().apply_places()
 
 
 def load_config(file: Path | None = None, **settings: Any) -> ClusterConfig:

@@ -2,16 +2,19 @@
 
 A trial's work is counted in multiply-adds of a few kinds; a device does each kind at its own rate. The rates of two
 processor cores were fitted to the committed results of the embedded profile, and the tests hold them to these. No GPU
-was measured: those rates are assumptions, told as such wherever they are used.
+was measured: those rates are assumptions, told as such wherever they are used. Images that are decoded take the time of
+the processor's cores.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
 import torch
+from torch import nn
 
 import cap
 from bench.evaluation.macs import count_macs
@@ -20,6 +23,7 @@ from bench.specs.recipes import TrainingSpec
 from bench.specs.trial import Trial
 
 START = 20.0  # seconds until a job's first trial begins: libraries, model, data
+DECODED = 150.0  # images of ImageNet's usual size that a core decodes and augments in a second, see docs/imagenet.md
 ROWS = 64 * 1024  # bytes of a trial's two files
 
 
@@ -35,7 +39,10 @@ class Rates:
         training: Passes of training with the recipe's precision.
         gram: Sums of gradient products.
         solve: Factors, elimination, and reading off weights.
-        image_seconds: Time to decode and augment one training image with the cores that come with the device, seconds.
+        image_seconds: Time to augment one training image that need not be decoded, seconds.
+        memory_gib: Memory of the device, GiB; None where it is that of the machine.
+        has_bfloat16: Whether it computes in bfloat16.
+        decoded: Images that a core beside it decodes and augments in a second.
     """
 
     name: str
@@ -45,17 +52,40 @@ class Rates:
     training: float
     gram: float
     solve: float
-    image_seconds: float
+    image_seconds: float = 3e-4
+    memory_gib: float | None = None
+    has_bfloat16: bool = True
+    decoded: float = DECODED
+
+
+def _card(name: str, half: float, single: float, memory_gib: float, has_bfloat16: bool = True) -> Rates:
+    """Returns assumed rates: a quarter of what the maker states, a tenth of that for elimination.
+
+    Args:
+        name: Name of the card.
+        half: Multiply-adds per second with half precision, as stated.
+        single: Multiply-adds per second in float32, as stated.
+        memory_gib: Memory, GiB.
+        has_bfloat16: Whether it computes in bfloat16.
+    """
+    plain = single / 4
+    return Rates(name, False, plain, plain, half / 4, plain, plain / 10,
+                 memory_gib=memory_gib, has_bfloat16=has_bfloat16)  # fmt: skip
 
 
 RATES = {
     rates.name: rates
     for rates in (
-        Rates("cpu", True, 3e10, gradients=1.1e10, training=1.5e10, gram=8e9, solve=2e9, image_seconds=3e-4),
-        # a quarter of what the maker states for an A100 (156e12 multiply-adds in bf16, 9.75e12 in float32 and double
-        # precision) and an H100 (495e12, 33e12), a tenth of that for elimination; 16 cores decode 3,000 images a second
-        Rates("a100", False, 2.4e12, gradients=2.4e12, training=3.9e13, gram=2.4e12, solve=2.4e11, image_seconds=3e-4),
-        Rates("h100", False, 8e12, gradients=8e12, training=1.2e14, gram=8e12, solve=8e11, image_seconds=3e-4),
+        Rates("cpu", True, 3e10, gradients=1.1e10, training=1.5e10, gram=8e9, solve=2e9),
+        _card("a100", 156e12, 9.75e12, 80),
+        _card("a100-40gb", 156e12, 9.75e12, 40),
+        _card("h100", 495e12, 33e12, 80),
+        _card("h200", 495e12, 33e12, 141),
+        _card("v100", 62.5e12, 7.85e12, 32, has_bfloat16=False),
+        _card("t4", 32.5e12, 4.05e12, 16, has_bfloat16=False),
+        _card("a10", 62.5e12, 15.6e12, 24),
+        _card("l40s", 181e12, 45.8e12, 48),
+        _card("rtx4090", 82.6e12, 41.3e12, 24),
     )
 }
 
@@ -94,6 +124,24 @@ def model_size(spec: ModelSpec) -> ModelSize:
     return ModelSize(count_macs(net, layers, image).total, sum(sizes), max(sizes), total, len(sizes))
 
 
+@cache
+@torch.no_grad()
+def count_activations(spec: ModelSpec) -> int:
+    """Returns how many values a model's modules without children put out for an image, which training keeps."""
+    net, counts = spec.outline().eval(), list[int]()
+    image = torch.zeros(1, *spec.input_shape, device=next(net.parameters()).device)
+
+    def count(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            counts.append(output.numel())
+
+    for module in net.modules():
+        if not any(module.children()):
+            module.register_forward_hook(count)
+    net(image)
+    return sum(counts)
+
+
 @dataclass(frozen=True)
 class TrialWork:
     """Work of a trial, in multiply-adds.
@@ -102,13 +150,17 @@ class TrialWork:
         fit: Work of all fits of the pruner.
         evaluation: Forward passes of evaluations, in float32.
         training: Forward and backward passes of training, with the recipe's precision.
-        training_images: Number of images that are decoded and augmented for training.
+        training_images: Number of images that are augmented for training, and need not be decoded.
+        decoded_for_training: Number of images that are decoded and augmented for training.
+        decoded_for_evaluation: Number of images that are decoded for evaluations.
     """
 
     fit: cap.FitWork = field(default_factory=cap.FitWork)
     evaluation: float = 0.0
     training: float = 0.0
     training_images: float = 0.0
+    decoded_for_training: float = 0.0
+    decoded_for_evaluation: float = 0.0
 
     def __add__(self, other: TrialWork) -> TrialWork:
         return TrialWork(
@@ -116,41 +168,69 @@ class TrialWork:
             self.evaluation + other.evaluation,
             self.training + other.training,
             self.training_images + other.training_images,
+            self.decoded_for_training + other.decoded_for_training,
+            self.decoded_for_evaluation + other.decoded_for_evaluation,
         )
 
-    def seconds(self, rates: Rates) -> float:
-        """Returns how long a device takes."""
+    def seconds(self, rates: Rates, cores: int = 1) -> float:
+        """Returns how long a device takes.
+
+        Cores decode images while a card computes, and the slower of the two counts; a processor does both itself.
+
+        Args:
+            rates: Rates of the device.
+            cores: Number of cores that decode for it.
+        """
+        each = 1 / (rates.decoded * cores)
+        both = max if rates.memory_gib is not None else operator.add
         return (
-            (self.fit.inference + self.evaluation) / rates.inference
+            self.fit.inference / rates.inference
+            + both(self.evaluation / rates.inference, self.decoded_for_evaluation * each)
             + self.fit.gradients / rates.gradients
-            + self.training / rates.training
+            + both(self.training / rates.training, self.decoded_for_training * each)
             + self.fit.gram / rates.gram
             + self.fit.solve / rates.solve
             + self.training_images * rates.image_seconds
         )
 
+    @property
+    def decoded(self) -> float:
+        """Number of images that are decoded."""
+        return self.decoded_for_training + self.decoded_for_evaluation
+
 
 def training_work(trial: Trial, recipe: TrainingSpec) -> TrialWork:
     """Returns the work of one training run."""
-    images = recipe.images * recipe.epochs
-    return TrialWork(training=3 * model_size(trial.resolve().model).macs * images, training_images=images)
+    model = trial.resolve().model
+    card = model.data_card()
+    images = recipe.epochs * (recipe.images if card is None else min(recipe.images, card.train))
+    work = 3 * model_size(model).macs * images
+    if model.decodes:
+        return TrialWork(training=work, decoded_for_training=images)
+    return TrialWork(training=work, training_images=images)
+
+
+def evaluation_work(trial: Trial) -> TrialWork:
+    """Returns the work of evaluating one state of the model."""
+    resolved = trial.resolve()
+    images = resolved.model.evaluation_passes(resolved.num_evaluated)
+    decoded = images if resolved.model.decodes else 0
+    return TrialWork(evaluation=model_size(resolved.model).macs * images, decoded_for_evaluation=decoded)
 
 
 def trial_work(trial: Trial, shared: bool = False) -> TrialWork:
-    """Returns the work of a trial.
+    """Returns the work of a trial, without the evaluation of the dense model.
 
     Args:
         trial: The trial.
         shared: Whether another trial of its group has summed up the gradients already.
     """
-    resolved = trial.resolve()
-    pruner, size = resolved.pruner(), _fit_size(trial)
+    pruner, size = trial.resolve().pruner(), _fit_size(trial)
     fit, prune = pruner.work(size), pruner.prune_work(size)
     if shared:
         fit = cap.FitWork(inference=fit.inference, solve=fit.solve)
     states = len(trial.patterns) + len(trial.finetune_at)
-    images = resolved.model.evaluation_passes(resolved.num_evaluated)
-    total = TrialWork(evaluation=model_size(trial.resolve().model).macs * images * states)
+    total = sum([evaluation_work(trial)] * states, TrialWork())
     if trial.training is None:
         total += TrialWork(sum([prune] * len(trial.patterns), fit))
         if trial.finetune is not None:
@@ -162,14 +242,26 @@ def trial_work(trial: Trial, shared: bool = False) -> TrialWork:
     return total + training_work(trial, trial.training)
 
 
-def group_seconds(group: Sequence[Trial], rates: Rates) -> list[float]:
-    """Returns how long each trial of a group takes, which share what they can, in this order."""
-    seconds, summed = [], False
-    for trial in group:
+def group_work(group: Sequence[Trial]) -> list[TrialWork]:
+    """Returns the work of each trial of a group, which share what they can, in this order: the dense model, too."""
+    works, summed = [], False
+    for number, trial in enumerate(group):
         shares = trial.resolve().pruner().shares_gram
-        seconds.append(trial_work(trial, shared=summed and shares).seconds(rates))
+        work = trial_work(trial, shared=summed and shares)
+        works.append(work if number else work + evaluation_work(trial))
         summed |= shares
-    return seconds
+    return works
+
+
+def group_seconds(group: Sequence[Trial], rates: Rates, cores: int = 1) -> list[float]:
+    """Returns how long each trial of a group takes, which share what they can, in this order.
+
+    Args:
+        group: The trials.
+        rates: Rates of the device.
+        cores: Number of cores that decode images for it.
+    """
+    return [work.seconds(rates, cores) for work in group_work(group)]
 
 
 def fit_bytes(trial: Trial) -> cap.FitBytes:
@@ -181,6 +273,19 @@ def _fit_size(trial: Trial) -> cap.FitSize:
     size, calibration = model_size(trial.resolve().model), trial.calibration
     per_gradient = calibration.batch_size if calibration.gradient == "batch" else 1
     return cap.FitSize(size.macs, size.weights, calibration.images, per_gradient, size.largest_layer, size.layers)
+
+
+def training_bytes(trial: Trial, images: int) -> int:
+    """Returns the memory of training: weights, gradients, two averages of the optimiser, and what images leave behind.
+
+    Args:
+        trial: The trial.
+        images: Number of images in one forward pass.
+    """
+    if trial.recipe is None:
+        return 0
+    model, each = trial.resolve().model, 4 if trial.recipe.precision == "float32" else 2
+    return 16 * model_size(model).parameters + images * count_activations(model) * each
 
 
 def storage(trial: Trial) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.cluster.config import ClusterConfig
 from bench.cluster.estimate import assumed_rates
@@ -13,7 +14,7 @@ from bench.cluster.plan import pack_jobs
 from bench.cluster.status import SweepStatus, TrialStatus
 from bench.cluster.submission import Cluster, Submission, new_folder
 from bench.cluster.submit import FullError, Jobs, Submitter, room
-from bench.cluster.submitted import busy
+from bench.cluster.submitted import active_arrays, active_local_jobs, busy
 from bench.core import files, provenance
 from bench.core.errors import UserError
 from bench.execution.executor import FinishedTrial
@@ -37,6 +38,7 @@ class ClusterExecutor:
         poll_seconds: Time between two looks at the jobs, seconds.
         lost_after_seconds: Time after which an end without a result is believed, seconds: accounts lag.
         allow_dirty: Whether `run` submits though the checkout differs from its commit.
+        expected_top1: {model: dense top-1 that the user expects, percent}.
     """
 
     store: Store
@@ -48,6 +50,12 @@ class ClusterExecutor:
     poll_seconds: float = 10.0
     lost_after_seconds: float = 60.0
     allow_dirty: bool = False
+    expected_top1: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def _results(self) -> Path:
+        """Folder of the results of all sweeps."""
+        return self.store.folder.parents[1]
 
     def jobs(self, trials: Sequence[Trial]) -> list[list[Trial]]:
         """Returns the jobs that trials would be submitted as: for each job its trials, in order."""
@@ -71,7 +79,8 @@ class ClusterExecutor:
             return self._submitter(jobs).to_local(jobs)
         array_size, free = room()
         jobs = jobs[:free]
-        return self._submitter(jobs).to_slurm(jobs, array_size)
+        before = active_arrays(self._results) if self.config.max_parallel else []
+        return self._submitter(jobs).to_slurm(jobs, array_size, before)
 
     def run(self, trials: Sequence[Trial]) -> Generator[FinishedTrial]:
         """Submits the trials that are in no job yet, and yields each trial as it ends.
@@ -120,7 +129,7 @@ class ClusterExecutor:
                 cluster=self.cluster,
                 profile=store.profile,
                 sweep=store.sweep,
-                results=store.folder.parents[1].absolute(),
+                results=self._results.absolute(),
                 device=self.device,
                 threads=config.cpus_per_task,
                 memory_gb=self.memory_gb,
@@ -131,13 +140,21 @@ class ClusterExecutor:
                 dirty=provenance.dirty(),
                 versions=provenance.versions(),
                 jobs=tuple(map(tuple, jobs)),
+                expected_top1=dict(self.expected_top1),
+                trial_ids=tuple(tuple(trial.id for trial in job) for job in jobs),
             )
         )
         return Submitter(folder, config, f"capbench-{store.sweep}-{store.folder.parent.name}")
 
     def _lanes(self, jobs: Jobs) -> list[list[Trial]]:
         """Returns as many jobs as may run at once on this machine."""
-        lanes = min(self.config.max_parallel or 1, len(jobs))
+        most = self.config.max_parallel
+        running = active_local_jobs(self._results) if most is not None else 0
+        if running and running >= (most or 1):
+            raise UserError(
+                f"{running} local jobs of {self._results} run already, and max_parallel is {most}: wait, or give more"
+            )
+        lanes = min((most or 1) - running, len(jobs))
         return [[trial for job in jobs[lane::lanes] for trial in job] for lane in range(lanes)]
 
     def _check_sweep(self, trials: Sequence[Trial]) -> None:

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import submitit
@@ -20,9 +21,17 @@ from bench.core.errors import UserError
 from bench.results.store import Store
 from bench.specs.trial import Trial
 from bench.trials.checkpoint import FILE
+from bench.trials.progress import FitProgress
 
 EARLY = 60  # seconds that SLURM may send its signal before it is due
 IDLE_TIMEOUTS = 2  # time limits in a row that a job may reach without anything new on disk
+
+
+LOG_SECONDS = 60  # between two lines of a job's log that say how far it is
+
+
+class FailedTrialsError(Exception):
+    """Trials of a job ended without a result."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +43,14 @@ class RunningJob:
         submission: The submission.
         id: Id on the cluster.
         trials: Trials of the job, in order.
+        trial_ids: Their identities where they were submitted.
     """
 
     folder: SubmissionFolder
     submission: Submission
     id: str
     trials: tuple[Trial, ...]
+    trial_ids: tuple[str, ...]
 
     @classmethod
     def read(cls, folder: SubmissionFolder, index: int) -> RunningJob:
@@ -53,7 +64,9 @@ class RunningJob:
             UserError: If other code wrote the submission.
         """
         submission = folder.submission()
-        return cls(folder, submission, submitit.JobEnvironment().job_id, submission.jobs[index])
+        trials = submission.jobs[index]
+        known = submission.trial_ids[index] if submission.trial_ids else tuple(trial.id for trial in trials)
+        return cls(folder, submission, submitit.JobEnvironment().job_id, trials, known)
 
     @property
     def store(self) -> Store:
@@ -62,14 +75,37 @@ class RunningJob:
 
     def left(self) -> Iterator[Trial]:
         """Yields the trials that are neither done nor given up by an earlier start of this same job."""
+        return (trial for trial, _ in self._left())
+
+    def _left(self) -> Iterator[tuple[Trial, str]]:
+        """Yields the same, each with its identity where it was submitted."""
         store = self.store
-        return (t for t in self.trials if not (store.is_finished(t.id) or store.given_up(t.id, self.id)))
+        for trial, known in zip(self.trials, self.trial_ids, strict=True):
+            if not (store.is_finished(known) or store.given_up(known, self.id)):
+                yield trial, known
+
+    def check_identities(self) -> None:
+        """Stores the failure of every trial that is another one here than where it was submitted.
+
+        Else its results would lie where nobody looks for them, and it would be run again and again.
+        """
+        from bench.execution.worker import store_failure  # brings much that takes long to import
+
+        for trial, known in list(self._left()):
+            if (reason := identity_mistake(trial, known)) is not None:
+                store_failure(trial, known, self.store, reason)
+                print(f"{known}  failed  {trial.label}: {reason}", flush=True)
+
+    def failures(self) -> list[str]:
+        """Returns a line for every trial of the job that ended without a result in it."""
+        ended = (known for known in self.trial_ids if self.store.given_up(known, self.id))
+        return [f"{known}: {self.store.failure(known).error}" for known in ended]
 
     def progress(self) -> str:
         """Returns a digest that changes whenever something new is on disk: rows, or a checkpoint."""
         found, store = [], self.store
-        for trial in self.trials:
-            for path in (store.path(trial.id), store.folder / trial.id / FILE):
+        for known in self.trial_ids:
+            for path in (store.path(known), store.folder / known / FILE):
                 found.append(path.stat().st_mtime_ns if path.exists() else None)
         return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
@@ -106,12 +142,16 @@ class GroupJob(Checkpointable):
 
         Returns:
             {trial id: status} of what ran.
+
+        Raises:
+            FailedTrialsError: If a trial of the job ended without a result: the cluster is to know, too.
         """
         import torch
 
         import bench.trials.runner  # noqa: F401  `checkpoint` needs it, and may come while it is being imported
         from bench.core import distributed
         from bench.execution.executor import group_by_calibration
+        from bench.execution.progress import LimitedProgress
         from bench.execution.worker import run_group
         from bench.trials.context import ExecutionConfig
         from bench.trials.session import TrialSession
@@ -121,6 +161,7 @@ class GroupJob(Checkpointable):
         check_commit(submission)
         distributed.init(submission.device)
         distributed.run_on_rank0(job.store.check_writable)
+        distributed.run_on_rank0(job.check_identities)
 
         def begin(trial: Trial) -> None:
             if distributed.is_main():
@@ -130,7 +171,13 @@ class GroupJob(Checkpointable):
             job.note("start", progress=job.progress())
         self._began = time.monotonic()
         budget = int(submission.memory_gb * 2**30) if submission.memory_gb is not None else None
-        config = ExecutionConfig(submission.device, budget, submission.micro_batch)
+        config = ExecutionConfig(
+            submission.device,
+            budget,
+            submission.micro_batch,
+            on_progress=LimitedProgress(_log, LOG_SECONDS) if distributed.is_main() else None,
+            expected_top1=submission.expected_top1,
+        )
         torch.set_num_threads(submission.threads)
         session = TrialSession(config.device)
         statuses: dict[str, str] = {}
@@ -139,7 +186,10 @@ class GroupJob(Checkpointable):
                 trial, error = finished.trial, f": {finished.error}" if finished.error else ""
                 statuses[trial.id] = finished.status
                 print(f"{trial.id}  {finished.status}  {trial.label}{error}", flush=True)
+        failures = distributed.run_on_rank0(job.failures)
         distributed.shutdown()
+        if failures:
+            raise FailedTrialsError(f"{len(failures)} of {len(job.trials)} trials failed, the first {failures[0]}")
         return statuses
 
     def checkpoint(self) -> DelayedSubmission:
@@ -172,6 +222,10 @@ class GroupJob(Checkpointable):
         return ran >= 60 * submission.time_limit - submission.signal_delay - EARLY
 
 
+def _log(progress: FitProgress) -> None:
+    print(f"{datetime.now():%m-%d %H:%M}  {progress}", flush=True)
+
+
 def idle_timeouts(notes: Sequence[JobNote], progress: str) -> int:
     """Returns how many starts in a row, up to now, reached the time limit with nothing new on disk.
 
@@ -200,6 +254,27 @@ def check_commit(submission: Submission) -> None:
             f"submitted at commit {submission.commit}, but {ROOT} is now at {provenance.commit()}: check that one out "
             "again, or cancel the sweep and run it with the new code"
         )
+
+
+def identity_mistake(trial: Trial, submitted: str) -> str | None:
+    """Returns why a trial is another one in this process than where it was submitted; None if it is the same.
+
+    Args:
+        trial: The trial.
+        submitted: Identity of the trial where it was submitted.
+    """
+    try:
+        here, model = trial.id, trial.resolve().model
+    except Exception as error:  # noqa: BLE001  a user's file may raise anything
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if here == submitted:
+        return None
+    card = model.data_card()
+    data = f" (here: {card.train:,} training and {card.test:,} test images)" if card is not None else ""
+    return (
+        f"its identity is {here} on this node, but {submitted} was submitted: data{data}, pruner's file or profile are "
+        "not those of the machine it was submitted from; set the same variables on both, as `env` in cluster.toml does"
+    )
 
 
 def _give_up(trial: Trial, job: RunningJob) -> None:

@@ -9,7 +9,10 @@ from bench.cluster.config import ClusterConfig
 from bench.execution.executor import group_by_calibration
 from bench.specs.trial import Trial
 
-SHARE = 0.8  # of the time limit that a job is filled up to
+SHARE = 0.8  # of the time limit that a job is filled up to, and of a card's memory
+CORES = (4, 8, 16, 32)  # of a process, for which the hours are told
+
+Jobs = Sequence[Sequence[Trial]]
 
 
 def pack_jobs(trials: Sequence[Trial], config: ClusterConfig, rates: estimate.Rates) -> list[list[Trial]]:
@@ -23,7 +26,7 @@ def pack_jobs(trials: Sequence[Trial], config: ClusterConfig, rates: estimate.Ra
     groups = group_by_calibration(trials)
     if config.time is None:
         return groups
-    seconds = [estimate.group_seconds(group, rates) for group in groups]
+    seconds = [estimate.group_seconds(group, rates, config.cpus_per_task) for group in groups]
     processes = config.nodes * config.tasks
     return split_groups(groups, [[second / processes for second in row] for row in seconds], 60 * config.time * SHARE)
 
@@ -70,17 +73,67 @@ def describe(
     jobs = pack_jobs(todo, config, rates)
     at_once = f", {config.max_parallel} at once" if config.max_parallel else ""
     yield f"jobs      {len(jobs)} of {len(group_by_calibration(todo))} groups that share calibration images{at_once}"
+    yield from _time(jobs, config, rates)
+    yield from _images(jobs, config, rates)
+    yield from _memory(todo, config)
+    yield from _misfits(todo, config, rates)
+    rows, checkpoints = sum(map(estimate.storage, todo)), max(map(estimate.checkpoint_bytes, todo))
+    yield f"storage   {_bytes(rows)} of results, {_bytes(checkpoints)} for the checkpoints of a running job"
+
+
+def _time(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterator[str]:
+    """Yields the hours of all jobs, and of the longest one."""
     processes = config.nodes * config.tasks
-    times = [estimate.START + sum(estimate.group_seconds(job, rates)) / processes for job in jobs]
-    unit = "GPU hours" if rates.name != "cpu" else "hours of two cores"
-    known = "fitted to the embedded results" if rates.measured else "assumed, not measured"
+    times = [estimate.START + sum(estimate.group_seconds(job, rates, config.cpus_per_task)) / processes for job in jobs]
+    unit = "GPU hours" if rates.memory_gib is not None else "hours of two cores" if rates.name == "cpu" else "hours"
+    known = "measured" if rates.measured else "assumed, not measured"
     yield f"time      {sum(times) * processes / 3600:,.1f} {unit} ({rates.name}: rates {known})"
     longest = max(range(len(jobs)), key=times.__getitem__)
     label = f"{jobs[longest][0].label}, {len(jobs[longest])} trials"
     yield f"          the longest job takes {_hours(times[longest])} ({label}){_restarts(times[longest], config)}"
-    yield from _memory(todo, config)
-    rows, checkpoints = sum(map(estimate.storage, todo)), max(map(estimate.checkpoint_bytes, todo))
-    yield f"storage   {_bytes(rows)} of results, {_bytes(checkpoints)} for the checkpoints of a running job"
+
+
+def _images(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterator[str]:
+    """Yields what the decoding of images takes, where there is any, and the hours with other numbers of cores."""
+    works = [sum(estimate.group_work(job), estimate.TrialWork()) for job in jobs]
+    total = sum(works, estimate.TrialWork())
+    images, cores = total.decoded, config.cpus_per_task
+    if not images:
+        return
+    decoding = images / (rates.decoded * cores) / 3600
+    yield (
+        f"images    {images:,.0f} are decoded, {total.decoded_for_evaluation:,.0f} of them to evaluate: "
+        f"{decoding:,.1f} h for the {cores} cores of a process, {rates.decoded:.0f} images a second each"
+    )
+    hours = {
+        count: sum(estimate.START + work.seconds(rates, count) for work in works) / 3600
+        for count in sorted({*CORES, cores})
+    }
+    yield f"          hours by cores of a process: {', '.join(f'{n}: {h:,.1f}' for n, h in hours.items())}"
+
+
+def _misfits(trials: Sequence[Trial], config: ClusterConfig, rates: estimate.Rates) -> Iterator[str]:
+    """Yields a line for every model that the card has no memory or precision for."""
+    if rates.memory_gib is None:
+        return
+    lines: dict[str, None] = {}
+    for trial in trials:
+        least = estimate.fit_bytes(trial).least + 4 * estimate.model_size(trial.resolve().model).parameters
+        if least > rates.memory_gib * 2**30:
+            lines[f"{trial.model} {trial.pruner}: a fit takes {_bytes(least)} at the least"] = None
+        if (recipe := trial.recipe) is None:
+            continue
+        share = -(-recipe.batch_size // (config.nodes * config.tasks))
+        fitting = share
+        while fitting > 1 and estimate.training_bytes(trial, fitting) > SHARE * rates.memory_gib * 2**30:
+            fitting //= 2
+        if fitting < share:
+            needed = _bytes(estimate.training_bytes(trial, share))
+            lines[f"{trial.model}: training takes {needed} for {share} images at once; --micro-batch {fitting}"] = None
+        if recipe.precision == "bfloat16" and not rates.has_bfloat16:
+            lines[f"it has no {recipe.precision}, which {trial.sweep} trains in"] = None
+    for line in lines:
+        yield f"too much  for {rates.name} of {rates.memory_gib:g} GB: {line}"
 
 
 def _hours(seconds: float) -> str:

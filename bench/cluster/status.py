@@ -11,6 +11,7 @@ from bench.cluster.submission import JobNote
 from bench.cluster.submitted import SubmittedJob, all_jobs
 from bench.results.store import DAMAGED, FINISHED, Store
 from bench.specs.trial import Trial
+from bench.trials.progress import read_progress
 
 TO_RUN = "to run"
 STATES = (*FINISHED, "running", "pending", "preempted", "failed", "timeout", "cancelled", DAMAGED, TO_RUN)
@@ -79,7 +80,7 @@ class SweepStatus:
         if status is not None:
             return self._recorded(trial, status)
         if self.store.is_locked(trial.id):
-            return TrialStatus(trial, "running")
+            return TrialStatus(trial, "running", self._progress(trial))
         return self._cut_off(trial, job) if job is not None else TrialStatus(trial, TO_RUN)
 
     def _active(self, trial: Trial, job: SubmittedJob) -> TrialStatus:
@@ -88,9 +89,15 @@ class SweepStatus:
         again = f", interrupted {interrupted} times" if interrupted else ""
         if job.state.is_running:
             where = f"job {job.id} on {job.state.nodes}{again}"
-            return TrialStatus(trial, "running" if _at(notes) == trial.id else "pending", where)
+            if _at(notes) != trial.id:
+                return TrialStatus(trial, "pending", where)
+            return TrialStatus(trial, "running", ", ".join(filter(None, [self._progress(trial), where])))
         reason = f" ({job.state.reason})" if job.state.reason not in ("", "None") else ""
         return TrialStatus(trial, "preempted" if interrupted else "pending", f"job {job.id}{reason}{again}")
+
+    def _progress(self, trial: Trial) -> str:
+        """Returns how far a running trial is; nothing where it has not told yet."""
+        return str(read_progress(self.store.folder / trial.id) or "")
 
     def _recorded(self, trial: Trial, status: str) -> TrialStatus:
         failure, log = self.store.failure(trial.id), self.store.log(trial.id)
@@ -105,8 +112,8 @@ class SweepStatus:
         never_began = ended == "UNKNOWN" and not notes
         if never_began or _at(notes) not in (None, trial.id):
             return TrialStatus(trial, "cancelled" if state == "cancelled" else TO_RUN, detail)
-        log = job.folder.log(job.id)
-        return TrialStatus(trial, state, detail, log if log.exists() else None)
+        log, cause = job.folder.log(job.id), job.folder.cause(job.id) if state == "failed" else ""
+        return TrialStatus(trial, state, f"{cause}: {detail}" if cause else detail, log if log.exists() else None)
 
 
 def _at(notes: Sequence[JobNote]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import datetime, timezone
 from functools import cached_property
@@ -18,6 +19,7 @@ from bench.results.store import Store
 from bench.specs.trial import Trial
 
 ROOT = Path(__file__).parents[2]  # of the checkout
+LONGEST_CAUSE = 300  # characters
 
 Cluster = Literal["slurm", "local"]
 Event = Literal["start", "trial", "timeout", "preempted", "cancelled"]
@@ -41,6 +43,8 @@ class Submission(Spec):
         dirty: Whether that code differed from its commit.
         versions: JSON of the versions of Python and packages.
         jobs: Trials of each job, in order.
+        trial_ids: Their identities where they were submitted, which a job's must be too; none of older submissions.
+        expected_top1: {model: dense top-1 that the user expects, percent}.
     """
 
     cluster: Cluster
@@ -57,6 +61,8 @@ class Submission(Spec):
     dirty: bool | None
     versions: str
     jobs: tuple[tuple[Trial, ...], ...]
+    trial_ids: tuple[tuple[str, ...], ...] = ()
+    expected_top1: dict[str, float] = Field(default_factory=dict)
 
 
 class JobNote(Spec):
@@ -138,6 +144,14 @@ class SubmissionFolder:
         """Returns the path of a job's error log."""
         return self.logs / f"{job}_0_log.err"
 
+    def cause(self, job: str) -> str:
+        """Returns the last line that a job wrote to its logs, which tells why it ended; empty if it wrote none."""
+        for path in (self.log(job), self.logs / f"{job}_0_log.out"):
+            with contextlib.suppress(OSError):
+                if lines := [line for line in path.read_text(errors="replace").splitlines() if line.strip()]:
+                    return _message(lines)[:LONGEST_CAUSE]
+        return ""
+
     def note(self, job: str, event: Event, progress: str | None = None, trial_id: str | None = None) -> None:
         """Notes an event in a job."""
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -156,6 +170,12 @@ class SubmissionFolder:
         return self.logs / f"{job}_notes.jsonl"
 
 
+def _message(lines: list[str]) -> str:
+    """Returns the line of a log that says what went wrong: SLURM adds its own below, submitit before each."""
+    told = [line for line in lines if not line.startswith(("srun: ", "slurmstepd: ", "submitit "))]
+    return " ".join((told or lines)[-1].split())
+
+
 def _write(path: Path, text: str) -> None:
     with atomic_write(path) as temporary:
         temporary.write_text(text)
@@ -164,6 +184,11 @@ def _write(path: Path, text: str) -> None:
 def folders(store: Store) -> list[SubmissionFolder]:
     """Returns the folders of all submissions of a sweep, the oldest first."""
     return [SubmissionFolder(path.parent) for path in sorted(store.folder.glob("jobs/*/jobs.json"))]
+
+
+def every_folder(results: Path) -> list[SubmissionFolder]:
+    """Returns the folders of all submissions of all sweeps in a folder of results, the oldest of each sweep first."""
+    return [SubmissionFolder(path.parent) for path in sorted(results.glob("*/*/jobs/*/jobs.json"))]
 
 
 def new_folder(store: Store) -> SubmissionFolder:

@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,8 +56,13 @@ class Submitter:
             submitted += self._submit(self._local_executor(lane), jobs, slice(lane, lane + 1))
         return submitted
 
-    def to_slurm(self, jobs: Jobs, array_size: int) -> list[str]:
+    def to_slurm(self, jobs: Jobs, array_size: int, before: Sequence[str] = ()) -> list[str]:
         """Submits jobs to SLURM, as arrays as large as the site takes them, and returns their ids.
+
+        Args:
+            jobs: Trials of each job.
+            array_size: Largest number of jobs in an array.
+            before: Arrays that wait or run already, which the first of these follows if `max_parallel` is given.
 
         Raises:
             UserError: If SLURM does not answer or refuses; jobs that it took before are recorded, and run.
@@ -65,7 +70,8 @@ class Submitter:
         submitted: list[str] = []
         for start in range(0, len(jobs), array_size):
             # the next array begins when the last has ended, or more than max_parallel would run at once
-            after = submitted[-1].partition("_")[0] if self.config.max_parallel and submitted else None
+            last = [submitted[-1].partition("_")[0]] if submitted else before
+            after = ":".join(last) if self.config.max_parallel and last else None
             submitted += self._submit(self._slurm_executor(after), jobs, slice(start, start + array_size))
         return submitted
 
@@ -91,12 +97,16 @@ class Submitter:
         executor.update_parameters(
             **self._common_parameters(),
             timeout_min=config.time or A_YEAR,
-            local_setup=[*config.setup, *([f"export CUDA_VISIBLE_DEVICES={gpus}"] if gpus else [])],
+            local_setup=setup_lines(
+                config,
+                f'>> {shlex.quote(str(self.folder.logs))}/"$$"_0_log.err',
+                {"CUDA_VISIBLE_DEVICES": gpus} if gpus else {},
+            ),
         )
         return executor
 
     def _slurm_executor(self, after: str | None) -> submitit.AutoExecutor:
-        """Returns what submits one array, which begins once the array `after` has ended."""
+        """Returns what submits one array, which begins once the arrays `after` have ended."""
         config = self.config
         # a signal before submitit handles it would end the job, and a preempted one that ends is not requeued
         python = f'sh -c \'trap "" USR2; exec "$0" "$@"\' {config.python or shlex.quote(sys.executable)}'
@@ -118,7 +128,7 @@ class Submitter:
             **self._common_parameters(),
             timeout_min=config.time,
             cpus_per_task=config.cpus_per_task,
-            slurm_setup=list(config.setup),
+            slurm_setup=setup_lines(config),
             slurm_signal_delay_s=config.signal_delay,
             slurm_additional_parameters={"requeue": True, **config.extra},
             **{key: value for key, value in optional.items() if value is not None},
@@ -132,6 +142,28 @@ class Submitter:
             "tasks_per_node": self.config.tasks,
             "gpus_per_node": self.config.gpus_per_node,
         }
+
+
+def setup_lines(config: ClusterConfig, log: str = ">&2", others: Mapping[str, str] | None = None) -> list[str]:
+    """Returns the commands of a job before Python starts; where one of the user's fails, the job ends and says so.
+
+    Args:
+        config: Settings of the job.
+        log: Redirection of the shell to where it is said.
+        others: Variables to set beside the user's, {name: value}.
+    """
+    variables = {**config.environment(), **(others or {})}
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    return [
+        *exports,
+        *(_checked(line, log) for line in config.setup if line.strip() and not line.lstrip().startswith("#")),
+    ]
+
+
+def _checked(line: str, log: str) -> str:
+    """Returns a command that ends the shell where it fails."""
+    message = shlex.quote(f"capbench: this line of setup failed: {line}")
+    return f"{{\n{line}\n}} || {{ echo {message} {log}; exit 1; }}"
 
 
 def room() -> tuple[int, int]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import pickle
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 from bench.cluster import slurm
 from bench.cluster.slurm import JobState
-from bench.cluster.submission import SubmissionFolder, folders
+from bench.cluster.submission import SubmissionFolder, every_folder, folders
 from bench.core import provenance
 from bench.results.store import Store
 
@@ -63,19 +65,58 @@ def busy(store: Store, jobs: Sequence[SubmittedJob] | None = None) -> set[str]:
     return {trial_id for job in active for trial_id in job.trial_ids if not store.given_up(trial_id, job.id)}
 
 
-def cancel(store: Store) -> int:
-    """Cancels all jobs of a sweep that wait or run, and returns how many.
+@dataclass(frozen=True)
+class Cancelled:
+    """Jobs that were cancelled.
+
+    Attributes:
+        jobs: Number of the jobs.
+        others: Number of their trials that were not asked for: they share a job with one that was.
+    """
+
+    jobs: int
+    others: int = 0
+
+
+def cancel(store: Store, trial_ids: Collection[str] | None = None) -> Cancelled:
+    """Cancels the jobs of a sweep that wait or run.
+
+    Args:
+        store: Results of the sweep.
+        trial_ids: Identities of the trials whose jobs are cancelled, as far as they are not finished; None for all.
 
     Raises:
         SlurmError: If SLURM does not answer.
     """
-    active = [job for job in all_jobs(store) if job.state.active]
+    active, others = [], 0
+    for job in all_jobs(store):
+        left = {trial_id for trial_id in job.trial_ids if not store.is_finished(trial_id)}
+        if job.state.active and (trial_ids is None or left & set(trial_ids)):
+            active.append(job)
+            others += len(left - set(trial_ids)) if trial_ids is not None else 0
     slurm.cancel(job.id for job in active if job.folder.cluster == "slurm")
     for job in active:
         if job.folder.cluster == "local" and (process := _local_process(job.folder, job.id)) is not None:
             job.folder.note(job.id, "cancelled")
             _end(process)
-    return len(active)
+    return Cancelled(len(active), others)
+
+
+def active_arrays(results: Path) -> list[str]:
+    """Returns the arrays and single jobs of all sweeps in a folder of results that SLURM has in its queue, in order.
+
+    Raises:
+        SlurmError: If SLURM does not answer.
+    """
+    queued = slurm.queue()
+    known = {job for folder in every_folder(results) if folder.cluster == "slurm" for job in folder.jobs()}
+    return sorted({job.partition("_")[0] for job in queued if job in known}, key=int)
+
+
+def active_local_jobs(results: Path) -> int:
+    """Returns how many local jobs of all sweeps in a folder of results run."""
+    folders = (folder for folder in every_folder(results) if folder.cluster == "local")
+    return sum(_local_process(folder, job) is not None for folder in folders for job in folder.jobs())
 
 
 def _local_state(folder: SubmissionFolder, job: str) -> JobState:
@@ -83,8 +124,16 @@ def _local_state(folder: SubmissionFolder, job: str) -> JobState:
         return JobState("RUNNING", provenance.host(), active=True)
     if any(note.event == "cancelled" for note in folder.notes(job)):
         return JobState("CANCELLED", provenance.host())
-    done = (folder.logs / f"{job}_0_result.pkl").exists()
-    return JobState("COMPLETED" if done else "FAILED", provenance.host())
+    return JobState("COMPLETED" if _succeeded(folder.logs / f"{job}_0_result.pkl") else "FAILED", provenance.host())
+
+
+def _succeeded(result: Path) -> bool:
+    """Returns whether a local job left a result that is no error."""
+    try:
+        outcome, _ = pickle.loads(result.read_bytes())
+    except Exception:  # noqa: BLE001  a file that is missing or was cut off; of other code
+        return False
+    return outcome == "success"
 
 
 def _local_process(folder: SubmissionFolder, job: str) -> psutil.Process | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from bench.cluster import submitted
+from bench.cluster.budget import read_hours, write_budget
 from bench.cluster.config import ClusterConfig
-from bench.cluster.estimate import RATES
 from bench.cluster.executor import ClusterExecutor, check_code, exclusive
+from bench.cluster.measure import find_rates, measure_rates
 from bench.cluster.plan import describe
-from bench.cluster.status import RETRIED, SweepStatus, TrialStatus, summary
+from bench.cluster.status import RETRIED, STATES, SweepStatus, TrialStatus, summary
 from bench.cluster.submission import Cluster
 from bench.core.errors import UserError
 from bench.execution.preflight import check_trials
@@ -33,6 +35,7 @@ class ClusterTarget:
         device: Torch device of all trials; None for cuda where the jobs have GPUs, else cpu.
         memory_gb: GiB that a fit may take; None for what is free.
         micro_batch: Training images of a process in one forward pass; None for its share of a whole batch.
+        expected_top1: {model: dense top-1 that the user expects, percent}.
     """
 
     cluster: Cluster
@@ -40,11 +43,15 @@ class ClusterTarget:
     device: str | None = None
     memory_gb: float | None = None
     micro_batch: int | None = None
+    expected_top1: Mapping[str, float] = field(default_factory=dict)
 
     def executor(self, store: Store) -> ClusterExecutor:
         """Returns the executor of one sweep's trials."""
         device = self.device or ("cuda" if self.config.gpus_per_node else "cpu")
-        return ClusterExecutor(store, self.config, self.cluster, device, self.memory_gb, self.micro_batch)
+        return ClusterExecutor(
+            store, self.config, self.cluster, device, self.memory_gb, self.micro_batch,
+            expected_top1=self.expected_top1,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class SweepSubmission:
         Raises:
             UserError: If a trial cannot run, or the cluster refuses.
         """
-        check_trials(self.todo)
+        check_trials(self.todo, self.executor.config.elsewhere())
         ids = self.executor.submit(self.todo)
         lines = [f"submitted {len(ids)} jobs: {', '.join(dict.fromkeys(job.partition('_')[0] for job in ids))}"]
         if len(ids) < len(self.jobs) and self.executor.cluster == "slurm":
@@ -111,24 +118,34 @@ def prepare_submission(
         yield SweepSubmission(selection, executor, todo, executor.jobs(todo))
 
 
-def plan_sweep(selection: TrialSelection, config: ClusterConfig, hardware: str | None = None) -> Iterator[str]:
+def plan_sweep(
+    selection: TrialSelection,
+    config: ClusterConfig,
+    hardware: str | None = None,
+    measure: bool = False,
+    budget: str | None = None,
+) -> Iterator[str]:
     """Yields what a sweep would take on a cluster, line by line: jobs, hours, memory, storage.
 
     Args:
         selection: The trials.
         config: Settings of each job.
-        hardware: Hardware of one process: cpu (two cores), a100, h100; None for a100 where the jobs have GPUs or the
-            profile is large.
+        hardware: Hardware of one process: a name of `estimate.RATES`, or one that was measured; None for what was
+            measured last, else a100 where the jobs have GPUs or the profile is large.
+        measure: Whether the rates of this machine are measured first.
+        budget: Hours of one device, such as `100h`; the trials that fit are written as a sweep. None for no choice.
 
     Raises:
-        UserError: If the hardware is unknown.
+        UserError: If the hardware is unknown, or a budget is no number of hours.
     """
-    profile = get_profile(selection.store.profile)
-    hardware = hardware or ("a100" if config.gpus_per_node or max(profile.splits.values()) >= LARGE else "cpu")
-    if hardware not in RATES:
-        raise UserError(f"--hardware {hardware} is not known: choose from {', '.join(RATES)}")
+    profile, hours = get_profile(selection.store.profile), read_hours(budget) if budget is not None else None
+    on_gpu = bool(config.gpus_per_node) or max(profile.splits.values()) >= LARGE
+    rates = measure_rates(selection.trials) if measure else find_rates(hardware, on_gpu)
     done = {trial.id for trial in selection.trials if selection.store.is_finished(trial.id)}
-    return describe(selection.trials, done | submitted.busy(selection.store), config, RATES[hardware])
+    lines = describe(selection.trials, done | submitted.busy(selection.store), config, rates)
+    if hours is not None:
+        return itertools.chain(lines, write_budget(selection.trials, hours, config, rates))
+    return lines
 
 
 @dataclass(frozen=True)
@@ -151,10 +168,30 @@ class SelectionStatus:
         """Whether nothing runs or waits that will change it."""
         return all(status.is_settled for status in self.trials)
 
-    def lines(self, before: SelectionStatus | None = None) -> list[str]:
-        """Returns a line for each trial, or for those alone that stood differently before."""
+    def lines(self, before: SelectionStatus | None = None, state: str | None = None) -> list[str]:
+        """Returns a line for each trial.
+
+        Args:
+            before: Status of a moment ago: trials that stood the same are left out.
+            state: State of the trials; None for all.
+
+        Raises:
+            UserError: If there is no such state.
+        """
+        if state is not None and state not in STATES:
+            raise UserError(f"--state {state} is not valid: choose from {', '.join(STATES)}")
         old = {status.line() for status in before.trials} if before is not None else set()
-        return [line for status in self.trials if (line := status.line()) not in old]
+        chosen = (status for status in self.trials if state in (None, status.state))
+        return [line for status in chosen if (line := status.line()) not in old]
+
+    def table(self) -> list[str]:
+        """Returns a line for every model with the number of its trials in each state."""
+        models = list(dict.fromkeys(status.trial.model for status in self.trials))
+        width = max(map(len, models), default=0)
+        return [
+            f"{model:{width}}  {summary(status for status in self.trials if status.trial.model == model)}"
+            for model in models
+        ]
 
 
 def sweep_status(selection: TrialSelection) -> SelectionStatus:
@@ -184,10 +221,12 @@ def select_to_retry(selection: TrialSelection, retry: str) -> TrialSelection:
     return replace(selection, trials=chosen)
 
 
-def cancel_sweep(selection: TrialSelection) -> int:
-    """Cancels all jobs of a selection's sweep, and returns how many.
+def cancel_sweep(selection: TrialSelection) -> submitted.Cancelled:
+    """Cancels the jobs of a selection's trials, all of its sweep where it has all trials.
 
     Raises:
         UserError: If SLURM does not answer.
     """
-    return submitted.cancel(selection.store)
+    if len(selection.trials) == len(selection.collected):
+        return submitted.cancel(selection.store)  # those of trials that the sweep has no longer, too
+    return submitted.cancel(selection.store, {trial.id for trial in selection.trials})

@@ -19,7 +19,8 @@ from bench.execution.executor import FinishedTrial, group_by_calibration
 from bench.execution.progress import sender
 from bench.results.store import Store
 from bench.specs.trial import Trial
-from bench.trials.context import ExecutionConfig, FitProgress
+from bench.trials.context import ExecutionConfig
+from bench.trials.progress import FitProgress
 
 if TYPE_CHECKING:
     from bench.trials.session import TrialSession

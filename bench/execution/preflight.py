@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -79,8 +79,12 @@ def check_device(device: str) -> None:
         raise UserError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def check_trials(trials: Sequence[Trial]) -> None:
+def check_trials(trials: Sequence[Trial], elsewhere: Collection[str] = ()) -> None:
     """Makes sure that trials can run: images to calibrate on, models, and weights that are left at each sparsity.
+
+    Args:
+        trials: The trials.
+        elsewhere: Environment variables of folders that the machine of the trials alone has.
 
     Raises:
         UserError: If one cannot.
@@ -95,7 +99,7 @@ def check_trials(trials: Sequence[Trial]) -> None:
             )
         if trial.recipe is not None and used.training_images == 0:
             raise UserError(f"{trial.label}: it trains, but profile {trial.profile} has no image for tuning")
-    layers = check_models(trials)
+    layers = check_models(trials, elsewhere)
     for key, model, pattern in dict.fromkeys((t.dense_key, t.model, one) for t in trials for one in t.patterns):
         found = layers[key]
         if _weights_left(found, cap.parse_pattern(pattern)) == 0:
@@ -121,14 +125,18 @@ def _weights_left(layers: Layers, pattern: cap.Pattern) -> int:
             return sum(sizes) - count_removed(pattern.sparsity, sum(sizes))
 
 
-def check_models(trials: Sequence[Trial]) -> dict[DenseKey, Layers]:
+def check_models(trials: Sequence[Trial], elsewhere: Collection[str] = ()) -> dict[DenseKey, Layers]:
     """Makes sure that the models' files are there, their patterns match layers, and INT8 is installed where asked for.
+
+    Args:
+        trials: The trials.
+        elsewhere: Environment variables of folders that the machine of the trials alone has.
 
     Returns:
         {`Trial.dense_key`: layers to prune, shapes alone}.
 
     Raises:
-        UserError: If one of these is not so.
+        UserError: If one of these is not so; for files with all models that cannot be loaded.
     """
     problems: dict[str, str] = {}
     layers: dict[DenseKey, Layers] = {}
@@ -137,7 +145,7 @@ def check_models(trials: Sequence[Trial]) -> dict[DenseKey, Layers]:
     for key, spec in specs.items():
         name = spec.name
         try:
-            spec.check()
+            spec.check_but(elsewhere) if elsewhere else spec.check()
             outline = spec.outline()
             layers[key] = cap.select_layers(outline, spec.prunable)
             if key in settled and not has_batch_norm(outline):
@@ -147,14 +155,25 @@ def check_models(trials: Sequence[Trial]) -> dict[DenseKey, Layers]:
         except ValueError as error:
             raise UserError(f"model {name}: {error}") from None
     if problems:
-        first = next(iter(problems.values()))
-        others = [name for name, problem in problems.items() if problem != first]
-        raise UserError(first + (f"; nor can {', '.join(others)} be loaded" if others else ""))
+        raise UserError(_in_one_line(problems))
     if any(trial.quantization is not None for trial in trials):
         check_installed()
     if any("@units" in pattern for trial in trials for pattern in trial.patterns):
         structured.check_installed()
     return layers
+
+
+def _in_one_line(problems: Mapping[str, str]) -> str:
+    """Returns what is wrong with models, {name: problem}: the first problem of a kind in full, of the others names."""
+    seen: dict[str, tuple[str, list[str]]] = {}  # by what is left of a problem without the model's name
+    for name, problem in problems.items():
+        kind = problem.partition(name)[0]
+        seen.setdefault(kind, (problem, []))[1].append(name)
+    texts = []
+    for problem, names in seen.values():
+        others = [name for name in names if problems[name] != problem]
+        texts.append(problem + (f"; nor can {', '.join(others)} be loaded" if others else ""))
+    return "; ".join(texts)
 
 
 def skipped_patterns(trials: Sequence[Trial]) -> Iterator[str]:

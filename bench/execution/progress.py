@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
-from bench.trials.context import FitProgress
+from bench.trials.progress import FitProgress
 
 SECONDS = 0.2  # between two messages: a step of a pruner may be much shorter than showing it
 
@@ -17,20 +17,21 @@ ShowProgress = Callable[[FitProgress], None]
 
 
 class LimitedProgress:
-    """A function that hands progress on at most every 0.2 seconds, and drops the rest.
+    """A function that hands progress on now and then, and drops the rest.
 
     Args:
         show: Function that shows it.
+        seconds: Shortest time between two reports, seconds.
     """
 
-    def __init__(self, show: ShowProgress) -> None:
-        self._show, self._next = show, 0.0
+    def __init__(self, show: ShowProgress, seconds: float = SECONDS) -> None:
+        self._show, self._seconds, self._next = show, seconds, 0.0
 
     def __call__(self, progress: FitProgress) -> None:
         """Shows how far a fit is, unless that was shown a moment ago."""
         now = time.monotonic()
         if now >= self._next:
-            self._next = now + SECONDS
+            self._next = now + self._seconds
             self._show(progress)
 
 

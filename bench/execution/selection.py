@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.core.errors import UserError
 from bench.results import folders
 from bench.results.store import DAMAGED, Store
 from bench.results.validity import INVALID, invalid_lines
@@ -16,6 +17,8 @@ from bench.specs.discovery import load_sweep
 from bench.specs.profiles import get_profile
 from bench.specs.sweep import Sweep, filter_trials
 from bench.specs.trial import Trial
+
+NAMED = 6  # models with pruners that a line lists
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,32 @@ class TrialSelection:
     trials: tuple[Trial, ...]
     collected: tuple[Trial, ...]
     patterns: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def read_expected_top1(self, texts: Sequence[str]) -> dict[str, float]:
+        """Returns {model: dense top-1 that the user expects of it, percent}.
+
+        Args:
+            texts: `PERCENT` for all models, or `MODEL=PERCENT`.
+
+        Raises:
+            UserError: If a text is of another form, or its model is not selected.
+        """
+        models = dict.fromkeys(trial.model for trial in self.trials)
+        found: dict[str, float] = {}
+        for text in texts:
+            name, _, number = text.rpartition("=")
+            try:
+                percent = float(number)
+            except ValueError:
+                percent = -1.0
+            if not 0 <= percent <= 100:
+                raise UserError(f"cannot read --expect-top1 {text!r}: write PERCENT or MODEL=PERCENT, such as 72.2")
+            if name and name not in models:
+                raise UserError(
+                    f"--expect-top1 {text}: no selected trial is of {name}: choose from {', '.join(models)}"
+                )
+            found |= dict.fromkeys([name] if name else models, percent)
+        return found
 
     def missing(self, busy: Collection[str] = ()) -> tuple[Trial, ...]:
         """Returns the trials that are not finished, and not among the ids of those that are in a job."""
@@ -110,12 +139,19 @@ class CollectedResults:
         return f"skipped {skipped} of {total} patterns: the column error of {path} says why" if skipped else None
 
     def gaps(self) -> list[str]:
-        """Returns a line about the missing trials, if there are some, and one for each damaged trial."""
+        """Returns a line about the missing trials, if there are some, and one for each damaged trial.
+
+        Of the selected trials it names some; of others it gives the number.
+        """
         store, lines = self.selection.store, []
-        if self.missing:
-            names = sorted({f"{trial.model}/{trial.pruner}" for trial in self.missing})
-            total = len(self.selection.collected)
-            lines.append(f"{store.collected} lacks {len(self.missing)} of {total} trials: {', '.join(names)}")
+        selected = {trial.id for trial in self.selection.trials}
+        if wanted := [trial for trial in self.missing if trial.id in selected]:
+            names = sorted({f"{trial.model}/{trial.pruner}" for trial in wanted})
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            total = len(self.selection.trials)
+            lines.append(f"{store.collected} lacks {len(wanted)} of {total} trials: {', '.join(names[:NAMED])}{more}")
+        if others := len(self.missing) - len(wanted):
+            lines.append(f"{store.collected} has no rows yet of {others} trials of the sweep that were not selected")
         for trial in self.damaged:
             path = store.path(trial.id)
             lines.append(f"{path} ({trial.label}) cannot be read: run the sweep again to make it anew")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -25,6 +25,7 @@ class LocalRun:
     Args:
         selection: The trials.
         resources: Resources that they may use; by default all of the processor.
+        expected_top1: {model: dense top-1 that the user expects, percent}.
 
     Attributes:
         todo: The unfinished trials.
@@ -33,8 +34,14 @@ class LocalRun:
         UserError: If the resources are not valid.
     """
 
-    def __init__(self, selection: TrialSelection, resources: LocalResources | None = None) -> None:
+    def __init__(
+        self,
+        selection: TrialSelection,
+        resources: LocalResources | None = None,
+        expected_top1: Mapping[str, float] | None = None,
+    ) -> None:
         self.selection, self.resources = selection, resources or LocalResources()
+        self.expected_top1 = dict(expected_top1 or {})
         self.resources.check()
         self.todo = selection.missing()
 
@@ -69,7 +76,7 @@ class LocalRun:
         if not self.todo:
             return
         processes, config = self._share
-        config = replace(config, on_progress=on_progress)
+        config = replace(config, on_progress=on_progress, expected_top1=self.expected_top1)
         results = self.selection.results
         executor = InlineExecutor(results, config) if processes == 1 else PoolExecutor(results, config, processes)
         with closing(executor.run(self.todo)) as finished:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
-from bench.core import distributed
+from bench.core import distributed, provenance
 from bench.execution.executor import FinishedTrial
+from bench.results.schema import ResultRow
 from bench.results.store import FINISHED, Store
 from bench.specs.trial import Trial
 from bench.trials.checkpoint import Checkpoint
@@ -83,10 +86,11 @@ def execute(
     with store.lock(trial.id) if distributed.is_main() else nullcontext():
         if (status := distributed.run_on_rank0(lambda: store.status(trial.id))) in FINISHED:
             return FinishedTrial(trial, status)
-        recorder = TrialRecorder(trial.resolve(), config.device)
         config = replace(config, folder=store.folder / trial.id)
+        recorder = TrialRecorder(trial.resolve(), device=None)  # in case the device cannot be used
         failure: tuple[str, str] | None = None  # error, traceback
         try:
+            recorder = TrialRecorder(trial.resolve(), config.device)
             run_trial(trial, recorder, config, session, share)
         except (Exception, SystemExit) as raised:  # a pruner may call sys.exit, but so does a job that is to leave
             if leaving is not None and leaving():
@@ -112,5 +116,37 @@ def _write(trial: Trial, store: Store, recorder: TrialRecorder, failure: tuple[s
     return FinishedTrial(trial, store.status(trial.id) or "done")
 
 
+def store_failure(trial: Trial, trial_id: str, store: Store, error: str) -> FinishedTrial:
+    """Stores the failure of a trial that cannot be told from others here, under the identity that it was known by.
+
+    Args:
+        trial: The trial.
+        trial_id: Identity that whoever wants its results looks for.
+        store: Results of its sweep.
+        error: Error in one line.
+    """
+    row = ResultRow(
+        sweep=trial.sweep,
+        profile=trial.profile,
+        trial_id=trial_id,
+        status="failed",
+        error=error,
+        model=trial.model,
+        pruner=trial.pruner,
+        pruner_options=json.dumps(trial.pruner_options, sort_keys=True),
+        regime=trial.regime,
+        seed=trial.seed,
+        commit=provenance.commit(),
+        host=provenance.host(),
+        job=provenance.job(),
+        started_at=datetime.now(timezone.utc),
+    )
+    store.log(trial_id).parent.mkdir(parents=True, exist_ok=True)
+    store.log(trial_id).write_text(error + "\n")
+    store.write(trial_id, [row], [])
+    return FinishedTrial(trial, "failed", error)
+
+
 def _described(raised: BaseException) -> str:
-    return f"{type(raised).__name__}: {raised}"
+    """Returns an error in one line."""
+    return f"{type(raised).__name__}: {' '.join(str(raised).split())}"

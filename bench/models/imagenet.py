@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 
 from bench import assets
 from bench.core.errors import UserError
 from bench.data import imagenet
+from bench.data.card import DataCard
+from bench.data.imagenet.source import FOLDER_VARIABLE
 from bench.data.stream import StreamRecipe, TrainingStream
 from bench.models import probing
 from bench.models.fitted_head import give_head, head_path
 from bench.models.model import ModelSpec
-
-WEIGHTS_VARIABLE = "CAPBENCH_WEIGHTS"
+from bench.models.weight_files import WEIGHTS_VARIABLE, pretrained_file, read_shapes
+from bench.models.weights import weights_mistake
 
 
 class ImageNetModel(ModelSpec):
@@ -33,13 +35,19 @@ class ImageNetModel(ModelSpec):
     dataset: ClassVar[str] = imagenet.DATASET
     num_classes: ClassVar[int] = imagenet.NUM_CLASSES
     gate: ClassVar[float] = 0.3  # decoders, resizing and precision differ between timm's record and any machine
+    decodes: ClassVar[bool] = True
 
     top1: float | None = None
 
     @property
     def identity(self) -> dict[str, str]:
-        """Names alone: the files are too large to be read whenever an identity is asked for."""
-        return {"weights": self.timm_name, "data": self.dataset}
+        """Name of the weights, and of the data; of data that are not the whole set also their sizes and checksum."""
+        card = self.data_card()
+        return {"weights": self.timm_name, "data": card.identity(self.dataset) if card is not None else self.dataset}
+
+    def data_card(self) -> DataCard | None:
+        """Returns sizes and checksum of the data: see `bench.data.imagenet.card.find_card`."""
+        return imagenet.find_card()
 
     def build(self, **overrides: Any) -> nn.Module:
         """Returns the architecture with random weights, and with a head for the data set's classes."""
@@ -53,15 +61,37 @@ class ImageNetModel(ModelSpec):
         """Makes sure that the data can be read, and fetches weights that are not there yet.
 
         Raises:
-            UserError: If either is missing, with the ways to provide it; or if the file of the weights was cut off.
+            UserError: If either is missing, with the ways to provide it; or if the weights are those of another model.
         """
-        imagenet.check_data()
+        self.check_but(())
+
+    def check_but(self, elsewhere: Collection[str]) -> None:
+        """Makes sure of the same, but for data or weights in a folder that another machine has."""
+        if FOLDER_VARIABLE not in elsewhere:
+            imagenet.check_data()
+        if WEIGHTS_VARIABLE not in elsewhere:
+            self._check_weights()
+
+    def _check_weights(self) -> None:
+        """Compares names and shapes in the file's header with the model; a file that differs must load all the same.
+
+        Raises:
+            UserError: If there is no file, it was cut off, or it is that of another model.
+        """
         path = self.weights_file()
-        try:
-            with safe_open(path, framework="pt"):  # reads names and sizes alone
-                pass
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path} is damaged ({error}): fetch it again") from None
+        with torch.device("meta"):
+            model = self.build(num_classes=self._num_outputs)
+        if (mistake := weights_mistake(read_shapes(path), model)) is None:
+            return
+        try:  # timm translates some files of older names or other sizes
+            self._load(self._num_outputs)
+        except UserError:
+            raise UserError(f"weights {path} are not those of {self.name}: {mistake}") from None
+
+    @property
+    def _num_outputs(self) -> int:
+        """Number of outputs of the architecture that the file of the weights is of."""
+        return self.num_classes
 
     def weights_file(self) -> Path:
         """Returns the file of the weights: see `pretrained_file`."""
@@ -88,7 +118,8 @@ class ImageNetModel(ModelSpec):
                 **self.timm_options,
             )
         except (RuntimeError, SafetensorError) as error:  # names or shapes that differ; a damaged file
-            raise UserError(f"{path} does not hold the weights of {self.timm_name}: {error}") from None
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"{path} does not hold the weights of {self.timm_name}: {reason}") from None
 
     def data_config(self) -> dict[str, Any]:
         """Returns how the images are prepared: see `bench.data.imagenet.transforms.data_config`."""
@@ -134,6 +165,10 @@ class FeatureModel(ImageNetModel):
 
     bank: ClassVar[int] = 100_000
 
+    @property
+    def _num_outputs(self) -> int:
+        return 0
+
     def load(self, device: str = "cpu") -> nn.Module:
         """Returns the model with its trained weights and a linear head on a device, in eval mode.
 
@@ -165,36 +200,6 @@ class FeatureModel(ImageNetModel):
         found = probing.features(backbone, self.evaluation_inputs(count, split), device)
         known = probing.features(backbone, self.inputs("train").subset(self.bank, seed=0), device)
         return probing.knn_top1(*known, *found, self.num_classes)
-
-
-def pretrained_file(timm_name: str, name: str | None = None) -> Path:
-    """Returns the file of timm's weights: in the folder that the environment names, or from the hub or its cache.
-
-    Args:
-        timm_name: Name of the architecture, with the tag of its weights.
-        name: Name of the model in messages; by default timm's.
-
-    Raises:
-        UserError: If it is in neither.
-    """
-    from huggingface_hub import hf_hub_download
-    from timm.models import get_pretrained_cfg
-
-    file, folder = f"{timm_name}.safetensors", os.environ.get(WEIGHTS_VARIABLE)
-    if folder is not None and (path := Path(folder) / file).is_file():
-        return path
-    known = get_pretrained_cfg(timm_name)
-    repository = str(known.hf_hub_id if known is not None else None)
-    here = f"{folder} has no {file}" if folder is not None else f"{WEIGHTS_VARIABLE} is not set"
-    try:
-        return Path(hf_hub_download(repository, "model.safetensors"))
-    except Exception as error:  # noqa: BLE001  of many kinds: no network, no cache, a full disk
-        first, *_ = [*str(error).splitlines(), ""]
-        raise UserError(
-            f"no weights of {name or timm_name}: {here}, and the hub gave none ({type(error).__name__}: {first}); put "
-            f"model.safetensors of https://huggingface.co/{repository} as {file} into a folder and set "
-            f"{WEIGHTS_VARIABLE} to it, or run where the hub can be reached (docs/imagenet.md)"
-        ) from None
 
 
 _VIT = (r".*(attn.(qkv|proj)|mlp.fc\d+).weight",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 from bench.core.config import Spec
 from bench.core.errors import UserError
 from bench.core.random_state import derive_seed
+from bench.data.card import DataCard
 from bench.data.inputs import Inputs
 from bench.data.stream import StreamRecipe, TrainingStream
 
@@ -31,12 +32,14 @@ class ModelSpec(Spec):
         num_classes: Number of classes of the data set.
         gate: Percentage points by which the dense top-1 may differ from the recorded one.
         seeded: Whether there are weights of several seeds, see `with_seed`.
+        decodes: Whether images are decoded each time they are wanted, which takes the time of cores.
     """
 
     dataset: ClassVar[str]
     num_classes: ClassVar[int]
     gate: ClassVar[float]
     seeded: ClassVar[bool] = False
+    decodes: ClassVar[bool] = False
 
     name: str
     family: str
@@ -98,6 +101,17 @@ class ModelSpec(Spec):
             UserError: If they are not, with what is missing and how to provide it.
         """
 
+    def check_but(self, elsewhere: Collection[str]) -> None:
+        """Makes sure of the same, but for what the environment says lies where another machine alone has it.
+
+        Args:
+            elsewhere: Names of environment variables.
+
+        Raises:
+            UserError: If something is missing that should be here.
+        """
+        self.check()
+
     @abstractmethod
     def load(self, device: str = "cpu") -> nn.Module:
         """Returns the model with its trained weights on a device, in eval mode.
@@ -105,6 +119,10 @@ class ModelSpec(Spec):
         Raises:
             UserError: If the weights are missing or damaged.
         """
+
+    def data_card(self) -> DataCard | None:
+        """Returns the sizes of the splits and the checksum of the data as they are here; None where none is kept."""
+        return None
 
     def split_identity(self, split: str) -> dict[str, str]:
         """Returns names or checksums of the data of a split that `identity` does not cover."""

@@ -82,6 +82,7 @@ class OwnModel(ModelSpec):
     """
 
     gate: ClassVar[float] = 0.3
+    decodes: ClassVar[bool] = True
 
     source: str
     data: str

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bench.core.errors import UserError
 
 COUNTER = "num_batches_tracked"  # of batch norm in training: older files lack it
+Shape = tuple[int, ...]
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
@@ -45,20 +46,40 @@ def check_weights(state: Mapping[str, Tensor], model: nn.Module, path: Path, nam
     Raises:
         UserError: If names or shapes differ.
     """
-    expected = {key: tuple(value.shape) for key, value in model.state_dict().items() if not key.endswith(COUNTER)}
-    given = {key: tuple(value.shape) for key, value in state.items() if not key.endswith(COUNTER)}
+    expected, given = _kept(_shapes_of(model.state_dict())), _kept(_shapes_of(state))
     shapes = [key for key in expected if key in given and given[key] != expected[key]]
     if expected.keys() == given.keys() and shapes and set(shapes) <= set(head):
         raise UserError(f"weights {path} have a head of {given[shapes[0]][0]} classes, but the data have "
                         f"{expected[shapes[0]][0]}: give weights that were trained on these data")  # fmt: skip
+    if (mistake := weights_mistake(given, model)) is not None:
+        raise UserError(f"weights {path} are not those of {name}: {mistake}")
+
+
+def weights_mistake(given: Mapping[str, Shape], model: nn.Module) -> str | None:
+    """Returns how weights differ from those of a model, all differences in one line; None where they do not.
+
+    Args:
+        given: Shapes of the weights, {name: shape}.
+        model: The architecture.
+    """
+    expected, given = _kept(_shapes_of(model.state_dict())), _kept(given)
     differences = {
         "they lack": [key for key in expected if key not in given],
         "they have": [key for key in given if key not in expected],
-        "another shape has": [f"{key} {given[key]}, not {expected[key]}" for key in shapes],
+        "another shape has": [
+            f"{key} {given[key]}, not {shape}" for key, shape in expected.items() if given.get(key, shape) != shape
+        ],
     }
-    found = [f"{text} {_first(keys)}" for text, keys in differences.items() if keys]
-    if found:
-        raise UserError(f"weights {path} are not those of {name}: {'; '.join(found)}")
+    return "; ".join(f"{text} {_first(keys)}" for text, keys in differences.items() if keys) or None
+
+
+def _shapes_of(state: Mapping[str, Tensor]) -> dict[str, Shape]:
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def _kept(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Returns the shapes of what a file must have."""
+    return {key: shape for key, shape in shapes.items() if not key.endswith(COUNTER)}
 
 
 def _first(names: list[str]) -> str:

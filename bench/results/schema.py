@@ -94,6 +94,11 @@ class ResultRow:
         batch_norm: Statistics of batch normalisation after pruning: `kept` or `reestimated`; null as `kept`.
         pixel_knn_top1: Accuracy of raw pixels by nearest neighbours, of dense models with `knn_top1`, percent.
         setting: Whose the pruner's options are, `authors` or `tuned`; null where the trial does not say so.
+        train_images: Training images that there were; null where no card of the data is kept.
+        test_images: Test images that there were; null likewise.
+        data_checksum: Checksum of the names and labels of all images; null likewise.
+        gate: What the dense accuracy was held against: `recorded` for the weights, `expected` by the user, or `none`.
+        gate_top1: That accuracy, percent.
     """
 
     sweep: str | None = None
@@ -164,6 +169,11 @@ class ResultRow:
     batch_norm: str | None = None
     pixel_knn_top1: float | None = None
     setting: str | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+    data_checksum: str | None = None
+    gate: str | None = None
+    gate_top1: float | None = None
 
 
 @dataclass
@@ -210,4 +220,5 @@ SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 # columns added after results were committed: null in a file that lacks them
 ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source", "params_small", "macs_small",
                  "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed", "batch_norm",
-                 "pixel_knn_top1", "setting")  # fmt: skip
+                 "pixel_knn_top1", "setting", "train_images", "test_images", "data_checksum", "gate",
+                 "gate_top1")  # fmt: skip

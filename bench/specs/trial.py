@@ -17,13 +17,16 @@ from bench.core.errors import UserError
 from bench.core.random_state import derive_seed
 from bench.data.inputs import Inputs
 from bench.models import ModelSpec
+from bench.results.labels import REGIMES, scope_in_words
 from bench.results.tuned import Setting
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.profiles import Profile, get_profile, profile_file
+from bench.specs.profiles.profile import Run
 from bench.specs.recipes import LATER, ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec, Regime, TrainingSpec
 from cap.registry import source_file
 
 MAX_SEED = 2**63 - 1  # a column of the results holds no larger number
+UNTOLD = ("first_options",)  # options of another pruner within one: too long for a name
 
 
 class Trial(Spec):
@@ -133,8 +136,23 @@ class Trial(Spec):
 
     @property
     def label(self) -> str:
-        """Name of the trial in lists and messages."""
-        return f"{self.model} {self.pruner} seed {self.seed}"
+        """Name of the trial in lists and messages: with its scope and options where they are not the usual ones."""
+        scopes = {scope_in_words(pattern) for pattern in self.patterns}
+        regime = {"one_shot": ""}.get(self.regime, REGIMES.get(self.regime, self.regime))
+        scope = scopes.pop() if len(scopes) == 1 else ""
+        parts = [self.model, self.pruner, *self._unusual_options(), scope, regime, f"seed {self.seed}"]
+        return " ".join(filter(None, parts))
+
+    def _unusual_options(self) -> Iterator[str]:
+        """Yields the options of the pruner that are not those of the profile, `key=value`."""
+        run: Run = "gradual" if self.training is not None else "finetuned" if self.finetune_at else "one_shot"
+        try:
+            usual = get_profile(self.profile).pruner_options(self.pruner, self.model, run)
+        except (UserError, ValueError):  # which is told elsewhere
+            return
+        for name, default in cap.default_options(self.pruner).items():
+            if name not in UNTOLD and (value := self.pruner_options[name]) != usual.get(name, default):
+                yield f"{name}={json.dumps(value, sort_keys=True)}"
 
     @property
     def id(self) -> str:
@@ -206,7 +224,8 @@ class ResolvedTrial:
     @property
     def num_evaluated(self) -> int:
         """Number of images that each state of the model is evaluated on."""
-        every = self.profile.splits[self.trial.evaluation_split]
+        card, split = self.model.data_card(), self.trial.evaluation_split
+        every = card.test if card is not None and split == "test" else self.profile.splits[split]
         return min(self.trial.evaluation_images or every, every)
 
     def evaluation_inputs(self) -> Inputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from bench.models.sparse_file import dense_bytes, sparse_bytes
 from bench.specs.trial import ResolvedTrial
 from bench.trials.cost import FitCost
 from bench.trials.measurement import LayerCount, Measurement, TrainingSummary
+from bench.trials.progress import FitProgress, ProgressReporter
 from bench.trials.session import DenseModel, SharedCalibration
 from bench.trials.structured import cut_zeros, find_invalid_units, has_units, measure_cut, merge_steps
 from bench.trials.validity import find_invalid
@@ -28,26 +29,6 @@ from cap.batch_norm import reestimate_batch_norm
 from cap.pruned_weights import check_form
 from cap.quantization import Int8Layer
 from cap.structured import UnitGroup, UnitPruner, unit_violations
-
-
-@dataclass(frozen=True)
-class FitProgress:
-    """How far a trial's pruner is.
-
-    Attributes:
-        trial: Label of the trial.
-        done: Number of steps that are done.
-        total: Number of all steps.
-        text: Name of the steps, such as `layers`; may be empty.
-    """
-
-    trial: str
-    done: int
-    total: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.trial}: {' '.join(filter(None, [f'{self.done}/{self.total}', self.text]))}"
 
 
 @dataclass(frozen=True)
@@ -60,8 +41,9 @@ class ExecutionConfig:
         micro_batch: Training images of this process in one forward pass; None for its share of a whole batch.
         folder: Folder of the trial's checkpoints and models; None to keep none.
         checkpoint_interval: Seconds between two checkpoints within an epoch.
-        on_progress: Function that shows how far a fit is; None to show none. A process that is sent the settings sets
-            its own.
+        on_progress: Function that shows how far a fit or a training is; None to show none. A process that is sent the
+            settings sets its own.
+        expected_top1: {model: dense top-1 that the user expects, percent}, which the gate then holds it to.
     """
 
     device: str = "cpu"
@@ -70,6 +52,7 @@ class ExecutionConfig:
     folder: Path | None = None
     checkpoint_interval: float = 600.0
     on_progress: Callable[[FitProgress], None] | None = None
+    expected_top1: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,6 +65,7 @@ class TrialContext:
         macs: Multiply-adds of the dense model.
         calibration: Images that the pruner sees.
         config: Means of the trial.
+        reporter: Reports of how far the trial is.
         units: Units of the dense model, where a pattern of the trial removes some.
     """
 
@@ -90,6 +74,7 @@ class TrialContext:
     macs: MACs
     calibration: SharedCalibration
     config: ExecutionConfig
+    reporter: ProgressReporter
     units: tuple[UnitGroup, ...] = ()
 
     @property
@@ -117,7 +102,7 @@ class TrialContext:
         layers = cap.select_layers(model, self.resolved.model.prunable)
         images = shared.images
         images.memory_budget, images.device = self.config.memory_budget, torch.device(device)
-        images.on_progress = self._show_progress if self.config.on_progress is not None else None
+        images.on_progress = self.reporter.fit if self.reporter.is_wanted else None
         peak = start_peak(torch.device(device))
         start, saved, computed = time.perf_counter(), images.seconds_saved, images.computed
         pruner.fit(copy.deepcopy(model), layers, images)  # a pruner may change its model
@@ -197,11 +182,6 @@ class TrialContext:
         seed = self.resolved.trial.derived_seed(purpose)
         torch.manual_seed(seed)
         self.calibration.images.generator.manual_seed(seed)
-
-    def _show_progress(self, done: int, total: int, text: str) -> None:
-        if self.config.on_progress is not None:
-            # of an author's own making: small enough to be sent at once
-            self.config.on_progress(FitProgress(self.resolved.trial.label, int(done), int(total), str(text)[:80]))
 
     def _num_gradients(self) -> int | None:
         """Returns how many gradients the pruner uses, or None if it uses none."""

@@ -17,6 +17,7 @@ from bench.results.predictions import PredictionRow, encode
 from bench.results.schema import LayerRow, ResultRow
 from bench.specs.trial import ResolvedTrial
 from bench.trials.cost import FitCost
+from bench.trials.gate import Gate
 from bench.trials.measurement import Measurement
 
 OnMeasured = Callable[[Measurement, ResultRow], None]
@@ -27,7 +28,7 @@ class TrialRecorder:
 
     Args:
         resolved: The trial.
-        device: torch device that it runs on.
+        device: torch device that it runs on; None where none could be used.
         on_measured: Function called with every measurement of a pruned model and its row.
 
     Attributes:
@@ -36,12 +37,15 @@ class TrialRecorder:
         predictions: Predicted classes of every state.
     """
 
-    def __init__(self, resolved: ResolvedTrial, device: str = "cpu", on_measured: OnMeasured | None = None) -> None:
+    def __init__(
+        self, resolved: ResolvedTrial, device: str | None = "cpu", on_measured: OnMeasured | None = None
+    ) -> None:
         trial, model = resolved.trial, resolved.model
         self.rows: list[ResultRow] = []
         self.layer_rows: list[LayerRow] = []
         self.predictions: list[PredictionRow] = []
         self._on_measured = on_measured
+        card = model.data_card()
         self._common = ResultRow(
             sweep=trial.sweep,
             profile=trial.profile,
@@ -67,17 +71,24 @@ class TrialRecorder:
             commit=provenance.commit(),
             dirty=provenance.dirty(),
             versions=provenance.versions(),
-            device=_hardware(device),
+            device=hardware(device) if device is not None else None,
             threads=torch.get_num_threads(),
             host=provenance.host(),
             job=provenance.job(),
             processes=distributed.world_size(),
             started_at=datetime.now(timezone.utc),
+            train_images=card.train if card is not None else None,
+            test_images=card.test if card is not None else None,
+            data_checksum=card.checksum if card is not None else None,
         )
 
     def calibrated(self, images: int) -> None:
         """Notes how many calibration images were drawn: all there are, where the trial asks for more."""
         self._common = dataclasses.replace(self._common, calibration_images=images)
+
+    def gated(self, gate: Gate) -> None:
+        """Notes what the dense accuracy was held against."""
+        self._common = dataclasses.replace(self._common, gate=gate.kind, gate_top1=gate.top1)
 
     def dense(self, measured: Measurement) -> None:
         """Adds the row of the dense model."""

@@ -10,6 +10,7 @@ from bench.specs.trial import Trial
 from bench.trials.checkpointer import TrialCheckpointer
 from bench.trials.context import ExecutionConfig, TrialContext
 from bench.trials.one_shot import run_one_shot
+from bench.trials.progress import ProgressReporter
 from bench.trials.recorder import TrialRecorder
 from bench.trials.session import TrialSession
 from bench.trials.structured import units_for
@@ -37,14 +38,15 @@ def run_trial(
         The recorder, with the rows of the dense model and of every pattern.
 
     Raises:
-        GateError: If the dense model does not reach its recorded accuracy.
+        GateError: If the dense model does not reach its recorded accuracy, or the expected one.
         ValueError: If the pruner cannot do what the trial asks for.
         SystemExit: If the pruner ends this process, `os._exit` included.
     """
     resolved, config = trial.resolve(), config or ExecutionConfig()
     session = session or TrialSession(config.device)
     recorder = recorder or TrialRecorder(resolved, config.device)
-    dense = session.dense(resolved)
+    dense = session.dense(resolved, config.expected_top1.get(trial.model))
+    recorder.gated(dense.gate)
     layers = cap.select_layers(dense.model, resolved.model.prunable)
     image = torch.zeros(1, *resolved.model.input_shape, device=config.device)
     macs = count_macs(dense.model, layers, image)
@@ -52,7 +54,8 @@ def run_trial(
     calibration = session.calibration(resolved, share and trial.training is None)
     recorder.calibrated(len(calibration.images))
     units = units_for(resolved.patterns, dense.model, layers, image)
-    context = TrialContext(resolved, dense, macs, calibration, config, units)
+    reporter = ProgressReporter(trial.label, config.folder, config.on_progress)
+    context = TrialContext(resolved, dense, macs, calibration, config, reporter, units)
     recorder.dense(context.measure_dense())
     checkpointer = TrialCheckpointer(config.folder, trial.label, config.checkpoint_interval)
     checkpointer.load()

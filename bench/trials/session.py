@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from dataclasses import dataclass
 
 from torch import nn
@@ -12,14 +10,7 @@ import cap
 from bench.data.inputs import stack_batches
 from bench.evaluation.accuracy import Accuracy, evaluate
 from bench.specs.trial import ResolvedTrial
-
-logger = logging.getLogger(__name__)
-
-SUBSET_ERRORS = 4  # standard errors by which a part of the test images may differ from all of them
-
-
-class GateError(Exception):
-    """A dense model does not reach its recorded accuracy, so nothing that follows would mean anything."""
+from bench.trials.gate import Gate
 
 
 @dataclass(frozen=True)
@@ -31,12 +22,14 @@ class DenseModel:
         accuracy: Accuracy on the evaluated images.
         knn_top1: Accuracy of the features' nearest neighbours, percent; None where it is not measured.
         pixel_knn_top1: Accuracy of raw pixels by nearest neighbours, likewise.
+        gate: What the accuracy was held against.
     """
 
     model: nn.Module
     accuracy: Accuracy
     knn_top1: float | None
     pixel_knn_top1: float | None
+    gate: Gate
 
 
 @dataclass
@@ -61,19 +54,23 @@ class TrialSession:
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
-        self._dense: dict[tuple[str | int | None, ...], DenseModel] = {}
+        self._dense: dict[tuple[str | float | None, ...], DenseModel] = {}
         self._calibration: tuple[str, SharedCalibration] | None = None
 
-    def dense(self, resolved: ResolvedTrial) -> DenseModel:
+    def dense(self, resolved: ResolvedTrial, expected_top1: float | None = None) -> DenseModel:
         """Returns a trial's dense model, evaluated.
 
+        Args:
+            resolved: The trial.
+            expected_top1: Accuracy that the user expects of it, percent; None for the recorded one.
+
         Raises:
-            GateError: If its top-1 differs from the recorded one.
+            GateError: If its top-1 differs from that.
         """
         trial = resolved.trial
-        key = (*trial.dense_key, trial.evaluation_split, trial.evaluation_images)
+        key = (*trial.dense_key, trial.evaluation_split, trial.evaluation_images, expected_top1)
         if key not in self._dense:
-            self._dense[key] = load_dense(resolved, self.device)
+            self._dense[key] = load_dense(resolved, self.device, expected_top1)
         return self._dense[key]
 
     def calibration(self, resolved: ResolvedTrial, share: bool) -> SharedCalibration:
@@ -95,33 +92,25 @@ class TrialSession:
         self._calibration = None
 
 
-def load_dense(resolved: ResolvedTrial, device: str = "cpu") -> DenseModel:
+def load_dense(resolved: ResolvedTrial, device: str = "cpu", expected_top1: float | None = None) -> DenseModel:
     """Loads a trial's dense model onto a device and evaluates it.
 
+    Args:
+        resolved: The trial.
+        device: Torch device.
+        expected_top1: Accuracy that the user expects of it, percent; None for the recorded one.
+
     Raises:
-        GateError: If its top-1 differs from the recorded one.
+        GateError: If its top-1 differs from that.
     """
     spec, trial = resolved.model, resolved.trial
     model = spec.load(device)
     accuracy = evaluate(model, resolved.evaluation_inputs())
-    recorded = spec.recorded_top1(trial.evaluation_split)
-    if recorded is None:
-        logger.warning("%s reaches %.2f %% top-1; none is on record to hold it against", spec.name, accuracy.top1)
-    elif abs(accuracy.top1 - recorded) > spec.gate + _sampling_error(resolved, recorded, accuracy.n_images):
-        raise GateError(
-            f"{spec.name} reaches {accuracy.top1:.2f} % top-1, but {recorded:.2f} % is recorded for its weights: "
-            "the data, the weights or the libraries are not those it was trained with"
-        )
+    gate = Gate.of(resolved, expected_top1)
+    gate.check(resolved, accuracy)
     knn_top1 = spec.knn_top1(model, device, trial.evaluation_images, trial.evaluation_split)
     pixels = spec.pixel_knn_top1(device, trial.evaluation_images, trial.evaluation_split)
-    return DenseModel(model, accuracy, knn_top1, pixels)
-
-
-def _sampling_error(resolved: ResolvedTrial, top1: float, images: int) -> float:
-    """Returns how far the top-1 on a part of the test images may lie from that on all, percentage points."""
-    if resolved.trial.evaluation_images is None:
-        return 0.0
-    return SUBSET_ERRORS * math.sqrt(top1 * (100 - top1) / images)
+    return DenseModel(model, accuracy, knn_top1, pixels, gate)
 
 
 def draw_calibration(resolved: ResolvedTrial, share: bool) -> cap.Calibration:

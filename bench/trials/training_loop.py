@@ -57,9 +57,14 @@ def train(
     device, recipe = context.config.device, state.recipe
     checkpointer.attach("training", state)
     start = 0.0
+    batches = -(-min(recipe.images, len(context.resolved.model.inputs("train"))) // recipe.batch_size)
 
     def after_step() -> None:
         nonlocal start
+        step, training = state.training.step, state.training
+        context.reporter.training(
+            state.epoch + 1, recipe.epochs, step, batches * recipe.epochs, recipe.batch_size, training.last_loss
+        )
         if checkpointer.is_due():
             state.seconds += seconds_since(start, device)
             checkpointer.save()

@@ -102,6 +102,7 @@ class Training:
         self.masks: Masks | None = None
         self._attached: Any = None
         self._device = next(model.parameters()).device
+        self._losses: list[Tensor] = []  # of the parts of the last batch, weighted, on the device
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "float16")
         self._average = WeightAverage(model, ema) if ema else None
         self._parallel = DistributedDataParallel(model) if distributed.world_size() > 1 else None
@@ -178,6 +179,10 @@ class Training:
             distributed.check_same(fingerprint(self.model), "the weights")
         self.model.eval()
 
+    def last_loss(self) -> float:
+        """Returns the mean loss over this process's share of the last batch; nan before the first one."""
+        return float(torch.stack(self._losses).sum()) if self._losses else float("nan")
+
     def _backward(self, inputs: Tensor, labels: Tensor) -> None:
         """Adds up the gradient of the mean loss over the whole batch, of which this is one process's share."""
         share = len(labels)
@@ -187,13 +192,16 @@ class Training:
             distributed.all_reduce_sum(whole)
             if not share:  # the others' sum needs this process too: one image that counts for nothing
                 inputs, labels = (tensor.new_zeros(1, *tensor.shape[1:]) for tensor in (inputs, labels))
+        self._losses = []
         size = self.micro_batch or len(labels)
         parts = list(zip(inputs.split(size), labels.split(size), strict=True))
         for number, (images, targets) in enumerate(parts, 1):
             with self._adding_up(last=number == len(parts)):
                 # processes are averaged, so each one's part counts as many times as there are processes
                 weight = min(share, len(targets)) * distributed.world_size() / whole
-                self._scaler.scale(self._loss(images, targets) * weight).backward()
+                loss = self._loss(images, targets)
+                self._losses.append(loss.detach() * len(targets) / len(labels))
+                self._scaler.scale(loss * weight).backward()
 
     def _adding_up(self, last: bool) -> AbstractContextManager[Any]:
         """Gradients are exchanged in the last of several passes."""

@@ -142,6 +142,7 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CAPBENCH_IMAGENET", "CAPBENCH_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CAPBENCH_WORKERS", "0")
+    monkeypatch.setenv("CAPBENCH_CACHE", str(tmp_path / "capbench"))
 
 
 @pytest.fixture

@@ -27,7 +27,22 @@ CHUNK = 64  # images that a worker decodes at a time
 Transform = Callable[[PIL.Image.Image], Tensor]
 
 
-class DecodedImages(Dataset[Tensor]):
+@dataclass(frozen=True)
+class BrokenImage:
+    """Image that cannot be decoded: a worker hands it on as a value, since what it raises would come with a traceback.
+
+    Attributes:
+        index: Index in its split.
+        path: Path or name.
+        reason: What the decoder said, in one line.
+    """
+
+    index: int
+    path: str | None
+    reason: str
+
+
+class DecodedImages(Dataset["Tensor | BrokenImage"]):
     """Single images, decoded and transformed; worker processes index it.
 
     Args:
@@ -39,12 +54,12 @@ class DecodedImages(Dataset[Tensor]):
     def __init__(self, rows: Any, transform: Transform, seeds: tuple[int, ...] | None) -> None:
         self.rows, self.transform, self.seeds = rows, transform, seeds
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> Tensor | BrokenImage:
         stored = self.rows[index]["image"]
         try:
             pixels = decode_image(stored)
         except OSError as error:
-            raise ValueError(f"image {index} ({stored['path']}) cannot be decoded: {error}") from None
+            return BrokenImage(index, stored["path"], " ".join(str(error).split()))
         with nullcontext() if self.seeds is None else temporarily_seeded(combined_seed(*self.seeds, index)):
             return self.transform(pixels)
 
@@ -65,6 +80,12 @@ def decode_image(stored: Mapping[str, Any] | PIL.Image.Image) -> PIL.Image.Image
             return image.convert("RGB")
     except (SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:  # of some broken files
         raise OSError(str(error)) from None
+
+
+def _stacked(images: list[Tensor | BrokenImage]) -> Tensor | BrokenImage:
+    """Returns a chunk of images, or the first of them that is broken."""
+    broken = next((image for image in images if isinstance(image, BrokenImage)), None)
+    return broken or torch.stack([image for image in images if isinstance(image, Tensor)])
 
 
 def num_workers() -> int:
@@ -119,6 +140,9 @@ def decode(
         batches: Indices of the images of each batch, (n,) each.
         device: Torch device of the batches.
         seeds: Numbers that, with an image's index, seed its transform; None draws from the generators as they are.
+
+    Raises:
+        UserError: If an image cannot be decoded, with its split, index, name and file.
     """
     batches = list(batches)
     chunks = [[chunk.tolist() for chunk in batch.split(CHUNK) if len(chunk)] for batch in batches]
@@ -127,6 +151,7 @@ def decode(
     loader = DataLoader(
         DecodedImages(stored.rows, transform, seeds),
         batch_sampler=all_chunks,
+        collate_fn=_stacked,
         num_workers=count,
         multiprocessing_context="fork" if count else None,  # the rows are shared, and nothing need be pickled
         generator=torch.Generator(),  # not the one that the model draws from
@@ -136,8 +161,19 @@ def decode(
     with _blocked(SIGNALS):  # so they are in the workers from their first moment
         decoded = iter(loader)
     for batch, batch_chunks in zip(batches, chunks, strict=True):
-        inputs = [next(decoded).to(device, non_blocking=True) for _ in batch_chunks]
+        inputs = [_whole(next(decoded), stored).to(device, non_blocking=True) for _ in batch_chunks]
         yield torch.cat(inputs or [torch.empty(0, device=device)]), stored.labels[batch].to(device)
+
+
+def _whole(chunk: Tensor | BrokenImage, stored: StoredSplit) -> Tensor:
+    """Returns a chunk of images.
+
+    Raises:
+        UserError: If one of them is broken.
+    """
+    if isinstance(chunk, BrokenImage):
+        raise UserError(f"{stored.describe(chunk.index, chunk.path)} cannot be decoded: {chunk.reason}")
+    return chunk
 
 
 @dataclass(frozen=True)

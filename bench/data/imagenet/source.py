@@ -37,10 +37,29 @@ class StoredSplit:
     Attributes:
         rows: Data set of the `datasets` library; its column `image` holds encoded bytes, or a path.
         labels: Classes (n,), int64.
+        name: Name of the split in messages.
+        files: Parquet files that hold its rows, in order; none of an image folder.
     """
 
     rows: Any
     labels: Tensor
+    name: str = ""
+    files: tuple[Path, ...] = ()
+
+    def describe(self, index: int, path: str | None) -> str:
+        """Returns which image this is, for a message: split, index, name, and the file that holds it.
+
+        Args:
+            index: Index of the image.
+            path: Its path or name.
+        """
+        text, first = f"{f'{self.name} ' if self.name else ''}image {index} ({path})", 0
+        for file in self.files:
+            rows = pq.read_metadata(file).num_rows
+            if index < first + rows:
+                return f"{text} in row {index - first} of {file}"
+            first += rows
+        return text
 
 
 def load_stored_split(split: str) -> StoredSplit:
@@ -61,7 +80,11 @@ def check_data() -> None:
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder is not None:
         for split in SPLITS:
-            _parquet_files(Path(folder), split) or _class_folders(Path(folder), split)
+            files = parquet_files(Path(folder), split)
+            for file in files:
+                check_file(file)
+            if not files:
+                _class_folders(Path(folder), split)
     elif not _cached_from_hub():
         _check_access()
 
@@ -72,12 +95,15 @@ def _open_split(split: str, folder: str | None) -> StoredSplit:
 
     disable_progress_bars()
     hub_name, count = SPLITS[split]
+    files: tuple[Path, ...] = ()
     if folder is None:
         try:
             rows = load_dataset(HUB, split=hub_name)
         except Exception as error:  # noqa: BLE001  of many kinds: no network, no token, no access, no cache
             raise UserError(f"{DATASET} cannot be read from the hub ({_first_line(error)}): {WAYS}") from None
-    elif files := _parquet_files(Path(folder), split):
+    elif files := tuple(parquet_files(Path(folder), split)):
+        for file in files:
+            check_file(file)
         rows = load_dataset("parquet", data_files={hub_name: [str(file) for file in files]}, split=hub_name)
     else:
         rows = _from_folders(_class_folders(Path(folder), split))
@@ -88,7 +114,7 @@ def _open_split(split: str, folder: str | None) -> StoredSplit:
                         f"they must be 0 to {NUM_CLASSES - 1}")  # fmt: skip
     if len(labels) != count:
         logger.warning("%s has %d %s images, not %d", folder or HUB, len(labels), split, count)
-    return StoredSplit(rows, labels)
+    return StoredSplit(rows, labels, split, files)
 
 
 def _first_line(error: Exception) -> str:
@@ -125,11 +151,11 @@ def _check_access() -> None:
     raise UserError(f"no {DATASET}: {reason}; {WAYS}")
 
 
-def _parquet_files(folder: Path, split: str) -> list[Path]:
+def parquet_files(folder: Path, split: str) -> list[Path]:
     """Returns a split's parquet files, in order; none if the folder holds none of any split.
 
     Raises:
-        UserError: If the folder is missing, or holds those of the other split alone, or files of another schema.
+        UserError: If the folder is missing, or holds those of the other split alone.
     """
     if not folder.is_dir():
         raise UserError(f"no {DATASET}: {FOLDER_VARIABLE} is {folder}, which is no folder; {WAYS}")
@@ -138,18 +164,38 @@ def _parquet_files(folder: Path, split: str) -> list[Path]:
         if any(found.values()):
             if not found[split]:
                 raise UserError(f"no {DATASET}: {place} has no {SPLITS[split][0]}-*.parquet; {WAYS}")
-            _check_columns(found[split][0])
             return found[split]
     return []
 
 
-def _check_columns(file: Path) -> None:
+def check_file(file: Path) -> None:
+    """Reads the footer of a parquet file, once for each size and time of the file.
+
+    Raises:
+        UserError: If it was cut off, or lacks a column.
+    """
+    found = file.stat()
+    _check_footer(file, found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _check_footer(file: Path, size: int, changed: int) -> None:
     try:
         columns = pq.read_schema(file).names
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{file} is no readable parquet file ({error}): fetch it again") from None
     if missing := {"image", "label"} - set(columns):
         raise UserError(f"{file} has no column {min(missing)}: it needs image and label, like the hub's files")
+
+
+def split_folder(folder: Path, split: str) -> Path:
+    """Returns where an image folder has the folders of a split's classes."""
+    return folder / ("train" if split == "train" else "val")
+
+
+def image_names(folder: Path) -> list[str]:
+    """Returns the names of the images in a class's folder, sorted."""
+    return sorted(entry.name for entry in os.scandir(folder) if entry.name.lower().endswith((".jpeg", ".jpg")))
 
 
 def _class_folders(folder: Path, split: str) -> dict[int, Path]:
@@ -160,7 +206,7 @@ def _class_folders(folder: Path, split: str) -> dict[int, Path]:
     """
     from timm.data import ImageNetInfo
 
-    place = folder / ("train" if split == "train" else "val")
+    place = split_folder(folder, split)
     folders = sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
     if not folders:
         problem = "holds images but no folders of classes" if place.is_dir() else "is missing"
@@ -177,7 +223,7 @@ def _from_folders(folders: dict[int, Path]) -> Any:
 
     paths, labels = [], []
     for label, folder in folders.items():
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.name.lower().endswith((".jpeg", ".jpg")))
+        names = image_names(folder)
         paths += [{"bytes": None, "path": str(folder / name)} for name in names]
         labels += [label] * len(names)
     if not paths:

@@ -30,7 +30,7 @@ def test_an_interruption_is_told_whenever_it_comes(tmp_path: Path, number: signa
     """Here while the command checks what it is to run; a second SIGTERM, such as `timeout` sends, changes nothing."""
     (tmp_path / "signals.py").write_text(
         "import os, sys, time; from bench.cli import main; from bench.execution import preflight\n"
-        "def interrupted(trials):\n"
+        "def interrupted(*_):\n"
         "    try:\n"
         f"        os.kill(os.getpid(), {number.value})\n"
         "        time.sleep(60)\n"

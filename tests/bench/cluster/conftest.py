@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,13 +29,13 @@ def store(tmp_path: Path) -> Store:
 def make_job(store: Store, trials: Sequence[Trial]) -> Callable[..., SubmittedJob]:
     """Writes the submission of one job, and returns it in a made state."""
 
-    def make(state: JobState, name: str = "7_0", trials: Sequence[Trial] = trials) -> SubmittedJob:
+    def make(state: JobState, name: str = "7_0", trials: Sequence[Trial] = trials, **values: Any) -> SubmittedJob:
         folder = new_folder(store)
         folder.create(
             Submission(
                 cluster="slurm", profile="embedded", sweep="table1", results=store.folder.parents[1], device="cpu",
                 threads=1, memory_gb=None, micro_batch=None, time_limit=10, signal_delay=60,
-                commit=provenance.commit(), dirty=None, versions="{}", jobs=(tuple(trials),),
+                commit=provenance.commit(), dirty=None, versions="{}", jobs=(tuple(trials),), **values,
             )
         )  # fmt: skip
         folder.record({name: [trial.id for trial in trials]})

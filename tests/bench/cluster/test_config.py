@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import os
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from bench.cluster.config import load_config, minutes
+from bench.cluster.config import ClusterConfig, load_config, minutes
 from bench.core.errors import UserError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 @pytest.mark.parametrize(
@@ -56,3 +64,30 @@ def test_a_missing_file_or_a_wrong_value_is_refused(tmp_path: Path) -> None:
         load_config(tmp_path / "none.toml")
     with pytest.raises(UserError, match="max_parallel"):
         load_config(max_parallel=0)
+
+
+def test_places_are_those_of_the_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CAPBENCH_IMAGENET", "CAPBENCH_WEIGHTS", "CAPBENCH_CACHE", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, "x")  # so that they are restored
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CAPBENCH_WEIGHTS", "/of/this/process")
+    config = load_config(
+        setup=[
+            "module load cuda",
+            f"export CAPBENCH_IMAGENET='{tmp_path}' OTHER=1",
+            "export CAPBENCH_CACHE=$TMPDIR/cache",
+        ],
+        env={"CAPBENCH_WEIGHTS": "/weights", "HF_HUB_OFFLINE": "1"},
+    )
+    assert config.places() == {"CAPBENCH_IMAGENET": str(tmp_path), "CAPBENCH_WEIGHTS": "/weights"}
+    assert config.elsewhere() == {"CAPBENCH_CACHE", "CAPBENCH_WEIGHTS"}, "a command tells one, one is not here"
+    assert config.environment() == {"CAPBENCH_WEIGHTS": "/of/this/process", "HF_HUB_OFFLINE": "1"}
+    config.apply_places()
+    assert os.environ["CAPBENCH_IMAGENET"] == str(tmp_path)
+    assert "HF_HUB_OFFLINE" not in os.environ, "this machine may fetch what the nodes cannot"
+
+
+def test_the_settings_in_the_document_tell_where_imagenet_is() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "slurm.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert ClusterConfig.model_validate(tomllib.loads(block)).places()["CAPBENCH_IMAGENET"] == "/data/imagenet"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.cluster.job import GroupJob, check_commit, idle_timeouts
+from bench.cluster.job import GroupJob, RunningJob, check_commit, identity_mistake, idle_timeouts
 from bench.cluster.slurm import JobState
 from bench.cluster.submission import Event
 from bench.cluster.submitted import SubmittedJob
@@ -39,6 +39,26 @@ def test_other_code_than_was_submitted_is_refused(make_job: Callable[..., Submit
     check_commit(submission)
     with pytest.raises(UserError, match="submitted at commit 0000000"):
         check_commit(submission.model_copy(update={"commit": "0" * 40}))
+
+
+def test_a_trial_of_other_data_than_were_submitted_fails_where_it_is_looked_for(
+    in_job: str, make_job: Callable[..., SubmittedJob], store, trials
+) -> None:
+    known = ("0" * 16, *(trial.id for trial in trials[1:]))
+    folder = make_job(WAITING, in_job, trial_ids=(known,)).folder
+    job = RunningJob.read(folder, 0)
+    job.check_identities()
+    assert [trial.id for trial in job.left()] == list(known[1:])
+    error = store.failure(known[0]).error
+    assert error.startswith(f"its identity is {trials[0].id} on this node, but {known[0]} was submitted")
+    assert job.failures() == [f"{known[0]}: {error}"]
+    assert "identity" in store.log(known[0]).read_text()
+
+
+def test_a_trial_that_cannot_be_read_on_the_node_is_told(trials) -> None:
+    elsewhere = trials[0].model_copy(update={"pruner": "/nowhere/mine.py:Mine"})
+    assert "/nowhere/mine.py" in (identity_mistake(elsewhere, "0" * 16) or "")
+    assert identity_mistake(trials[0], trials[0].id) is None
 
 
 @pytest.fixture

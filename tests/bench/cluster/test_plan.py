@@ -6,7 +6,8 @@ from bench.cluster.plan import describe, pack_jobs, split_groups
 from bench.execution.executor import group_by_calibration
 from bench.specs.discovery import load_sweep
 
-CPU = estimate.RATES["cpu"]
+CPU, H100 = estimate.RATES["cpu"], estimate.RATES["h100"]
+EMBEDDED = load_sweep("table1").trials("embedded")
 
 
 def test_groups_are_split_at_the_limit() -> None:
@@ -36,3 +37,26 @@ def test_a_plan_says_what_is_assumed() -> None:
     assert list(describe(trials, {trial.id for trial in trials}, ClusterConfig(), CPU)) == [
         "trials    36, 36 done or in jobs already, 0 to run"
     ]
+
+
+def test_the_cores_decide_where_images_are_decoded() -> None:
+    trials = [t for t in load_sweep("table1").trials("imagenet") if (t.model, t.seed) == ("deit_tiny", 0)]
+    (one, many) = ("\n".join(describe(trials, (), ClusterConfig(cpus_per_task=n), H100)) for n in (1, 16))
+    images = 3 * (3 * 20 * 1_281_167 + 9 * 50_000) + 50_000  # fine-tunes, evaluations of all states, and the dense one
+    assert f"images    {images:,} are decoded, 1,400,000 of them to evaluate" in one
+    hours = images / 150 / 3600
+    assert f"{hours:,.1f} h for the 1 cores" in one
+    assert f"{hours / 16:,.1f} h for the 16 cores" in many
+    assert float(one.split("time      ")[1].split()[0].replace(",", "")) > hours
+    assert float(many.split("time      ")[1].split()[0].replace(",", "")) < hours / 8
+    assert list(describe(EMBEDDED, (), ClusterConfig(), CPU))[2].startswith("time")
+    assert not any("decoded" in line for line in describe(EMBEDDED, (), ClusterConfig(), CPU))
+
+
+def test_what_a_card_cannot_hold_is_told() -> None:
+    trials = [t for t in load_sweep("table1").trials("imagenet") if t.model in ("deit_tiny", "deit_base")]
+    lines = [line for line in describe(trials, (), ClusterConfig(), H100) if line.startswith("too much")]
+    assert any("deit_base: training takes" in line and "for 1024 images at once; --micro-batch" in line
+               for line in lines)  # fmt: skip
+    old = "\n".join(describe(trials, (), ClusterConfig(), estimate.RATES["v100"]))
+    assert "too much  for v100 of 32 GB: it has no bfloat16, which table1 trains in" in old

@@ -13,6 +13,7 @@ from bench.results.schema import ResultRow
 from bench.results.store import Store
 from bench.specs.discovery import load_sweep
 from bench.specs.trial import Trial
+from bench.trials.progress import FILE
 
 TRIALS = load_sweep("table1").trials("embedded")[:3]
 RUNNING = JobState("RUNNING", "n1", active=True)
@@ -52,6 +53,16 @@ def test_a_running_job_is_at_one_of_its_trials(store: Store, make_job: MakeJob) 
     assert states(store, running) == ["done", "running", "pending"]
 
 
+def test_a_running_trial_tells_how_far_it_is(store: Store, make_job: MakeJob) -> None:
+    running = make_job(RUNNING)
+    running.folder.note("7_0", "trial", trial_id=TRIALS[0].id)
+    assert stand(store, running)[0].detail == "job 7_0 on n1"
+    path = store.folder / TRIALS[0].id / FILE
+    path.parent.mkdir(parents=True)
+    path.write_text('{"done": 30, "total": 300, "text": "epoch 1/3", "images_per_second": 800.4, "loss": 2.5}')
+    assert stand(store, running)[0].detail == "epoch 1/3: 30/300, 800 images/s, loss 2.500, job 7_0 on n1"
+
+
 def test_an_interrupted_job_that_waits_is_preempted(store: Store, make_job: MakeJob) -> None:
     waiting = make_job(WAITING)
     found = stand(store, waiting)
@@ -84,6 +95,17 @@ def test_a_job_that_ended_took_the_trial_it_was_at_with_it(
 def test_a_job_that_failed_before_its_first_trial_says_so(store: Store, make_job: MakeJob) -> None:
     assert states(store, make_job(JobState("FAILED", "n2"))) == ["failed"] * 3
     assert states(store, make_job(JobState("UNKNOWN"))) == ["to run"] * 3
+
+
+def test_a_job_that_left_no_row_tells_its_cause(store: Store, make_job: MakeJob) -> None:
+    ended = make_job(JobState("FAILED", "n2"))
+    ended.folder.log("7_0").write_text(
+        "submitit ERROR (2026-11-27 03:00:00,000) - Submitted job triggered an exception\nTraceback ...\n"
+        "bench.core.errors.UserError: no  card\n"
+        "srun: error: n2: task 0: Exited with exit code 1\n"
+    )
+    first, *_ = stand(store, ended)
+    assert first.detail == "bench.core.errors.UserError: no card: job 7_0: FAILED on n2"
 
 
 def test_a_retry_that_waits_goes_above_the_failure_before(store: Store, make_job: MakeJob) -> None:

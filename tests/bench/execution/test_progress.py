@@ -13,7 +13,8 @@ from bench.execution.inline import InlineExecutor
 from bench.execution.pool import PoolExecutor
 from bench.execution.progress import LimitedProgress, sender
 from bench.specs.trial import Trial
-from bench.trials.context import ExecutionConfig, FitProgress
+from bench.trials.context import ExecutionConfig
+from bench.trials.progress import FitProgress
 
 
 @pytest.mark.parametrize("processes", [1, 2])

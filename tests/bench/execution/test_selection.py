@@ -38,7 +38,8 @@ def test_what_is_missing_and_what_is_collected(tmp_path: Path, make_trial: MakeT
     assert set(collected.rows["trial_id"]) == {trials[0].id}
     assert (collected.missing, collected.damaged) == (trials[1:], trials[1:2])
     assert collected.gaps() == [
-        f"{tmp_path}/embedded/s.parquet lacks 2 of 3 trials: vit/magnitude",
+        f"{tmp_path}/embedded/s.parquet lacks 1 of 2 trials: vit/magnitude",
+        f"{tmp_path}/embedded/s.parquet has no rows yet of 1 trials of the sweep that were not selected",
         f"{tmp_path}/embedded/s/{trials[1].id}.parquet (vit magnitude seed 1) cannot be read: run the sweep again to "
         "make it anew",
     ]
@@ -51,3 +52,16 @@ def test_a_sweep_is_selected_by_name() -> None:
         select_trials("tabel1")
     with pytest.raises(UserError, match="no profile 'laptop'"):
         select_trials("table1", "laptop")
+
+
+def test_expected_accuracies_are_read() -> None:
+    selection = select_trials("table1", only=("model=vit", "model=dino"))
+    assert selection.read_expected_top1([]) == {}
+    assert selection.read_expected_top1(["70", "vit=71.5"]) == {"vit": 71.5, "dino": 70.0}
+    for text, message in (
+        ("many", "write PERCENT or MODEL=PERCENT"),
+        ("101", "write PERCENT"),
+        ("xcit=3", "no selected"),
+    ):
+        with pytest.raises(UserError, match=message):
+            selection.read_expected_top1([text])

@@ -23,6 +23,23 @@ def test_a_failure_is_stored_with_its_traceback(tmp_path: Path, make_trial: Make
     assert "half way" in store.log(trial.id).read_text()
 
 
+def test_a_device_that_cannot_be_used_is_a_failure_with_a_row_and_a_log(
+    tmp_path: Path, make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever this machine has: torch says the same where it finds no card."""
+
+    def no_card(device: str) -> str:
+        raise RuntimeError("Found no NVIDIA driver on your system.\nPlease check")
+
+    monkeypatch.setattr("torch.cuda.get_device_name", no_card)
+    trial, store = make_trial(), Store(tmp_path, "embedded", "s")
+    ended = execute(trial, tmp_path, ExecutionConfig("cuda"))
+    error = "RuntimeError: Found no NVIDIA driver on your system. Please check"
+    assert ended == FinishedTrial(trial, "failed", error), "in one line"
+    assert store.failure(trial.id).error == error
+    assert "Traceback" in store.log(trial.id).read_text()
+
+
 def test_what_is_done_is_not_run_again(tmp_path: Path, make_trial: MakeTrial) -> None:
     trial, store = make_trial(), Store(tmp_path, "embedded", "s")
     assert execute(trial, tmp_path, ExecutionConfig()) == FinishedTrial(trial, "done")

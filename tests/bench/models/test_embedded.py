@@ -10,7 +10,8 @@ from bench.evaluation.accuracy import evaluate
 from bench.models.embedded import EMBEDDED, EmbeddedModel
 from bench.scripts.recipes import RECIPES
 from bench.specs.trial import Trial
-from bench.trials.session import GateError, load_dense
+from bench.trials.gate import GateError
+from bench.trials.session import load_dense
 
 FLOOR = {"vit": 88, "convnext": 90, "hybrid": 90, "dino": 88}  # dense top-1 that the suite's models must reach
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -14,14 +15,16 @@ import cap
 from bench.cli import main
 from bench.core.errors import UserError
 from bench.evaluation.accuracy import evaluate
+from bench.execution.preflight import check_models
 from bench.models import get_model, probing
 from bench.models.imagenet import IMAGENET, FeatureModel, ImageNetModel
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.recipes import FinetuneSpec
 from bench.specs.trial import ResolvedTrial, Trial
 from bench.trials.context import ExecutionConfig
+from bench.trials.gate import GateError
 from bench.trials.runner import run_trial
-from bench.trials.session import GateError, draw_calibration, load_dense
+from bench.trials.session import draw_calibration, load_dense
 
 TINY = "test_vit.r160_in1k"  # an architecture that timm has for tests
 FAVOURED = 3  # class that some of the photos are of
@@ -130,12 +133,15 @@ def test_a_self_supervised_model_gets_a_head_once_and_its_neighbours_accuracy(
 def test_the_gate_closes_on_weights_of_another_accuracy(
     imagenet_folders: Path, tiny: ImageNetModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Fifteen images of 50,000: one of them, and four standard errors."""
     top1 = evaluate(tiny.load(), tiny.inputs("test")).top1
-    monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 0.29}))
+    monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 6.0}))
     load_dense(resolved("tiny"))
-    monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": top1 + 0.31}))
+    monkeypatch.setitem(IMAGENET, "tiny", tiny.model_copy(update={"top1": 99.9}))
     with pytest.raises(GateError, match="is recorded for its weights"):
         load_dense(resolved("tiny"))
+    rows = run_trial(resolved("tiny").trial, config=ExecutionConfig(expected_top1={"tiny": top1})).rows
+    assert {(row.gate, row.gate_top1) for row in rows} == {("expected", top1)}
 
 
 def test_calibration_images_are_drawn_from_the_training_set(imagenet_folders: Path) -> None:
@@ -169,6 +175,79 @@ def test_weights_that_were_cut_off_are_found_before_the_first_trial(
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=f"{path} is damaged"):
         tiny.check()
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+def test_weights_of_another_model_are_found_before_the_first_trial(
+    tiny: ImageNetModel, imagenet_folders: Path, ending: str
+) -> None:
+    path = tiny.weights_file().with_suffix(f".{ending}")
+    tiny.weights_file().unlink()
+    save: Any = save_file if ending == "safetensors" else torch.save
+    weights = tiny_weights(tiny)
+    save(weights, path)
+    tiny.check()
+    removed = [name for name in weights if name.startswith("blocks.1.")]
+    others = {name: value for name, value in weights.items() if name not in removed}
+    save({**others, "norm.weight": torch.zeros(3), "x": torch.zeros(2)}, path)
+    lacks = (
+        rf"they lack {removed[0]} and {len(removed) - 1} more; they have x; another shape has norm.weight \(3,\), not"
+    )
+    with pytest.raises(UserError, match=f"^weights {path} are not those of tiny: {lacks}"):
+        tiny.check()
+
+
+def test_all_that_is_wrong_with_weights_is_told_at_once(
+    tiny: ImageNetModel, imagenet_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file({"x": torch.zeros(2)}, tiny.weights_file())
+    asked: list[str] = []
+
+    def refuse(endpoint: str, **_: object) -> None:
+        asked.append(endpoint)
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: Mock(head=refuse))
+    monkeypatch.setattr("bench.models.weight_files.BELIEVED", 10**9)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://hub.of.this.test")
+    trials = [resolved(name).trial for name in ("deit_tiny", "tiny", "deit_small", "deit_base")]
+    with pytest.raises(UserError) as refused:
+        check_models(trials)
+    first, wrong = str(refused.value).split("; weights ")
+    assert first.startswith("no weights of deit_tiny: ")
+    assert "the hub gave none (ConnectionError: no route)" in first
+    assert first.endswith("; nor can deit_small, deit_base be loaded")
+    assert "are not those of tiny: they lack" in wrong
+    assert len(asked) == 1, "not once a model, and not again and again"
+
+
+def test_what_the_nodes_alone_have_is_not_asked_for(tiny: ImageNetModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="no imagenet-1k"):
+        tiny.check_but(())
+    tiny.check_but({"CAPBENCH_IMAGENET"})
+    tiny.weights_file().unlink()
+    tiny.check_but({"CAPBENCH_IMAGENET", "CAPBENCH_WEIGHTS"})
+
+
+def test_other_images_are_another_trial_and_its_rows_tell_which(
+    photos: Any, imagenet_folders: Path, tiny: ImageNetModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = resolved("tiny", calibration=CalibrationSpec(images=4096)).trial
+    assert trial.resolve().num_evaluated == 15
+    first = trial.id
+    row = run_trial(trial).rows[1]
+    card = tiny.data_card()
+    assert card is not None
+    assert (row.train_images, row.test_images, row.data_checksum) == (24, 15, card.checksum)
+    assert row.calibration_images == 24
+    other = photos.copy("folders", tmp_path / "other")
+    min((other / "val").glob("*/*")).unlink()
+    monkeypatch.setenv("CAPBENCH_IMAGENET", str(other))
+    assert trial.id != first
+    assert trial.resolve().num_evaluated == 14
+    monkeypatch.delenv("CAPBENCH_IMAGENET")
+    assert trial.id not in (first, ""), "what is assumed where nothing can be seen: all of it"
 
 
 def test_a_run_names_all_models_without_weights(

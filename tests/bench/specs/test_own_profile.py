@@ -13,7 +13,8 @@ from bench.core.errors import UserError
 from bench.results.folders import profile_folder
 from bench.specs.profiles import OwnProfile, get_profile
 from bench.specs.trial import Trial, model_notes
-from bench.trials.session import GateError, load_dense
+from bench.trials.gate import GateError
+from bench.trials.session import load_dense
 
 PROFILE = """
 from bench import own_model, own_profile

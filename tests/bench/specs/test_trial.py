@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from bench import assets
+from bench.specs.profiles import EMBEDDED
 from bench.specs.recipes import FinetuneSpec
 from bench.specs.trial import Trial
 
@@ -125,3 +126,18 @@ def test_derived_seeds_differ_by_purpose_and_seed_but_not_by_pruner() -> None:
     assert cap_trial.derived_seed("calibration") == other.derived_seed("calibration")
     assert cap_trial.derived_seed("calibration") != cap_trial.derived_seed("fine-tune")
     assert cap_trial.derived_seed("calibration") != Trial(**BASE, seed=1).derived_seed("calibration")
+
+
+def test_names_tell_what_is_unusual() -> None:
+    """Options against those of the profile, patterns that rank other weights together, training."""
+    usual = EMBEDDED.pruner_options("woodfisher")
+    values = {"sweep": "s", "profile": "embedded", "model": "vit", "pruner": "woodfisher", "patterns": ("0.5",)}
+    assert Trial(**values, pruner_options=usual).label == "vit woodfisher seed 0"
+    others = {**usual, "block_size": 16, "damp": 1e-3}
+    assert Trial(**values, pruner_options=others).label == "vit woodfisher block_size=16 damp=0.001 seed 0"
+    layer = {**values, "patterns": ("0.5@layer", "0.75@layer")}
+    assert Trial(**layer, pruner_options=usual).label == "vit woodfisher per layer seed 0"
+    mixed = {**values, "patterns": ("0.5", "0.5@layer")}
+    assert Trial(**mixed, pruner_options=usual).label == "vit woodfisher seed 0"
+    gradual = {**values, "training": EMBEDDED.recipes.gradual, "pruner_options": usual}
+    assert Trial(**gradual).label == "vit woodfisher gradual seed 0"

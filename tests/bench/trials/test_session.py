@@ -6,7 +6,8 @@ import pytest
 
 from bench.models.embedded import EmbeddedModel
 from bench.specs.trial import ResolvedTrial, Trial
-from bench.trials.session import GateError, TrialSession, load_dense
+from bench.trials.gate import GateError
+from bench.trials.session import TrialSession, load_dense
 
 
 def resolved(**fields: Any) -> ResolvedTrial:

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -51,8 +53,22 @@ def test_a_damaged_photo_is_named(
     monkeypatch.setenv("CAPBENCH_WORKERS", workers)
     broken = sorted((tmp_path / "val").glob("*/*"))[4]
     broken.write_bytes(broken.read_bytes()[:300])
-    with pytest.raises(ValueError, match=rf"image 4 \({broken}\) cannot be decoded"):
+    with pytest.raises(UserError, match=rf"^test image 4 \({broken}\) cannot be decoded: [^\n]+$"):
         # in one chunk: torch waits 5 s for a worker whose other results nobody took
+        list(tiny.inputs("test").batches(15))
+
+
+def test_a_damaged_photo_of_a_parquet_file_is_found_in_its_shard(
+    photos: Any, tiny: ImageNetModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos.copy("parquet", tmp_path)
+    monkeypatch.setenv("CAPBENCH_IMAGENET", str(tmp_path))
+    file = tmp_path / "validation-00001-of-00002.parquet"
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    rows[2]["image"]["bytes"] = rows[2]["image"]["bytes"][:300]
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), file)
+    with pytest.raises(UserError, match=rf"^test image 9 \(2.JPEG\) in row 2 of {file} cannot be decoded"):
         list(tiny.inputs("test").batches(15))
 
 

@@ -88,6 +88,15 @@ def test_missing_data_are_named_with_the_ways_to_provide_them(
         check_data()
 
 
+def test_every_shard_is_checked(photos: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos.copy("parquet", tmp_path)
+    monkeypatch.setenv("CAPBENCH_IMAGENET", str(tmp_path))
+    last = max(tmp_path.glob("train-*"))
+    last.write_bytes(last.read_bytes()[:-20])
+    with pytest.raises(UserError, match=rf"{last} is no readable parquet file .*: fetch it again"):
+        check_data()
+
+
 def test_a_token_without_access_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)

@@ -239,8 +239,3 @@ def _as_text(time: datetime | None) -> str | None:
 
 def _as_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text is not None else None
-
-
-def _hardware(device: str) -> str:
-    """Returns the name of the card, or of the processor, behind a torch device."""
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else provenance.processor()

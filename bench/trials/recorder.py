@@ -13,6 +13,7 @@ import torch
 
 import cap
 from bench.core import distributed, provenance
+from bench.core.hardware import hardware
 from bench.results.predictions import PredictionRow, encode
 from bench.results.schema import LayerRow, ResultRow
 from bench.specs.trial import ResolvedTrial

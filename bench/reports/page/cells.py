@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.reports.page.data import Cell, Interval
+from bench.reports.page.comparison_data import Interval
+from bench.reports.page.data import Cell
 from bench.reports.sweep.summary import KEYS, plain, pruned, published_for
 from bench.results.labels import PHASES, REGIMES, kind, label, pattern_in_words
 from bench.results.methods import method_of, setting_of

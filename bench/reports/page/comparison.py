@@ -15,7 +15,7 @@ from bench.reports.common.origin import code_state
 from bench.reports.common.text import joined
 from bench.reports.comparison.document import VERSION
 from bench.reports.page.cells import OptionTable
-from bench.reports.page.data import ComparedPruner, ComparisonFacts, PairedDifference
+from bench.reports.page.comparison_data import ComparedPruner, ComparisonFacts, PairedDifference
 from bench.results.labels import PHASES, pattern_in_words
 from bench.results.methods import method_of
 from bench.results.references import bibtex

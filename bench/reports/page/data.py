@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.reports.page.comparison_data import ComparisonFacts, Interval
 from bench.reports.page.submission_data import SubmissionFacts
-
-Interval = tuple[float, float | None, float | None]  # mean, and the ends of its 95 % interval where there are seeds
 
 
 @dataclass(frozen=True)
@@ -273,75 +272,6 @@ class Origin:
     started: tuple[str, ...]
     command: str
     folder: str
-
-
-@dataclass(frozen=True)
-class ComparedPruner:
-    """One pruner of a comparison.
-
-    Attributes:
-        label: Name in the comparison, different from that of all others.
-        pruner: Registered name, or `path/to/file.py:ClassName`.
-        options: Place of the options among those of the page.
-        source: Name of the pruner's file, or the class where it is of this package.
-        sha256: Checksum of the file; empty where there is none.
-        code: Text of the file; empty where there is none.
-    """
-
-    label: str
-    pruner: str
-    options: int
-    source: str
-    sha256: str
-    code: str
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Top-1 of the new pruner less another's, paired by seed.
-
-    Attributes:
-        model: Name of the model.
-        target: Pattern in words.
-        sparsity: Fraction of zeros asked for.
-        phase: Name of the phase for readers.
-        against: Label of the other pruner.
-        pairs: Number of seeds that both have.
-        difference: Difference, points; None where it was not measured.
-        verdict: Whether the new pruner is better.
-    """
-
-    model: str
-    target: str
-    sparsity: float
-    phase: str
-    against: str
-    pairs: int
-    difference: Interval | None
-    verdict: str
-
-
-@dataclass(frozen=True)
-class ComparisonFacts:
-    """A comparison of a new pruner with others.
-
-    Attributes:
-        title: Heading.
-        verdicts: A line for each of the others.
-        pruners: Pruners, the new one first.
-        differences: Paired differences.
-        command: Command that makes the comparison.
-        bibtex: Entries of the papers.
-        appendix: Paragraph and table in LaTeX.
-    """
-
-    title: str
-    verdicts: tuple[str, ...]
-    pruners: tuple[ComparedPruner, ...]
-    differences: tuple[PairedDifference, ...]
-    command: str
-    bibtex: str
-    appendix: str
 
 
 @dataclass(frozen=True)

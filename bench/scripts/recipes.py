@@ -91,7 +91,7 @@ RECIPES = {
 }
 
 # numbers of epochs among which the validation images choose, on the first seed
-EPOCHS = {"vit": (40, 60, 80), "convnext": (60, 80, 105), "xcit": (30, 50, 70), "dino": (30, 60, 90)}
+EPOCHS = {"vit": (50, 90), "convnext": (60, 105), "xcit": (30, 50), "dino": (30, 60)}
 
 # Objects fill the image and are told apart by outline and brightness, which narrow crops and strong jitter take away;
 # what is left to learn from is given back by hiding patches (masked siamese networks, arXiv 2204.07141).

@@ -111,7 +111,7 @@ class ZooTraining:
 
         records = run_epochs(training, folder, validate, f"{self.label}, {epochs} epochs")
         with atomic_write(self.weights_file(epochs)) as temporary:
-            save_file(training.averaged.state_dict(), temporary)
+            save_file({k: v.contiguous() for k, v in training.averaged.state_dict().items()}, temporary)
         return records
 
     def weights_file(self, epochs: int) -> Path:

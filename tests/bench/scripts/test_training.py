@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
 
 from bench.data.fashion_mnist import Split, load_split
-from bench.models.embedded import EMBEDDED
+from bench.models.embedded import EMBEDDED, EmbeddedModel
 from bench.scripts.augmentation import hide_patches
 from bench.scripts.recipes import DinoRecipe, Recipe
 from bench.scripts.train_models import choose_epochs
-from bench.scripts.training import SupervisedTraining, Training, run_epochs
+from bench.scripts.training import SupervisedTraining, Training, for_training, run_epochs
 
 SMALL = EMBEDDED["vit"].model_copy(
     update={"timm_options": {**EMBEDDED["vit"].timm_options, "embed_dim": 16, "depth": 1, "num_heads": 1}}
@@ -21,15 +22,24 @@ class KilledError(Exception):
     pass
 
 
+CONVNEXT = EMBEDDED["convnext"].model_copy(
+    update={"timm_options": {**EMBEDDED["convnext"].timm_options, "depths": (1, 1, 1, 1), "dims": (8, 8, 8, 8)}}
+)
+
+
 def images() -> Split:
     return load_split("train").subset(64, seed=0)
 
 
-def supervised(lr: float = 1e-3, seed: int = 0) -> SupervisedTraining:
+def supervised(lr: float = 1e-3, seed: int = 0, spec: EmbeddedModel = SMALL) -> SupervisedTraining:
     torch.manual_seed(seed)
-    model = SMALL.build(drop_path_rate=0.1)
+    model = spec.build(drop_path_rate=0.1)
     recipe = Recipe(epochs=3, lr=lr, batch_size=16, warmup_epochs=1, calm_epochs=1, mixup_prob=1.0)
-    return SupervisedTraining(model, SMALL, images(), recipe, seed)
+    return SupervisedTraining(model, spec, images(), recipe, seed)
+
+
+def convolutional() -> SupervisedTraining:
+    return supervised(spec=CONVNEXT)
 
 
 def self_supervised() -> Training:
@@ -45,7 +55,7 @@ def weights(training: Training) -> dict[str, torch.Tensor]:
     return dict(getattr(training, name).state_dict())
 
 
-@pytest.mark.parametrize("start", [supervised, self_supervised])
+@pytest.mark.parametrize("start", [supervised, convolutional, self_supervised])
 @pytest.mark.parametrize("after", [1, 2])
 def test_a_killed_training_ends_with_the_same_weights(start, after: int, tmp_path: Path) -> None:
     whole = start()
@@ -63,6 +73,18 @@ def test_a_killed_training_ends_with_the_same_weights(start, after: int, tmp_pat
     assert [line.split(",")[0] for line in lines] == [f"vit: epoch {epoch}/3" for epoch in range(after + 1, 4)]
     assert [record.loss for record in resumed] == [record.loss for record in records]
     assert all(value.equal(weights(again)[name]) for name, value in weights(whole).items())
+
+
+@pytest.mark.parametrize("spec", [SMALL, CONVNEXT], ids=["vit", "convnext"])
+def test_what_makes_a_step_faster_changes_no_gradient(spec: EmbeddedModel) -> None:
+    plain = spec.build()
+    fast = for_training(copy.deepcopy(plain))
+    assert not [name for name, module in fast.named_modules() if getattr(module, "fused_attn", False)]
+    inputs = torch.randn(4, *spec.input_shape, generator=torch.Generator().manual_seed(0))
+    for model in (plain, fast):
+        model(inputs).square().sum().backward()
+    for (name, one), other in zip(plain.named_parameters(), fast.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
 
 
 def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from bench import assets
 from bench.core.errors import UserError
 from bench.data.fashion_mnist import CLASSES, DATASET, MEAN, STD, PaddedInputs, check_files, load_split, split_file
 from bench.data.stream import StreamRecipe, TrainingStream
+from bench.models import probing
 from bench.models.model import ModelSpec
 
 
@@ -108,6 +109,32 @@ class EmbeddedModel(ModelSpec):
         return PaddedStream(split, recipe, self.input_size, self.num_classes, seed, rank, world_size, device)
 
 
+class DistilledModel(EmbeddedModel):
+    """Model of which there is one training alone: its features were below raw pixels, and others took its place."""
+
+    def with_seed(self, seed: int) -> EmbeddedModel:
+        """Refuses every seed.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(f"model {self.name} has one set of weights: leave dense_seed out")
+
+
+class EmbeddedFeatureModel(EmbeddedModel):
+    """Model that the suite trained without labels, with a linear head on its frozen features."""
+
+    def knn_top1(self, model: nn.Module, device: str = "cpu", count: int | None = None, split: str = "test") -> float:
+        """Returns the top-1 in percent of 20 nearest neighbours among all training images."""
+        backbone = probing.pooled(model)
+        found = probing.features(backbone, self.evaluation_inputs(count, split), device)
+        return probing.knn_top1(*probing.features(backbone, self.inputs("train"), device), *found, self.num_classes)
+
+    def evaluation_passes(self, test_images: int) -> int:
+        """Returns the images of an evaluation: the test images, and once more with the training images."""
+        return 2 * test_images + len(load_split("train"))
+
+
 _SMALL: dict[str, Any] = {"in_chans": 1, "num_classes": 10}
 _VIT: dict[str, Any] = {**_SMALL, "img_size": 28, "patch_size": 7, "embed_dim": 64, "depth": 4, "num_heads": 4}
 _XCIT_LAYERS = (r".*(attn.(qkv|q|k|v|proj)|mlp.fc\d+).weight",)
@@ -148,7 +175,7 @@ EMBEDDED = {
             seeded_prunable=(*_XCIT_LAYERS, r".*local_mp.conv\d.weight"),  # depthwise, as in the paper
             input_size=32,
         ),
-        EmbeddedModel(
+        DistilledModel(
             name="dino",
             family="dino",
             timm_name="vit_small_patch16_224",
@@ -158,3 +185,14 @@ EMBEDDED = {
         ),
     )
 }
+
+# among EMBEDDED as soon as its weights are
+SELF_SUPERVISED = EmbeddedFeatureModel(
+    name="simclr",
+    family="dino",
+    timm_name="vit_small_patch16_224",
+    timm_options={**_VIT, "global_pool": "avg", "fc_norm": False},
+    prunable=_VIT_LAYERS,
+    input_size=28,
+    seed=0,
+)

@@ -87,17 +87,35 @@ def _erase(images: Tensor, probability: float, generator: torch.Generator) -> Te
     return torch.where(mask.unsqueeze(1), noise, images)
 
 
-def hide_patches(inputs: Tensor, size: int, share: float, generator: torch.Generator) -> Tensor:
-    """Returns inputs in which patches are blank: masked siamese networks (Assran et al., 2022, arXiv 2204.07141).
+def random_crops(
+    images: Tensor, area: tuple[float, float], size: int, generator: torch.Generator, jitter: float = 0.4
+) -> Tensor:
+    """Cuts one random square out of each image, flips, jitters and resizes it.
 
     Args:
-        inputs: Normalised inputs (n, channels, h, w).
-        size: Side of a patch, pixels, of which h and w are multiples.
-        share: Share of the patches of each input that is blank.
+        images: Images (n, channels, h, w), float in [0, 1].
+        area: Smallest and largest share of the image's area in a crop.
+        size: Side of the crops after resizing, pixels.
+        generator: Only source of randomness.
+        jitter: Largest relative change of brightness and of contrast.
+    """
+    n, (low, high) = len(images), area
+    side = (torch.rand(n, generator=generator) * (high - low) + low).sqrt()
+    centre = (torch.rand(n, 2, generator=generator) * 2 - 1) * (1 - side)[:, None]
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0] = side * (1 - 2 * (torch.rand(n, generator=generator) < 0.5).float())
+    theta[:, 1, 1] = side
+    theta[:, :, 2] = centre
+    return augment(warp(images, theta, size), Augmentation(jitter=jitter), generator)
+
+
+def kept_patches(n: int, patches: int, hidden: float, generator: torch.Generator) -> Tensor:
+    """Returns the indices (n, kept) of the patches of each image that a network sees, drawn without replacement.
+
+    Args:
+        n: Number of images.
+        patches: Number of patches of an image.
+        hidden: Share of the patches that it does not see.
         generator: Only source of randomness.
     """
-    n, _, height, width = inputs.shape
-    rows, columns = height // size, width // size
-    ranks = torch.rand(n, rows * columns, generator=generator).argsort(1).argsort(1)
-    kept = (ranks >= round(share * rows * columns)).view(n, 1, rows, columns)
-    return inputs * kept.repeat_interleave(size, 2).repeat_interleave(size, 3)
+    return torch.rand(n, patches, generator=generator).argsort(1)[:, : round(patches * (1 - hidden))]

@@ -45,8 +45,8 @@ class Recipe(Spec):
     calm_epochs: int = 10
 
 
-class DinoRecipe(Spec):
-    """Training of the DINO model without labels.
+class ContrastiveRecipe(Spec):
+    """Training of a vision transformer without labels.
 
     Attributes:
         epochs: Passes over the training images.
@@ -54,45 +54,39 @@ class DinoRecipe(Spec):
         batch_size: Number of images in a step.
         warmup_epochs: Epochs of the warm-up.
         weight_decay: Weight decay of AdamW.
-        local_crops: Number of narrow crops of each image.
-        prototypes: Number of outputs of the heads.
-        momentum: First momentum of the teacher; it rises to 1 along a cosine.
-        teacher_temp: Temperature of the teacher's outputs.
-        student_temp: Temperature of the student's outputs.
+        temperature: Temperature of the cosine similarities.
+        hidden: Width of the hidden layers of the projection head.
+        projection: Width of its output.
+        ema_decay: Decay of the moving average of the weights.
         grad_clip: Largest norm of the gradient.
-        wide: Smallest and largest share of the image's area in a wide crop.
-        narrow: The same of a narrow crop.
+        crop: Smallest and largest share of the image's area in a view.
         jitter: Largest relative change of brightness and of contrast.
-        masking: Share of the patches that the student does not see of a wide crop.
+        hidden_patches: Share of the patches of each view that the encoder does not see.
     """
 
-    epochs: int = 20
-    lr: float = 1e-3
-    batch_size: int = 128
+    epochs: int
+    lr: float = 3e-3
+    batch_size: int = 256
     warmup_epochs: int = 2
     weight_decay: float = 0.04
-    local_crops: int = 4
-    prototypes: int = 1024
-    momentum: float = 0.99
-    teacher_temp: float = 0.04
-    student_temp: float = 0.1
+    temperature: float = 0.2
+    hidden: int = 256
+    projection: int = 64
+    ema_decay: float = 0.99
     grad_clip: float = 3.0
-    wide: tuple[float, float] = (0.4, 1.0)
-    narrow: tuple[float, float] = (0.1, 0.4)
+    crop: tuple[float, float] = (0.4, 1.0)
     jitter: float = 0.4
-    masking: float = 0.0
+    hidden_patches: float = 0.3
 
 
 RECIPES = {
     "vit": Recipe(epochs=80, lr=1.5e-3),
     "convnext": Recipe(epochs=105, lr=3e-3, drop_path=0.1),
     "xcit": Recipe(epochs=50, lr=1.5e-3),
-    "dino": Recipe(epochs=60, lr=1.5e-3, drop_path=0.05),
 }
 
-# numbers of epochs among which the validation images choose, on the first seed
-EPOCHS = {"vit": (40, 60, 80), "convnext": (60, 80, 105), "xcit": (30, 50, 70), "dino": (30, 60, 90)}
+# without labels
+PRETRAINING = {"simclr": ContrastiveRecipe(epochs=40)}
 
-# Objects fill the image and are told apart by outline and brightness, which narrow crops and strong jitter take away;
-# what is left to learn from is given back by hiding patches (masked siamese networks, arXiv 2204.07141).
-PRETRAINING = DinoRecipe(epochs=100, warmup_epochs=5, wide=(0.6, 1.0), narrow=(0.3, 0.6), jitter=0.1, masking=0.3)
+# numbers of epochs among which the validation images choose, on the first seed
+EPOCHS = {"vit": (50, 90), "convnext": (60, 105), "xcit": (30, 50), "simclr": (20, 40)}

@@ -2,11 +2,12 @@
 
 `nox -s train_zoo -- --model vit --seeds 0 1 2`. The supervised recipe follows the models' own papers in small: AdamW,
 cosine decay after a warm-up, mixup and cutmix, label smoothing, stochastic depth, random erasing, an exponential moving
-average of the weights. The self-supervised model is first trained without labels (Caron et al., 2021, arXiv 2104.14294:
-multi-crop self-distillation), then a linear head is fitted on frozen features, then all of it is fine-tuned.
+average of the weights. The self-supervised model is trained without labels (`bench.scripts.contrastive`); its features
+are frozen, and a linear head is fitted to them.
 
 The number of epochs is chosen on the validation images: the first seed runs every number of `recipes.EPOCHS`, the one
-with the highest top-1 at its end is taken, of equals the smallest, and all seeds run that. The test images are read
+with the highest top-1 at its end (without labels that of nearest neighbours) is taken, of equals the smallest, and all
+seeds run that. The test images are read
 once, for the accuracy on the model's card. Every epoch ends with a checkpoint in the working folder; a run that was
 killed goes on from there when it is started again, and what is done is not done again.
 
@@ -18,23 +19,25 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from bench.assets import ASSETS, write_checksums
 from bench.core.files import atomic_write
 from bench.core.random_state import derive_seed, seed_everything
 from bench.data.fashion_mnist import load_split
 from bench.evaluation.accuracy import evaluate
-from bench.models.embedded import EMBEDDED, EmbeddedModel
-from bench.models.probing import features, fit_linear_head, knn_top1
-from bench.scripts.recipes import EPOCHS, PRETRAINING, RECIPES
+from bench.models.embedded import EMBEDDED, SELF_SUPERVISED, EmbeddedModel
+from bench.models.probing import best_linear_head, features, knn_top1, pooled
+from bench.scripts.recipes import EPOCHS, PRETRAINING, RECIPES, ContrastiveRecipe, Recipe
 from bench.scripts.training import EpochRecord, SupervisedTraining, run_epochs
 
+MODELS = {**EMBEDDED, SELF_SUPERVISED.name: SELF_SUPERVISED}
 FIRST_SEED = 0
 PROBE_EVERY = 5  # epochs of pretraining from one search for neighbours to the next
 WORK = Path("runs", "zoo")
@@ -50,10 +53,10 @@ def choose_epochs(validation_top1: Mapping[int, float]) -> int:
 
 
 class ZooTraining:
-    """Training of one model with one seed in a working folder.
+    """Training of one model with labels and one seed in a working folder.
 
     Args:
-        spec: Specification of the model, without a seed.
+        spec: Specification of the model.
         seed: Seed of weights, order and augmentation.
         work: Working folder of all models.
     """
@@ -62,77 +65,109 @@ class ZooTraining:
         self.spec, self.seed, self.work = spec.with_seed(seed), seed, work
         self.label = f"{spec.name} seed {seed}"
 
-    def pretrained(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Returns weights with a linear head after the pretraining without labels, and their part of the card."""
-        from bench.scripts.dino import SelfDistillation  # needs the extra training
+    def recipe(self, epochs: int) -> Recipe | ContrastiveRecipe:
+        """Returns the recipe with a number of epochs."""
+        return RECIPES[self.spec.name].model_copy(update={"epochs": epochs})
 
-        seed = derive_seed(self.seed, "pretraining")
-        training = SelfDistillation(self.spec, load_split("train"), PRETRAINING, seed)
-
-        def neighbours(split: str = "validation") -> float:
-            known = features(training.backbone, self.spec.inputs("train"))
-            return knn_top1(*known, *features(training.backbone, self.spec.inputs(split)), self.spec.num_classes)
-
-        folder = self.work / f"{self.spec.name}-{self.seed}-pretraining"
-        records = run_epochs(training, folder, neighbours, f"{self.label} pretraining", PROBE_EVERY)
-        bank = features(training.backbone, self.spec.inputs("train"))
-        head = fit_linear_head(*bank, self.spec.num_classes, seed)
-        weights = {**training.backbone.state_dict(), **{f"head.{k}": v for k, v in head.state_dict().items()}}
-        model = self.spec.build()
-        model.load_state_dict(weights)
-        return weights, {
-            "pretraining": PRETRAINING.model_dump(),
-            "pretraining_seconds": round(sum(record.seconds for record in records)),
-            "pretraining_validation_knn_top1": _by_epoch(records),
-            "pretraining_knn_top1": neighbours("test"),
-            "linear_head_top1": evaluate(model.eval(), self.spec.inputs("test")).top1,
-        }
-
-    def run(self, epochs: int, weights: Mapping[str, torch.Tensor] | None = None) -> list[EpochRecord]:
-        """Trains with labels for a number of epochs, or goes on where an earlier run ended; leaves the weights.
+    def run(self, epochs: int) -> list[EpochRecord]:
+        """Trains for a number of epochs, or goes on where an earlier run ended; leaves the weights.
 
         Args:
             epochs: Number of epochs.
-            weights: First weights; random ones by default.
 
         Returns:
             A record for each epoch.
         """
-        folder = self.work / f"{self.spec.name}-{self.seed}-{epochs}"
         recipe = RECIPES[self.spec.name].model_copy(update={"epochs": epochs})
         seed_everything(derive_seed(self.seed, "weights"))
         model = self.spec.build(drop_path_rate=recipe.drop_path)
-        if weights is not None:
-            model.load_state_dict(dict(weights))
         training = SupervisedTraining(model, self.spec, load_split("train"), recipe, derive_seed(self.seed, "training"))
 
         def validate() -> float:
             return evaluate(training.averaged, self.spec.inputs("validation")).top1
 
-        records = run_epochs(training, folder, validate, f"{self.label}, {epochs} epochs")
-        with atomic_write(self.weights_file(epochs)) as temporary:
-            save_file(training.averaged.state_dict(), temporary)
+        records = run_epochs(training, self.folder(epochs), validate, f"{self.label}, {epochs} epochs")
+        self.save(training.averaged.state_dict(), epochs)
         return records
+
+    def folder(self, epochs: int) -> Path:
+        """Returns the folder of the checkpoint of a training of a number of epochs."""
+        return self.work / f"{self.spec.name}-{self.seed}-{epochs}"
 
     def weights_file(self, epochs: int) -> Path:
         """Returns where the weights are after a number of epochs."""
         return self.work / f"{self.spec.name}-{self.seed}-{epochs}.safetensors"
 
+    def save(self, weights: Mapping[str, torch.Tensor], epochs: int) -> None:
+        """Writes the weights after a number of epochs."""
+        with atomic_write(self.weights_file(epochs)) as temporary:
+            save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
+
+    def findings(self, model: nn.Module) -> dict[str, Any]:
+        """Returns what the card says of a trained model beside its accuracy."""
+        return {}
+
+
+class FrozenTraining(ZooTraining):
+    """Training of one model without labels and one seed, and of a linear head on its frozen features."""
+
+    def recipe(self, epochs: int) -> Recipe | ContrastiveRecipe:
+        """Returns the recipe of the training without labels with a number of epochs."""
+        return PRETRAINING[self.spec.name].model_copy(update={"epochs": epochs})
+
+    def run(self, epochs: int) -> list[EpochRecord]:
+        """Trains features and head, or goes on where an earlier run ended; top-1 in the records is of neighbours."""
+        from bench.scripts.contrastive import ContrastiveTraining  # needs the extra training
+
+        seed = derive_seed(self.seed, "pretraining")
+        recipe = PRETRAINING[self.spec.name].model_copy(update={"epochs": epochs})
+        training = ContrastiveTraining(self.spec, load_split("train"), recipe, seed)
+
+        def validate() -> float:
+            return nearest_neighbours(training.backbone, self.spec, "validation")
+
+        label = f"{self.label}, {epochs} epochs without labels"
+        records = run_epochs(training, self.folder(epochs), validate, label, PROBE_EVERY)
+        known = features(training.backbone, self.spec.inputs("train"))
+        head = best_linear_head(*known, self.spec.num_classes, seed)
+        weights = {**training.backbone.state_dict(), **{f"head.{k}": v for k, v in head.state_dict().items()}}
+        self.save(weights, epochs)
+        return records
+
+    def findings(self, model: nn.Module) -> dict[str, Any]:
+        """Returns the top-1 of nearest neighbours on both splits, by features and by the normalised pixels."""
+        return {
+            f"{split}_{name}_knn_top1": nearest_neighbours(backbone, self.spec, split)
+            for split in ("validation", "test")
+            for name, backbone in (("features", pooled(model)), ("pixels", nn.Flatten()))
+        }
+
+
+def nearest_neighbours(backbone: Callable[[torch.Tensor], torch.Tensor], spec: EmbeddedModel, split: str) -> float:
+    """Returns the top-1 in percent of nearest neighbours among all training images.
+
+    Args:
+        backbone: Function from inputs to features (n, width).
+        spec: Model whose inputs these are.
+        split: Split of the images that are classified.
+    """
+    known, asked = (features(backbone, spec.inputs(name)) for name in ("train", split))
+    return knn_top1(*known, *asked, spec.num_classes)
+
 
 def make(name: str, seeds: Sequence[int], work: Path = WORK) -> None:
     """Trains a model with every seed and writes weights and cards; the first seed chooses the number of epochs."""
+    kind = FrozenTraining if name in PRETRAINING else ZooTraining
     tried: dict[int, float] = {}
     for seed in dict.fromkeys((FIRST_SEED, *seeds)):
-        training = ZooTraining(EMBEDDED[name], seed, work)
-        weights, card = training.pretrained() if EMBEDDED[name].family == "dino" else (None, {})
+        training = kind(MODELS[name], seed, work)
         lengths = (choose_epochs(tried),) if tried else EPOCHS[name]
-        runs = {epochs: training.run(epochs, weights) for epochs in lengths}
+        runs = {epochs: training.run(epochs) for epochs in lengths}
         tried = tried or {epochs: records[-1].validation_top1 or 0.0 for epochs, records in runs.items()}
         chosen = choose_epochs(tried)
-        card = {**card, "epochs_validation_top1": tried, "validation_top1_by_epoch": _by_epoch(runs[chosen])}
-        card["seconds"] = round(sum(record.seconds for record in runs[chosen]))
+        card = {"epochs_validation_top1": tried, "validation_top1_by_epoch": _by_epoch(runs[chosen])}
         if seed in seeds:
-            publish(training, chosen, card)
+            publish(training, chosen, {**card, "seconds": round(sum(record.seconds for record in runs[chosen]))})
 
 
 def publish(training: ZooTraining, epochs: int, about: Mapping[str, Any]) -> None:
@@ -155,8 +190,9 @@ def publish(training: ZooTraining, epochs: int, about: Mapping[str, Any]) -> Non
         "command": f"nox -s train_zoo -- --model {spec.name} --seeds {training.seed}",
         "seed": training.seed,
         "train_images": len(load_split("train")),
-        "recipe": RECIPES[spec.name].model_copy(update={"epochs": epochs}).model_dump(),
+        "recipe": training.recipe(epochs).model_dump(),
         **about,
+        **training.findings(model),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -184,7 +220,7 @@ def _by_epoch(records: Sequence[EpochRecord]) -> dict[int, float]:
 def main() -> None:
     """Trains the chosen models one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", choices=list(RECIPES), default=list(RECIPES))
+    parser.add_argument("--model", nargs="+", choices=list(EPOCHS), default=list(EPOCHS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--work", type=Path, default=WORK)

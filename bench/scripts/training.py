@@ -114,6 +114,21 @@ def _line(label: str, records: list[EpochRecord], epochs: int) -> str:
     return f"{label}: epoch {last.epoch}/{epochs}, loss {last.loss:.4f}{found}, {left / 60:.0f} min left"
 
 
+def for_training(model: nn.Module) -> nn.Module:
+    """Returns a model, changed in place, so that a step on a CPU takes less time and finds the same gradient.
+
+    Torch's fused attention is slow at few tokens, and depthwise convolutions are where channels are not the last axis.
+
+    Args:
+        model: Model of timm.
+    """
+    attention: Any
+    for attention in model.modules():
+        if hasattr(attention, "fused_attn"):
+            attention.fused_attn = False
+    return model.to(memory_format=torch.channels_last)
+
+
 class SupervisedTraining:
     """Training with labels; its result is the exponential moving average of the weights.
 
@@ -130,7 +145,7 @@ class SupervisedTraining:
     """
 
     def __init__(self, model: nn.Module, spec: ModelSpec, train_set: Split, recipe: Recipe, seed: int) -> None:
-        self.model, self.spec, self.train_set, self.recipe = model, spec, train_set, recipe
+        self.model, self.spec, self.train_set, self.recipe = for_training(model), spec, train_set, recipe
         self.epochs = recipe.epochs
         self.identity = f"{spec.model_dump_json()} {recipe.model_dump_json()} {len(train_set)} {seed}"
         self.generator = torch.Generator().manual_seed(seed)

@@ -39,6 +39,8 @@ def test_a_seed_that_was_not_trained_is_told_before_any_work() -> None:
     line = "xcit was not trained with seed 977 yet: nox -s train_zoo -- --model xcit --seeds 977"
     with pytest.raises(UserError, match=line):
         check_trials([Trial(**BASE, dense_seed=977)])
+    with pytest.raises(UserError, match="dino has one set of weights: leave dense_seed out"):
+        Trial(**{**BASE, "model": "dino"}, dense_seed=0).resolve()
     imagenet = {**BASE, "profile": "imagenet", "model": "deit_tiny"}
     with pytest.raises(UserError, match="deit_tiny has one set of weights: leave dense_seed out"):
         Trial(**imagenet, dense_seed=0).resolve()

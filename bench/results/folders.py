@@ -62,7 +62,7 @@ def collected_sweeps(profile: str, results: Path) -> list[str]:
     found = published()
     roots = [results, *([found] if results == WORKING and found is not None else [])]
     paths = [path for root in roots for path in sorted((root / profile).glob("*.parquet"))]
-    return list(dict.fromkeys(path.stem for path in paths if not path.stem.endswith(".layers")))
+    return list(dict.fromkeys(path.stem for path in paths if "." not in path.stem))  # those of rows alone
 
 
 def reports(results: Path) -> Path:

@@ -217,7 +217,7 @@ def reproduce_resnet20(session: nox.Session) -> None:
 
 @nox.session
 def reproduce_pretrained(session: nox.Session) -> None:
-    """A ViT-S fine-tuned from DINOv2 and EfficientNet-Lite0, one-shot, with the packages of their weights: 25 minutes.
+    """A ViT-S fine-tuned from DINOv2 and EfficientNet-Lite0, one-shot, from packages: about half an hour.
 
     The heads are for Fashion-MNIST, or for what CAPBENCH_PRETRAINED_DATA names; where CAPBENCH_IMAGENET is set,
     EfficientNet-Lite0 is also measured with its own head.

@@ -19,7 +19,7 @@ from cap.patterns import NM
 # much again. Which one goes first is up to a kernel's rounding; if they are equal bit for bit, the lower index.
 TIE_TOLERANCE = 2.0**-22
 CHUNK_BYTES = 2**27  # double-precision scratch of `compensate`
-LARGE = 512  # weights of a block from which on `compensate` solves for the removed ones alone, block by block
+LARGE = 256  # weights of a block above which `compensate` solves for the removed ones alone, block by block
 
 
 class NotPositiveError(ValueError):

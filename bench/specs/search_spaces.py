@@ -104,7 +104,7 @@ def search_spaces(images: int) -> dict[str, SearchSpace]:
     every = {"num_gradients": images, "calibration.label_source": "given"}
     gradients = _gradients(images)
     steps = {"num_recomputations": (1, 4)}
-    fisher = {"gradients": gradients, "damp": relative}
+    fisher: dict[str, Sequence[Any]] = {"gradients": gradients, "damp": relative}
     return {
         "cap": SearchSpace(
             {**every, "block_size": 192, "damp": 128 * 1e-8}, {**fisher, "block_size": (16, 64, 192), **steps}

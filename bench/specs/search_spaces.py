@@ -151,7 +151,7 @@ def _snows(images: int) -> SearchSpace:
     first = {"block_size": 64, "num_gradients": images, "damp_scale": "relative"}
     return SearchSpace(
         {"first_options": {"block_size": 192, "num_gradients": images, "damp": 128 * 1e-8}, "operations": 3,
-         "passes": 2, "cg_steps": 20, "images": min(256, images)},
+         "passes": 2, "cg_steps": 20, "images": min(128, images)},
         {"first_options": [{"first_options": {**first, "damp": damp}} for damp in (1e-2, 1e-1)]},
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.reports.latency.analysis import analyse
 from bench.reports.latency.claim import speedup_claim
-from bench.reports.page.data import ClaimCell, ClaimLine
+from bench.reports.page.claim_data import ClaimCell, ClaimLine
 from bench.reports.sweep.claims import findings
 from bench.reports.sweep.claims.finding import Finding, JudgedCell
 from bench.reports.sweep.summary import SweepResults
@@ -61,7 +61,9 @@ def _cell(cell: JudgedCell) -> ClaimCell:
     low, high = cell.estimate.interval() if cell.estimate.units > 1 else (None, None)
     return ClaimCell(
         name=cell.name,
-        estimate=(cell.estimate.value, low, high),
+        value=cell.estimate.value,
+        low=low,
+        high=high,
         unit=cell.unit,
         seeds=cell.estimate.units,
         p_value=cell.p_value,

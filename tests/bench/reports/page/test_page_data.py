@@ -106,8 +106,8 @@ def test_claims_of_several_dense_models_have_their_rule_and_cells(
     assert found().outcome == "undecided", "with the predicted classes of 1,000 images"
     cell = found().cells[0]
     assert (cell.name, cell.unit, cell.seeds, cell.outcome) == ("vit", "%", 3, "undecided")
-    assert cell.estimate[0] == pytest.approx(100 / 90)
-    assert cell.estimate[1] < 1 < cell.estimate[2]
+    assert cell.value == pytest.approx(100 / 90)
+    assert cell.low < 1 < cell.high
 
 
 def test_layers_by_method_and_pattern(table1: Store) -> None:

@@ -11,9 +11,10 @@ from bench.core import files
 from bench.core.errors import UserError
 from bench.reports.latency.analysis import accuracy
 from bench.reports.page.cells import OptionTable, cells_of
-from bench.reports.page.claims import claim_lines, speedup_line
+from bench.reports.page.claim_data import ClaimLine
+from bench.reports.page.claims import claim_lines, protocol_lines, speedup_line
 from bench.reports.page.comparison import comparison_facts, read_document
-from bench.reports.page.data import Cell, ClaimLine, MethodFacts, PageData
+from bench.reports.page.data import Cell, MethodFacts, PageData
 from bench.reports.page.latency import speedup_points, trial_points
 from bench.reports.page.models import model_facts
 from bench.reports.page.origins import made_in, parquet_bytes, sweep_origin, timings_origin
@@ -108,9 +109,10 @@ class PageReport:
         )
 
     def _claims(self, store: Store) -> list[ClaimLine]:
-        """Returns what the rows of a sweep say on claims."""
+        """Returns what the rows of a sweep say on claims, and what the protocol reports beside them."""
         results = SweepResults.of(self.rows[store.sweep], store.predictions())
-        return claim_lines(store.sweep, results, made_in(store).command("table") or "")
+        command = made_in(store).command("table") or ""
+        return [*claim_lines(store.sweep, results, command), *protocol_lines(store.sweep, results, command)]
 
     def write(self, output: Path | None = None) -> Path:
         """Writes the page and returns its path.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -170,7 +171,7 @@ def lead_over_best(sizes: Sequence[int]) -> Statistic:
         leads, start = [], 0
         for size in sizes:
             own, *rivals = means[start : start + size]
-            leads.append(own - np.maximum.reduce(rivals))
+            leads.append(own - functools.reduce(np.maximum, rivals))
             start += size
         return 100 * sum(leads) / len(sizes)
 

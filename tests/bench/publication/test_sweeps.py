@@ -30,6 +30,7 @@ def test_a_whole_sweep_is_published_with_its_report(repository: Any, sweep: Swee
     names = {f"results/embedded/table1{end}" for end in (
         ".parquet", ".layers.parquet", ".md", ".csv", ".png", ".svg", "_loss.png", "_loss.svg")}  # fmt: skip
     assert {str(path.relative_to(repository.root)) for path in written} == names | {"README.md"}
+    assert all(found.names.fullmatch(f"table1{end}.png") for end in ("_all", "_nm_all", "_ranks", "_size", "_nm"))
     assert repository.files().keys() - before.keys() == names
     readme = (repository.root / "README.md").read_text()
     assert "stale" not in readme

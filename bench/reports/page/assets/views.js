@@ -9,7 +9,7 @@ const OUTCOMES = {
 function claimCells(claim) {
   const number = (cell) => (v) => `${cell.unit === '%' ? v.toFixed(2) : signed(v)}`;
   const row = (cell) => el('tr', {}, el('th', { scope: 'row' }, cell.name),
-    el('td', {}, `${number(cell)(cell.estimate[0])} ${cell.unit}`), el('td', {}, span(cell.estimate, number(cell))), el('td', {}, String(cell.seeds)),
+    el('td', {}, `${number(cell)(cell.value)} ${cell.unit}`), el('td', {}, span([cell.value, cell.low, cell.high], number(cell))), el('td', {}, String(cell.seeds)),
     el('td', {}, cell.p_value === null ? '' : cell.p_value < 1e-3 ? '< 0.001' : cell.p_value.toFixed(3)), el('td', {}, cell.outcome || 'no verdict'));
   return el('div', { class: 'scroll' }, el('table', { class: 'plain small' }, el('caption', {}, `${claim.quantity}; p-values corrected for ${claim.corrected}`),
     el('thead', {}, el('tr', {}, ['', 'estimate', '95 % interval', 'dense seeds', 'p', 'outcome'].map((text) => el('th', { scope: 'col' }, text)))),

@@ -80,10 +80,10 @@ def _judged(results: SweepResults) -> list[Finding]:
     by_name: dict[str, Estimate] = {}
     collapsed, means = set(), []
     for preference, parts in pairs.items():
-        cells = {f"{preference.less} on {model}": [pair] for model, pair in parts.items()}
+        compared = {f"{preference.less} on {model}": [pair] for model, pair in parts.items()}
         if len(parts) > 1:
-            cells[f"{preference.less} on the mean"] = list(parts.values())
-        for name, chosen in cells.items():
+            compared[f"{preference.less} on the mean"] = list(parts.values())
+        for name, chosen in compared.items():
             ones, others = ([pair[side] for pair in chosen] for side in (0, 1))
             if (found := results.estimator.difference(ones, others)) is not None:
                 by_name[name] = found

@@ -106,8 +106,23 @@ def test_claims_of_several_dense_models_have_their_rule_and_cells(
     assert found().outcome == "undecided", "with the predicted classes of 1,000 images"
     cell = found().cells[0]
     assert (cell.name, cell.unit, cell.seeds, cell.outcome) == ("vit", "%", 3, "undecided")
-    assert cell.estimate[0] == pytest.approx(100 / 90)
-    assert cell.estimate[1] < 1 < cell.estimate[2]
+    assert cell.value == pytest.approx(100 / 90)
+    assert cell.low < 1 < cell.high
+
+
+def test_headline_and_ranks_of_several_dense_models_carry_no_verdict(write: Any, everywhere: Any, frame: Any) -> None:
+    rows = frame(*(
+        everywhere(pruner, pattern, [top1, top1 - 0.1])
+        for pruner, best in (("cap", 90.0), ("woodfisher", 89.6), ("magnitude", 89.5))
+        for pattern, top1 in (("0.5", best), ("0.75", best - 0.5), ("0.9", best - 9))
+    ))  # fmt: skip
+    lines = {line.statement: line for line in data(write("headline", rows)).claims if line.name == ""}
+    assert "CAP on vit one-shot 75." in lines["Sparsity at 1 % relative drop, with 95 % intervals over dense seeds and "
+                                              "test images"].text  # fmt: skip
+    ranks = lines["Mean ranks, one-shot, all layers together"]
+    assert ranks.outcome == ""
+    assert "CAP 1.00, WF 2.00, GM 3.00" in ranks.text
+    assert ranks.code == "bench/reports/sweep/ranks.py: rankings"
 
 
 def test_layers_by_method_and_pattern(table1: Store) -> None:

@@ -46,24 +46,19 @@ def run(
         memory_gb: GiB that the fits of all processes together may take on the device; by default what is free less a
             tenth. Results do not depend on it.
         micro_batch: Training images in one forward pass of each process of a job; by default its share of the batch.
-        expect_top1: Dense accuracy that your weights and images should reach, PERCENT or MODEL=PERCENT, in place of the
-            recorded one: a model that does not reach it is refused. The tolerance goes by the number of images.
+        expect_top1: Dense accuracy that your weights should reach, PERCENT or MODEL=PERCENT, in place of the recorded.
         allow_dirty: Submit though the checkout differs from its commit.
         dry_run: Show what would run, and stop.
     """
     selection = bench.select_trials(sweep, profile, only, seeds, results)
-    if retry is not None:
-        selection = bench.select_to_retry(selection, retry)
+    selection = bench.select_to_retry(selection, retry) if retry is not None else selection
     expected = selection.read_expected_top1(expect_top1)
     if cluster != "inline":
         if jobs is not None:
             raise bench.UserError("--jobs is for inline runs: give --max-parallel")
         config = (site or ClusterOptions()).config()
         target = bench.ClusterTarget(cluster, config, device, memory_gb, micro_batch, expected)
-        submit(selection, target, allow_dirty, dry_run)
-        if not dry_run:
-            print(f"{selection.store.command('status')} --watch shows how the jobs are; they need no terminal")
-        return
+        return submit(selection, target, allow_dirty, dry_run)
     if site is not None or micro_batch is not None:
         option = first_given(site) if site is not None else "--micro-batch"
         raise bench.UserError(f"an inline run has no {option}: it needs --cluster slurm or --cluster local")
@@ -97,6 +92,8 @@ def submit(selection: bench.TrialSelection, target: bench.ClusterTarget, allow_d
         elif submission.todo:
             for line in submission.submit():
                 print(line)
+    if not dry_run:
+        print(f"{selection.store.command('status')} --watch shows how the jobs are; they need no terminal")
 
 
 def run_here(run: bench.LocalRun, dry_run: bool) -> int:

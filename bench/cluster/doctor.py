@@ -66,7 +66,7 @@ def examine(selection: TrialSelection, config: ClusterConfig, every_image: bool 
     yield _told("node", lambda: _node(trials, config))
     yield _told("card", lambda: _device(trials, config))
     yield _told("disk", lambda: _disk(selection))
-    if shutil.which("scontrol") is not None:
+    if shutil.which("scontrol") is not None and (config.time is not None or config.partition is not None):
         yield _told("slurm", lambda: _slurm(config))
 
 

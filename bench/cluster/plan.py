@@ -87,7 +87,8 @@ def _time(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterator[
     times = [estimate.START + sum(estimate.group_seconds(job, rates, config.cpus_per_task)) / processes for job in jobs]
     unit = "GPU hours" if rates.memory_gib is not None else "hours of two cores" if rates.name == "cpu" else "hours"
     known = "measured" if rates.measured else "assumed, not measured"
-    yield f"time      {sum(times) * processes / 3600:,.1f} {unit} ({rates.name}: rates {known})"
+    total = sum(times) * processes / 3600
+    yield f"time      {total:,.{1 if total >= 1 else 2}f} {unit} ({rates.name}: rates {known})"
     longest = max(range(len(jobs)), key=times.__getitem__)
     label = f"{jobs[longest][0].label}, {len(jobs[longest])} trials"
     yield f"          the longest job takes {_hours(times[longest])} ({label}){_restarts(times[longest], config)}"
@@ -103,13 +104,13 @@ def _images(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterato
     decoding = images / (rates.decoded * cores) / 3600
     yield (
         f"images    {images:,.0f} are decoded, {total.decoded_for_evaluation:,.0f} of them to evaluate: "
-        f"{decoding:,.1f} h for the {cores} cores of a process, {rates.decoded:.0f} images a second each"
+        f"{decoding:,.2f} h for the {cores} cores of a process, {rates.decoded:.0f} images a second each"
     )
     hours = {
         count: sum(estimate.START + work.seconds(rates, count) for work in works) / 3600
         for count in sorted({*CORES, cores})
     }
-    yield f"          hours by cores of a process: {', '.join(f'{n}: {h:,.1f}' for n, h in hours.items())}"
+    yield f"          hours by cores of a process: {', '.join(f'{n}: {h:,.2f}' for n, h in hours.items())}"
 
 
 def _misfits(trials: Sequence[Trial], config: ClusterConfig, rates: estimate.Rates) -> Iterator[str]:

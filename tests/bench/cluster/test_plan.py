@@ -45,8 +45,8 @@ def test_the_cores_decide_where_images_are_decoded() -> None:
     images = 3 * (3 * 20 * 1_281_167 + 9 * 50_000) + 50_000  # fine-tunes, evaluations of all states, and the dense one
     assert f"images    {images:,} are decoded, 1,400,000 of them to evaluate" in one
     hours = images / 150 / 3600
-    assert f"{hours:,.1f} h for the 1 cores" in one
-    assert f"{hours / 16:,.1f} h for the 16 cores" in many
+    assert f"{hours:,.2f} h for the 1 cores" in one
+    assert f"{hours / 16:,.2f} h for the 16 cores" in many
     assert float(one.split("time      ")[1].split()[0].replace(",", "")) > hours
     assert float(many.split("time      ")[1].split()[0].replace(",", "")) < hours / 8
     assert list(describe(EMBEDDED, (), ClusterConfig(), CPU))[2].startswith("time")

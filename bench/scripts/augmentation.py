@@ -90,7 +90,7 @@ def _erase(images: Tensor, probability: float, generator: torch.Generator) -> Te
 def random_crops(
     images: Tensor, area: tuple[float, float], size: int, generator: torch.Generator, jitter: float = 0.4
 ) -> Tensor:
-    """Cuts one random square out of each image, flips, jitters and resizes it.
+    """Cuts one random square out of each image, jitters and resizes it.
 
     Args:
         images: Images (n, channels, h, w), float in [0, 1].
@@ -103,8 +103,7 @@ def random_crops(
     side = (torch.rand(n, generator=generator) * (high - low) + low).sqrt()
     centre = (torch.rand(n, 2, generator=generator) * 2 - 1) * (1 - side)[:, None]
     theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0] = side * (1 - 2 * (torch.rand(n, generator=generator) < 0.5).float())
-    theta[:, 1, 1] = side
+    theta[:, 0, 0] = theta[:, 1, 1] = side
     theta[:, :, 2] = centre
     return augment(warp(images, theta, size), Augmentation(jitter=jitter), generator)
 

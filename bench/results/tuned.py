@@ -16,6 +16,7 @@ from bench.results import folders
 
 Setting = Literal["authors", "tuned"]
 SETTINGS: tuple[Setting, ...] = ("authors", "tuned")
+AUTHORS = SETTINGS[0]
 FILE = "tuned.json"
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.reports.common.text import joined
 from bench.reports.sweep.estimates import Accuracy, lead_over_best
-from bench.reports.sweep.summary import SweepResults, plain, seeded_rows, series
+from bench.reports.sweep.summary import SweepResults, judged_rows, plain, series
 from bench.results.labels import CAP, FASTCAP, GLOBAL, LAYER, percent
 from bench.statistics.estimate import Estimate
 
@@ -67,7 +67,7 @@ def leads_over_best(
         sparsities: Fractions of zeros.
         families: Families of the models; all by default.
     """
-    rows = seeded_rows(results.done)
+    rows = judged_rows(results.done)
     rows = rows[(rows["phase"] == "one_shot") & (rows["regime"] == "one_shot") & rows["kind"].isin(SCOPES)]
     rows = rows[rows["family"].isin(families)] if families is not None else rows
     found = []

@@ -13,6 +13,7 @@ from bench.results.folders import paper_values
 from bench.results.labels import FAMILY_ORDER, GLOBAL, PHASES, label, method_order
 from bench.results.predictions import Predictions
 from bench.results.schema import SCHEMA
+from bench.results.tuned import AUTHORS
 from bench.results.validity import INVALID
 from bench.results.variants import describe
 
@@ -61,6 +62,17 @@ def seeded_rows(done: pd.DataFrame, split: str = "test") -> pd.DataFrame:
         split: Name of the split.
     """
     return done[done["dense_seed"].notna() & (done["split"].fillna("test") == split)]
+
+
+def judged_rows(done: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """Returns those of the `seeded_rows` that verdicts are on: without trials at the authors' setting.
+
+    Args:
+        done: Rows of finished models, see `finished`.
+        split: Name of the split.
+    """
+    rows = seeded_rows(done, split)
+    return rows[rows["setting"] != AUTHORS]
 
 
 def _ordered(values: pd.Series) -> pd.Series:

@@ -10,7 +10,7 @@ from bench.reports.common.text import joined
 from bench.reports.sweep.claims.finding import POINTS, Finding, ProtocolRow
 from bench.reports.sweep.claims.recipe import PREFERENCES
 from bench.reports.sweep.claims.verdict import SUPERVISED, has_collapsed, judged_cells, verdict
-from bench.reports.sweep.summary import SweepResults, plain, seeded_rows
+from bench.reports.sweep.summary import SweepResults, judged_rows, plain
 from bench.results.labels import CAP, PHASES, pattern_in_words
 from bench.results.settings import Settings, names_of, value_text
 from bench.results.variants import baselines_of, option_sweeps
@@ -66,7 +66,7 @@ def _judged(results: SweepResults, split: str) -> list[Finding]:
 
     Differences are averaged over the models that were run. The correction is for the cells of all options.
     """
-    rows = seeded_rows(results.done, split)
+    rows = judged_rows(results.done, split)
     rows = rows[plain(rows) & (rows["phase"] == "one_shot") & (rows["sparsity"] == 0.75) & (rows["method"] == CAP)]
     rows = rows[rows["family"].isin(SUPERVISED)]
     if rows.empty or (base := baselines_of(rows)[CAP]) is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.reports.common.text import extent
 from bench.reports.sweep.claims.finding import Finding, ProtocolRow
 from bench.reports.sweep.claims.verdict import by_model, limit_verdict, supervised_cap
-from bench.reports.sweep.summary import SweepResults, plain, seeded_rows
+from bench.reports.sweep.summary import SweepResults, judged_rows, plain
 from bench.results.labels import CAP
 
 ROW = ProtocolRow(
@@ -28,7 +28,7 @@ def keeps_accuracy_at_75(results: SweepResults) -> list[Finding]:
 
 def _judged(results: SweepResults) -> list[Finding]:
     """Returns the verdict over dense models; none without a fine-tuned model."""
-    rows = supervised_cap(seeded_rows(results.done))
+    rows = supervised_cap(judged_rows(results.done))
     rows = rows[plain(rows) & (rows["sparsity"] == 0.75) & (rows["phase"] == "finetuned")]
     if rows.empty:
         return []

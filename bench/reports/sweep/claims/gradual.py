@@ -8,7 +8,7 @@ from bench.reports.common.text import extent, joined
 from bench.reports.sweep.claims.finding import PERCENT, Finding, ProtocolRow
 from bench.reports.sweep.claims.verdict import absent_architectures, judged_cells, supervised_cap, verdict
 from bench.reports.sweep.claims.wording import by_sparsity, in_table_order
-from bench.reports.sweep.summary import SweepResults, seeded_rows, series
+from bench.reports.sweep.summary import SweepResults, judged_rows, series
 from bench.results.labels import CAP, GLOBAL, percent
 from bench.statistics.estimate import Estimate
 from bench.statistics.outcomes import Outcome, judge, overall
@@ -39,7 +39,7 @@ def _judged(results: SweepResults) -> list[Finding]:
     The run is the one with the most checkpoints. At its last sparsity it is itself the run that ends there, which is no
     evidence, so that no dedicated run is needed.
     """
-    rows = supervised_cap(seeded_rows(results.done))
+    rows = supervised_cap(judged_rows(results.done))
     tuned = rows[(rows["regime"] == "gradual") & (rows["phase"] == "finetuned") & (rows["kind"] == GLOBAL)]
     states = tuned.groupby("trial_id")["sparsity"].transform("nunique")
     runs = tuned[(states > 1) & (states == states.groupby(tuned["model"]).transform("max"))]

@@ -8,7 +8,7 @@ from bench.reports.common.text import extent, kibibytes
 from bench.reports.sweep.claims.finding import Finding, ProtocolRow
 from bench.reports.sweep.claims.verdict import by_model, limit_verdict, supervised_cap
 from bench.reports.sweep.claims.wording import by_sparsity
-from bench.reports.sweep.summary import SweepResults, plain, seeded_rows
+from bench.reports.sweep.summary import SweepResults, judged_rows, plain
 from bench.results.labels import CAP, PHASES, percent
 
 ROW = ProtocolRow(
@@ -31,7 +31,7 @@ def keeps_accuracy_in_int8(results: SweepResults) -> list[Finding]:
 
 def _judged(results: SweepResults) -> list[Finding]:
     """Returns the verdict over dense models, of the trained ones where there are such; none without INT8."""
-    rows = supervised_cap(seeded_rows(results.done))
+    rows = supervised_cap(judged_rows(results.done))
     rows = rows[plain(rows) & (rows["sparsity"] == 0.75)]
     for int8, single in ALIKE:
         after, before = by_model(rows[rows["phase"] == int8]), by_model(rows[rows["phase"] == single])

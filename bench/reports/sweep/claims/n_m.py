@@ -8,7 +8,7 @@ from bench.reports.common.text import extent
 from bench.reports.sweep.claims.finding import Finding, ProtocolRow
 from bench.reports.sweep.claims.verdict import by_model, limit_verdict, supervised_cap
 from bench.reports.sweep.claims.wording import ranking
-from bench.reports.sweep.summary import SweepResults, seeded_rows
+from bench.reports.sweep.summary import SweepResults, judged_rows
 from bench.results.labels import NM, PHASES
 
 ROW = ProtocolRow(
@@ -31,7 +31,7 @@ def follows_n_m_patterns(results: SweepResults) -> list[Finding]:
 
 def _judged(results: SweepResults) -> list[Finding]:
     """Returns the verdict over dense models; none without a fine-tuned model at 2:4. Invalid rows are no results."""
-    rows = supervised_cap(seeded_rows(results.done))
+    rows = supervised_cap(judged_rows(results.done))
     rows = rows[(rows["pattern"] == "2:4") & (rows["regime"] == "one_shot") & (rows["phase"] == "finetuned")]
     if rows.empty:
         return []

@@ -18,7 +18,7 @@ from bench.reports.sweep.claims.verdict import (
 )
 from bench.reports.sweep.claims.wording import by_sparsity, in_table_order
 from bench.reports.sweep.leads import lead_sentence, leads_over_best
-from bench.reports.sweep.summary import SweepResults, plain, seeded_rows, series
+from bench.reports.sweep.summary import SweepResults, judged_rows, plain, series
 from bench.results.labels import CAP, LABELS, percent
 from bench.statistics.estimate import Estimate
 from bench.statistics.outcomes import CellTest, Outcome, signs
@@ -83,7 +83,7 @@ def leads_one_shot(results: SweepResults) -> list[Finding]:
 
 def _judged(results: SweepResults) -> list[Finding]:
     """Returns the verdict over dense models; none without one CAP and another pruner in one cell."""
-    rows = seeded_rows(results.done)
+    rows = judged_rows(results.done)
     rows = rows[plain(rows) & (rows["phase"] == "one_shot") & rows["family"].isin(SUPERVISED)]
     cells = _cells(rows, results)
     if rows.loc[rows["method"] == CAP, "variant"].nunique() != 1 or not cells:

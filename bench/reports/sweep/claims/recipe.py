@@ -17,7 +17,7 @@ from bench.reports.sweep.claims.verdict import (
     verdict,
 )
 from bench.reports.sweep.claims.wording import by_sparsity
-from bench.reports.sweep.summary import SweepResults, seeded_rows
+from bench.reports.sweep.summary import SweepResults, judged_rows
 from bench.results.labels import GLOBAL
 from bench.results.settings import Settings
 from bench.statistics.estimate import Estimate, mean_of_units
@@ -73,7 +73,7 @@ def recipe_beats_usual(results: SweepResults) -> list[Finding]:
 
 def _judged(results: SweepResults) -> list[Finding]:
     """Returns the verdict over dense models; none where no two runs can be paired."""
-    runs = _last_states(supervised_cap(seeded_rows(results.done)))
+    runs = _last_states(supervised_cap(judged_rows(results.done)))
     pairs = {preference: _pairs(runs, preference) for preference in PREFERENCES}
     if not any(pairs.values()):
         return []

@@ -7,7 +7,7 @@ import pandas as pd
 from bench.reports.common.text import extent
 from bench.reports.sweep.claims.finding import PERCENT, Finding, ProtocolRow
 from bench.reports.sweep.claims.verdict import by_model, judged_cells, verdict
-from bench.reports.sweep.summary import SweepResults, plain, seeded_rows
+from bench.reports.sweep.summary import SweepResults, judged_rows, plain
 from bench.results.labels import CAP
 from bench.results.schema import SCHEMA
 from bench.statistics.outcomes import Outcome, judge, overall
@@ -36,7 +36,7 @@ def large_models_keep_accuracy(results: SweepResults) -> list[Finding]:
 
 def _judged(results: SweepResults) -> list[Finding]:
     """Returns the verdict over dense models; none without a self-supervised one."""
-    rows = seeded_rows(results.done)
+    rows = judged_rows(results.done)
     rows = rows[plain(rows) & (rows["method"] == CAP) & (rows["sparsity"] == 0.5) & (rows["phase"] == "one_shot")]
     rows = rows[rows["family"] == SELF_SUPERVISED]
     if rows.empty:
@@ -129,7 +129,7 @@ def small_models_keep_features(results: SweepResults) -> list[Finding]:
         Finding(
             claim="C6",
             statement="self-supervised models pruned to 50 % one-shot lose at most 1 % relative top-1",
-            outcome=Outcome.UNDECIDED,
+            outcome=Outcome.UNDECIDED.value,
             joint=", ",
             text=f"for the models are small, and there is one of each. On {data}, CAP takes {'; '.join(told)}.",
         )

@@ -10,7 +10,7 @@ from bench.reports.common.text import extent
 from bench.reports.sweep.claims.finding import Finding, ProtocolRow
 from bench.reports.sweep.claims.verdict import absent_architectures, by_model, limit_verdict, supervised_cap
 from bench.reports.sweep.claims.wording import ranking
-from bench.reports.sweep.summary import SweepResults, seeded_rows
+from bench.reports.sweep.summary import SweepResults, judged_rows
 from bench.results.labels import CAP, UNITS, UNITS_THEN, pattern_in_words
 from bench.statistics.estimate import mean_of_units
 from bench.statistics.outcomes import Outcome
@@ -40,7 +40,7 @@ def _judged(results: SweepResults) -> list[Finding]:
 
     The smaller model is faster, or slower, where the interval of the speed-up over dense seeds leaves out 1.
     """
-    rows = supervised_cap(seeded_rows(results.done))
+    rows = supervised_cap(judged_rows(results.done))
     rows = rows[(rows["kind"] == UNITS) & (rows["phase"] == "finetuned")]
     saved = 1 - (rows["macs_small"] / rows["macs_dense"]).groupby([rows["model"], rows["pattern"]]).transform("mean")
     rows = rows[(saved - SAVED).abs() <= NEAR]

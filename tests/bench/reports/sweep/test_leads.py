@@ -36,3 +36,17 @@ def test_without_a_rival_or_with_several_caps_there_is_no_lead(seeded, frame) ->
                   seeded("obc", "0.9", CAP))  # fmt: skip
     assert leads_over_best(SweepResults.of(twice), [0.9]) == []
     assert lead_sentence([]) == []
+
+
+def test_leads_are_of_tuned_pruners(seeded, frame) -> None:
+    """What is at the authors' setting is shown beside, and decides nothing."""
+    rows = frame(
+        seeded("cap", "0.9", CAP, setting="tuned", options={"damp": 1}),
+        seeded("cap", "0.9", [10.0, 10.0, 10.0], setting="authors", options={"damp": 2}),
+        seeded("obc", "0.9@layer", [87.0, 87.1, 87.8], setting="tuned", options={"damp": 1}),
+        seeded("obc", "0.9@layer", [89.0, 89.0, 89.0], setting="authors", options={"damp": 2}),
+        seeded("magnitude", "0.9", [80.0, 80.0, 80.0]),
+    )
+    [lead] = leads_over_best(SweepResults.of(rows), [0.9])
+    assert lead.estimate.value == pytest.approx(sum(CAP) / 3 - 87.3)
+    assert lead.best == ("OBC (per layer) tuned",)

@@ -220,7 +220,7 @@ def test_a_pattern_that_matches_no_layer(
         ('("0.75",)', '("0.9999999@erk",)', "model vit at 0.9999999@erk: of its 196,608 weights to prune none is"),
         ('("0.75",)', '("0.99999@blocks4",)', "model vit at 0.99999@blocks4: of its 196,608 weights to prune none"),
         ('{"images": 64}', '{"images": 10_000_000}',
-         "vit magnitude seed 0: calibration.images is 10,000,000, but profile embedded has 27,000 images to calibrate on"),
+         "vit magnitude seed 0: calibration.images is 10,000,000, but profile embedded has 27,000 images to calibrate"),
         ('"tiny"', '"table1"', "the name 'table1' is taken: choose another than ablation, "),
         ('"tiny"', '"compare"', "the name 'compare' is taken: choose another than ablation, "),
         ('"tiny"', '"export"', "the name 'export' is taken: choose another than ablation, "),

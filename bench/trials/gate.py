@@ -11,6 +11,7 @@ from bench.specs.trial import ResolvedTrial
 
 logger = logging.getLogger(__name__)
 
+ROUNDING = 1e-9  # percentage points
 SUBSET_ERRORS = 4  # standard errors by which a part of the test images may differ from all of them
 
 
@@ -72,4 +73,4 @@ def tolerance(resolved: ResolvedTrial, top1: float, images: int) -> float:
     """
     part = images < resolved.profile.splits[resolved.trial.evaluation_split]
     sampling = SUBSET_ERRORS * math.sqrt(max(0.0, top1 * (100 - top1)) / images) if part else 0.0
-    return max(resolved.model.gate, 100 / images) + sampling
+    return max(resolved.model.gate, 100 / images) + sampling + ROUNDING

@@ -13,7 +13,7 @@ def problem(num_blocks: int, size: int, seed: int = 0) -> tuple[torch.Tensor, to
     g = torch.randn(num_blocks, 2 * size, size, generator=generator, dtype=torch.float64)
     fisher = g.transpose(1, 2) @ g / (2 * size) + 1e-3 * torch.eye(size, dtype=torch.float64)
     weight = torch.randn(num_blocks, size, generator=generator, dtype=torch.float64)
-    return weight, fisher, torch.linalg.inv(fisher)
+    return weight, fisher, torch.cholesky_inverse(torch.linalg.cholesky(fisher))
 
 
 def best_weights(weight: torch.Tensor, fisher: torch.Tensor, removed: list[int]) -> torch.Tensor:

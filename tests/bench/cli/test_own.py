@@ -130,5 +130,6 @@ def test_a_pruned_model_is_exported(here: Path) -> None:
     words = ("--profile", "imagefolder:photos", "--model", model, "--sparsity", "0.5", "--pruner", "magnitude")
     cli.main(["export", "--output", "out", *words])
     readme = Path("out/README.md").read_text()
-    [code] = [line for line in readme.splitlines() if line.startswith("timm.create_model")]
+    code, whole = [line for line in readme.splitlines() if line.startswith("timm.create_model")]
     assert code == 'timm.create_model("test_resnet", num_classes=3, checkpoint_path="model.safetensors")'
+    assert whole.startswith('timm.create_model("local-dir:.", pretrained=True)')

@@ -51,9 +51,7 @@ def test_what_has_no_valid_result_at_every_pattern_is_not_chosen(trials: tuple[T
     assert found.tried[1].top1 == {"0.5": 99.0, "0.75": None, "0.9": 99.0}
     with pytest.raises(UserError, match=r"no settings of woodfisher on vit have a valid result at 0\.5, 0\.75, 0\.9"):
         choose(trials, rows.assign(status="failed"))
-    with pytest.raises(
-        UserError, match="1 of 4 trials of tuning have not run: vit woodfisher block_size=256 .* seed 0"
-    ):
+    with pytest.raises(UserError, match=r"1 of 4 trials of tuning have not run: vit woodfisher .* seed 0"):
         choose(trials, rows[rows["trial_id"] != trials[3].id])
 
 

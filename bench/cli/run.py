@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -112,14 +113,13 @@ def run_here(run: bench.LocalRun, dry_run: bool) -> int:
 
 def _follow(run: bench.LocalRun) -> int:
     """Runs trials under a progress bar, or with a line now and then where the output is no terminal."""
-    total, failures, number = len(run.todo), 0, 0
+    total, failures, number, start = len(run.todo), 0, 0, time.monotonic()
     lines_at = {-(-total * tenth // 10) for tenth in range(1, 11)}
     with progress_bar(total, "trials") as bar:
         try:
-            with closing(run.run(lambda progress: bar.describe(str(progress)))) as trials:
+            with closing(run.run(lambda one: bar.inside(one.trial, one.done, one.total, one.text))) as trials:
                 for number, finished in enumerate(trials, 1):
-                    bar.describe(finished.trial.label)
-                    bar.advance()
+                    bar.advance(finished.trial.label)
                     if finished.status == "failed":
                         failures += 1
                         say_error(_failure(finished, run.selection.store.log(finished.trial.id)))
@@ -128,6 +128,8 @@ def _follow(run: bench.LocalRun) -> int:
         except KeyboardInterrupt:
             say_error(f"interrupted after {number} of {total} trials; run again to go on")
             raise SystemExit(130) from None
+    minutes, seconds = divmod(round(time.monotonic() - start), 60)
+    say(f"{total} trials in {minutes} min {seconds:02d} s: {total - failures} done, {failures} failed")
     return failures
 
 

@@ -53,7 +53,7 @@ class Gate:
         name = resolved.model.name
         if self.top1 is None:
             logger.warning("%s reaches %.2f %% top-1; none is on record to hold it against", name, accuracy.top1)
-        elif abs(accuracy.top1 - self.top1) > tolerance(resolved, self.top1, accuracy.n_images):
+        elif abs(accuracy.top1 - self.top1) > tolerance(resolved, self.top1, accuracy.n_images) + ROUNDING:
             reason = "is recorded for its weights" if self.kind == "recorded" else "is expected of it"
             raise GateError(
                 f"{name} reaches {accuracy.top1:.2f} % top-1, but {self.top1:.2f} % {reason}: "
@@ -73,4 +73,4 @@ def tolerance(resolved: ResolvedTrial, top1: float, images: int) -> float:
     """
     part = images < resolved.profile.splits[resolved.trial.evaluation_split]
     sampling = SUBSET_ERRORS * math.sqrt(max(0.0, top1 * (100 - top1)) / images) if part else 0.0
-    return max(resolved.model.gate, 100 / images) + sampling + ROUNDING
+    return max(resolved.model.gate, 100 / images) + sampling

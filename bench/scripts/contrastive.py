@@ -6,7 +6,6 @@ The encoder sees a part of the patches of each view, as a masked siamese network
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from bench.models import ModelSpec
 from bench.scripts.augmentation import kept_patches, random_crops
 from bench.scripts.optimization import create_optimizer, create_scheduler
 from bench.scripts.recipes import ContrastiveRecipe
-from bench.scripts.training import for_training
+from bench.scripts.training import AveragedTraining, for_training
 
 
 def projection_head(width: int, hidden: int, output: int) -> nn.Module:
@@ -31,7 +30,7 @@ def projection_head(width: int, hidden: int, output: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(hidden, output))
 
 
-class ContrastiveTraining:
+class ContrastiveTraining(AveragedTraining):
     """Pretraining of one encoder; its result is the exponential moving average of the weights.
 
     Args:
@@ -59,7 +58,6 @@ class ContrastiveTraining:
         steps, warmup = recipe.epochs * self.steps_per_epoch, recipe.warmup_epochs * self.steps_per_epoch
         self.scheduler = create_scheduler(self.optimizer, steps, warmup)
         self.ema = ModelEmaV3(self.encoder, decay=recipe.ema_decay, use_warmup=True)
-        self.step = 0
 
     def view(self, images: Tensor) -> Tensor:
         """Returns normalised random crops of images (n, 1, size, size), float in [0, 1]."""
@@ -90,32 +88,14 @@ class ContrastiveTraining:
         batches = self.train_set.batches(recipe.batch_size, order[: self.steps_per_epoch * recipe.batch_size])
         for images, _ in batches:
             loss = self.loss(images.float() / 255)
-            self.optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.learner.parameters(), recipe.grad_clip)
-            self.optimizer.step()
-            self.scheduler.step()
-            self.step += 1
-            self.ema.update(self.encoder, self.step)
+            self.descend(loss, self.learner, self.encoder, recipe.grad_clip)
             total += loss.item()
         return total / self.steps_per_epoch
 
     @property
     def backbone(self) -> nn.Module:
         """Encoder with the moving average of the weights, in eval mode."""
-        return self.ema.module.eval()
+        return self.averaged
 
     def _parts(self) -> dict[str, Any]:
         return {"learner": self.learner, "ema": self.ema, "optimizer": self.optimizer, "scheduler": self.scheduler}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns weights, average, optimiser, rate and generator."""
-        found = {name: part.state_dict() for name, part in self._parts().items()}
-        return {**found, "generator": self.generator.get_state(), "step": self.step}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores a state."""
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        self.generator.set_state(state["generator"])
-        self.step = state["step"]

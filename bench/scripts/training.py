@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from timm.data.mixup import Mixup
 from timm.utils import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
 
 from bench.core.config import Spec
 from bench.core.random_state import random_state, seed_everything, set_random_state
@@ -129,7 +130,63 @@ def for_training(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
-class SupervisedTraining:
+class AveragedTraining(ABC):
+    """Base of trainings whose result is the exponential moving average of the weights: a step, and the state.
+
+    Attributes:
+        generator: Generator of order and augmentation.
+        optimizer: Optimiser.
+        scheduler: Schedule of its rate.
+        ema: Average of the weights.
+        step: Number of steps so far.
+    """
+
+    generator: torch.Generator
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    ema: ModelEmaV3
+    step: int = 0
+
+    @property
+    def averaged(self) -> nn.Module:
+        """Model with the moving average of the weights, in eval mode."""
+        return self.ema.module.eval()
+
+    @abstractmethod
+    def _parts(self) -> dict[str, Any]:
+        """Returns all that has a state of its own, by the name that it has in a checkpoint."""
+
+    def descend(self, loss: Tensor, trained: nn.Module, averaged: nn.Module, grad_clip: float) -> None:
+        """Takes a step of the optimiser and updates the average.
+
+        Args:
+            loss: Loss of a batch.
+            trained: Module with all weights that are trained.
+            averaged: Module whose weights are averaged.
+            grad_clip: Largest norm of the gradient.
+        """
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained.parameters(), grad_clip)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.step += 1
+        self.ema.update(averaged, self.step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns weights, average, optimiser, rate and generator."""
+        found = {name: part.state_dict() for name, part in self._parts().items()}
+        return {**found, "generator": self.generator.get_state(), "step": self.step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores a state."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.generator.set_state(state["generator"])
+        self.step = state["step"]
+
+
+class SupervisedTraining(AveragedTraining):
     """Training with labels; its result is the exponential moving average of the weights.
 
     Args:
@@ -162,12 +219,6 @@ class SupervisedTraining:
         steps, warmup = recipe.epochs * self.steps_per_epoch, recipe.warmup_epochs * self.steps_per_epoch
         self.scheduler = create_scheduler(self.optimizer, steps, warmup)
         self.ema = ModelEmaV3(model, decay=recipe.ema_decay, use_warmup=True)
-        self.step = 0
-
-    @property
-    def averaged(self) -> nn.Module:
-        """Model with the moving average of the weights, in eval mode."""
-        return self.ema.module.eval()
 
     def run_epoch(self, epoch: int) -> float:
         """Trains for one epoch, the first is 0; returns the mean loss."""
@@ -183,27 +234,9 @@ class SupervisedTraining:
             if not calm:
                 inputs, targets = self.mix(inputs, labels)
             loss = F.cross_entropy(self.model(inputs), targets, label_smoothing=recipe.smoothing if calm else 0.0)
-            self.optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.grad_clip)
-            self.optimizer.step()
-            self.scheduler.step()
-            self.step += 1
-            self.ema.update(self.model, self.step)
+            self.descend(loss, self.model, self.model, recipe.grad_clip)
             total += loss.item()
         return total / self.steps_per_epoch
 
     def _parts(self) -> dict[str, Any]:
         return {"model": self.model, "ema": self.ema, "optimizer": self.optimizer, "scheduler": self.scheduler}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns weights, average, optimiser, rate and generator."""
-        found = {name: part.state_dict() for name, part in self._parts().items()}
-        return {**found, "generator": self.generator.get_state(), "step": self.step}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores a state."""
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        self.generator.set_state(state["generator"])
-        self.step = state["step"]

@@ -239,15 +239,18 @@ def plan_fit(
         largest_gram=largest * per_weight,
         reserved=reserved,
     )
-    most = calibration.batch_size
-    if calibration.gradient == "sample":
-        most = min(most, m, buffered_gradients(block_size, m))
-    images = need.images_within(budget, most) if calibration.gradient == "sample" else most
+
+    def at_a_time() -> int:
+        if calibration.gradient != "sample":
+            return calibration.batch_size
+        return need.images_within(budget, min(calibration.batch_size, m, buffered_gradients(block_size, m)))
+
+    images = at_a_time()
     keeps_factors = rebuilding is None or need.at_least(images) <= budget
     if not keeps_factors and rebuilding is not None:
         retained = rebuilding
         need = replace(need, factors=total * retained)
-        images = need.images_within(budget, most) if calibration.gradient == "sample" else most
+        images = at_a_time()
     need.check(images, budget, block_size)
     fixed, grams = need.fixed(images), total * per_weight
     at_once = fixed + grams + total * retained

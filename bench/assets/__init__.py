@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 
 from bench.core.errors import UserError
-from bench.core.files import atomic_write
+from bench.core.files import atomic_write, sha256
 
 ASSETS = Path(__file__).parent
 CHECKSUMS = ASSETS / "SHA256SUMS"
 DATA_FILES = tuple(f"fashion_mnist/{split}-00000-of-00001.parquet" for split in ("train", "test"))
 AGAIN = "restore it with git, or install the wheel again"
 VALIDATION_FILE = "fashion_mnist/validation-00000-of-00001.parquet"  # read by trials that are evaluated on it alone
-
-
-def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file as a hexadecimal string."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def current_sha256(path: Path) -> str:

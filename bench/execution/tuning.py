@@ -17,11 +17,20 @@ from bench.execution.selection import TrialSelection, select_trials
 from bench.execution.sweeps import run_missing
 from bench.results.folders import TUNING, WORKING
 from bench.results.store import Store
-from bench.results.tuned import TriedSettings, TunedPruner, TunedRate, TunedSettings, mean_of, read_file, tuned_file
+from bench.results.tuned import (
+    CONFIGURATIONS,
+    TriedSettings,
+    TunedPruner,
+    TunedRate,
+    TunedSettings,
+    mean_of,
+    read_file,
+    tuned_file,
+)
 from bench.specs.discovery import load_sweep, sweep_modules
 from bench.specs.sweep import Sweep
 from bench.specs.trial import Trial
-from bench.specs.tuning import CONFIGURATIONS, TUNING_SEED, tuning_sweep
+from bench.specs.tuning import TUNING_SEED, tuning_sweep
 
 CHOSEN = {"settings": "one_shot", "rates": "finetuned"}  # phase of the rows that decide
 

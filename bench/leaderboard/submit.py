@@ -12,11 +12,11 @@ from typing import Any, Literal
 import pandas as pd
 
 from bench.core.errors import UserError
+from bench.core.files import sha256
 from bench.reports.page.comparison import find_comparison, read_document
 from bench.results import folders
 from bench.results.store import Store
 from bench.results.submissions import (
-    CONFIGURATIONS,
     FOLDER,
     METHOD,
     PREDICTIONS,
@@ -26,8 +26,8 @@ from bench.results.submissions import (
     Settings,
     Submission,
     SubmittedPruner,
-    checksum,
 )
+from bench.results.tuned import CONFIGURATIONS
 
 
 def submit_comparison(
@@ -119,9 +119,9 @@ def _write(settings: dict[str, Any], new: dict[str, Any], store: Store, folder: 
             shutil.copy(store.collected_predictions, made / PREDICTIONS)
         if settings["file"] is not None:
             (made / settings["file"]).write_bytes(new["code"].encode())
-            if checksum(made / settings["file"]) != new["sha256"]:
+            if sha256(made / settings["file"]) != new["sha256"]:
                 raise UserError(f"the text of {new['source']} is not the file that ran: run capbench compare again")
-        sums = {path.name: checksum(path) for path in sorted(made.iterdir())}
+        sums = {path.name: sha256(path) for path in sorted(made.iterdir())}
         text = json.dumps(Settings(**settings, sha256=sums).model_dump(mode="json"), indent=1)
         (made / SETTINGS).write_text(text + "\n")
         shutil.rmtree(folder, ignore_errors=True)

@@ -19,7 +19,6 @@ from bench.core.errors import UserError
 from bench.execution.contract import pruner_failures
 from bench.execution.rerun import DIFFERS, EXACT, compared
 from bench.results.submissions import (
-    CONFIGURATIONS,
     PROTOCOL,
     ROWS,
     SETTINGS,
@@ -28,8 +27,8 @@ from bench.results.submissions import (
     Submission,
     SubmittedPruner,
     Verification,
-    checksum,
 )
+from bench.results.tuned import CONFIGURATIONS
 from bench.specs.comparison import Comparison, plan
 from bench.specs.trial import Trial
 from bench.trials.context import ExecutionConfig
@@ -84,7 +83,7 @@ def verify_submission(folder: Path, cells: int = 2, draw: int = 0, device: str =
             return  # what follows would be of other files, or of a pruner that breaks its contract
     if all(point.failure is None for point in found):
         record = Verification(
-            settings_sha256=checksum(folder / SETTINGS),
+            settings_sha256=files.sha256(folder / SETTINGS),
             suite=importlib.metadata.version("cap-bench"),
             commit=provenance.commit(),
             date=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}",

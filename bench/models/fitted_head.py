@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ from torch import nn
 
 from bench.core import distributed
 from bench.core.files import atomic_write
+from bench.data import imagenet
 from bench.data.inputs import Inputs
 from bench.models import probing
 
 logger = logging.getLogger(__name__)
-
-CACHE_VARIABLE = "CAPBENCH_CACHE"
 
 
 def head_path(name: str, digest: str) -> Path:
@@ -27,8 +25,7 @@ def head_path(name: str, digest: str) -> Path:
         name: Name of the model.
         digest: Hexadecimal digest of weights, training images and recipe.
     """
-    folder = Path(os.environ.get(CACHE_VARIABLE, "~/.cache/capbench")).expanduser()
-    return folder / "heads" / f"{name}-{digest[:16]}.safetensors"
+    return imagenet.cache_folder() / "heads" / f"{name}-{digest[:16]}.safetensors"
 
 
 def give_head(model: nn.Module, path: Path, name: str, inputs: Inputs, num_classes: int, device: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from bench.core.config import Spec
 from bench.core.errors import UserError, first_mistake
+from bench.core.files import sha256
 from bench.results import folders
 from bench.results.parquet import DamagedError, read_rows
 from bench.results.predictions import PREDICTION_SCHEMA, Predictions
@@ -25,7 +25,6 @@ from bench.results.validity import mark_invalid
 FOLDER = Path("submissions")  # of the folder where a command is called, or of the checkout
 SETTINGS, ROWS, PREDICTIONS, VERIFIED = "submission.json", "rows.parquet", "predictions.parquet", "verified.json"
 PROTOCOL = 1  # version of docs/protocol.md: higher with a change that makes results incomparable
-CONFIGURATIONS = 12  # settings of a pruner that may be tried for each model, see docs/protocol.md#tuning
 METHOD = re.compile(r"^[a-z0-9][a-z0-9_-]{0,39}$")
 
 
@@ -192,7 +191,7 @@ class Submission:
         return [
             name
             for name, recorded in self.settings.sha256.items()
-            if not (self.folder / name).is_file() or checksum(self.folder / name) != recorded
+            if not (self.folder / name).is_file() or sha256(self.folder / name) != recorded
         ]
 
     def verification(self) -> Verification | None:
@@ -201,13 +200,8 @@ class Submission:
             found = Verification.model_validate_json((self.folder / VERIFIED).read_bytes())
         except (OSError, ValidationError):
             return None
-        same = found.settings_sha256 == checksum(self.folder / SETTINGS) and not self.changed_files()
+        same = found.settings_sha256 == sha256(self.folder / SETTINGS) and not self.changed_files()
         return found if same else None
-
-
-def checksum(path: Path) -> str:
-    """Returns the SHA-256 of a file as a hexadecimal string."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def find_submissions(folder: Path | None = None) -> Iterator[Submission]:

@@ -18,6 +18,7 @@ Setting = Literal["authors", "tuned"]
 SETTINGS: tuple[Setting, ...] = ("authors", "tuned")
 AUTHORS = SETTINGS[0]
 FILE = "tuned.json"
+CONFIGURATIONS = 12  # that may be tried of a pruner on a model, its authors' among them: docs/protocol.md#tuning
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:

@@ -9,13 +9,13 @@ from pydantic import ValidationError
 import cap
 from bench.core.errors import UserError, first_mistake
 from bench.results.folders import TUNING
+from bench.results.tuned import CONFIGURATIONS
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.recipes import FinetuneSpec
 from bench.specs.search_spaces import Configuration, authors_configuration, configurations, search_spaces
 from bench.specs.sweep import Sweep
 from bench.specs.trial import Trial, repetition
 
-CONFIGURATIONS = 12  # for every pruner on every model, its authors' among them
 TUNING_SEED = 0  # of the draw of configurations
 DENSE_SEED = 0  # of the dense models and of the calibration images
 SPARSITIES = (0.5, 0.75, 0.9)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.core.files import sha256
 from bench.reports.common.origin import NO_CHECKOUT, wheel_versions
 from bench.reports.page.data import Origin
 from bench.results import folders
@@ -60,7 +60,7 @@ def _origin(
     return Origin(
         sweep=sweep,
         file=str(folders.shown(file)),
-        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        sha256=sha256(file),
         rows=len(rows),
         trials=rows[unit].nunique(),
         failed=failed,

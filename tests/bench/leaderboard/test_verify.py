@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bench.core.files import sha256
 from bench.leaderboard import verify
 from bench.leaderboard.verify import verify_submission
 from bench.results.schema import ResultRow
-from bench.results.submissions import Submission, checksum
+from bench.results.submissions import Submission
 from bench.specs.trial import Trial
 
 ROOT = Path(__file__).parents[3]
@@ -116,7 +117,7 @@ def test_rows_of_few_images_or_other_options(
     again()
     path = submission.folder / "rows.parquet"
     write_rows(rows.assign(**{column: value}), path)
-    (found,) = failures(edited(submission, sha256={**submission.settings.sha256, "rows.parquet": checksum(path)}))
+    (found,) = failures(edited(submission, sha256={**submission.settings.sha256, "rows.parquet": sha256(path)}))
     assert said in found
 
 

@@ -140,7 +140,7 @@ class _Need:
         batch_gradient: Gradient of all weights, if it is that of a batch.
         scratch: Room in which a part's Gram matrices are turned into its result.
         weights: Number of weights in all layers.
-        factors: Results of all layers.
+        retained: Results of all layers, for each weight.
         largest_gram: Gram matrices of the largest part.
         reserved: What else there is all the time.
     """
@@ -150,9 +150,19 @@ class _Need:
     batch_gradient: int
     scratch: int
     weights: int
-    factors: float
+    retained: float
     largest_gram: int
     reserved: int = 0
+
+    @property
+    def factors(self) -> float:
+        """Memory of the results of all layers."""
+        return self.weights * self.retained
+
+    def within(self, budget: int, most: int, rebuilding: float | None) -> _Need:
+        """Returns the need with factors; without, `rebuilding` bytes a weight, if that does not fit and may be so."""
+        fits = self.at_least(self.images_within(budget, most)) <= budget
+        return self if fits or rebuilding is None else replace(self, retained=rebuilding)
 
     def fixed(self, images: int) -> int:
         """Returns the memory that does not depend on the number of passes, with so many images at a time."""
@@ -165,6 +175,8 @@ class _Need:
 
     def images_within(self, budget: int, most: int) -> int:
         """Returns the images at a time, halved from `most` until they fit into the budget; 1 even if that does not."""
+        if self.batch_gradient:  # which is that of whole batches
+            return most
         images = most
         while images > 1 and (images * self.per_image > ACTIVATION_BYTES or self.at_least(images) > budget):
             images = -(-images // 2)
@@ -226,38 +238,34 @@ def plan_fit(
     m = calibration.count(num_gradients)
     itemsize = max(weight.itemsize for weight in layers.values())
     per_weight = gram_bytes(block_size, m, max(4, itemsize))
-    parts = partition_layers(layers, block_size, per_weight)
-    sizes = {part: part.stop - part.start for part in parts}
+    sizes = {part: part.stop - part.start for part in partition_layers(layers, block_size, per_weight)}
     total, largest = sum(sizes.values()), max(sizes.values())
-    need = _Need(
+    kept = _Need(
         per_image=activation_bytes(model, layers, calibration),
         per_gradient_image=itemsize * largest if calibration.gradient == "sample" else 0,
         batch_gradient=itemsize * total if calibration.gradient == "batch" else 0,
         scratch=matrices * chunk_bytes(-(-largest // block_size), block_size),
         weights=total,
-        factors=total * retained,
+        retained=retained,
         largest_gram=largest * per_weight,
         reserved=reserved,
     )
-
-    def at_a_time() -> int:
-        if calibration.gradient != "sample":
-            return calibration.batch_size
-        return need.images_within(budget, min(calibration.batch_size, m, buffered_gradients(block_size, m)))
-
-    images = at_a_time()
-    keeps_factors = rebuilding is None or need.at_least(images) <= budget
-    if not keeps_factors and rebuilding is not None:
-        retained = rebuilding
-        need = replace(need, factors=total * retained)
-        images = at_a_time()
+    most = _most_images(calibration, m, block_size)
+    need = kept.within(budget, most, rebuilding)
+    images = need.images_within(budget, most)
     need.check(images, budget, block_size)
     fixed, grams = need.fixed(images), total * per_weight
-    at_once = fixed + grams + total * retained
-    if calibration.share and keeps_factors and at_once <= SHARED * budget:
-        return MemoryPlan((tuple(parts),), int(at_once), budget, m, images, block_size, True, grams)
-    passes, peak = _passes(layers, sizes, per_weight, retained, budget - fixed)
-    return MemoryPlan(passes, int(fixed + peak), budget, m, images, block_size, False, grams, keeps_factors)
+    if calibration.share and need is kept and (at_once := fixed + grams + need.factors) <= SHARED * budget:
+        return MemoryPlan((tuple(sizes),), int(at_once), budget, m, images, block_size, True, grams)
+    passes, peak = _passes(layers, sizes, per_weight, need.retained, budget - fixed)
+    return MemoryPlan(passes, int(fixed + peak), budget, m, images, block_size, False, grams, need is kept)
+
+
+def _most_images(calibration: Calibration, m: int, block_size: int) -> int:
+    """Returns the images in one forward pass if memory allows: no more than gradients are gathered at a time."""
+    if calibration.gradient == "batch":
+        return calibration.batch_size
+    return min(calibration.batch_size, m, buffered_gradients(block_size, m))
 
 
 def _passes(

@@ -27,6 +27,7 @@ from bench.results.submissions import (
     Submission,
     SubmittedPruner,
 )
+from bench.results.labels import control_rows
 from bench.results.tuned import CONFIGURATIONS
 
 
@@ -77,7 +78,7 @@ def submit_comparison(
         ),
         "file": new["source"] if new["code"] else None,
         "models": _unique(rows["model"]),
-        "patterns": _unique(rows["pattern"]),
+        "patterns": _unique(rows[~control_rows(rows)]["pattern"]),
         "seeds": tuple(sorted(int(seed) for seed in set(rows["seed"]))),
         "finetune": "finetuned" in set(rows["phase"]),
         "configurations": configurations,

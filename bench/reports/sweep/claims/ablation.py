@@ -129,7 +129,7 @@ def _place_of_best(base: object, differences: dict[str, float]) -> list[str]:
     except ValueError:
         return []
     inside = best not in (order[0], order[-1])
-    place = "within the grid" if inside else f"at the grid's end, {joined(order)}: there may be a better one beyond"
+    place = "within the grid" if inside else f"at an end of {joined(order)}: there may be a better one beyond"
     return [f"Best value {best}, {place}."]
 
 

@@ -17,6 +17,7 @@ FASTCAP_GRADUAL = GradualSpec.model_validate(
      "knots": ((0, 0.4), (8, 0.9)), "scope": "layer"}
 )  # fmt: skip
 
+
 def seeded() -> tuple[Trial, ...]:
     """Returns the trials of the models with dense seeds."""
     cases = protocol_cases(EMBEDDED, EMBEDDED.seeded_models, ("cap", "fastcap"), patterns=PATTERNS)

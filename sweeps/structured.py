@@ -20,9 +20,7 @@ def seeded() -> tuple[Trial, ...]:
     """Returns the trials of the models with dense seeds, and the dense models after the same fine-tune."""
     recipes = {model: finetune_recipe(EMBEDDED, model) for model in SEEDED_MODELS}
     pruners = ("magnitude", "taylor", "cap")
-    cases = protocol_cases(
-        EMBEDDED, SEEDED_MODELS, pruners, one_step=True, patterns=PATTERNS, finetune_at=PATTERNS[:1]
-    )
+    cases = protocol_cases(EMBEDDED, SEEDED_MODELS, pruners, one_step=True, patterns=PATTERNS, finetune_at=PATTERNS[:1])
     cases = [{**case, "finetune": recipes[case["model"]]} for case in cases]
     return seeded_grid("structured", EMBEDDED, [*cases, *(control(*pair) for pair in recipes.items())])
 

@@ -21,7 +21,6 @@ MODELS = (
 )  # fmt: skip
 
 
-
 def seeded() -> tuple[Trial, ...]:
     """Returns the trials of the models with dense seeds: tuned settings with the fine-tune, the authors' without."""
     every = protocol_cases(EMBEDDED, SEEDED_MODELS, CONTENDERS, SPARSITIES, BOTH)

@@ -15,6 +15,7 @@ from bench.core.errors import UserError
 from bench.core.files import sha256
 from bench.reports.page.comparison import find_comparison, read_document
 from bench.results import folders
+from bench.results.labels import control_rows
 from bench.results.store import Store
 from bench.results.submissions import (
     FOLDER,
@@ -27,7 +28,6 @@ from bench.results.submissions import (
     Submission,
     SubmittedPruner,
 )
-from bench.results.labels import control_rows
 from bench.results.tuned import CONFIGURATIONS
 
 

@@ -34,8 +34,8 @@ from bench.core.random_state import derive_seed, seed_everything
 from bench.data.fashion_mnist import load_split
 from bench.evaluation.accuracy import evaluate
 from bench.models.embedded import EMBEDDED, SELF_SUPERVISED, EmbeddedModel
-from bench.models.smaller import SMALLER, SmallerModel
 from bench.models.probing import best_linear_head, features, knn_top1, pooled
+from bench.models.smaller import SMALLER, SmallerModel
 from bench.scripts.recipes import EPOCHS, PRETRAINING, RECIPES, ContrastiveRecipe, Recipe
 from bench.scripts.training import EpochRecord, SupervisedTraining, run_epochs
 

@@ -22,10 +22,10 @@ from bench.reports.comparison.statistics import labels
 from bench.results.folders import WORKING
 from bench.results.tuned import SETTINGS
 from bench.specs.calibration import CalibrationSpec
+from bench.specs.evidence import control
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.recipes import FinetuneSpec
 from bench.specs.search_spaces import Configuration
-from bench.specs.evidence import control
 from bench.specs.settings import find_configuration, finetune_recipe
 from bench.specs.sweep import COMPARE, grid
 from bench.specs.trial import Trial, model_notes, repetition

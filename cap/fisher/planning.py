@@ -102,9 +102,7 @@ def fisher_work(size: FitSize, num_gradients: int | None, block_size: int) -> Fi
         block_size: B, number of weights in a block.
     """
     m, solved = size.gradients(num_gradients), block_size * min(block_size, LARGE_BLOCK)
-    return FitWork(
-        gradients=size.gradient_macs(m), gram=m * block_size * size.weights, solve=solved * size.weights
-    )
+    return FitWork(gradients=size.gradient_macs(m), gram=m * block_size * size.weights, solve=solved * size.weights)
 
 
 def fisher_bytes(size: FitSize, num_gradients: int | None, block_size: int) -> FitBytes:

@@ -49,7 +49,9 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
         profile="embedded", split="validation", evaluation_images=None, dense_seed=0, tuning_seed=0, configurations=12,
         commit=None, rates=rates, pruners=tuple(choice(model, pruner) for model in models for pruner in CHOSEN),
     ).write(tuned_file("embedded", tmp_path / "results"))  # fmt: skip
-    return lambda name: runpy.run_path(str(SWEEPS / f"{name}.py"))["SWEEP"].trials("embedded")  # never a module of before
+    return lambda name: runpy.run_path(str(SWEEPS / f"{name}.py"))["SWEEP"].trials(
+        "embedded"
+    )  # never a module of before
 
 
 NAMES = ("table1", "headline", "one_shot_curves", "attribution", "gradual", "recovery", "nm", "fastcap", "quantization",

@@ -212,7 +212,7 @@ def structured(session: nox.Session) -> None:
 
 @nox.session
 def smaller(session: nox.Session) -> None:
-    """Smaller dense models with as many weights as a pruned one, which `train_zoo` trains (`-- --only model=vit_75`)."""
+    """Smaller dense models with as many weights as a pruned one, which `train_zoo` trains."""
     reproduce(session, "smaller")
 
 

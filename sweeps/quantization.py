@@ -1,7 +1,7 @@
 """INT8 of pruned models: the one-shot pruned one, and after a short training in INT8 with masks held.
 
-The same training in single precision stands beside it. Models with dense seeds have CAP's tuned settings and an epoch of
-the protocol's fine-tune in both precisions, without its average: ranges in INT8 are those of the last weights.
+The same training in single precision stands beside it. Models with dense seeds have CAP's tuned settings and an epoch
+of the protocol's fine-tune in both precisions, without its average: ranges in INT8 are those of the last weights.
 """
 
 from bench.specs.evidence import control, protocol_cases, seeded_grid
@@ -20,7 +20,7 @@ SEEDED_MODELS = ("vit", "convnext", "xcit")
 
 
 def seeded() -> tuple[Trial, ...]:
-    """Returns the trials of the models with dense seeds, and the dense models after the training in single precision."""
+    """Returns the trials of the models with dense seeds, and the dense models after the same training."""
     recipes = {
         model: finetune_recipe(EMBEDDED, model).model_copy(update={"epochs": 1, "ema": 0.0}) for model in SEEDED_MODELS
     }

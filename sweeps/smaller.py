@@ -1,4 +1,4 @@
-"""Smaller dense models with as many weights as a pruned one has left at 50, 75 and 90 %: the control of docs/protocol.md.
+"""Smaller dense models with as many weights as a pruned one has left at 50, 75 and 90 %: a control of the protocol.
 
 `nox -s train_zoo -- --model vit_75 --seeds 0` trains one. Reports of other sweeps set the pruned models beside them.
 """

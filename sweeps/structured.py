@@ -2,8 +2,8 @@
 
 Beside CAP's joint cost stand the usual scores of units, magnitude and first-order Taylor. CAP's dampening is 1e-4, of
 1e-8, 1e-6 and 1e-4 the best on 3,000 training images at 50 and 75 % on the ViT and ConvNeXt (at 25 % not on the ViT).
-Its rivals were not tuned. Models with dense seeds run with settings tuned for single weights, the Fisher estimated once,
-and are fine-tuned after the pattern that saves about a quarter of the multiply-adds.
+Its rivals were not tuned. Models with dense seeds run with settings tuned for single weights, the Fisher estimated
+once, and are fine-tuned after the pattern that saves about a quarter of the multiply-adds.
 """
 
 from bench.specs.evidence import control, protocol_cases, seeded_grid

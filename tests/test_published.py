@@ -53,7 +53,7 @@ def test_every_published_file_is_of_one_commit_and_nothing_uncommitted(path: str
     ],
 )
 def test_a_rerun_gives_what_is_published(sweep: str, model: str, pruner: str, pattern: str, tmp_path: Path) -> None:
-    """Within what processors differ by: dense model, pruned model, sparsities, losses. The trial is that of the rows."""
+    """Within what processors differ by: dense and pruned model, sparsities, losses. The trial is that of the rows."""
     path = tmp_path / "rows.parquet"
     path.write_bytes(git("show", f"HEAD:results/embedded/{sweep}.parquet"))
     rows = read_rows(path, SCHEMA).to_pylist()

@@ -11,7 +11,7 @@ from typing import Any
 from bench.models.embedded import EMBEDDED, EmbeddedModel
 
 SPARSITIES = (0.5, 0.75, 0.9)
-# the widest of these proportions with no more weights than are left of the pruned layers, and all others; 1 % more at most
+# the widest of these proportions with no more weights than are left, those of other layers included; 1 % more at most
 _WIDTHS: dict[str, tuple[dict[str, Any], ...]] = {
     "vit": ({"embed_dim": 46, "num_heads": 2}, {"embed_dim": 32}, {"embed_dim": 22, "num_heads": 2}),
     "convnext": ({"dims": (17, 29, 46, 70)}, {"dims": (13, 22, 34, 52)}, {"dims": (10, 16, 25, 38)}),

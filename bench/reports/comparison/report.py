@@ -39,9 +39,9 @@ else by Student's t over the seeds (docs/protocol.md). {{new}} is better or wors
 no difference is shown, the number of seeds is told that would show the difference found in {100 * POWER:g} % of such
 comparisons; more test images may be needed instead.
 
-{{finetune}}What the intervals cover: a seed draws the calibration images, and the order and augmentation of the fine-tune; the
-bootstrap covers other test images, too. The dense model is the same for all seeds, so nothing is said about other
-models. Without predicted classes, where neither pruner depends on the seed, the same difference repeats, and there is
+{{finetune}}What the intervals cover: a seed draws the calibration images, and the order and augmentation of the
+fine-tune; the bootstrap covers other test images, too. The dense model is the same for all seeds, so nothing is said
+about other models. Without predicted classes, where neither pruner depends on the seed, the same difference repeats, and there is
 no verdict. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
 {1 / (1 - CONFIDENCE):.0f} still shows one by chance.
 
@@ -51,8 +51,8 @@ or masks not at the pattern, has no number and takes part in no comparison.
 
 
 FINETUNE = """\
-Fine-tuned by the protocol's training where the profile has it: warm-up, annealing, a moving average of the weights, mild
-augmentation, at the rate that was chosen on validation images; the dense model goes through the same.
+Fine-tuned by the protocol's training where the profile has it: warm-up, annealing, a moving average of the weights,
+mild augmentation, at the rate that was chosen on validation images; the dense model goes through the same.
 
 """
 

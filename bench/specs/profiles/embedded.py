@@ -26,8 +26,8 @@ RECOVERY = FinetuneSpec(
     augmentation="mild", crop=1.0,
 )  # fmt: skip
 
-# of the dense models that sweeps are of: (0, 1, 2) as soon as they are trained and settings are chosen; until then none,
-# which stands for the weights of before there were several
+# of the dense models that sweeps are of: (0, 1, 2) as soon as they are trained and settings are chosen; until then
+# none, which stands for the weights of before there were several
 DENSE_SEEDS: tuple[int, ...] = ()
 
 EMBEDDED = Profile(

@@ -41,8 +41,8 @@ comparisons; more test images may be needed instead.
 
 {{finetune}}What the intervals cover: a seed draws the calibration images, and the order and augmentation of the
 fine-tune; the bootstrap covers other test images, too. The dense model is the same for all seeds, so nothing is said
-about other models. Without predicted classes, where neither pruner depends on the seed, the same difference repeats, and there is
-no verdict. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
+about other models. Without predicted classes, where neither pruner depends on the seed, the same difference repeats,
+and there is no verdict. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
 {1 / (1 - CONFIDENCE):.0f} still shows one by chance.
 
 Error bars in the figure: the standard deviation of top-1, the interval of the difference. What is invalid, its weights

@@ -77,6 +77,6 @@ def _lines(summary: pd.DataFrame, one: SmallerModel) -> Iterator[str]:
     if told:
         seeds = f"{one.seeds} seed{'' if one.seeds == 1 else 's'}"
         yield (
-            f"{one.model} at {percent(one.sparsity)}: a smaller dense model with as many weights, trained from the start,"
+            f"{one.model} at {percent(one.sparsity)}: a smaller dense model of as many weights, trained from the start,"
             f" has {number(one.top1)} % top-1 ({seeds}). Not above it: {'; '.join(told)}."
         )

@@ -25,7 +25,7 @@ def test_pruned_models_stand_beside_a_smaller_dense_one(make, frame, tmp_path) -
         make("cap", "0.9", [50.0], **common), make("cap", "0.75", [50.0], model="xcit", **common),
     )  # fmt: skip
     line = (
-        "* vit at 75 %: a smaller dense model with as many weights, trained from the start, has 85.50 % top-1 (2 seeds)."
+        "* vit at 75 %: a smaller dense model of as many weights, trained from the start, has 85.50 % top-1 (2 seeds)."
         " Not above it: one-shot GM; fine-tuned none."
     )
     assert [text for text in markdown(rows, tmp_path, "title").splitlines() if "smaller" in text] == [line]

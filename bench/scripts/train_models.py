@@ -3,8 +3,8 @@
 `nox -s train_zoo -- --model vit --seeds 0 1 2`. The supervised recipe follows the models' own papers in small: AdamW,
 cosine decay after a warm-up, mixup and cutmix, label smoothing, stochastic depth, random erasing, an exponential moving
 average of the weights. The self-supervised model is trained without labels (`bench.scripts.contrastive`); its features
-are frozen, and a linear head is fitted to them. Smaller dense models (`--model vit_75`, `bench.models.smaller`) have the
-recipe and the number of epochs of the model that they are set beside.
+are frozen, and a linear head is fitted to them. Smaller dense models (`--model vit_75`, `bench.models.smaller`) have
+the recipe and the number of epochs of the model that they are set beside.
 
 The number of epochs is chosen on the validation images: the first seed runs every number of `recipes.EPOCHS`, the one
 with the highest top-1 at its end (without labels that of nearest neighbours) is taken, of equals the smallest, and all

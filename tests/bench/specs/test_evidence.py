@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 import bench.specs.profiles
 from bench.core.errors import UserError
-from bench.results import folders
+from bench.results import folders, tuned
 from bench.results.tuned import TriedSettings, TunedPruner, TunedRate, TunedSettings, tuned_file
 from bench.specs.ablation import BASE, GRIDS
 from bench.specs.discovery import load_sweep
@@ -64,9 +65,9 @@ def test_trials_are_of_dense_seeds_at_chosen_settings(load: Load, name: str) -> 
     assert {(trial.seed, trial.dense_seed) for trial in trials} == {(seed, seed) for seed in SEEDS}
     assert {trial.evaluation_split for trial in trials} == {"test"}
     assert set(MODELS) <= {trial.model for trial in trials} or name == "budget"
-    tuned = [trial for trial in trials if trial.setting == "tuned"]
-    assert tuned or name == "attribution"
-    for trial in tuned:
+    chosen_ones = [trial for trial in trials if trial.setting == "tuned"]
+    assert chosen_ones or name == "attribution"
+    for trial in chosen_ones:
         chosen = CHOSEN[trial.pruner]
         differing = {key for key, value in chosen.pruner_options.items() if trial.pruner_options[key] != value}
         assert differing <= {"num_recomputations"}, "what is not reached in parts"
@@ -165,8 +166,20 @@ def test_grids_run_on_validation_and_their_ends_on_test(load: Load) -> None:
         assert values(ends, option) == {wanted[0], BASE[option], wanted[-1]}
 
 
-def test_without_choices_a_sweep_says_what_to_run(load: Load, tmp_path: Path) -> None:
+def test_an_installed_package_has_the_published_choices(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a checkout they lie within the package; the trials are the same."""
+    trials = load("recovery")
+    shutil.move(tuned_file("embedded", tmp_path / "results"), tmp_path / "embedded.json")
+    (tmp_path / "pyproject.toml").unlink()
+    monkeypatch.setattr(tuned, "PACKAGED", tmp_path)
+    assert [trial.id for trial in load("recovery")] == [trial.id for trial in trials]
+
+
+def test_without_choices_a_sweep_says_what_to_run(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tuned_file("embedded", tmp_path / "results").unlink()
+    monkeypatch.setattr(tuned, "PACKAGED", tmp_path)
     line = ("no setting of gradient_weight was chosen on vit in profile embedded yet: capbench tune --pruner "
             "gradient_weight --model vit, then capbench publish tuning$")  # fmt: skip
     with pytest.raises(UserError, match=line):

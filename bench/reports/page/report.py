@@ -97,7 +97,9 @@ class PageReport:
         facts = None
         if self.comparison is not None:
             document = read_document(self.comparison)
-            facts = comparison_facts(document, self.rows[self.comparison.sweep], options)
+            facts = comparison_facts(
+                document, self.rows[self.comparison.sweep], options, bool(self.comparison.predictions().rows)
+            )
         submitted = submission_facts(self.submissions, options)
         return PageData(
             title=facts.title if facts else f"Pruners compared ({self.stores[0].profile})",

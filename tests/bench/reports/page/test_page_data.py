@@ -112,20 +112,6 @@ def test_claims_of_several_dense_models_have_their_rule_and_cells(
     assert cell.low < 1 < cell.high
 
 
-@pytest.fixture
-def headline(write: Any, everywhere: Any, frame: Any, predicted: Any) -> Store:
-    """Three pruners at three sparsities on three dense models of each architecture, with predicted classes."""
-    rows = frame(*(
-        everywhere(pruner, pattern, [top1, top1 - 0.1, top1 - 0.3], options={"block_size": size}, setting=setting)
-        for pruner, best in (("cap", 90.0), ("woodfisher", 89.6), ("magnitude", 89.5))
-        for setting, size, less in (("authors", 192, 0.4), ("tuned", 64, 0.0))
-        for pattern, top1 in (("0.5", best - less), ("0.75", best - less - 0.5), ("0.9", best - less - 9))
-    ))  # fmt: skip
-    store = write("headline", rows)
-    write_rows(predicted(rows).rows.values(), PREDICTION_SCHEMA, store.collected_predictions)
-    return store
-
-
 def test_intervals_of_several_dense_models_are_those_of_the_verdicts(headline: Store) -> None:
     page = data(headline)
     cap = cell(page, method="CAP", setting="tuned", model="vit", pattern="0.5")

@@ -150,10 +150,10 @@ function figuresView() {
 function originsView() {
   const head = ['sweep', 'command', 'file', 'rows', 'trials', 'no result', 'commit', 'machine', 'measured', 'SHA-256'];
   const rows = DATA.origins.map((origin) => el('tr', {},
-    el('th', { scope: 'row' }, origin.sweep), el('td', {}, el('code', {}, origin.command)), el('td', {}, el('code', {}, origin.file)),
+    el('th', { scope: 'row' }, origin.sweep), el('td', { class: 'wrap' }, el('code', {}, origin.command)), el('td', { class: 'wrap' }, el('code', {}, origin.file)),
     el('td', { class: 'num' }, String(origin.rows)), el('td', { class: 'num' }, String(origin.trials)), el('td', { class: 'num' }, String(origin.failed)),
-    el('td', {}, el('code', {}, origin.commits.map((commit) => commit.slice(0, 12)).join(' ')), origin.dirty ? ' with changes' : ''),
-    el('td', {}, `${origin.devices.join(', ')}, threads ${origin.threads.join(', ')}`), el('td', {}, unique(origin.started).join(' to ')),
+    el('td', { class: 'narrow' }, el('code', {}, origin.commits.map((commit) => commit.slice(0, 12)).join(' ')), origin.dirty ? ' with changes' : ''),
+    el('td', { class: 'narrow' }, `${origin.devices.join(', ')}, threads ${origin.threads.join(', ')}`), el('td', { class: 'narrow' }, unique(origin.started).join(' to ')),
     el('td', {}, el('code', { title: origin.sha256 }, `${origin.sha256.slice(0, 12)}\u2026`))));
   const versions = DATA.origins.map((origin) => el('p', { class: 'small' }, el('strong', {}, `${origin.sweep}: `), Object.entries(origin.versions).map(([name, version]) => `${name} ${version}`).join(', ')));
   return el('section', { id: 'origins', 'aria-labelledby': 'origins-title' }, el('h2', { id: 'origins-title' }, 'Provenance'),

@@ -29,7 +29,10 @@ function domain(values, log) {
   let low = Math.min(...values);
   let high = Math.max(...values);
   if (!Number.isFinite(low)) return log ? [0.1, 10] : [0, 1];
-  if (log) return [low / 1.25, high * 1.25];
+  if (log) {
+    const pad = high < 2 * low ? 2 : 1.25; // so that there is a tick in it
+    return [low / pad, high * pad];
+  }
   const pad = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
   low -= pad;
   high += pad;

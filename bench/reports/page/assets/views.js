@@ -182,10 +182,10 @@ function introView() {
   ].filter(([count, name]) => count || name !== 'rows without a result');
   const data = unique(DATA.models.map((model) => model.dataset)).filter(Boolean).join(', ');
   const when = days.length ? `, measured ${days.length > 1 ? `${days[0]} to ${days[days.length - 1]}` : `on ${days[0]}`}` : '';
-  const code = commits.length === 1 ? `, commit ${commits[0].slice(0, 12)}` : commits.length ? `, ${commits.length} commits of the code` : '';
+  const code = commits.length === 1 ? `, ${/^[0-9a-f]{12,}$/.test(commits[0]) ? `commit ${commits[0].slice(0, 12)}` : commits[0]}` : commits.length ? `, ${commits.length} commits of the code` : '';
   return el('section', { id: 'intro', 'aria-label': 'What this is' },
     el('p', { class: 'lede' }, `How much of a vision model can be pruned at no loss, and by which method? Top-1 on ${data || 'test images'}${when}${code}. Every number leads to its trials and to the command that makes it.`),
-    el('ul', { class: 'tiles' }, tiles.map(([count, name]) => el('li', {}, el('strong', {}, count.toLocaleString('en')), ' ', count === 1 ? name.replace(/s$/, '') : name))));
+    el('ul', { class: 'tiles' }, tiles.map(([count, name]) => el('li', {}, el('strong', {}, count.toLocaleString('en')), ' ', count === 1 ? name.replace(/s( at most)?$/, '') : name))));
 }
 
 function overview() {

@@ -211,7 +211,7 @@ def test_dark_narrow_and_contrast(open_page: Any, table1: Store, scheme: str) ->
 
 def test_one_trial_with_rows_that_failed(open_page: Any, write: Any, make: Any, frame: Any) -> None:
     rows = frame(
-        make("cap", "0.5", [80.0]),
+        make("cap", "0.5", [80.0], fit_seconds=4.1),
         make("obc", "0.5@layer", [1.0], status="failed", error="out of <memory>"),
         make("wanda", "0.5@layer", [1.0], status="invalid", error="2 of 4 weights are zero"),
     )
@@ -221,6 +221,8 @@ def test_one_trial_with_rows_that_failed(open_page: Any, write: Any, make: Any, 
     assert any("failed out of <memory>" in text for text in texts)
     assert any("invalid 2 of 4 weights are zero" in text for text in texts)
     assert one.page.locator("#sparsity .point").count() == 1
+    assert "1 seed" in one.page.locator("#intro li").all_inner_texts()
+    assert "5" in one.page.locator("#cost svg text").all_inner_texts(), "a single point has ticks about it"
     one.page.click('#table tr:has-text("OBC")')
     assert "out of <memory>" in one.page.inner_text("#pin")
 

@@ -222,7 +222,7 @@ def test_one_trial_with_rows_that_failed(open_page: Any, write: Any, make: Any, 
     assert any("invalid 2 of 4 weights are zero" in text for text in texts)
     assert one.page.locator("#sparsity .point").count() == 1
     assert "1 seed" in one.page.locator("#intro li").all_inner_texts()
-    assert "5" in one.page.locator("#cost svg text").all_inner_texts(), "a single point has ticks about it"
+    assert "5" in one.page.locator("#cost svg text").all_text_contents(), "a single point has ticks about it"
     one.page.click('#table tr:has-text("OBC")')
     assert "out of <memory>" in one.page.inner_text("#pin")
 

@@ -48,8 +48,13 @@ def document_alone(wanted: bool) -> Iterator[None]:
 
 
 def say_written(paths: Iterable[Path]) -> None:
-    """Prints which files were written."""
-    print("written:", ", ".join(map(str, paths)))
+    """Prints which files were written, those that differ in their suffix alone in a line."""
+    suffixes: dict[Path, list[str]] = {}
+    for path in paths:
+        suffixes.setdefault(path.with_suffix(""), []).append(path.suffix)
+    for stem, found in suffixes.items():
+        short = ",".join(suffix.removeprefix(".") for suffix in found)
+        print(f"written: {stem}{found[0]}" if len(found) == 1 else f"written: {stem}.{{{short}}}")
 
 
 def document_writer(place: str | None) -> Callable[[str], object] | None:

@@ -12,7 +12,7 @@ from bench.results.settings import Settings
 WEIGHTS, GRADIENTS, FISHER = "weights alone", "first order", "second order"
 INPUTS, PARTS, OTHER = "layer inputs", "composition", "other"
 FAMILIES = (WEIGHTS, GRADIENTS, FISHER, INPUTS, PARTS, OTHER)  # of methods, in the order of legends
-AUTHORS, TUNED, UNKNOWN = "authors'", "tuned", ""
+AUTHORS, TUNED, PROFILE, UNKNOWN = "authors'", "tuned", "profile's", ""
 SAID = {"authors": AUTHORS, "tuned": TUNED}  # by a row's `setting`
 
 
@@ -116,9 +116,11 @@ def place_in_family(method: str, pruner: str) -> int:
 
 
 def setting_of(pruner: str, options: Settings, said: object = None) -> str:
-    """Returns whose settings options are: `AUTHORS`, `TUNED`, or `UNKNOWN` where the authors' are.
+    """Returns whose settings options are: `AUTHORS`, `TUNED`, `PROFILE`, or `UNKNOWN` where the authors' are.
 
-    A pruner without options of which the authors' values are known is at no setting, unless its trial says whose.
+    Tuned are those of which a trial says so. Others that differ from the authors' are the profile's, for which nobody
+    searched. A pruner without options of which the authors' values are known is at no setting, unless its trial says
+    whose.
 
     Args:
         pruner: Registered name, or `path/to/file.py:ClassName`.
@@ -130,4 +132,4 @@ def setting_of(pruner: str, options: Settings, said: object = None) -> str:
     authors = method_of(pruner).authors
     if not authors:
         return UNKNOWN
-    return AUTHORS if all(options.get(name) == value for name, value in authors.items()) else TUNED
+    return AUTHORS if all(options.get(name) == value for name, value in authors.items()) else PROFILE

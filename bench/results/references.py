@@ -1,4 +1,4 @@
-"""Papers of the methods, as BibTeX."""
+"""Papers of the methods, as BibTeX. What an entry says was checked against lists of references of other papers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reference:
-    """A paper at arXiv.
+    """A paper.
 
     Attributes:
         authors: Authors as BibTeX has them.
         title: Title.
-        year: Year of the first version at arXiv.
+        year: Year of the first version at arXiv, else of the conference.
+        conference: Name of the conference, of a paper that is not at arXiv.
+        url: Address of such a paper.
     """
 
     authors: str
     title: str
     year: int
+    conference: str = ""
+    url: str = ""
 
 
 REFERENCES = {  # by number at arXiv
@@ -85,20 +89,34 @@ REFERENCES = {  # by number at arXiv
         "Lucas, Ryan and Mazumder, Rahul",
         "Preserving Deep Representations In One-Shot Pruning: A Hessian-Free Second-Order Optimization Framework", 2024,
     ),
+    "2501.18980": Reference("Yi, Kai and Richt{\\'a}rik, Peter", "Symmetric Pruning of Large Language Models", 2025),
+}  # fmt: skip
+
+FIRST_DESCRIBED = {  # where a method was first described, by the number of the paper that restates it
+    "2501.18980": Reference(
+        "Zhang, Yingtao and Bai, Haoli and Lin, Haokun and Zhao, Jialin and Hou, Lu and "
+        "Cannistraci, Carlo Vittorio",
+        "Plug-and-Play: An Efficient Post-training Pruning Method for Large Language Models", 2024,
+        "The Twelfth International Conference on Learning Representations",
+        "https://openreview.net/forum?id=Tr0lPx9woF",
+    ),
 }  # fmt: skip
 
 
 def bibtex(number: str) -> str:
-    """Returns the entry of a paper; for one that is not known here a comment with its number at arXiv."""
+    """Returns the entries of what is cited for a paper at arXiv; for an unknown one a comment with its number."""
     found = REFERENCES.get(number)
     if found is None:
         return f"% arXiv {number}\n"
-    key = f"{found.authors.split(',')[0].lower()}{found.year}arxiv{number.replace('.', '')}"
-    fields = {
-        "author": found.authors,
-        "title": f"{{{found.title}}}",
-        "year": str(found.year),
-        "eprint": number,
-        "archivePrefix": "arXiv",
-    }
-    return f"@misc{{{key},\n" + "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items()) + "}\n"
+    first = FIRST_DESCRIBED.get(number)
+    whole = _entry("misc", found, number.replace(".", ""), {"eprint": number, "archivePrefix": "arXiv"})
+    if first is None:
+        return whole
+    return _entry("inproceedings", first, "", {"booktitle": first.conference, "url": first.url}) + "\n" + whole
+
+
+def _entry(kind: str, paper: Reference, number: str, place: dict[str, str]) -> str:
+    """Returns one entry, whose key has the first author, the year and the number at arXiv."""
+    key = f"{paper.authors.split(',')[0].lower()}{paper.year}{'arxiv' if number else ''}{number}"
+    fields = {"author": paper.authors, "title": f"{{{paper.title}}}", "year": str(paper.year), **place}
+    return f"@{kind}{{{key},\n" + "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items()) + "}\n"

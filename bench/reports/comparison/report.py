@@ -112,7 +112,7 @@ class ComparisonReport:
             _print_table(console, shown, title)
         _print_table(console, cost_table(self.costs), "cost of pruning")
         for line in [*self.verdicts(), *self._control_lines(), *self._reasons()]:
-            console.print(line, highlight=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=not console.is_terminal)
 
     def _accuracies(self, cells: pd.DataFrame) -> pd.DataFrame:
         """Returns the cells as text; what the rows of a cell have in common stands in its first row."""

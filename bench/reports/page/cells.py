@@ -6,21 +6,18 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from bench.reports.page.comparison_data import Interval
+from bench.reports.page.cell_estimates import BASELINE, CellEstimates
 from bench.reports.page.data import Cell
-from bench.reports.sweep.summary import KEYS, plain, pruned, published_for
+from bench.reports.sweep.summary import KEYS, SweepResults, plain, pruned, published_for
 from bench.results.labels import PHASES, REGIMES, kind, label, pattern_in_words
 from bench.results.methods import method_of, setting_of
 from bench.results.settings import Settings
 from bench.results.store import DAMAGED
 from bench.results.validity import INVALID
-from bench.statistics.estimate import mean_of_units
 
 Row = dict[str, Any]  # a result row by its columns, with those of `bench.results.variants.describe`
-BASELINE = "magnitude"  # what `gain` is relative to
 UNSUCCESSFUL = ("skipped", "failed", "timeout", "preempted", DAMAGED)
 
 
@@ -40,23 +37,27 @@ class OptionTable:
         return tuple(self._places)
 
 
-def cells_of(sweep: str, rows: pd.DataFrame, paper: pd.DataFrame, options: OptionTable) -> list[Cell]:
+def cells_of(sweep: str, results: SweepResults, paper: pd.DataFrame, options: OptionTable) -> list[Cell]:
     """Returns the cells of a sweep: models in the order of rows, those without a valid result last.
 
     Args:
         sweep: Name of the sweep.
-        rows: Result rows, as `bench.results.schema.ResultRow` describes them.
+        results: Its results.
         paper: The paper's own values, as `bench.reports.sweep.summary.read_paper_values` reads them.
         options: Table that receives the options.
     """
-    every = pruned(rows)
+    every = pruned(results.rows)
     every = every.assign(baseline=_baseline(every), plain=plain(every))
+    estimates = CellEstimates(every, results.estimator)
     known = _paper_values(every, paper)
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in every.to_dict("records"):
         groups.setdefault(tuple(str(row[key]) for key in (*KEYS, "phase")), []).append(row)
-    cells = [_cell(sweep, sorted(part, key=lambda row: row["seed"]), known, options) for part in groups.values()]
-    return [*cells, *_without_result(sweep, rows, options)]
+    estimates.load([row for row in part if not row["invalid"]] for part in groups.values())
+    cells = [
+        _cell(sweep, sorted(part, key=lambda row: row["seed"]), known, options, estimates) for part in groups.values()
+    ]
+    return [*cells, *_without_result(sweep, results.rows, options)]
 
 
 def _baseline(every: pd.DataFrame) -> pd.Series:
@@ -78,13 +79,18 @@ def _paper_values(every: pd.DataFrame, paper: pd.DataFrame) -> dict[tuple[str, s
 
 
 def _cell(
-    sweep: str, rows: Sequence[Row], paper: Mapping[tuple[str, str, float, str], float], options: OptionTable
+    sweep: str,
+    rows: Sequence[Row],
+    paper: Mapping[tuple[str, str, float, str], float],
+    options: OptionTable,
+    estimates: CellEstimates,
 ) -> Cell:
     """Returns the cell of rows that differ in their seed alone."""
     first = rows[0]
     invalid = any(row["invalid"] for row in rows)
     valid = [] if invalid else rows  # of an invalid cell no accuracy counts
     told = [row["error"] for row in rows if isinstance(row["error"], str)]
+    found = estimates.of(valid)
     known = paper.get((first["model"], first["method"], first["sparsity"], first["phase"]))
     return Cell(
         sweep=sweep,
@@ -102,10 +108,11 @@ def _cell(
         regime=REGIMES.get(str(first["regime"]), ""),
         status=INVALID if invalid else "done",
         reason=told[0] if told else None,
-        top1=_estimate([row["top1"] for row in valid]),
+        top1=found.top1,
         top1_dense=_mean([row["top1_dense"] for row in rows]),
-        drop=_estimate([row["top1"] - row["top1_dense"] for row in valid]),
-        gain=_estimate([row["top1"] - row["baseline"] for row in valid]),
+        drop=found.drop,
+        loss=found.loss,
+        gain=found.gain,
         kept=_mean([100 * row["top1"] / row["top1_dense"] for row in valid]),
         paper=known if first["plain"] else None,
         agreement=_mean([row["agreement"] for row in valid]),
@@ -115,6 +122,7 @@ def _cell(
         predicted=_mean([row["predicted_loss_increase"] for row in valid]),
         observed=_mean([row["observed_loss_increase"] for row in valid]),
         seeds=tuple(int(row["seed"]) for row in rows),
+        resampled=found.resampled,
         values=tuple(float(row["top1"]) for row in rows),
         trials=tuple(str(row["trial_id"]) for row in rows),
         options=options.place(first["pruner_options"]),
@@ -130,15 +138,6 @@ def _mean(values: Iterable[float | None]) -> float | None:
     """Returns the mean of the numbers among values; None where there is none."""
     there = _finite(values)
     return sum(there) / len(there) if there else None
-
-
-def _estimate(values: Iterable[float | None]) -> Interval | None:
-    """Returns the mean of the numbers among values with its interval by Student's t; None where there is none."""
-    there = np.array(_finite(values))
-    if not len(there):
-        return None
-    low, high = mean_of_units(there).interval() if len(there) > 1 else (None, None)
-    return float(there.mean()), low, high
 
 
 def _without_result(sweep: str, rows: pd.DataFrame, options: OptionTable) -> Iterator[Cell]:
@@ -168,6 +167,7 @@ def _without_result(sweep: str, rows: pd.DataFrame, options: OptionTable) -> Ite
             top1=None,
             top1_dense=_mean(part["top1_dense"]),
             drop=None,
+            loss=None,
             gain=None,
             kept=None,
             paper=None,
@@ -178,6 +178,7 @@ def _without_result(sweep: str, rows: pd.DataFrame, options: OptionTable) -> Ite
             predicted=None,
             observed=None,
             seeds=_whole(part["seed"]),
+            resampled=False,
             values=(),
             trials=tuple(str(trial) for trial in part["trial_id"]),
             options=options.place(first["pruner_options"]),

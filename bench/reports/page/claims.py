@@ -10,13 +10,10 @@ import pandas as pd
 from bench.reports.latency.analysis import analyse
 from bench.reports.latency.claim import speedup_claim
 from bench.reports.page.claim_data import ClaimCell, ClaimLine
+from bench.reports.page.protocol import interval_of
 from bench.reports.sweep.claims import findings
 from bench.reports.sweep.claims.finding import Finding, JudgedCell
-from bench.reports.sweep.headline import headlines
-from bench.reports.sweep.protocol import HEADLINE
-from bench.reports.sweep.ranks import rankings
 from bench.reports.sweep.summary import SweepResults
-from bench.results.labels import PHASES
 from bench.results.timings import Timings
 
 
@@ -29,25 +26,6 @@ def claim_lines(sweep: str, results: SweepResults, command: str) -> list[ClaimLi
         command: Command that prints it.
     """
     return [_line(sweep, found.finding, found.check, command) for found in findings(results)]
-
-
-def protocol_lines(sweep: str, results: SweepResults, command: str) -> list[ClaimLine]:
-    """Returns headline numbers and ranks of results with several dense models, which carry no verdict.
-
-    Args:
-        sweep: Name of the sweep.
-        results: Its results.
-        command: Command that prints them.
-    """
-    if not results.seeded:
-        return []
-    numbers = "; ".join(f"{one.name} on {one.model} {PHASES[one.phase]} {one.headline}" for one in headlines(results))
-    found = [Finding(statement=HEADLINE, text=f"{numbers}.")] if numbers else []
-    ranks = [Finding(statement=f"Mean ranks, {one.title}", text=one.sentence) for one in rankings(results)]
-    return [
-        *(_line(sweep, finding, headlines, command) for finding in found),
-        *(_line(sweep, finding, rankings, command) for finding in ranks),
-    ]
 
 
 def speedup_line(timings: Timings, accuracies: pd.DataFrame) -> list[ClaimLine]:
@@ -81,10 +59,10 @@ def _line(sweep: str, finding: Finding, check: Callable[..., object], command: s
 
 
 def _cell(cell: JudgedCell) -> ClaimCell:
-    low, high = cell.estimate.interval() if cell.estimate.units > 1 else (None, None)
+    value, low, high = interval_of(cell.estimate)
     return ClaimCell(
         name=cell.name,
-        value=cell.estimate.value,
+        value=value,
         low=low,
         high=high,
         unit=cell.unit,

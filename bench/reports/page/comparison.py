@@ -14,6 +14,7 @@ from bench.core.errors import UserError
 from bench.reports.common.origin import code_state
 from bench.reports.common.text import joined
 from bench.reports.comparison.document import VERSION
+from bench.reports.comparison.statistics import EVEN
 from bench.reports.page.cells import OptionTable
 from bench.reports.page.comparison_data import ComparedPruner, ComparisonFacts, PairedDifference
 from bench.results.labels import PHASES, pattern_in_words
@@ -63,13 +64,16 @@ def read_document(store: Store) -> dict[str, Any]:
     return document
 
 
-def comparison_facts(document: Mapping[str, Any], rows: pd.DataFrame, options: OptionTable) -> ComparisonFacts:
+def comparison_facts(
+    document: Mapping[str, Any], rows: pd.DataFrame, options: OptionTable, resampled: bool
+) -> ComparisonFacts:
     """Returns what the page says on a comparison.
 
     Args:
         document: Document of the comparison.
         rows: Its result rows.
         options: Table of the page's options.
+        resampled: Whether predicted classes are stored, so that intervals are by a bootstrap.
     """
     pruners = tuple(
         ComparedPruner(
@@ -92,6 +96,7 @@ def comparison_facts(document: Mapping[str, Any], rows: pd.DataFrame, options: O
             pairs=one["pairs"] or 0,
             difference=None if one["difference"] is None else (one["difference"], one["low"], one["high"]),
             verdict=one["verdict"] or "",
+            needed=_needed(one),
         )
         for one in document["differences"]
     )
@@ -102,7 +107,7 @@ def comparison_facts(document: Mapping[str, Any], rows: pd.DataFrame, options: O
         differences=differences,
         command=_command(document, rows),
         bibtex=_bibtex([one.pruner for one in pruners], rows),
-        appendix=_appendix(document, rows),
+        appendix=_appendix(document, rows, resampled),
     )
 
 
@@ -129,19 +134,27 @@ def _bibtex(pruners: Sequence[str], rows: pd.DataFrame) -> str:
     return "\n".join([suite, *(bibtex(number) for number in numbers)])
 
 
-def _appendix(document: Mapping[str, Any], rows: pd.DataFrame) -> str:
+def _needed(difference: Mapping[str, Any]) -> str:
+    """Returns how many seeds would show an undecided difference; nothing for others."""
+    if difference["verdict"] != EVEN:
+        return ""
+    return "no number" if difference["seeds_to_decide"] is None else str(difference["seeds_to_decide"])
+
+
+def _appendix(document: Mapping[str, Any], rows: pd.DataFrame, resampled: bool) -> str:
     """Returns a paragraph and a table in LaTeX that an appendix can take over."""
     cells = pd.DataFrame(document["cells"])
     seeds = rows["seed"].nunique()
     models = f"{', '.join(cells['model'].unique())} ({rows['dataset'].dropna().iloc[0]})"
     patterns = ", ".join(pattern_in_words(pattern) for pattern in cells["pattern"].unique())
     images, tests = (int(rows[name].max()) for name in ("calibration_images", "n_images"))
+    interval = "a bootstrap over seeds and test images" if resampled else "Student's t"
     lines = [
         f"We compare {document['new']} with {joined(document['against'])} on {models} at {patterns}. All pruners see "
         f"the same {images:,} calibration images, drawn anew by each of {seeds} seed{'s' if seeds > 1 else ''}; "
         "models, data, patterns and fine-tuning are the same for all. We report top-1 on "
         f"{tests:,} test images, mean and sample standard deviation over seeds, and the difference paired by seed "
-        f"with its 95 % interval by Student's t. Measured with cap-bench, {code_state(rows)}.",
+        f"with its 95 % interval by {interval}. Measured with cap-bench, {code_state(rows)}.",
         "",
         *document["verdicts"],
     ]

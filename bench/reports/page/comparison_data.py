@@ -41,6 +41,7 @@ class PairedDifference:
         pairs: Number of seeds that both have.
         difference: Difference, points; None where it was not measured.
         verdict: Whether the new pruner is better.
+        needed: Seeds that would show the difference found, in words; empty where it is decided or not measured.
     """
 
     model: str
@@ -51,6 +52,7 @@ class PairedDifference:
     pairs: int
     difference: Interval | None
     verdict: str
+    needed: str
 
 
 @dataclass(frozen=True)

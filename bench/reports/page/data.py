@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.reports.page.claim_data import ClaimLine
 from bench.reports.page.comparison_data import ComparisonFacts, Interval
+from bench.reports.page.protocol_data import ProtocolFacts
 from bench.reports.page.submission_data import SubmissionFacts
 
 
@@ -22,7 +23,7 @@ class Cell:
         method: Name of the method for readers.
         variant: What tells its trials from others of the method, in words.
         family: One of `bench.results.methods.FAMILIES`.
-        setting: Whose settings: `authors'`, `tuned` or nothing.
+        setting: Whose settings: `authors'`, `tuned`, `profile's` or nothing.
         pattern: Sparsity pattern.
         target: The same in words.
         kind: What weights the pattern ranks together.
@@ -34,6 +35,7 @@ class Cell:
         top1: Top-1, percent.
         top1_dense: The same of the dense model.
         drop: Top-1 less the dense model's, points.
+        loss: Loss of top-1 relative to the dense model's, percent.
         gain: Top-1 less that of magnitude at the same seed, points.
         kept: Top-1 relative to the dense model's, percent.
         paper: Published value for the same network, or for the paper's of the family, percent.
@@ -44,6 +46,7 @@ class Cell:
         predicted: Increase of the calibration loss by the pruner's model, mean.
         observed: Increase of the calibration loss, mean.
         seeds: Seeds.
+        resampled: Whether intervals are of several dense models and, where predicted classes are stored, test images.
         values: Top-1 of each seed, percent.
         trials: Identities of the trials, by seed.
         options: Place of the options among those of the page.
@@ -67,6 +70,7 @@ class Cell:
     top1: Interval | None
     top1_dense: float | None
     drop: Interval | None
+    loss: Interval | None
     gain: Interval | None
     kept: float | None
     paper: float | None
@@ -77,6 +81,7 @@ class Cell:
     predicted: float | None
     observed: float | None
     seeds: tuple[int, ...]
+    resampled: bool
     values: tuple[float, ...]
     trials: tuple[str, ...]
     options: int
@@ -231,6 +236,7 @@ class PageData:
         sweeps: Names of the sweeps, the one that is shown first at the front.
         families: Families of methods, in the order of legends.
         claims: Claims.
+        protocol: Headline numbers, leads and ranks, of several dense models.
         cells: Results.
         latency: Accuracy beside measured times.
         methods: Methods, in the order of tables.
@@ -246,6 +252,7 @@ class PageData:
     sweeps: tuple[str, ...]
     families: tuple[str, ...]
     claims: tuple[ClaimLine, ...]
+    protocol: ProtocolFacts
     cells: tuple[Cell, ...]
     latency: tuple[LatencyPoint, ...]
     methods: tuple[MethodFacts, ...]

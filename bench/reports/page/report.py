@@ -11,13 +11,14 @@ from bench.core import files
 from bench.core.errors import UserError
 from bench.reports.latency.analysis import accuracy
 from bench.reports.page.cells import OptionTable, cells_of
-from bench.reports.page.claim_data import ClaimLine
-from bench.reports.page.claims import claim_lines, protocol_lines, speedup_line
+from bench.reports.page.claims import claim_lines, speedup_line
 from bench.reports.page.comparison import comparison_facts, read_document
 from bench.reports.page.data import Cell, MethodFacts, PageData
 from bench.reports.page.latency import speedup_points, trial_points
 from bench.reports.page.models import model_facts
 from bench.reports.page.origins import made_in, parquet_bytes, sweep_origin, timings_origin
+from bench.reports.page.protocol import protocol_facts
+from bench.reports.page.protocol_data import ProtocolFacts
 from bench.reports.page.submissions import submission_facts
 from bench.reports.page.template import page_html
 from bench.reports.sweep.summary import SweepResults, read_paper_values
@@ -78,8 +79,14 @@ class PageReport:
     def data(self) -> PageData:
         """Returns all that the page shows."""
         options, paper = OptionTable(), read_paper_values(self.results)
-        cells = [cell for sweep, rows in self.rows.items() for cell in cells_of(sweep, rows, paper, options)]
-        claims = [line for store in self.stores if store is not self.comparison for line in self._claims(store)]
+        found = {store.sweep: SweepResults.of(self.rows[store.sweep], store.predictions()) for store in self.stores}
+        cells = [cell for sweep, results in found.items() for cell in cells_of(sweep, results, paper, options)]
+        claims = [
+            line
+            for store in self.stores
+            if store is not self.comparison
+            for line in claim_lines(store.sweep, found[store.sweep], made_in(store).command("table") or "")
+        ]
         points = list(trial_points(self.rows))
         origins = [sweep_origin(store, self.rows[store.sweep]) for store in self.stores]
         if self.timings.collected.exists():
@@ -90,7 +97,9 @@ class PageReport:
         facts = None
         if self.comparison is not None:
             document = read_document(self.comparison)
-            facts = comparison_facts(document, self.rows[self.comparison.sweep], options)
+            facts = comparison_facts(
+                document, self.rows[self.comparison.sweep], options, bool(self.comparison.predictions().rows)
+            )
         submitted = submission_facts(self.submissions, options)
         return PageData(
             title=facts.title if facts else f"Pruners compared ({self.stores[0].profile})",
@@ -98,6 +107,7 @@ class PageReport:
             sweeps=tuple(self.rows),
             families=FAMILIES,
             claims=tuple(sorted(claims, key=lambda line: (line.name == "", line.name, line.sweep != FIRST))),
+            protocol=sum((protocol_facts(sweep, results) for sweep, results in found.items()), ProtocolFacts()),
             cells=tuple(cells),
             latency=tuple(points),
             methods=tuple(_methods(cells)),
@@ -107,12 +117,6 @@ class PageReport:
             comparison=facts,
             submissions=submitted,
         )
-
-    def _claims(self, store: Store) -> list[ClaimLine]:
-        """Returns what the rows of a sweep say on claims, and what the protocol reports beside them."""
-        results = SweepResults.of(self.rows[store.sweep], store.predictions())
-        command = made_in(store).command("table") or ""
-        return [*claim_lines(store.sweep, results, command), *protocol_lines(store.sweep, results, command)]
 
     def write(self, output: Path | None = None) -> Path:
         """Writes the page and returns its path.

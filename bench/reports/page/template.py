@@ -16,9 +16,11 @@ SCRIPTS = (
     "chart.js",
     "figures.js",
     "table.js",
+    "wide.js",
     "details.js",
     "comparison.js",
     "submissions.js",
+    "protocol.js",
     "views.js",
     "main.js",
 )

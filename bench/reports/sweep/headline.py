@@ -21,12 +21,14 @@ class ModelHeadline:
 
     Attributes:
         name: Name of the pruner, with its variant.
+        method: Name of the method.
         model: Name of the model.
         phase: Phase of the models.
         headline: Sparsity with its interval.
     """
 
     name: str
+    method: str
     model: str
     phase: str
     headline: Headline
@@ -46,7 +48,7 @@ def headlines(results: SweepResults) -> list[ModelHeadline]:
     rows = rows[seeds > 1].sort_values(["place", "rank"], kind="stable")
     curves = {
         key: list(part.groupby("sparsity"))
-        for key, part in rows.groupby(["series", "model", "phase"], sort=False)
+        for key, part in rows.groupby(["series", "method", "model", "phase"], sort=False)
         if part["sparsity"].nunique() >= CURVE
     }
     points = [point for curve in curves.values() for _, point in curve]
@@ -54,11 +56,12 @@ def headlines(results: SweepResults) -> list[ModelHeadline]:
     return [
         ModelHeadline(
             str(name),
+            str(method),
             str(model),
             str(phase),
             sparsity_at_drop([at for at, _ in curve], [results.estimator.drop(point) for _, point in curve]),
         )
-        for (name, model, phase), curve in curves.items()
+        for (name, method, model, phase), curve in curves.items()
     ]
 
 

@@ -29,7 +29,10 @@ function domain(values, log) {
   let low = Math.min(...values);
   let high = Math.max(...values);
   if (!Number.isFinite(low)) return log ? [0.1, 10] : [0, 1];
-  if (log) return [low / 1.25, high * 1.25];
+  if (log) {
+    const pad = high < 2 * low ? 2 : 1.25; // so that there is a tick in it
+    return [low / pad, high * pad];
+  }
   const pad = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
   low -= pad;
   high += pad;
@@ -63,19 +66,19 @@ function axisItems(spec, box, sx, sy, first) {
   for (const tick of xTicks) {
     items.push(line([[sx(tick), box.top], [sx(tick), box.bottom]], 'grid'));
     const text = x.format(tick);
-    const half = text.length * 3.4 + 3;
+    const half = text.length * 3.4 + 2;
     if (sx(tick) - half > edge) {
       items.push(label(sx(tick), box.bottom + 16, text, { anchor: 'middle', fill: 'muted' }));
       edge = sx(tick) + half;
     }
   }
-  for (const tick of y.log ? logTicks(...y.domain) : linearTicks(...y.domain, 6)) {
+  for (const tick of y.ticks || (y.log ? logTicks(...y.domain) : linearTicks(...y.domain, 6))) {
     items.push(line([[box.left, sy(tick)], [box.right, sy(tick)]], 'grid'));
-    items.push(label(box.left - 6, sy(tick) + 4, y.format(tick), { anchor: 'end', fill: 'muted' }));
+    items.push(label(box.left - 6, sy(tick) + 4, y.format(tick), { anchor: 'end', fill: y.names ? 'ink' : 'muted' }));
   }
   items.push(line([[box.left, box.bottom], [box.right, box.bottom]], 'muted'));
   items.push(label((box.left + box.right) / 2, box.bottom + 35, x.label, { anchor: 'middle' }));
-  if (first) items.push(label(box.left - 40, (box.top + box.bottom) / 2, y.label, { anchor: 'middle', turned: true }));
+  if (first && y.label) items.push(label(box.left - 40, (box.top + box.bottom) / 2, y.label, { anchor: 'middle', turned: true }));
   return items;
 }
 
@@ -89,6 +92,7 @@ function panelItems(panel, box, sx, sy, hits) {
   if (panel.front && panel.front.length > 1) {
     items.push(line(staircase(panel.front).map((p) => [sx(p.x), sy(p.y)]), 'muted', { width: 4, opacity: 0.35 }));
   }
+  for (const bar of panel.bars || []) items.push(line([[sx(bar.x), sy(bar.from)], [sx(bar.x), sy(bar.to)]], 'ink', { width: 4 }));
   const marks = [];
   for (const series of panel.series) {
     const points = series.points.map((p) => ({ ...p, at: [sx(p.x), sy(p.y)] }));
@@ -99,7 +103,10 @@ function panelItems(panel, box, sx, sy, hits) {
       if (p.low !== null && p.low !== undefined && p.high > p.low) {
         items.push(line([[p.at[0], inside(sy(p.low))], [p.at[0], inside(sy(p.high))]], series.style.colour, { width: 1.2, opacity: 0.6 }));
       }
-      marks.push(marker(p.at[0], p.at[1], series.style, { point: hits.length, size: series.style.size }));
+      if (p.left !== undefined && p.right > p.left) {
+        items.push(line([[sx(p.left), p.at[1]], [sx(p.right), p.at[1]]], series.style.colour, { width: 1.6, opacity: 0.7 }));
+      }
+      marks.push(marker(p.at[0], p.at[1], p.open ? { ...series.style, hollow: true } : series.style, { point: hits.length, size: series.style.size }));
       hits.push({ x: p.at[0], y: p.at[1], ref: p.ref, name: series.name });
     }
   }
@@ -122,14 +129,16 @@ function legendItems(entries, width, top) {
   return { items, height: y - top + 10 };
 }
 
-// spec: title, x, y (label, format, log, ticks), panels (title, series, front, guides), width, height of a panel
+// spec: title, x, y (label, format, log, ticks, domain, whole: intervals are to be seen whole), panels (title, series, front, guides, bars), width, height of a panel,
+// left: room for the names on the upright axis
 function chart(spec) {
   const every = spec.panels.flatMap((panel) => panel.series.flatMap((series) => series.points));
-  const xs = every.map((p) => p.x);
+  const xs = every.flatMap((p) => (p.left === undefined ? [p.x] : [p.left, p.x, p.right]));
   const guides = spec.panels.flatMap((panel) => (panel.guides || []).filter((g) => g.counts).flatMap((g) => g.points));
-  const ys = [...every.map((p) => p.y), ...guides.map((p) => p.y)];
-  const x = { ...spec.x, domain: domain(xs, spec.x.log) };
-  const y = { ...spec.y, domain: domain(ys, spec.y.log) };
+  const ends = spec.y.whole ? every.flatMap((p) => [p.low, p.high]).filter((end) => end !== null && end !== undefined) : [];
+  const ys = [...every.map((p) => p.y), ...ends, ...guides.map((p) => p.y)];
+  const x = { ...spec.x, domain: spec.x.domain || domain(xs, spec.x.log) };
+  const y = { ...spec.y, domain: spec.y.domain || domain(ys, spec.y.log) };
   const count = Math.max(1, spec.panels.length);
   const columns = Math.max(1, Math.min(count, spec.width >= 1000 ? (count % 3 === 0 ? 3 : count === 4 || count === 2 ? 2 : 3) : spec.width >= 640 ? 2 : 1));
   const width = spec.width / columns;
@@ -138,7 +147,7 @@ function chart(spec) {
   spec.panels.forEach((panel, i) => {
     const left = (i % columns) * width;
     const top = Math.floor(i / columns) * spec.height;
-    const box = { left: left + MARGIN.left, right: left + width - MARGIN.right, top: top + MARGIN.top, bottom: top + spec.height - MARGIN.bottom };
+    const box = { left: left + (spec.left || MARGIN.left), right: left + width - MARGIN.right, top: top + MARGIN.top, bottom: top + spec.height - MARGIN.bottom };
     const sx = scale(x, [box.left, box.right]);
     const sy = scale(y, [box.bottom, box.top]);
     items.push(label(box.left, box.top - 9, panel.title, { bold: true }));

@@ -9,21 +9,21 @@ const isNew = (cell) => NEW !== null && cell.pruner === NEW.pruner && cell.sweep
 
 function differenceSpec(width, phase) {
   const differences = DATA.comparison.differences.filter((one) => one.phase === phase && one.difference);
+  const axis = sparsityAxis(differences.map((one) => one.sparsity));
   const panels = unique(differences.map((one) => one.model)).map((model) => {
     const others = DATA.comparison.pruners.slice(1);
     const series = others.map((other) => {
       const style = styleOf(DATA.cells.find((cell) => cell.pruner === other.pruner && sameOptions(cell.options, other.options))?.method);
       const own = differences.filter((one) => one.model === model && one.against === other.label);
-      const points = own.map((one) => ({ x: one.sparsity, y: one.difference[0], low: one.difference[1], high: one.difference[2], ref: one }));
+      const points = own.map((one) => ({ x: axis.of(one.sparsity), y: one.difference[0], low: one.difference[1], high: one.difference[2], ref: one }));
       return { name: `against ${other.label}`, style, joined: true, points: points.sort((a, b) => a.x - b.x) };
     }).filter((one) => one.points.length);
     const ends = series.flatMap((one) => one.points.map((point) => point.x));
     return { title: model, series, guides: [{ counts: true, points: [Math.min(...ends), Math.max(...ends)].map((x) => ({ x, y: 0 })) }] };
   });
-  const ticks = unique(differences.map((one) => one.sparsity)).sort((a, b) => a - b);
   return {
     title: `${NEW.label} less the others, ${phase}`, width, height: panels.length > 1 ? 290 : 400, panels,
-    x: { label: 'sparsity', format: percentTick, ticks }, y: { label: 'difference in top-1, points', format: (v) => short(v, 4) },
+    x: axis.axis, y: { label: 'difference in top-1, points', whole: true, format: (v) => short(v, 4) },
   };
 }
 
@@ -32,18 +32,19 @@ function differenceFacts(one) {
     ['difference', estimateText(one.difference, signed)],
     ['pairs', `${one.pairs} seeds`],
     ['verdict', one.verdict],
+    ['seeds to decide', one.needed],
     ['make it', DATA.comparison.command],
   ].filter((fact) => fact[1]);
 }
 
 function differenceTable() {
-  const head = ['model', 'sparsity', 'phase', 'against', 'difference', '95 % interval', 'pairs', 'verdict'];
+  const head = ['model', 'sparsity', 'phase', 'against', 'difference', '95 % interval', 'pairs', 'verdict', 'seeds to decide'];
   const kinds = { better: 'good', worse: 'bad-text' };
   const rows = DATA.comparison.differences.map((one) => el('tr', {},
     el('td', {}, one.model), el('td', { class: 'num' }, one.target), el('td', {}, one.phase), el('td', {}, one.against),
     el('td', { class: 'num' }, one.difference ? signed(one.difference[0]) : ''), el('td', { class: 'num' }, span(one.difference, signed)),
-    el('td', { class: 'num' }, String(one.pairs)), el('td', { class: `verdict ${kinds[one.verdict] || ''}` }, one.verdict)));
-  const numbers = ['sparsity', 'difference', '95 % interval', 'pairs'];
+    el('td', { class: 'num' }, String(one.pairs)), el('td', { class: `verdict ${kinds[one.verdict] || ''}` }, one.verdict), el('td', { class: 'num' }, one.needed)));
+  const numbers = ['sparsity', 'difference', '95 % interval', 'pairs', 'seeds to decide'];
   return el('div', { class: 'scroll' }, el('table', { class: 'plain', 'aria-label': 'Paired differences' },
     el('thead', {}, el('tr', {}, head.map((text) => el('th', { scope: 'col', class: numbers.includes(text) ? 'num' : '' }, text)))), el('tbody', {}, rows)));
 }
@@ -58,7 +59,7 @@ function comparisonView() {
   const section = el('section', { id: 'comparison', 'aria-labelledby': 'comparison-title' },
     el('h2', { id: 'comparison-title' }, `${NEW.label} against the others`),
     el('ul', {}, comparison.verdicts.map((text) => el('li', {}, text))),
-    el('p', { class: 'muted small' }, 'Differences are of top-1 in points, paired by seed; an interval is that of Student\u2019s t with 95 %. Made by ', el('code', {}, comparison.command)));
+    el('p', { class: 'muted small' }, 'Differences are of top-1 in points, paired by seed, with their 95 % interval: by a bootstrap of seeds and test images where predicted classes are stored for all, else by Student\u2019s t. Where no difference is shown, the table has the number of seeds that would show the one found with a probability of 80 %; no number of seeds does where more test images are wanting. Made by ', el('code', {}, comparison.command)));
   const phases = unique(comparison.differences.map((one) => one.phase));
   let phase = phases[0];
   const choice = phases.length > 1 ? [select('difference-phase', 'phase', phases.map((one) => [one, one]), phase, (value) => { phase = value; figure.draw(); }, null)] : [];

@@ -20,13 +20,26 @@ const MODELS = new Map(DATA.models.map((model, i) => [model.model, i]));
 
 const MODES = {
   absolute: { label: 'top-1, %', of: (cell) => cell.top1, format: (v) => v.toFixed(2) },
+  relative: { label: 'relative drop, %', of: (cell) => cell.loss, format: (v) => v.toFixed(2), lessIsBetter: true },
   dense: { label: 'top-1 less dense, points', of: (cell) => cell.drop, format: signed },
   magnitude: { label: 'top-1 less magnitude, points', of: (cell) => cell.gain, format: signed },
 };
 
+const SHARED = ['authors\u0027', 'tuned']; // settings beside which a method without options stands, too
+
+function narrow() {
+  return matchMedia('(max-width: 40rem)').matches;
+}
+
+// Verdicts are on tuned settings: where there are both, these are shown first.
+function firstSetting(sweep) {
+  const found = new Set(DATA.cells.filter((cell) => !sweep || cell.sweep === sweep).map((cell) => cell.setting));
+  return SHARED.every((setting) => found.has(setting)) ? 'tuned' : '';
+}
+
 const state = {
-  sweep: DATA.sweeps[0] || '', model: '', method: '', family: '', target: '', setting: '', phase: '', text: '',
-  mode: 'absolute', pinned: null, hidden: new Set(),
+  sweep: DATA.sweeps[0] || '', model: '', method: '', family: '', target: '', setting: firstSetting(DATA.sweeps[0]), phase: '', text: '',
+  mode: 'absolute', pinned: null, hidden: new Set(), columns: new Map(), layout: narrow() ? 'list' : 'wide', axis: 'stretched',
 };
 const listeners = [];
 const changed = () => listeners.forEach((listener) => listener());
@@ -84,12 +97,18 @@ function settingText(cell) {
   return [cell.variant, cell.regime === 'one-shot' ? '' : cell.regime].filter(Boolean).join(', ');
 }
 
+function settingsText(cell) {
+  // what tells trials of a method apart, and whose the settings are, unless that is said by it
+  const words = settingText(cell);
+  return [words, words.split(/[ ,]+/).includes(cell.setting.replace("'", '')) ? '' : cell.setting].filter(Boolean).join(', ');
+}
+
 function pickCells() {
   const words = state.text.toLowerCase().split(/\s+/).filter(Boolean);
   return DATA.cells.filter((cell) => (!state.sweep || cell.sweep === state.sweep)
     && (!state.model || cell.model === state.model) && (!state.method || cell.method === state.method)
     && (!state.family || cell.family === state.family) && (!state.target || cell.target === state.target)
-    && (!state.setting || (cell.setting || 'no such options') === state.setting)
+    && (!state.setting || (cell.setting || 'no such options') === state.setting || (cell.setting === '' && SHARED.includes(state.setting)))
     && (!state.phase || cell.phase === state.phase)
     && words.every((word) => haystack(cell).includes(word)));
 }

@@ -1,10 +1,12 @@
 // What hover and pin tell of a result.
 
 function facts(item) {
+  if (item.facts) return item.facts.filter((fact) => fact[1]);
   return item.seeds ? cellFacts(item) : item.against ? differenceFacts(item) : latencyFacts(item);
 }
 
 function heading(item) {
+  if (item.heading) return item.heading;
   if (item.against) return `${NEW.label} less ${item.against}, ${item.model}, ${item.target} ${item.phase}`;
   return item.seeds ? `${seriesName(item)}, ${item.model}, ${item.target} ${item.phase}` : `${item.label}, ${item.model}`;
 }
@@ -23,11 +25,13 @@ function cellFacts(cell) {
   return [
     ['status', cell.status === 'done' ? '' : [cell.status, cell.reason].filter(Boolean).join(': ')],
     ['top-1, %', estimateText(cell.top1, (v) => v.toFixed(2))],
+    ['relative drop, %', estimateText(cell.loss, (v) => v.toFixed(2))],
     ['less dense', estimateText(cell.drop, signed)],
     ['less magnitude', cell.method === 'GM' ? '' : estimateText(cell.gain, signed)],
-    ['by seed', cell.values.map((value, i) => `${cell.seeds[i]}: ${value.toFixed(2)}`).join(', ')],
+    ['dense top-1, %', cell.top1_dense?.toFixed(2)],
+    [cell.resampled ? 'by dense model' : 'by seed', cell.values.map((value, i) => `${cell.seeds[i]}: ${value.toFixed(2)}`).join(', ')],
     ['fit, prune', cell.fit_seconds === null ? '' : `${seconds(cell.fit_seconds)} s, ${seconds(cell.prune_seconds)} s`],
-    ['settings', [cell.regime, cell.variant, cell.setting].filter(Boolean).join(', ')],
+    ['settings', [cell.regime === 'one-shot' ? cell.regime : '', settingsText(cell)].filter(Boolean).join(', ')],
     ['options', DATA.options[cell.options] === '{}' ? '' : DATA.options[cell.options]],
     ['trials', cell.trials.join(' ')],
     ['sweep', cell.sweep],
@@ -52,7 +56,7 @@ function latencyFacts(point) {
 }
 
 const MONO = ['options', 'trials', 'make it', 'make it again', 'commit'];
-const IN_TIP = ['status', 'difference', 'pairs', 'verdict', 'top-1, %', 'less dense', 'by seed', 'settings', 'trials', 'top-1 kept', 'times as fast', 'a pass', 'measured'];
+const IN_TIP = ['status', 'difference', 'pairs', 'verdict', 'top-1, %', 'less dense', 'relative drop, %', 'by seed', 'by dense model', 'settings', 'sparsity at 1 % drop', 'mean rank', 'critical difference', 'trials', 'top-1 kept', 'times as fast', 'a pass', 'measured'];
 
 function factList(item, wanted) {
   const shown = facts(item).filter(([name]) => !wanted || wanted.includes(name));

@@ -1,6 +1,19 @@
 // Interactive figures: legend, hover, keyboard, pin, download.
 
-const percentTick = (value) => `${Number((100 * value).toPrecision(4))} %`;
+const percentNumber = (value) => String(Number((100 * value).toPrecision(4)));
+const percentTick = (value) => `${percentNumber(value)} %`;
+
+// Sparsity as it is, or stretched: on a log scale of the fraction of weights that is kept.
+const SPARSITY_AXES = {
+  even: { label: 'sparsity, %', of: (s) => s, back: (v) => v },
+  stretched: { label: 'sparsity, % (log scale of what is kept)', of: (s) => -Math.log10(Math.max(1e-4, 1 - s)), back: (v) => 1 - 10 ** -v },
+};
+
+function sparsityAxis(sparsities) {
+  const axis = SPARSITY_AXES[state.axis];
+  const ticks = unique(sparsities).sort((a, b) => a - b).map(axis.of);
+  return { of: axis.of, axis: { label: axis.label, format: (v) => percentNumber(axis.back(v)), ticks } };
+}
 
 class Figure {
   // make(width) returns the spec of a chart, whose series carry name and style; refs of points are cells or latency points
@@ -12,8 +25,9 @@ class Figure {
     this.legend = el('div', { class: 'legend', role: 'group', 'aria-label': `Legend of: ${title}` });
     this.empty = el('p', { class: 'muted', hidden: true }, 'No result has these two values with the filters above.');
     const buttons = ['SVG', 'PDF'].map((kind) => el('button', { type: 'button', onclick: () => this.download(kind) }, `${title.split(':')[0]} as ${kind}`));
+    this.buttons = el('div', { class: 'bar' }, buttons);
     root.append(el('figure', { id: name }, el('h3', {}, title), el('figcaption', { class: 'muted small' }, caption),
-      el('div', { class: 'bar' }, controls), this.legend, this.box, this.empty, el('div', { class: 'bar' }, buttons)));
+      el('div', { class: 'bar' }, controls), this.legend, this.box, this.empty, this.buttons));
     this.box.addEventListener('pointermove', (event) => this.hover(event));
     this.box.addEventListener('pointerleave', () => hideTip());
     this.box.addEventListener('click', (event) => this.click(event));
@@ -26,13 +40,14 @@ class Figure {
     this.spec = this.make(width);
     const series = this.spec.panels.flatMap((panel) => panel.series);
     this.entries = [...new Map(series.map((one) => [one.name, one])).values()];
-    for (const panel of this.spec.panels) panel.series = panel.series.filter((one) => !state.hidden.has(one.name));
+    if (!this.spec.y.names) for (const panel of this.spec.panels) panel.series = panel.series.filter((one) => !state.hidden.has(one.name));
     for (const panel of this.spec.panels) if (panel.frontOf) panel.front = panel.frontOf(panel.series.flatMap((one) => one.points));
     const { scene, hits } = chart(this.spec);
     this.scene = scene;
     this.hits = hits;
     this.empty.hidden = series.some((one) => one.points.length);
     this.box.hidden = !this.empty.hidden;
+    this.buttons.hidden = !this.empty.hidden;
     this.box.innerHTML = toSvg(scene, (name) => `var(--${name})`);
     this.drawLegend();
     this.mark();
@@ -40,9 +55,10 @@ class Figure {
 
   drawLegend() {
     const focused = document.activeElement && document.activeElement.dataset.series;
+    this.legend.hidden = Boolean(this.spec.y.names); // whose lines are named beside the axis
     this.legend.replaceChildren(...this.entries.map((entry) => el('button', {
       type: 'button', 'data-series': entry.name, 'aria-pressed': String(!state.hidden.has(entry.name)),
-      title: 'Hide or show; with Shift all others', class: entry.style.size ? 'theirs' : '',
+      title: 'Hide or show; with Shift all others', class: entry.theirs ? 'theirs' : '',
       onclick: (event) => this.toggle(entry.name, event.shiftKey),
     }, swatch(entry.style), entry.name)));
     if (focused) [...this.legend.children].find((button) => button.dataset.series === focused)?.focus();
@@ -111,13 +127,19 @@ class Figure {
   }
 
   download(kind) {
-    const shown = this.entries.filter((entry) => !state.hidden.has(entry.name));
+    const shown = this.spec.y.names ? [] : this.entries.filter((entry) => !state.hidden.has(entry.name));
     (kind === 'SVG' ? saveSvg : savePdf)(this.name, withLegend(this.scene, shown));
   }
 }
 
 let figures = [];
 const redrawFigures = () => figures.forEach((figure) => figure.draw());
+
+// What is named in a setting, and whose it is where trials say so.
+function withoutSetting(text) {
+  const whose = text.match(/(^| )(authors|tuned)( |$)/);
+  return whose ? [text.replace(whose[0], ' ').trim(), whose[2]] : [text, ''];
+}
 
 function seriesOf(cells, point, joined) {
   const phases = unique(DATA.cells.map((cell) => cell.phase)).filter(Boolean);
@@ -127,15 +149,17 @@ function seriesOf(cells, point, joined) {
   const groups = new Map();
   for (const cell of cells) {
     const kinds = variants.get(cell.method) || new Set();
-    const variant = `${settingText(cell)}|${cell.kind}`;
+    const [variantText, setting] = withoutSetting(settingText(cell));
+    const variant = `${variantText}|${cell.kind}`;
     variants.set(cell.method, kinds.add(variant));
     const phase = severalPhases ? phases.indexOf(cell.phase) : 0;
     const words = [cell.method, settingText(cell), severalKinds && !['global', 'N:M'].includes(cell.kind) ? `(${cell.kind})` : '', severalPhases ? cell.phase : ''];
     const name = words.filter(Boolean).join(' ');
     if (!groups.has(name)) {
-      const style = styleOf(cell.method, [...kinds].indexOf(variant), phase);
-      if (isNew(cell)) Object.assign(style, { width: 3.4, size: 6.5 });
-      groups.set(name, { name, style, joined, points: [], order: [ORDER.get(cell.method) ?? 999, phase] });
+      const style = styleOf(cell.method, [...kinds].indexOf(variant), phase, setting);
+      const theirs = isNew(cell);
+      if (theirs) Object.assign(style, { width: 3.4, size: 6.5 });
+      groups.set(name, { name, style, theirs, joined, points: [], order: [ORDER.get(cell.method) ?? 999, phase] });
     }
     groups.get(name).points.push({ ...point(cell), ref: cell });
   }
@@ -149,22 +173,26 @@ function panelsByModel(cells, build) {
   return models.map((model) => ({ title: model, ...build(cells.filter((cell) => cell.model === model)) }));
 }
 
+function axisChoice(draw) {
+  return select('axis', 'sparsity axis', [['stretched', 'stretched'], ['even', 'even']], state.axis, (value) => { state.axis = value; draw(); }, null);
+}
+
 function sparsitySpec(cells, width) {
   const mode = MODES[state.mode];
   const usable = cells.filter((cell) => mode.of(cell) && cell.sparsity !== null);
+  const x = sparsityAxis(usable.map((cell) => cell.sparsity));
   const panels = panelsByModel(usable, (part) => {
     const reference = state.mode === 'absolute' ? part[0].top1_dense : 0;
-    const ends = part.map((cell) => cell.sparsity);
-    const guide = [Math.min(...ends), Math.max(...ends)].map((x) => ({ x, y: reference }));
+    const ends = part.map((cell) => x.of(cell.sparsity));
+    const guide = [Math.min(...ends), Math.max(...ends)].map((end) => ({ x: end, y: reference }));
     return {
-      series: seriesOf(part, (cell) => ({ x: cell.sparsity, y: mode.of(cell)[0], low: mode.of(cell)[1], high: mode.of(cell)[2] }), true),
+      series: seriesOf(part, (cell) => ({ x: x.of(cell.sparsity), y: mode.of(cell)[0], low: mode.of(cell)[1], high: mode.of(cell)[2] }), true),
       guides: reference === null ? [] : [{ points: guide, counts: true, label: state.mode === 'magnitude' ? '' : 'dense' }],
     };
   });
-  const ticks = unique(usable.map((cell) => cell.sparsity)).sort((a, b) => a - b);
   return {
     title: `Accuracy against sparsity, ${state.sweep}`, width, height: panels.length > 1 ? 290 : 400, panels,
-    x: { label: 'sparsity', format: percentTick, ticks }, y: { label: mode.label, format: (v) => short(v, 4) },
+    x: x.axis, y: { label: mode.label, format: (v) => short(v, 4) },
   };
 }
 

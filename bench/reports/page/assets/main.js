@@ -1,6 +1,6 @@
 // Routes, theme, keys.
 
-const SECTIONS = [DATA.comparison ? ['comparison', 'Comparison'] : ['claims', 'Claims'], ['table', 'Results'], ['figures', 'Figures'], ['pages', 'Methods and models'], ...(DATA.submissions.length ? [['submissions', 'Submissions']] : []), ['origins', 'Provenance']];
+const SECTIONS = [DATA.comparison ? ['comparison', 'Comparison'] : ['claims', 'Claims'], ...(anyFacts ? [['headline', 'Headline']] : []), ['table', 'Results'], ['figures', 'Figures'], ['pages', 'Methods and models'], ...(DATA.submissions.length ? [['submissions', 'Submissions']] : []), ['origins', 'Provenance']];
 
 function currentRoute() {
   const parts = location.hash.slice(1).split('/').map(decodeURIComponent);

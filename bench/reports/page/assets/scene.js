@@ -59,12 +59,13 @@ function toSvg(scene, colour) {
 
 const DASHES = [null, [9, 3], [2, 2], [9, 3, 2, 3]]; // of the methods of a family that share a shade
 
-function styleOf(method, variant = 0, phase = 0) {
+// The authors' setting beside a tuned one is the same method: its marker and shade, but small and dotted.
+function styleOf(method, variant = 0, phase = 0, setting = '') {
   const facts = METHODS.get(method);
   const family = Math.max(0, DATA.families.indexOf(facts ? facts.family : 'other'));
   const place = (facts ? facts.place : 0) + variant;
-  const dash = phase > 0 ? [5, 4] : DASHES[Math.floor(place / 3) % DASHES.length];
-  return { colour: `f${family}-${place % 3}`, shape: SHAPES[place % SHAPES.length], hollow: phase > 0, dash };
+  const dash = setting === 'authors' ? [1.5, 3] : phase > 0 ? [5, 4] : DASHES[Math.floor(place / 3) % DASHES.length];
+  return { ...(setting === 'authors' ? { size: 3.2, width: 1.2 } : {}), colour: `f${family}-${place % 3}`, shape: SHAPES[place % SHAPES.length], hollow: phase > 0, dash };
 }
 
 function swatch(style) {

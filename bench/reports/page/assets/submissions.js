@@ -23,9 +23,30 @@ function submissionView(submission) {
     submissionTable(submission), submission.code ? textBlock(`Source of ${submission.method}`, submission.file, submission.code, 'text/x-python') : null);
 }
 
+function standing(submission, against) {
+  // of the cells that were measured: the mean difference, and how many are better and worse
+  const found = submission.results.filter((one) => one.against === against && one.difference !== null);
+  if (!found.length) return null;
+  const count = (verdict) => found.filter((one) => one.verdict === verdict).length;
+  return { mean: found.reduce((sum, one) => sum + one.difference, 0) / found.length, better: count('better'), worse: count('worse'), cells: found.length };
+}
+
+function standingsTable() {
+  // submissions have rivals, models and sparsities of their own, so that they are listed and not ranked
+  const others = unique(DATA.submissions.flatMap((one) => one.results.map((result) => result.against)));
+  const text = (found) => (found ? [signed(found.mean), el('br'), el('small', { class: 'muted' }, `better in ${found.better}, worse in ${found.worse} of ${found.cells}`)] : '');
+  return el('div', { class: 'scroll' }, el('table', { class: 'plain', 'aria-label': 'Submissions against the others' },
+    el('thead', {}, el('tr', {}, ['method', 'state', 'models', 'sparsities', 'settings tried', ...others.map((other) => `against ${other}`)].map((text, i) => el('th', { scope: 'col', class: i > 3 ? 'num' : '' }, text)))),
+    el('tbody', {}, DATA.submissions.map((one) => el('tr', {},
+      el('th', { scope: 'row' }, one.method), el('td', { class: `verdict ${one.verified ? 'good' : 'bad-text'}` }, one.verified ? '\u2713 verified' : '\u2717 not verified'),
+      el('td', { class: 'wrap' }, unique(one.results.map((result) => result.model)).join(', ')), el('td', { class: 'wrap' }, unique(one.results.map((result) => result.target)).join(', ')),
+      el('td', { class: 'num' }, String(one.configurations)), others.map((other) => el('td', { class: 'num' }, text(standing(one, other)))))))));
+}
+
 function submissionsView() {
   const verified = DATA.submissions.filter((one) => one.verified).length;
   return el('section', { id: 'submissions', 'aria-labelledby': 'submissions-title' }, el('h2', { id: 'submissions-title' }, 'Submissions'),
-    el('p', { class: 'muted' }, `${verified} of ${DATA.submissions.length} verified: `, el('code', {}, 'capbench verify'), ' found files, protocol, tuning budget, rows and contract in order, and ran some cells again with the same outcome. Differences are the submitted pruner less the other, in points, paired by seed.'),
+    el('p', { class: 'muted' }, `${verified} of ${DATA.submissions.length} verified: `, el('code', {}, 'capbench verify'), ' found files, protocol, tuning budget, rows and contract in order, and ran some cells again with the same outcome. Differences are the submitted pruner less the other, in points, paired by seed; in the table their mean over a submission\u2019s own models and sparsities, which differ between submissions.'),
+    standingsTable(),
     el('ul', { class: 'claims' }, DATA.submissions.map(submissionView)));
 }

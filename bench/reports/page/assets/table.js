@@ -1,4 +1,4 @@
-// Sortable tables of cells; rows can be pinned by mouse and keyboard.
+// Sortable tables of cells with columns of the reader's choice; rows can be pinned by mouse and keyboard.
 
 const statusRank = { done: 0, invalid: 1, skipped: 2, failed: 3, timeout: 4, preempted: 5 };
 
@@ -8,30 +8,38 @@ function columnsOf({ sweep = false, method = true, model = true } = {}) {
   const columns = [
     sweep && { key: 'sweep', head: 'sweep', value: (cell) => cell.sweep },
     model && { key: 'model', head: 'model', value: (cell) => MODELS.get(cell.model) ?? 99, html: (cell) => `<a href="${modelLink(cell.model)}">${escape(cell.model)}</a>` },
-    method && { key: 'method', head: 'pruner', value: (cell) => ORDER.get(cell.method) ?? 999, html: methodHtml },
-    method && { key: 'family', head: 'family', value: (cell) => DATA.families.indexOf(cell.family), html: (cell) => escape(cell.family) },
-    { key: 'settings', head: 'settings', wrap: true, value: (cell) => [settingText(cell), cell.setting].filter(Boolean).join(', ') },
+    method && { key: 'method', head: 'pruner', value: (cell) => ORDER.get(cell.method) ?? 999, html: (cell) => methodHtml(cell, !isOn({ key: 'settings', roomy: true })) },
+    method && { key: 'family', head: 'family', roomy: true, value: (cell) => DATA.families.indexOf(cell.family), html: (cell) => escape(cell.family) },
+    { key: 'settings', head: 'settings', wrap: true, roomy: true, value: settingsText },
     { key: 'target', head: 'sparsity', number: true, value: (cell) => cell.sparsity ?? -1, html: (cell) => escape(cell.target) },
     { key: 'phase', head: 'phase', value: (cell) => cell.phase },
     { key: 'value', head: mode.label, number: true, value: (cell) => estimate(cell, 0), html: (cell) => valueHtml(cell, mode) },
-    { key: 'interval', head: '95 % interval', number: true, value: (cell) => (mode.of(cell) && mode.of(cell)[1] !== null ? mode.of(cell)[2] - mode.of(cell)[1] : null), html: (cell) => span(mode.of(cell), mode.format) },
-    { key: 'n', head: 'n', number: true, value: (cell) => cell.values.length, html: (cell) => String(cell.values.length || '') },
-    { key: 'fit', head: 'fit s', number: true, value: (cell) => cell.fit_seconds, html: (cell) => seconds(cell.fit_seconds) },
-    { key: 'prune', head: 'prune s', number: true, value: (cell) => cell.prune_seconds, html: (cell) => seconds(cell.prune_seconds) },
-    { key: 'memory', head: 'peak MiB', number: true, value: (cell) => cell.peak_memory_bytes, html: (cell) => mebibytes(cell.peak_memory_bytes) },
-    { key: 'agreement', head: 'agree %', number: true, value: (cell) => cell.agreement, html: (cell) => (cell.agreement === null ? '' : cell.agreement.toFixed(1)) },
-    { key: 'predicted', head: 'loss + predicted', number: true, value: (cell) => cell.predicted, html: (cell) => short(cell.predicted) },
-    { key: 'observed', head: 'loss + observed', number: true, value: (cell) => cell.observed, html: (cell) => short(cell.observed) },
+    { key: 'interval', head: '95 % interval', number: true, roomy: true, value: (cell) => (mode.of(cell) && mode.of(cell)[1] !== null ? mode.of(cell)[2] - mode.of(cell)[1] : null), html: (cell) => span(mode.of(cell), mode.format) },
+    { key: 'n', head: 'n', number: true, roomy: true, value: (cell) => cell.values.length, html: (cell) => String(cell.values.length || '') },
+    { key: 'dense', head: 'dense top-1', number: true, off: true, value: (cell) => cell.top1_dense, html: (cell) => cell.top1_dense?.toFixed(2) ?? '' },
+    { key: 'kept', head: 'kept, % of dense', number: true, off: true, value: (cell) => cell.kept, html: (cell) => cell.kept?.toFixed(2) ?? '' },
+    { key: 'fit', head: 'fit s', number: true, roomy: true, value: (cell) => cell.fit_seconds, html: (cell) => seconds(cell.fit_seconds) },
+    { key: 'prune', head: 'prune s', number: true, roomy: true, value: (cell) => cell.prune_seconds, html: (cell) => seconds(cell.prune_seconds) },
+    { key: 'memory', head: 'peak MiB', number: true, off: true, value: (cell) => cell.peak_memory_bytes, html: (cell) => mebibytes(cell.peak_memory_bytes) },
+    { key: 'agreement', head: 'agree %', number: true, off: true, value: (cell) => cell.agreement, html: (cell) => (cell.agreement === null ? '' : cell.agreement.toFixed(1)) },
+    { key: 'predicted', head: 'loss rise predicted', number: true, off: true, value: (cell) => cell.predicted, html: (cell) => short(cell.predicted) },
+    { key: 'observed', head: 'loss rise observed', number: true, off: true, value: (cell) => cell.observed, html: (cell) => short(cell.observed) },
     { key: 'paper', head: 'published', number: true, value: (cell) => cell.paper, html: (cell) => (cell.paper === null ? '' : cell.paper.toFixed(2)) },
-    { key: 'status', head: 'status', value: (cell) => statusRank[cell.status] ?? 9, html: statusHtml },
+    { key: 'options', head: 'options', wrap: true, off: true, value: (cell) => DATA.options[cell.options] },
+    { key: 'trials', head: 'trials', wrap: true, off: true, value: (cell) => cell.trials.map((trial) => trial.slice(0, 8)).join(' ') },
+    { key: 'commit', head: 'commit', off: true, value: (cell) => (ORIGINS.get(cell.sweep)?.commits || []).map((commit) => commit.slice(0, 12)).join(' ') },
+    { key: 'status', head: 'status', roomy: true, value: (cell) => statusRank[cell.status] ?? 9, html: statusHtml },
   ];
   return columns.filter(Boolean);
 }
 
+const isOn = (column) => state.columns.get(column.key) ?? (!column.off && !(column.roomy && narrow()));
+
 const swatchHtml = new Map();
-function methodHtml(cell) {
+function methodHtml(cell, withSettings = false) {
   if (!swatchHtml.has(cell.method)) swatchHtml.set(cell.method, swatch(styleOf(cell.method)).outerHTML);
-  return `${swatchHtml.get(cell.method)}<a href="${methodLink(cell.method)}">${escape(cell.method)}</a>`;
+  const words = withSettings ? settingText(cell) : '';
+  return `${swatchHtml.get(cell.method)}<a href="${methodLink(cell.method)}">${escape(cell.method)}</a>${words ? ` <small>${escape(words)}</small>` : ''}`;
 }
 
 function valueHtml(cell, mode) {
@@ -55,14 +63,26 @@ class ResultTable {
     this.table = el('table', { 'aria-label': caption });
     this.table.addEventListener('click', (event) => this.click(event));
     this.table.addEventListener('keydown', (event) => this.key(event));
-    root.append(this.count, el('div', { class: 'scroll' }, this.table));
+    this.choice = el('div', { class: 'bar choice', role: 'group', 'aria-label': 'Columns of the table' });
+    root.append(el('details', { class: 'columns' }, el('summary', {}, 'Columns'), this.choice), this.count, el('div', { class: 'scroll' }, this.table));
+  }
+
+  drawChoice() {
+    const focused = this.choice.contains(document.activeElement) ? document.activeElement.name : null;
+    this.choice.replaceChildren(...this.columns().map((column) => el('label', { class: 'tick' }, el('input', {
+      type: 'checkbox', name: `column-${column.key}`, checked: isOn(column),
+      onchange: (event) => { state.columns.set(column.key, event.target.checked); tables.forEach((table) => table.draw()); },
+    }), column.head)));
+    if (focused) this.choice.querySelector(`[name="${focused}"]`)?.focus();
   }
 
   draw() {
     const shownBefore = this.shown;
     this.shown = this.sorted(this.cells());
-    const used = this.columns().filter((column) => ['value', 'status', 'method', 'model', 'target'].includes(column.key)
-      || this.shown.some((cell) => (column.html ? column.html(cell) : column.value(cell)) !== ''));
+    this.drawChoice();
+    const wanted = (column) => (this.shown.some((cell) => (column.html ? column.html(cell) : column.value(cell)) !== '')
+      || ['value', 'status', 'method', 'model', 'target'].includes(column.key));
+    const used = this.columns().filter((column) => isOn(column) && wanted(column));
     const head = used.map((column) => {
       const order = column.key === this.sort.key ? (this.sort.down ? 'descending' : 'ascending') : 'none';
       return `<th scope="col" class="c-${column.key}${column.number ? ' num' : ''}" aria-sort="${order}"><button type="button" data-key="${column.key}">${escape(column.head)}</button></th>`;

@@ -7,7 +7,7 @@ const OUTCOMES = {
 };
 
 function claimCells(claim) {
-  const number = (cell) => (v) => `${cell.unit === '%' ? v.toFixed(2) : signed(v)}`;
+  const number = (cell) => (v) => (cell.unit === '%' ? v.toFixed(2).replace('-', '\u2212') : signed(v));
   const row = (cell) => el('tr', {}, el('th', { scope: 'row' }, cell.name),
     el('td', {}, `${number(cell)(cell.value)} ${cell.unit}`), el('td', {}, span([cell.value, cell.low, cell.high], number(cell))), el('td', {}, String(cell.seeds)),
     el('td', {}, cell.p_value === null ? '' : cell.p_value < 1e-3 ? '< 0.001' : cell.p_value.toFixed(3)), el('td', {}, cell.outcome || 'no verdict'));
@@ -19,7 +19,7 @@ function claimCells(claim) {
 function claimItem(claim) {
   const [kind, sign] = OUTCOMES[claim.outcome] || ['', '\u2022'];
   const statement = claim.statement[0].toUpperCase() + claim.statement.slice(1);
-  return el('li', { class: kind },
+  return el('li', { class: `${kind}${claim.cells.length ? ' whole' : ''}` },
     el('strong', {}, [claim.name, statement].filter(Boolean).join(': ')), ' ',
     el('span', { class: 'verdict' }, `${sign} ${claim.outcome || 'described'}`),
     claim.rule ? el('p', { class: 'small' }, claim.rule) : null,
@@ -44,7 +44,7 @@ function select(name, text, choices, value, onchange, all = 'all') {
     options.map(([key, shown]) => el('option', { value: key, selected: key === value }, shown))));
 }
 
-function filterBar(root) {
+function filterBar(root, lay) {
   const ofSweep = DATA.cells.filter((cell) => !state.sweep || cell.sweep === state.sweep);
   const same = (values) => unique(values).filter(Boolean).map((value) => [value, value]);
   const targets = [...ofSweep].filter((cell) => cell.target).sort((a, b) => a.kind.localeCompare(b.kind) || a.sparsity - b.sparsity);
@@ -61,14 +61,15 @@ function filterBar(root) {
   const focused = root.contains(document.activeElement) ? document.activeElement.name : null;
   const search = el('input', { type: 'search', name: 'text', value: state.text, size: '14', oninput: (event) => { state.text = event.target.value; drawResults(); } });
   root.replaceChildren(
-    select('sweep', 'sweep', same(DATA.sweeps), state.sweep, set('sweep')),
+    select('sweep', 'sweep', same(DATA.sweeps), state.sweep, (value) => { state.sweep = value; state.setting = firstSetting(value); changed(); }),
     select('model', 'model', choices.model, state.model, set('model')),
     select('method', 'pruner', choices.method, state.method, set('method')),
     select('family', 'family of method', choices.family, state.family, set('family')),
     select('target', 'sparsity', choices.target, state.target, set('target')),
-    select('setting', 'settings', choices.setting, state.setting, set('setting'), 'tuned and authors\u2019'),
+    select('setting', 'settings', choices.setting, state.setting, set('setting')),
     select('phase', 'phase', choices.phase, state.phase, set('phase')),
-    select('mode', 'top-1', [['absolute', 'absolute'], ['dense', 'relative to dense'], ['magnitude', 'relative to magnitude']], state.mode, set('mode'), null),
+    select('mode', 'top-1', [['absolute', 'absolute'], ['relative', 'relative drop'], ['dense', 'less dense'], ['magnitude', 'less magnitude']], state.mode, set('mode'), null),
+    select('layout', 'table', [['wide', 'sparsities side by side'], ['list', 'one result a row']], state.layout, lay, null),
     el('label', {}, 'search', search),
     el('button', { type: 'button', name: 'reset', onclick: () => {
       Object.assign(state, { model: '', method: '', family: '', target: '', setting: '', phase: '', text: '' });
@@ -84,13 +85,25 @@ function drawResults() {
 
 function tableView() {
   const section = el('section', { id: 'table', 'aria-labelledby': 'table-title' }, el('h2', { id: 'table-title' }, 'Results'),
-    el('p', { class: 'muted' }, 'Top-1 on the test images, mean over seeds with its 95 % interval by Student\u2019s t; relative to dense in points, relative to magnitude the mean of the differences at the same pattern and seed. The filters hold for the figures, too. Settings are the authors\u2019 where a method has options of which their values are known.'));
+    el('p', { class: 'muted' }, `Top-1 on the test images, mean over seeds with its 95 % interval${DATA.cells.some((cell) => cell.resampled) ? ', of several dense models by a bootstrap of models and test images, else' : ''} by Student\u2019s t. Less magnitude: at the same pattern and seed. The filters hold for the figures, too.`),
+    el('details', { class: 'small' }, el('summary', {}, 'Whose settings'), el('p', {}, 'authors\u2019: a method\u2019s known options are at its authors\u2019 values, or the trial is run at their setting. tuned: the trial says that its options were chosen on validation images. profile\u2019s: others, which nobody searched for. Nothing stands where a method has no such options.')));
   const bar = el('div', { class: 'bar', id: 'filters', role: 'group', 'aria-label': 'Filters of table and figures' });
   section.append(bar);
-  filterBar(bar);
-  listeners.push(() => { filterBar(bar); drawResults(); });
-  const table = new ResultTable(section, { cells: pickCells, caption: 'Results', columns: () => columnsOf({ sweep: !state.sweep }) });
-  tables.push(table);
+  const holder = el('div', {});
+  let table = null;
+  const lay = (layout) => {
+    state.layout = layout;
+    tables = tables.filter((one) => one !== table);
+    holder.replaceChildren();
+    const options = { cells: pickCells, caption: 'Results' };
+    table = layout === 'wide' ? new WideTable(holder, options) : new ResultTable(holder, { ...options, columns: () => columnsOf({ sweep: !state.sweep }) });
+    tables.push(table);
+    table.draw();
+  };
+  filterBar(bar, lay);
+  listeners.push(() => { filterBar(bar, lay); drawResults(); });
+  lay(state.layout);
+  section.append(holder);
   section.append(el('div', { class: 'bar' },
     el('button', { type: 'button', id: 'csv', onclick: () => save(`${state.sweep || DATA.profile}.csv`, csvText(table.shown), 'text/csv') }, 'This table as CSV'),
     el('button', { type: 'button', id: 'parquet-button', onclick: saveParquet }, 'All rows as parquet'),
@@ -102,7 +115,7 @@ function figuresView() {
   const section = el('section', { id: 'figures', 'aria-labelledby': 'figures-title' }, el('h2', { id: 'figures-title' }, 'Figures'),
     el('p', { class: 'muted' }, 'Hover tells what a point is, a click pins it; a name in a legend hides and shows its line in all figures, with Shift all others. Colours are families of methods, markers and shades methods of a family; bars are 95 % intervals.'));
   const sparsity = new Figure(section, {
-    name: 'sparsity', title: 'Accuracy against sparsity', caption: 'A panel for each model; the dotted line is the dense model, or magnitude at the same pattern where results are relative to it.', make: (width) => sparsitySpec(pickCells(), width),
+    name: 'sparsity', title: 'Accuracy against sparsity', caption: 'A panel for each model; the dotted line is the dense model, or magnitude at the same pattern where results are relative to it.', controls: [axisChoice(redrawFigures)], make: (width) => sparsitySpec(pickCells(), width),
   });
   let target = null;
   const choice = el('span', {});
@@ -137,10 +150,10 @@ function figuresView() {
 function originsView() {
   const head = ['sweep', 'command', 'file', 'rows', 'trials', 'no result', 'commit', 'machine', 'measured', 'SHA-256'];
   const rows = DATA.origins.map((origin) => el('tr', {},
-    el('th', { scope: 'row' }, origin.sweep), el('td', {}, el('code', {}, origin.command)), el('td', {}, el('code', {}, origin.file)),
+    el('th', { scope: 'row' }, origin.sweep), el('td', { class: 'wrap' }, el('code', {}, origin.command)), el('td', { class: 'wrap' }, el('code', {}, origin.file)),
     el('td', { class: 'num' }, String(origin.rows)), el('td', { class: 'num' }, String(origin.trials)), el('td', { class: 'num' }, String(origin.failed)),
-    el('td', {}, el('code', {}, origin.commits.map((commit) => commit.slice(0, 12)).join(' ')), origin.dirty ? ' with changes' : ''),
-    el('td', {}, `${origin.devices.join(', ')}, threads ${origin.threads.join(', ')}`), el('td', {}, unique(origin.started).join(' to ')),
+    el('td', { class: 'narrow' }, el('code', {}, origin.commits.map((commit) => commit.slice(0, 12)).join(' ')), origin.dirty ? ' with changes' : ''),
+    el('td', { class: 'narrow' }, `${origin.devices.join(', ')}, threads ${origin.threads.join(', ')}`), el('td', { class: 'narrow' }, unique(origin.started).join(' to ')),
     el('td', {}, el('code', { title: origin.sha256 }, `${origin.sha256.slice(0, 12)}\u2026`))));
   const versions = DATA.origins.map((origin) => el('p', { class: 'small' }, el('strong', {}, `${origin.sweep}: `), Object.entries(origin.versions).map(([name, version]) => `${name} ${version}`).join(', ')));
   return el('section', { id: 'origins', 'aria-labelledby': 'origins-title' }, el('h2', { id: 'origins-title' }, 'Provenance'),
@@ -156,8 +169,27 @@ function indexView() {
     links(DATA.methods.map((method) => method.method), methodLink), links(DATA.models.map((model) => model.model), modelLink));
 }
 
+function introView() {
+  const valid = DATA.cells.filter((cell) => cell.top1);
+  const origins = DATA.origins.filter((origin) => DATA.sweeps.includes(origin.sweep));
+  const total = (name) => origins.reduce((sum, origin) => sum + origin[name], 0);
+  const days = unique(origins.flatMap((origin) => origin.started.map((time) => time.slice(0, 10)))).sort();
+  const commits = unique(origins.flatMap((origin) => origin.commits));
+  const tiles = [
+    [unique(valid.map((cell) => cell.method)).length, 'methods'], [unique(valid.map((cell) => cell.model)).length, 'models'],
+    [total('trials'), 'trials'], [valid.length, 'results'], [Math.max(0, ...valid.map((cell) => cell.values.length)), 'seeds at most'],
+    [total('failed'), 'rows without a result'],
+  ].filter(([count, name]) => count || name !== 'rows without a result');
+  const data = unique(DATA.models.map((model) => model.dataset)).filter(Boolean).join(', ');
+  const when = days.length ? `, measured ${days.length > 1 ? `${days[0]} to ${days[days.length - 1]}` : `on ${days[0]}`}` : '';
+  const code = commits.length === 1 ? `, ${/^[0-9a-f]{12,}$/.test(commits[0]) ? `commit ${commits[0].slice(0, 12)}` : commits[0]}` : commits.length ? `, ${commits.length} commits of the code` : '';
+  return el('section', { id: 'intro', 'aria-label': 'What this is' },
+    el('p', { class: 'lede' }, `How much of a vision model can be pruned at no loss, and by which method? Top-1 on ${data || 'test images'}${when}${code}. Every number leads to its trials and to the command that makes it.`),
+    el('ul', { class: 'tiles' }, tiles.map(([count, name]) => el('li', {}, el('strong', {}, count.toLocaleString('en')), ' ', count === 1 ? name.replace(/s( at most)?$/, '') : name))));
+}
+
 function overview() {
-  return [DATA.comparison ? comparisonView() : claimsView(), tableView(), figuresView(), indexView(),
+  return [introView(), DATA.comparison ? comparisonView() : claimsView(), ...(anyFacts ? [protocolView()] : []), tableView(), figuresView(), indexView(),
     ...(DATA.submissions.length ? [submissionsView()] : []), originsView()];
 }
 
@@ -185,7 +217,7 @@ function withResults(section, cells, columns) {
   let sweep = sweeps.includes(state.sweep) ? state.sweep : sweeps[0] || '';
   const choice = select('own-sweep', 'sweep', sweeps.map((one) => [one, one]), sweep, (value) => { sweep = value; figure.draw(); }, null);
   const figure = new Figure(section, {
-    name: 'own', title: 'Accuracy against sparsity', caption: 'A panel for each model.', controls: [choice],
+    name: 'own', title: 'Accuracy against sparsity', caption: 'A panel for each model; the dotted line is the dense model.', controls: [choice, axisChoice(redrawFigures)],
     make: (width) => sparsitySpec(cells.filter((cell) => cell.sweep === sweep), width),
   });
   figures.push(figure);

@@ -3,10 +3,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from bench.core.errors import UserError
@@ -39,6 +41,20 @@ def test_report_files(make_rows: MakeRows, without_result: MakeRows, tmp_path: P
     assert pd.read_csv(written[1])["difference"].dropna().tolist() == [-5.25] * 4
     assert written[2].read_bytes().startswith(b"\x89PNG")
     assert report.write(tmp_path / "report")[3].read_text() == written[3].read_text()
+
+
+def test_a_terminal_of_80_columns_shows_whole_words(make_rows: MakeRows) -> None:
+    rows = make_rows({"mine.py:Mine": {0: 80.0, 1: 81.0}, "cap": {0: 85.0, 1: 86.5}})
+    report = ComparisonReport(
+        rows, [Entry("Mine", "mine.py:Mine", "{}"), Entry("CAP", "cap", "{}")], "Mine against CAP"
+    )
+    terminal = Console(file=StringIO(), width=80, force_terminal=True, color_system=None)
+    report.print(terminal)
+    lines = terminal.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "Mine against CAP: better in 0 of 1 cells, worse in 1, no difference shown in 0;" in [
+        line.rstrip() for line in lines
+    ]
 
 
 def test_nothing_to_compare(make_rows: MakeRows, without_result: MakeRows) -> None:

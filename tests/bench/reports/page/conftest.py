@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.reports.page.report import PageReport
+from bench.results.parquet import write_rows
+from bench.results.predictions import PREDICTION_SCHEMA
 from bench.results.schema import LAYER_SCHEMA, SCHEMA
 from bench.results.store import Store
 from bench.results.submissions import Submission
@@ -59,6 +61,20 @@ def table1(write: Write, make: Any, frame: Any) -> Store:
         for layer, zeros in (("fc1.weight", 4), ("fc2.weight", 6))
     ]  # fmt: skip
     return write("table1", rows, layers)
+
+
+@pytest.fixture
+def headline(write: Any, everywhere: Any, frame: Any, predicted: Any) -> Store:
+    """Three pruners at three sparsities on three dense models of each architecture, with predicted classes."""
+    rows = frame(*(
+        everywhere(pruner, pattern, [top1, top1 - 0.1, top1 - 0.3], options={"block_size": size}, setting=setting)
+        for pruner, best in (("cap", 90.0), ("woodfisher", 89.6), ("magnitude", 89.5))
+        for setting, size, less in (("authors", 192, 0.4), ("tuned", 64, 0.0))
+        for pattern, top1 in (("0.5", best - less), ("0.75", best - less - 0.5), ("0.9", best - less - 9))
+    ))  # fmt: skip
+    store = write("headline", rows)
+    write_rows(predicted(rows).rows.values(), PREDICTION_SCHEMA, store.collected_predictions)
+    return store
 
 
 @pytest.fixture(scope="session")
@@ -128,11 +144,15 @@ def opened() -> Iterator[list[OpenPage]]:
 
 @pytest.fixture
 def open_page(chromium: Any, opened: list[OpenPage], tmp_path: Path) -> Callable[..., OpenPage]:
-    """Writes the page of sweeps and opens it."""
+    """Writes the page of sweeps and opens it, with one result a row unless another layout of the table is wanted."""
 
-    def page(*stores: Store, submissions: Iterable[Submission] = (), **options: Any) -> OpenPage:
+    def page(
+        *stores: Store, submissions: Iterable[Submission] = (), layout: str | None = "list", **options: Any
+    ) -> OpenPage:
         file = PageReport(stores, stores[0].results, None, submissions).write(tmp_path / "page.html")
         opened.append(OpenPage(chromium, file, **options))
+        if layout is not None:
+            opened[-1].page.select_option("[name=layout]", layout)
         return opened[-1]
 
     return page

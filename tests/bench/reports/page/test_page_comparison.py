@@ -53,7 +53,9 @@ def test_differences_sources_and_texts(comparison: Store) -> None:
     (gap,) = [one for one in facts.differences if (one.against, one.target) == ("GM", "90 %")]
     half = 4.302653 * 2.645751 / math.sqrt(3)  # 20, 21, 25: standard deviation 2.6458, t(0.975, 2)
     assert gap.difference == pytest.approx((22, 22 - half, 22 + half), rel=1e-5)
-    assert (gap.pairs, gap.verdict) == (3, "better")
+    assert (gap.pairs, gap.verdict, gap.needed) == (3, "better", "")
+    (even,) = [one for one in facts.differences if (one.against, one.target) == ("CAP", "50 %")]
+    assert (even.verdict, even.needed) == ("no difference shown", "no number"), "0, -0.1, 0.1: no mean difference"
     assert (facts.pruners[0].label, facts.pruners[0].code, facts.pruners[0].sha256) == ("Mine", CODE, "ab" * 32)
     assert facts.command == (
         "capbench compare --pruner mine.py:Mine --option block_size=64 --against magnitude cap --model vit "
@@ -90,7 +92,9 @@ def test_entries_of_bibtex_have_all_fields() -> None:
 def test_the_page_in_a_browser(open_comparison: Any, comparison: Store, tmp_path: Path) -> None:
     one = open_comparison(comparison)
     assert "Mine against GM: better in 2 of 2 cells" in one.page.inner_text("#comparison")
-    assert one.page.locator("#table tr.theirs").count() == 2
+    assert one.page.locator("#table tr.theirs").count() == 1
+    assert one.page.locator("#table tr.theirs td[data-cell]").count() == 2
+    assert "no number" in one.page.inner_text('[aria-label="Paired differences"]')
     assert one.page.locator("#differences .point").count() == 4
     assert one.page.locator("#sparsity .legend button.theirs").all_inner_texts() == ["Mine"]
     one.page.click('summary:has-text("Source of Mine")')
@@ -98,5 +102,5 @@ def test_the_page_in_a_browser(open_comparison: Any, comparison: Store, tmp_path
     one.page.click('summary:has-text("BibTeX")')
     saved = one.download('button:has-text("references.bib")', tmp_path / "references.bib")
     assert "2210.09223" in saved.read_text()
-    one.page.click('#table tr:has-text("Mine")')
+    one.page.click("#table tr.theirs td[data-cell] >> nth=0")
     assert "capbench compare --pruner mine.py:Mine" in one.page.inner_text("#pin")

@@ -50,7 +50,9 @@ def test_means_intervals_and_differences(table1: Store) -> None:
 
 
 def test_whose_settings(table1: Store, write: Any, make: Any, frame: Any) -> None:
-    assert cell(data(table1), method="CAP", pattern="0.5").setting == "tuned"
+    assert cell(data(table1), method="CAP", pattern="0.5").setting == "profile's"
+    said = write("said", frame(make("cap", "0.5", [80.0], options={"block_size": 64}, setting="tuned")))
+    assert cell(data(said), method="CAP").setting == "tuned"
     authors = {"block_size": 192, "damp": 1e-8, "num_gradients": 4096}
     store = write("other", frame(make("cap", "0.5", [80.0], options=authors), make("magnitude", "0.5", [70.0])))
     assert cell(data(store), method="CAP").setting == "authors'"
@@ -110,19 +112,42 @@ def test_claims_of_several_dense_models_have_their_rule_and_cells(
     assert cell.low < 1 < cell.high
 
 
-def test_headline_and_ranks_of_several_dense_models_carry_no_verdict(write: Any, everywhere: Any, frame: Any) -> None:
-    rows = frame(*(
-        everywhere(pruner, pattern, [top1, top1 - 0.1])
-        for pruner, best in (("cap", 90.0), ("woodfisher", 89.6), ("magnitude", 89.5))
-        for pattern, top1 in (("0.5", best), ("0.75", best - 0.5), ("0.9", best - 9))
-    ))  # fmt: skip
-    lines = {line.statement: line for line in data(write("headline", rows)).claims if line.name == ""}
-    assert "CAP on vit one-shot 75." in lines["Sparsity at 1 % relative drop, with 95 % intervals over dense seeds and "
-                                              "test images"].text  # fmt: skip
-    ranks = lines["Mean ranks, one-shot, all layers together"]
-    assert ranks.outcome == ""
-    assert "CAP 1.00, WF 2.00, GM 3.00" in ranks.text
-    assert ranks.code == "bench/reports/sweep/ranks.py: rankings"
+def test_intervals_of_several_dense_models_are_those_of_the_verdicts(headline: Store) -> None:
+    page = data(headline)
+    cap = cell(page, method="CAP", setting="tuned", model="vit", pattern="0.5")
+    top1, drop, loss, gain = cap.top1, cap.drop, cap.loss, cap.gain
+    assert cap.resampled
+    assert top1[0] == pytest.approx(89.867, abs=0.07)  # of 1,000 images
+    assert drop[0] == pytest.approx(top1[0] - 90, abs=1e-6)
+    assert loss[0] == pytest.approx(-100 * drop[0] / 90, abs=1e-6)
+    seeds_alone = 4.302653 * 0.152753 / math.sqrt(3)  # of 90.0, 89.9, 89.7 by Student's t
+    assert top1[2] - top1[1] > 4 * seeds_alone, "of 1,000 images top-1 is known to one point"
+    assert loss[2] - loss[1] < 0.5 * (top1[2] - top1[1]), "the same images decide on both models"
+    assert gain[1] < gain[0] < gain[2]
+    assert {one.setting for one in page.cells if one.method == "CAP"} == {"authors'", "tuned"}
+
+
+def test_headline_numbers_leads_and_ranks_of_several_dense_models(headline: Store) -> None:
+    found = data(headline).protocol
+    numbers = {(one.name, one.model): one for one in found.headlines}
+    cap = numbers["CAP tuned", "vit"]
+    assert 0.75 < cap.at < 0.9
+    assert cap.low < cap.at < cap.high
+    assert (cap.method, cap.phase, cap.beyond) == ("CAP", "one-shot", False)
+    assert len(numbers) == 3 * 2 * 3
+    lead = next(one for one in found.leads if (one.model, one.sparsity) == ("mean", 0.9))
+    assert lead.lead[0] == pytest.approx(0.4, abs=0.05)
+    assert (lead.best, lead.rivals) == ("WF tuned", 2), "leads are of tuned settings"
+    (ranks,) = found.ranks
+    assert ranks.title == "one-shot, all layers together"
+    assert ranks.pruners[0].name == "CAP tuned"
+    assert [one.rank for one in ranks.pruners] == sorted(one.rank for one in ranks.pruners)
+    assert all(0 <= first < last < 6 for first, last in ranks.groups)
+
+
+def test_one_dense_model_has_no_headline(table1: Store) -> None:
+    found = data(table1).protocol
+    assert (found.headlines, found.leads, found.ranks) == ((), (), ())
 
 
 def test_layers_by_method_and_pattern(table1: Store) -> None:

@@ -34,10 +34,67 @@ def test_sort_and_filter(open_page: Any, table1: Store) -> None:
     one.page.select_option("[name=family]", "weights alone")
     assert one.column("method") == ["GM", "GM"]
     one.page.click("[name=reset]")
-    one.page.select_option("[name=setting]", "tuned")
+    one.page.select_option("[name=setting]", "profile's")
     assert set(one.column("method")) == {"CAP"}
     one.page.fill("[name=text]", "fine-tuned")
     assert one.column("phase") == ["fine-tuned"]
+
+
+def test_columns_of_choice(open_page: Any, table1: Store) -> None:
+    page = open_page(table1).page
+    heads = page.locator("#table thead button")
+    assert "kept, % of dense" not in heads.all_inner_texts()
+    page.click('summary:has-text("Columns")')
+    page.check("[name=column-kept]")
+    assert page.locator("#table td.c-kept").first.inner_text() == "90.00"  # 81 of 90
+    page.uncheck("[name=column-interval]")
+    assert "95 % interval" not in heads.all_inner_texts()
+    assert page.evaluate("document.activeElement.name") == "column-interval"
+    page.check("[name=column-commit]")
+    assert page.locator("#table td.c-commit").first.inner_text() == "c0ffeec0ffee"
+
+
+def test_sparsities_side_by_side(open_page: Any, table1: Store) -> None:
+    page = open_page(table1, layout=None).page
+    assert page.locator("#table thead th.phase").all_inner_texts() == ["one-shot, top-1, %", "fine-tuned, top-1, %"]
+    assert page.locator("#table tbody th").all_inner_texts() == ["GM", "CAP"]
+    assert page.locator("#table tbody td.best").all_inner_texts() == ["88.50 \u00b11.24", "73.00 \u00b18.96"]
+    page.click('#table button[aria-label="one-shot 90 %"]')
+    assert page.locator("#table tbody th").all_inner_texts() == ["CAP", "GM"]
+    page.focus("#table td[tabindex='0']")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#pin h2") == "GM, vit, 90 % one-shot"
+    assert page.locator("#table td.pinned").inner_text().startswith("51.00")
+    page.keyboard.press("Escape")
+    page.select_option("[name=mode]", "relative")
+    assert page.locator("#table tbody td.best").first.inner_text().startswith("1.67")  # 88.5 of 90: the least drop
+
+
+def test_what_failed_is_told_beside_the_sparsities(open_page: Any, write: Any, make: Any, frame: Any) -> None:
+    rows = frame(make("cap", "0.5", [80.0]), make("obc", "0.5", [1.0], status="failed", error="out of <memory>"))
+    rows.loc[rows["status"] == "failed", ["pattern", "phase", "top1"]] = None
+    page = open_page(write("mixed", rows), layout=None).page
+    assert page.locator("#table .lacking li").all_inner_texts() == ["vit, OBC, failed: out of <memory>"]
+
+
+def test_headline_numbers_ranks_and_leads(open_page: Any, headline: Store) -> None:
+    page = open_page(headline).page
+    assert page.locator("#nav a").all_inner_texts()[1] == "Headline"
+    assert page.locator("#headline-headline .point").count() == 3 * 6
+    assert page.locator("#ranks-headline-0 .point").count() == 6
+    assert page.locator("#headline-headline .legend").is_hidden(), "lines are named beside the axis"
+    assert "Friedman's test" in page.inner_text("#ranks-headline-0 figcaption")
+    assert page.locator('[aria-label="Leads of CAP, headline"] tbody th').last.inner_text() == "mean"
+    page.focus("#headline-headline .plot")
+    page.keyboard.press("ArrowRight")
+    assert "sparsity at 1 % drop" in page.inner_text("#tip")
+    page.keyboard.press("Enter")
+    assert "capbench table headline" in page.inner_text("#pin")
+    assert page.input_value("[name=setting]") == "tuned", "as the verdicts"
+    page.click('#table tr:has-text("CAP")')
+    assert "by dense model" in page.inner_text("#pin")
 
 
 def test_cells_of_a_verdict_are_a_table(open_page: Any, write: Any, everywhere: Any, frame: Any) -> None:
@@ -107,7 +164,7 @@ def test_downloads(open_page: Any, table1: Store, tmp_path: Path) -> None:
     assert every.equals(pd.read_parquet(table1.collected))
     figure = ElementTree.parse(one.download('#sparsity button:has-text("as SVG")', tmp_path / "figure.svg")).getroot()
     texts = [node.text for node in figure.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"vit", "sparsity", "CAP one-shot"} <= set(texts)
+    assert {"vit", "sparsity, % (log scale of what is kept)", "CAP one-shot"} <= set(texts)
     assert "var(" not in (tmp_path / "figure.svg").read_text()
     content = one.download('#sparsity button:has-text("as PDF")', tmp_path / "figure.pdf").read_bytes()
     assert content.startswith(b"%PDF-1.4")
@@ -139,6 +196,8 @@ def test_dark_narrow_and_contrast(open_page: Any, table1: Store, scheme: str) ->
     page = open_page(table1, color_scheme=scheme, viewport={"width": 360, "height": 740}).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.locator("#sparsity svg").first.bounding_box()["width"] <= 360
+    value = page.locator("#table td.c-value").first.bounding_box()
+    assert value["x"] + value["width"] <= 360, "top-1 is seen without scrolling"
     ink, paper = page.evaluate(
         "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
     )
@@ -152,7 +211,7 @@ def test_dark_narrow_and_contrast(open_page: Any, table1: Store, scheme: str) ->
 
 def test_one_trial_with_rows_that_failed(open_page: Any, write: Any, make: Any, frame: Any) -> None:
     rows = frame(
-        make("cap", "0.5", [80.0]),
+        make("cap", "0.5", [80.0], fit_seconds=4.1),
         make("obc", "0.5@layer", [1.0], status="failed", error="out of <memory>"),
         make("wanda", "0.5@layer", [1.0], status="invalid", error="2 of 4 weights are zero"),
     )
@@ -162,6 +221,8 @@ def test_one_trial_with_rows_that_failed(open_page: Any, write: Any, make: Any, 
     assert any("failed out of <memory>" in text for text in texts)
     assert any("invalid 2 of 4 weights are zero" in text for text in texts)
     assert one.page.locator("#sparsity .point").count() == 1
+    assert "1 seed" in one.page.locator("#intro li").all_inner_texts()
+    assert "5" in one.page.locator("#cost svg text").all_text_contents(), "a single point has ticks about it"
     one.page.click('#table tr:has-text("OBC")')
     assert "out of <memory>" in one.page.inner_text("#pin")
 
@@ -178,13 +239,15 @@ def test_two_thousand_rows_of_twenty_methods_open_in_two_seconds(
         for pattern in patterns
     ]
     assert len(rows) == 2000
-    one = open_page(write("large", frame(*rows)))
+    one = open_page(write("large", frame(*rows)), layout=None)
     seconds = one.page.context.new_cdp_session(one.page)
     seconds.send("Performance.enable", {"timeDomain": "threadTicks"})  # what other work takes does not count
     one.page.reload()
     one.page.wait_for_selector("#cost svg")
     spent = {metric["name"]: metric["value"] for metric in seconds.send("Performance.getMetrics")["metrics"]}
     assert 0 < spent["TaskDuration"] < 2
+    assert one.page.locator("#table tbody td[data-cell]").count() == 2000
+    one.page.select_option("[name=layout]", "list")
     assert one.page.locator("#table tbody tr").count() == 2000
     assert one.page.locator("#sparsity .point").count() == 2000
 

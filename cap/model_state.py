@@ -16,19 +16,33 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Puts a model into eval mode and each of its modules back into its own mode afterwards.
 
     Meanwhile every module is called as such, so that hooks see its inputs: what `torch.compile` made runs uncompiled,
-    and attention without the fused kernel that replaces its modules in eval mode.
+    and attention without the fused kernel that replaces its modules in eval mode. It computes in `full_precision`.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _uncompiled():
+        with _uncompiled(), full_precision():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Lets CUDA multiply float32 in float32: convolutions are in TF32 by default, with ten bits of each factor."""
+    backends = torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 def _uncompiled() -> AbstractContextManager[object]:

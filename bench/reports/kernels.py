@@ -111,6 +111,26 @@ def detailed(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def floors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns one line per fit that was measured beside its floor, with the shares of its steps."""
+    if "over_floor" not in rows:
+        return pd.DataFrame()
+    lines = []
+    for row in rows[rows["over_floor"].notna()].itertuples():
+        shares = sorted(((part / row.fit_seconds, step) for step, part in row.fit_parts.items()), reverse=True)
+        lines.append(
+            {
+                "fit": row.group,
+                "took": seconds(row.fit_seconds),
+                "floor": seconds(row.floor_seconds),
+                "times the floor": f"{row.over_floor:.2f}",
+                "where the time goes": ", ".join(f"{step} {share:.0%}" for share, step in shares),
+                "of the floor": ", ".join(f"{step} {part / row.floor_seconds:.0%}" for step, part in row.floor_parts.items()),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
 def compact(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns one line per group: the plain version, the fastest of its rivals, and ours."""
     lines = []
@@ -152,6 +172,16 @@ def markdown(rows: pd.DataFrame, origin: BenchmarkOrigin) -> str:
         "![How time grows](core.png)",
         "",
     ]
+    if not (beside := floors(rows)).empty:
+        lines += [
+            "## Fits beside their floor",
+            "",
+            "The floor is a plain forward and backward pass over the same images, and the multiply-adds of sums, inverse",
+            "and elimination at the rate of this machine's matrix products in double precision. Seconds are those that",
+            "the processor computed, of all threads together.",
+            "",
+            to_markdown(beside),
+        ]
     return "\n".join(lines)
 
 

@@ -76,9 +76,10 @@ def find_card(session: nox.Session) -> str:
     """Returns the name of the card as files have it; ends the session with one line where there is none."""
     python = str(ENVIRONMENT / "bin" / "python")
     found = session.run(python, "tests/gpu/card.py", silent=True, external=True, success_codes=[0, 1])
-    if str(found).startswith("no card"):
-        session.error(str(found).strip())
-    return str(found).strip()
+    line = str(found).strip().splitlines()[-1]
+    if line.startswith("no card"):
+        session.error(line)
+    return line
 
 
 @nox.session
@@ -271,7 +272,7 @@ def reproduce_pretrained(session: nox.Session) -> None:
 
 @nox.session
 def benchmark(session: nox.Session) -> None:
-    """Measure the pruning core against its plain versions, in about half an hour; arguments go to pytest.
+    """Measure the pruning core against its plain versions and its floor, in about an hour; arguments go to pytest.
 
     The machine should have nothing else to do.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any, ClassVar
+from typing import Any
 from unittest import mock
 
 import torch
@@ -129,7 +129,7 @@ class PretendCard(TorchDispatchMode):
         self.allocated = self.peak = 0
         self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: D105
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return compute(func, args, kwargs or {}, self._wrap)
 
     def _wrap(self, inner: Tensor) -> CardTensor:
@@ -183,7 +183,9 @@ def pretend_card() -> Iterator[PretendCard]:
         stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, overwrites)
         for name, function in functions.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, function))
-        stack.enter_context(mock.patch("cap.elimination.eliminator", lambda device: for_device(device).eliminate_blocks))
+        stack.enter_context(
+            mock.patch("cap.elimination.eliminator", lambda device: for_device(device).eliminate_blocks)
+        )
         inference = mock.patch("torch._C._InferenceMode", lambda on: torch.no_grad() if on else nullcontext())
         stack.enter_context(inference)  # whose tensors no subclass can have
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # of several kernels, the one that the CPU has too

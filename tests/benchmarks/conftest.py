@@ -23,7 +23,12 @@ def measure(benchmark) -> Measure:  # type: ignore[no-untyped-def]
     """Measures one method of a group: its time in every round, and the most memory it took beyond what was in use."""
 
     def run(
-        group: str, method: str, function: Callable[[], Any], rounds: int = 3, place: torch.device = DEVICE, **columns: Any
+        group: str,
+        method: str,
+        function: Callable[[], Any],
+        rounds: int = 3,
+        place: torch.device = DEVICE,
+        **columns: Any,
     ) -> Any:
         extra: list[int] = []
         state: dict[str, Any] = {}

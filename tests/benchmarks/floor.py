@@ -159,7 +159,7 @@ def profiled(device: torch.device) -> Iterator[Profile]:
         for name, step in STEPS.items():
             stack.enter_context(mock.patch.object(kernels, name, profile.timed(step, getattr(kernels, name))))
         solve = profile.timed("elimination", elimination.eliminator(device))
-        stack.enter_context(mock.patch.object(elimination, "eliminator", lambda _: solve))
+        stack.enter_context(mock.patch.object(elimination, "eliminator", return_value=solve))
         forward = profile.timed("forward and backward", calibration_module.per_sample_gradients)
         stack.enter_context(mock.patch.object(calibration_module, "per_sample_gradients", forward))
         write = profile.timed("per-sample gradients from inputs and output gradients", GradientBatch.write)

@@ -1,4 +1,4 @@
-"""The elimination in Triton against Algorithm 1 as printed: run by test_triton.py in Triton's interpreter, or on a card.
+"""The elimination in Triton against Algorithm 1 as printed: in Triton's interpreter (test_triton.py), or on a card.
 
 Usage: TRITON_INTERPRET=1 pytest tests/gpu/triton_kernel.py; without TRITON_INTERPRET on a card.
 """

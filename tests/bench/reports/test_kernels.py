@@ -71,14 +71,16 @@ def test_fits_beside_their_floor(tmp_path: Path) -> None:
     }  # fmt: skip
     content = {
         "benchmarks": [
-            {"group": "fit", "stats": {"median": 31.0, "rounds": 1}, "extra_info": info},
-            {"group": "other", "stats": {"median": 1.0, "rounds": 1}, "extra_info": {"method": "CAP", "peak_extra_bytes": 1}},
+            {"group": group, "stats": {"median": 31.0, "rounds": 1}, "extra_info": extra}
+            for group, extra in (("fit", info), ("other", {"method": "CAP", "peak_extra_bytes": 1}))
         ],
-        "machine_info": {"cpu": "a", "cores": 2, "memory_bytes": 2**30},
+        "machine_info": {"card": "a card", "cpu": "a", "cores": 2, "memory_bytes": 2**30},
         "commit_info": {"id": "f" * 40, "dirty": False},
     }  # fmt: skip
     (tmp_path / "x.json").write_text(json.dumps(content))
-    rows, _ = benchmarks.read(tmp_path / "x.json")
+    rows, origin = benchmarks.read(tmp_path / "x.json")
+    assert str(origin).startswith("a card; a, 2 cores")
+    assert "core.png" not in benchmarks.markdown(rows, origin), "nothing was measured at several sizes"
     [line] = benchmarks.floors(rows).to_dict("records")
     assert (line["fit"], line["times the floor"]) == ("fit", "1.50")
     assert line["where the time goes"] == "elimination 80%, inverse 20%"

@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,7 +35,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Lets CUDA multiply float32 in float32: convolutions are in TF32 by default, with ten bits of each factor."""
-    backends = torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn  # whose parts its type stubs do not know
+    backends = cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul
     before = [backend.fp32_precision for backend in backends]
     for backend in backends:
         backend.fp32_precision = "ieee"

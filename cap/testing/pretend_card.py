@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -26,39 +27,41 @@ class CardTensor(Tensor):
     """Tensor that says it is on the card; to PyTorch's own code in C++ it is on the meta device, which needs no driver.
 
     Attributes:
-        inner: Tensor on the CPU that holds the values.
+        held: Tensor on the CPU that holds the values.
     """
 
-    inner: Tensor
-    device = CARD  # type: ignore[assignment]
-    is_cuda, is_meta = True, False  # type: ignore[assignment]
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    held: Tensor
+    device = CARD
+    is_cuda, is_meta = True, False
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> CardTensor:
         """Wraps a tensor on the CPU."""
-        found: CardTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        found: CardTensor = torch.Tensor._make_wrapper_subclass(
             cls,
             inner.size(),
             strides=inner.stride(),
             storage_offset=inner.storage_offset(),
             dtype=inner.dtype,
             layout=inner.layout,
-            device="meta",
+            device=torch.device("meta"),
         )
-        found.inner = inner
+        found.held = inner
         return found
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         """Computes outside of `pretend_card`, which the tensor has outlived."""
         return compute(func, args, kwargs or {}, CardTensor)
 
     def tolist(self) -> Any:  # noqa: D102  PyTorch's own refuses subclasses
-        return self.inner.tolist()
+        return self.held.tolist()
 
-    def __repr__(self, **_: Any) -> str:
-        return f"CardTensor({self.inner!r})"
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return f"CardTensor({self.held!r})"
 
 
 def compute(func: Any, args: Any, kwargs: Mapping[str, Any], wrap: Callable[[Tensor], CardTensor]) -> Any:
@@ -81,7 +84,7 @@ def compute(func: Any, args: Any, kwargs: Mapping[str, Any], wrap: Callable[[Ten
     if ours and name not in COPIES:
         _check_devices(name, args, flat)
     _check_generator(name, kwargs, on_card)
-    wrappers = {id(value.inner): value for value in ours}
+    wrappers = {id(value.held): value for value in ours}
     inner = [_inner(value) for value in flat]
     own_args, own_kwargs = tree_unflatten(inner, structure)
     if name == "aten::_to_copy" or asked is not None:
@@ -97,7 +100,7 @@ def compute(func: Any, args: Any, kwargs: Mapping[str, Any], wrap: Callable[[Ten
 
 
 def _inner(value: Any) -> Any:
-    return value.inner if isinstance(value, CardTensor) else value
+    return value.held if isinstance(value, CardTensor) else value
 
 
 def _check_devices(name: str, args: Any, flat: list[Any]) -> None:
@@ -186,6 +189,8 @@ def pretend_card() -> Iterator[PretendCard]:
         stack.enter_context(
             mock.patch("cap.elimination.eliminator", lambda device: for_device(device).eliminate_blocks)
         )
+        stream = SimpleNamespace(is_capturing=lambda: False)
+        stack.enter_context(mock.patch.object(torch.accelerator, "current_stream", return_value=stream))
         inference = mock.patch("torch._C._InferenceMode", lambda on: torch.no_grad() if on else nullcontext())
         stack.enter_context(inference)  # whose tensors no subclass can have
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # of several kernels, the one that the CPU has too

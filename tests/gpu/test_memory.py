@@ -16,6 +16,8 @@ WORKSPACES = 2**26  # bytes that CUDA's libraries keep for themselves, which no 
 
 @pytest.mark.parametrize("share_of_one_pass", [1.0, 0.5])
 def test_a_fit_stays_within_its_plan(card: str, device: str, share_of_one_pass: float, record_property: Record) -> None:
+    if device == "cpu" and share_of_one_pass < 1:
+        pytest.skip("a small model takes little beside its scratch: there is nothing to save")
     width, m, block_size = (1024, 512, 128) if device != "cpu" else (64, 48, 16)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width), nn.Linear(width, 10))
@@ -25,10 +27,7 @@ def test_a_fit_stays_within_its_plan(card: str, device: str, share_of_one_pass: 
     calibration.memory_budget = 2**36
     whole = pruner.plan(model, layers, calibration)
     calibration.memory_budget = int(share_of_one_pass * whole.peak_bytes) + 1
-    try:
-        plan = pruner.plan(model, layers, calibration)
-    except ValueError:
-        pytest.skip("the small model's scratch is all that it takes")
+    plan = pruner.plan(model, layers, calibration)
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated(card)
     torch.cuda.reset_peak_memory_stats(card)
@@ -38,7 +37,7 @@ def test_a_fit_stays_within_its_plan(card: str, device: str, share_of_one_pass: 
     record_property("taken_bytes", taken)
     record_property("passes", len(plan.passes))
     assert plan.peak_bytes <= calibration.memory_budget
-    assert taken <= plan.peak_bytes + WORKSPACES
+    assert taken <= plan.peak_bytes + (WORKSPACES if device != "cpu" else 0)
 
 
 def test_what_a_card_has_free(card: str) -> None:

@@ -26,9 +26,9 @@ from bench.specs.sweep import Sweep
 
 FINETUNE = FinetuneSpec(epochs=1, images=32, batch_size=16, lr=1e-4, lr_end=1e-5)
 OPTIONS = {"cap": {"block_size": 16, "num_gradients": 32}, "magnitude": {}}
-SWEEP = Sweep(name="table1", title="Small", profiles={"embedded": tuple(
+SWEEP = Sweep(name="small", title="Small", profiles={"embedded": tuple(
     trial.model_copy(update={
-        "pruner_options": OPTIONS[trial.pruner], "evaluation_images": 200, "patterns": ("0.75",),
+        "sweep": "small", "pruner_options": OPTIONS[trial.pruner], "evaluation_images": 200, "patterns": ("0.75",),
         "finetune_at": ("0.75",), "finetune": FINETUNE,
         "calibration": trial.calibration.model_copy(update={"images": 32}),
     })
@@ -40,9 +40,9 @@ from bench.specs.discovery import load_sweep
 from bench.specs.sweep import Sweep
 
 FISHER = {"num_gradients": 24, "block_size": 16}
-SWEEP = Sweep(name="first_imagenet", title="Small", profiles={"imagenet": tuple(
+SWEEP = Sweep(name="small", title="Small", profiles={"imagenet": tuple(
     trial.model_copy(update={
-        "pruner_options": {**trial.pruner_options, **(FISHER if trial.pruner != "magnitude" else {})},
+        "sweep": "small", "pruner_options": {**trial.pruner_options, **(FISHER if trial.pruner != "magnitude" else {})},
         "calibration": trial.calibration.model_copy(update={"images": 24}),
     })
     for trial in load_sweep("first_imagenet").trials("imagenet")
@@ -62,7 +62,7 @@ def test_table1(device: str, tmp_path: Path) -> None:
     sweep = "table1" if device != "cpu" else str(tmp_path / "small.py")
     arguments = ["--only", "model=vit", "--seeds", "0", "--device", device, "--jobs", "1"]
     cli.main(["run", sweep, *arguments, "--results", str(tmp_path)])
-    found = rows(tmp_path / "embedded", "table1")
+    found = rows(tmp_path / "embedded", Path(sweep).stem)
     assert {"cap", "magnitude"} <= set(found["pruner"])
     assert (found["device"] == device).all()
     pruned = found[(found["pattern"] == "0.75") & (found["phase"] == "finetuned")]
@@ -103,7 +103,7 @@ def test_the_first_hour_on_imagenet(device: str, tmp_path: Path, monkeypatch: py
     sweep = "first_imagenet" if on_card else str(tmp_path / "small.py")
     arguments = ["--profile", "imagenet", "--device", device, "--jobs", "1", "--expect-top1", "100"]
     cli.main(["run", sweep, *arguments, "--results", str(tmp_path / "runs")])
-    found = rows(tmp_path / "runs" / "imagenet", "first_imagenet")
+    found = rows(tmp_path / "runs" / "imagenet", Path(sweep).stem)
     assert set(found["pruner"]) == {"magnitude", "woodfisher", "obert", "cap"}
     assert set(found[found["phase"] == "one_shot"]["pattern"]) == {"0.5", "0.75", "0.9"}
     assert (found[found["phase"] == "dense"]["top1"] == 100).all()

@@ -19,10 +19,7 @@ def seed_everything(seed: int) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """Returns the state of every generator, in values that `torch.load` reads back without running code.
-
-    Of several cards it is that of the one that this process works on.
-    """
+    """Returns every generator's state, of cards the one at work, in values that `torch.load` reads without code."""
     legacy: Any = np.random.get_state()
     name, keys, *rest = legacy
     return {

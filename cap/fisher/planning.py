@@ -237,8 +237,7 @@ def plan_fit(
     device = next(iter(layers.values())).device
     if budget is None:  # what is kept from the last pruner is put to use again, or freed
         budget = fit_budget(device, calibration.shared_bytes)
-    m = calibration.count(num_gradients)
-    itemsize = max(weight.itemsize for weight in layers.values())
+    m, itemsize = calibration.count(num_gradients), max(weight.itemsize for weight in layers.values())
     per_weight = gram_bytes(block_size, m, max(4, itemsize))
     sizes = {part: part.stop - part.start for part in partition_layers(layers, block_size, per_weight)}
     total, largest = sum(sizes.values()), max(sizes.values())

@@ -60,7 +60,7 @@ class CardTensor(Tensor):
     def tolist(self) -> Any:  # noqa: D102  PyTorch's own refuses subclasses
         return self.held.tolist()
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"CardTensor({self.held!r})"
 
 

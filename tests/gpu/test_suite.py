@@ -28,7 +28,8 @@ FINETUNE = FinetuneSpec(epochs=1, images=32, batch_size=16, lr=1e-4, lr_end=1e-5
 OPTIONS = {"block_size": 16, "num_gradients": 32}
 SWEEP = Sweep(name="small", title="Small", profiles={"embedded": tuple(
     trial.model_copy(update={
-        "sweep": "small", "pruner_options": {**trial.pruner_options, **OPTIONS}, "evaluation_images": 200, "patterns": ("0.75",),
+        "sweep": "small", "pruner_options": {**trial.pruner_options, **OPTIONS},
+        "evaluation_images": 200, "patterns": ("0.75",),
         "finetune_at": ("0.75",), "finetune": FINETUNE,
         "calibration": trial.calibration.model_copy(update={"images": 32}),
     })

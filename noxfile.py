@@ -76,6 +76,46 @@ def browser_tests(session: nox.Session) -> None:
     run(session, "pytest", "tests/bench/reports/page", *session.posargs, env={"CAPBENCH_REQUIRE_BROWSER": "1"})
 
 
+def find_card(session: nox.Session) -> str:
+    """Returns the name of the card as files have it; ends the session with one line where there is none."""
+    python = str(ENVIRONMENT / "bin" / "python")
+    found = session.run(python, "tests/gpu/card.py", silent=True, external=True, success_codes=[0, 1])
+    line = str(found).strip().splitlines()[-1]
+    if line.startswith("no card"):
+        session.error(line)
+    return line
+
+
+@nox.session
+def gpu_tests(session: nox.Session) -> None:
+    """Run on one card what a card has to pass, in at most ten minutes; arguments go to pytest.
+
+    With two cards two processes work together, too. What came of every test is in `runs/gpu/CARD.tests.json`.
+    """
+    install(session, "tests", "structured")
+    output = Path("runs", "gpu", f"{find_card(session)}.tests.json")
+    run(session, "pytest", "tests/gpu", "tests/gpu/triton_kernel.py", "tests/cap/test_golden.py",
+        "tests/bench/trials/test_distributed.py", *session.posargs,
+        env={"CAPBENCH_TEST_DEVICE": "cuda", "CAPBENCH_GPU_RESULTS": str(output)},
+    )  # fmt: skip
+
+
+@nox.session
+def gpu_benchmark(session: nox.Session) -> None:
+    """Measure the pruning core on a card, into `runs/gpu/CARD.json`; arguments go to pytest.
+
+    Machine and card should have nothing else to do.
+    """
+    install(session, "tests")
+    output = Path("runs", "gpu", f"{find_card(session)}.json")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    run(session, "pytest", "tests/benchmarks/on_a_card.py", "--override-ini", "addopts=--import-mode=importlib",
+        "--override-ini", "pythonpath=tests/benchmarks", "--benchmark-only",
+        "--benchmark-json", str(output), *session.posargs, env={"CAPBENCH_TEST_DEVICE": "cuda"},
+    )  # fmt: skip
+    run(session, "capbench", "benchmarks", str(output))
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation site into the folder `site`; a broken link or a public name without a text fails."""
@@ -265,7 +305,7 @@ def reproduce_pretrained(session: nox.Session) -> None:
 
 @nox.session
 def benchmark(session: nox.Session) -> None:
-    """Measure the pruning core against its plain versions, in about half an hour; arguments go to pytest.
+    """Measure the pruning core against its plain versions and its floor, in about an hour; arguments go to pytest.
 
     The machine should have nothing else to do.
     """

@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,19 +17,34 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Puts a model into eval mode and each of its modules back into its own mode afterwards.
 
     Meanwhile every module is called as such, so that hooks see its inputs: what `torch.compile` made runs uncompiled,
-    and attention without the fused kernel that replaces its modules in eval mode.
+    and attention without the fused kernel that replaces its modules in eval mode. It computes in `full_precision`.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _uncompiled():
+        with _uncompiled(), full_precision():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Lets CUDA multiply float32 in float32: convolutions are in TF32 by default, with ten bits of each factor."""
+    cudnn: Any = torch.backends.cudnn  # whose parts its type stubs do not know
+    backends = cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 def _uncompiled() -> AbstractContextManager[object]:

@@ -16,6 +16,12 @@ settings.load_profile("suite")
 
 
 @pytest.fixture
+def device() -> str:
+    """Device that tests run on which a card has to pass too: the CPU, or `cuda` in `nox -s gpu_tests`."""
+    return os.environ.get("CAPBENCH_TEST_DEVICE", "cpu")
+
+
+@pytest.fixture
 def model() -> TinyNet:
     return tiny_model()
 

@@ -160,3 +160,8 @@ def test_the_code_on_units_runs() -> None:
     pytest.importorskip("torch_pruning", reason="the extra structured is not installed")
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "structured.md").read_text(), flags=re.DOTALL)
     exec(compile(code, "docs/structured.md", "exec"), {})
+
+
+def test_the_card_that_is_not_there_on_its_page() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "cuda.md").read_text(), flags=re.DOTALL)
+    exec(compile(code, "docs/cuda.md", "exec"), {})

@@ -19,23 +19,22 @@ def seed_everything(seed: int) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """Returns the state of every generator, in values that `torch.load` reads back without running code."""
+    """Returns every generator's state, of cards the one at work, in values that `torch.load` reads without code."""
     legacy: Any = np.random.get_state()
     name, keys, *rest = legacy
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {
         "torch": torch.get_rng_state(),
-        "cuda": cuda,
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
         "python": random.getstate(),
         "numpy": (name, keys.tolist(), *rest),
     }
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Puts the generators back into a state."""
+    """Puts the generators back into a state; that of a card only where there is one."""
     torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"][0])
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import cap
 from bench.data.inputs import Inputs
 from cap.distributed import all_reduce_scalar, all_reduce_sum, shard, world_size
+from cap.model_state import full_precision
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Accuracy:
 
 
 @torch.inference_mode()
+@full_precision()
 def evaluate(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Accuracy:
     """Evaluates a model: sums over samples, divided once at the end; processes that work together share the batches.
 
@@ -95,6 +97,7 @@ def shard_indices(count: int, batch_size: int) -> Tensor | None:
 
 
 @torch.inference_mode()
+@full_precision()
 def mean_loss(model: nn.Module, calibration: cap.Calibration, batch_size: int = 250) -> float:
     """Returns the mean loss over the calibration images, model in eval mode."""
     model.eval()

@@ -33,6 +33,7 @@ class BenchmarkOrigin:
         versions: {name: version} of Python and packages.
         commit: Commit of the code.
         dirty: Whether tracked files differed from it.
+        card: Name of the card, None where there was none.
     """
 
     cpu: str
@@ -41,12 +42,14 @@ class BenchmarkOrigin:
     versions: Mapping[str, str]
     commit: str
     dirty: bool
+    card: str | None = None
 
     def __str__(self) -> str:
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         modified = ", with uncommitted changes" if self.dirty else ""
+        card = f"{self.card}; " if self.card else ""
         return (
-            f"{self.cpu}, {self.cores} cores, {self.memory_bytes / 2**30:.0f} GiB; {versions}; "
+            f"{card}{self.cpu}, {self.cores} cores, {self.memory_bytes / 2**30:.0f} GiB; {versions}; "
             f"commit {self.commit[:12]}{modified}."
         )
 
@@ -79,7 +82,13 @@ def read(path: Path) -> tuple[pd.DataFrame, BenchmarkOrigin]:
     machine, commit = content["machine_info"], content["commit_info"]
     versions = {name: machine[name] for name in ("python", "torch", "numba") if name in machine}
     return frame, BenchmarkOrigin(
-        machine["cpu"], machine["cores"], machine["memory_bytes"], versions, commit["id"], commit["dirty"]
+        machine["cpu"],
+        machine["cores"],
+        machine["memory_bytes"],
+        versions,
+        commit["id"],
+        commit["dirty"],
+        machine.get("card"),
     )
 
 
@@ -108,6 +117,27 @@ def detailed(rows: pd.DataFrame) -> pd.DataFrame:
                     "": ", ".join(filter(None, notes)),
                 }
             )
+    return pd.DataFrame(lines)
+
+
+def floors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns one line per fit that was measured beside its floor, with the shares of its steps."""
+    if "over_floor" not in rows:
+        return pd.DataFrame()
+    lines = []
+    for row in rows[rows["over_floor"].notna()].itertuples():
+        shares = sorted(((part / row.fit_seconds, step) for step, part in row.fit_parts.items()), reverse=True)
+        least = ((part / row.floor_seconds, step) for step, part in row.floor_parts.items())
+        lines.append(
+            {
+                "fit": row.group,
+                "took": seconds(row.fit_seconds),
+                "floor": seconds(row.floor_seconds),
+                "times the floor": f"{row.over_floor:.2f}",
+                "where the time goes": ", ".join(f"{step} {share:.0%}" for share, step in shares),
+                "of the floor": ", ".join(f"{step} {share:.0%}" for share, step in least),
+            }
+        )
     return pd.DataFrame(lines)
 
 
@@ -149,9 +179,19 @@ def markdown(rows: pd.DataFrame, origin: BenchmarkOrigin) -> str:
         "[tests/benchmarks/plain.py](../../tests/benchmarks/plain.py), in single precision as the release computes.",
         "",
         to_markdown(detailed(rows)),
-        "![How time grows](core.png)",
-        "",
     ]
+    if rows["group"].str.startswith(GROWTH).any():
+        lines += ["![How time grows](core.png)", ""]
+    if not (beside := floors(rows)).empty:
+        lines += [
+            "## Fits beside their floor",
+            "",
+            "The floor is a plain forward and backward pass over the same images, and the multiply-adds of sums,",
+            "inverse and elimination at the rate of this machine's matrix products in double precision. Seconds are",
+            "those that the processor computed, of all threads together; on a card they are those that passed.",
+            "",
+            to_markdown(beside),
+        ]
     return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ from cap.recording import first_input
 PART_BYTES = 2**28  # Gram matrices that are accumulated and turned into factors at a time
 ACTIVATION_BYTES = 2**30  # what a forward and backward pass may hold, if the budget allows
 MATRICES = 4  # of each block at work: F, its inverse and what they are made with
+COPIES = 3  # of these matrices, where blocks are worked on in batched torch: what CUDA's libraries make for themselves
 SHARED = 0.5  # of the budget, up to which Gram matrices are kept for the next pruner
 
 
@@ -234,10 +235,10 @@ def plan_fit(
     Raises:
         ValueError: If the budget is too small, with what is needed and what to change.
     """
+    device = next(iter(layers.values())).device
     if budget is None:  # what is kept from the last pruner is put to use again, or freed
-        budget = fit_budget(next(iter(layers.values())).device, calibration.shared_bytes)
-    m = calibration.count(num_gradients)
-    itemsize = max(weight.itemsize for weight in layers.values())
+        budget = fit_budget(device, calibration.shared_bytes)
+    m, itemsize = calibration.count(num_gradients), max(weight.itemsize for weight in layers.values())
     per_weight = gram_bytes(block_size, m, max(4, itemsize))
     sizes = {part: part.stop - part.start for part in partition_layers(layers, block_size, per_weight)}
     total, largest = sum(sizes.values()), max(sizes.values())
@@ -245,7 +246,7 @@ def plan_fit(
         per_image=activation_bytes(model, layers, calibration),
         per_gradient_image=itemsize * largest if calibration.gradient == "sample" else 0,
         batch_gradient=itemsize * total if calibration.gradient == "batch" else 0,
-        scratch=matrices * chunk_bytes(-(-largest // block_size), block_size),
+        scratch=(matrices + COPIES * (device.type != "cpu")) * chunk_bytes(-(-largest // block_size), block_size),
         weights=total,
         retained=retained,
         largest_gram=largest * per_weight,
@@ -304,14 +305,14 @@ def activation_bytes(model: nn.Module, layers: Mapping[str, Tensor], calibration
     """Measures what one image's forward and backward pass holds: saved activations, layer inputs, output gradients."""
     device = next(iter(layers.values())).device
     image = calibration.inputs[:1].to(device)
-    own = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
+    own = {p.untyped_storage()._cdata for p in [*model.parameters(), *model.buffers()]}
     saved: dict[int, int] = {}
     flows = 0
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            saved[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in own:
+            saved[storage._cdata] = storage.nbytes()
         return tensor
 
     alive: list[Any] = []  # so that no storage is seen twice at one address

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import os
+import shutil
 from collections.abc import Callable
+from functools import cache
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from cap.kernels import batched, cpu
+
+logger = logging.getLogger(__name__)
 
 
 def for_device(device: torch.device) -> ModuleType:
@@ -19,8 +25,19 @@ def for_device(device: torch.device) -> ModuleType:
 
 def eliminator(device: torch.device) -> Callable[[Tensor, Tensor, int, int, int], tuple[Tensor, Tensor]]:
     """Returns the elimination for a device: see `cap.kernels.reference.eliminate_blocks`."""
-    if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
+    if device.type == "cuda" and has_triton():
         from cap.kernels import cuda
 
         return cuda.eliminate_blocks
     return for_device(device).eliminate_blocks
+
+
+@cache
+def has_triton() -> bool:
+    """Returns whether Triton is there with the C compiler that it needs; says so once if it is there without."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    if os.environ.get("CC") or any(map(shutil.which, ("clang", "gcc"))):
+        return True
+    logger.warning("the elimination runs in plain torch, which is slower: Triton needs a C compiler (gcc, clang or CC)")
+    return False

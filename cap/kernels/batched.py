@@ -21,8 +21,12 @@ def add_gram(gram: Tensor, gradients: Tensor) -> None:
         gradients: Gradients, (m, num_blocks * B), float32 or float64.
     """
     num_blocks, size, _ = gram.shape
-    blocks = gradients.to(gram.dtype).view(len(gradients), num_blocks, size).transpose(0, 1)
-    gram.baddbmm_(blocks.transpose(1, 2), blocks)
+    step = max(1, CHUNK_BYTES // (gram.itemsize * len(gradients) * size))  # of gradients in the sums' precision
+    for start in range(0, num_blocks, step):
+        sums = gram[start : start + step]
+        rows = gradients[:, start * size : (start + len(sums)) * size].to(gram.dtype)
+        blocks = rows.view(len(gradients), len(sums), size).transpose(0, 1)
+        sums.baddbmm_(blocks.transpose(1, 2), blocks)
 
 
 def damped_mean(gram: Tensor, count: int, damp: float, out: Tensor) -> None:

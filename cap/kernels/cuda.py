@@ -24,6 +24,7 @@ def eliminate_blocks(
     order = torch.empty(num_blocks, steps, dtype=torch.int64, device=weight.device)
     loss = torch.empty(num_blocks, size, dtype=torch.float64, device=weight.device)
     weight, fisher_inverse = weight.contiguous(), fisher_inverse.contiguous()
+    padded = triton.next_power_of_2(size)
     chunk = max(1, SCRATCH_BYTES // (8 * size * steps))
     rows = torch.empty(min(chunk, num_blocks), steps, size, dtype=torch.float64, device=weight.device)
     with torch.cuda.device_of(weight):  # Triton launches on the current device
@@ -31,9 +32,27 @@ def eliminate_blocks(
             part = slice(start, start + chunk)
             elimination_kernel[(len(weight[part]),)](
                 weight[part], fisher_inverse[part], order[part], loss[part], rows, steps, quota,
-                size=size, padded=triton.next_power_of_2(size), group=group, tile=TILE,
+                size=size, padded=padded, group=group, tile=tile_rows(padded), num_warps=warps(padded),
             )  # fmt: skip
     return order, loss
+
+
+def warps(padded: int) -> int:
+    """Returns the warps of a program, 32 threads each: more where its rows would not fit into the registers of a few.
+
+    Args:
+        padded: Power of two, at least B.
+    """
+    return min(16, max(4, padded // 128))
+
+
+def tile_rows(padded: int) -> int:
+    """Returns how many earlier rows are read at a time: fewer where even all warps hold no `TILE` of them.
+
+    Args:
+        padded: Power of two, at least B.
+    """
+    return max(1, min(TILE, TILE * 2048 // padded))
 
 
 @triton.jit

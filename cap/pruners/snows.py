@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.layers import owner
+from cap.model_state import full_precision
 from cap.operations import operations
 from cap.patterns import Pattern
 from cap.pruned_weights import PrunedWeights
@@ -110,6 +111,7 @@ class Snows(Pruner):
         self.refit_seconds = self.first.refit_seconds + time.perf_counter() - start
         return PrunedWeights(weights, pruned.masks)
 
+    @full_precision()
     def _refitted(self, pruned: PrunedWeights) -> dict[str, Tensor]:
         """Returns the weights, of each layer those for the model with the layers before it refitted."""
         sparse = copy.deepcopy(self._dense)

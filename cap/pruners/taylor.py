@@ -34,16 +34,17 @@ class Taylor(UnitPruner):
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns the mean of `(g_ij w_j)^2`, and keeps that of the units."""
         total = {name: torch.zeros(w.numel(), dtype=torch.float64, device=w.device) for name, w in layers.items()}
-        units = {group.name: torch.zeros(len(group), dtype=torch.float64) for group in self.units}
+        device = next(iter(layers.values())).device
+        units = {group.name: torch.zeros(len(group), dtype=torch.float64, device=device) for group in self.units}
         for batch in calibration.gradient_batches(model, layers, self.num_gradients, divided=True):
             products = {name: batch.of(name).double() * weight.flatten() for name, weight in layers.items()}
             for name, rows in products.items():
                 total[name] += rows.square().sum(0)
             for group in self.units:
-                units[group.name] += _sums(group, products, layers).square().sum(0).cpu()
+                units[group.name] += _sums(group, products, layers).square().sum(0)
         distributed.all_reduce_sum(*total.values(), *units.values())
         count = calibration.count(self.num_gradients)
-        self._unit_scores = {name: score / count for name, score in units.items()}
+        self._unit_scores = {name: score.cpu() / count for name, score in units.items()}
         return {name: total[name].view_as(weight) / count for name, weight in layers.items()}
 
     def rank_units(self, group: UnitGroup) -> UnitRanking:

@@ -53,4 +53,6 @@ class WeightAverage:
         steps, values = state["steps"], state["values"]
         assert isinstance(steps, int)
         assert isinstance(values, Mapping)
-        self.steps, self.values = steps, {name: value.clone() for name, value in values.items()}
+        here = {name: value.device for name, value in self.model.state_dict().items()}  # a file has it on the CPU
+        self.steps = steps
+        self.values = {name: value.to(here[name], copy=True) for name, value in values.items()}

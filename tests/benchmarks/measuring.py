@@ -16,6 +16,7 @@ from bench.models import get_model
 
 # sizes that take a second, to test the benchmarks themselves; what they measure then means nothing
 SMALL = os.environ.get("CAPBENCH_BENCHMARK_SIZE") == "small"
+DEVICE = torch.device(os.environ.get("CAPBENCH_TEST_DEVICE", "cpu"))  # `cuda` in nox -s gpu_benchmark
 Measure = Callable[..., Any]
 IMAGES = 32 if SMALL else 2048
 

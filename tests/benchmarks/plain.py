@@ -22,7 +22,7 @@ def eliminate(weight: Tensor, inverse: Tensor, in_place: bool = False) -> Tensor
     """
     w, h = weight.clone(), inverse.clone()
     num_blocks, size = w.shape
-    block = torch.arange(num_blocks)
+    block = torch.arange(num_blocks, device=w.device)
     removed = torch.zeros_like(w, dtype=torch.bool)
     trace = w.new_empty(size + 1, num_blocks, size)
     trace[0] = w
@@ -54,7 +54,7 @@ def sherman_morrison(gradients: Tensor, block_size: int, damp: float, in_place: 
         (num_blocks, B, B).
     """
     m = len(gradients)
-    inverse = torch.eye(block_size).div(damp).repeat(gradients.shape[1] // block_size, 1, 1)
+    inverse = torch.eye(block_size, device=gradients.device).div(damp).repeat(gradients.shape[1] // block_size, 1, 1)
     for gradient in gradients:
         g = gradient.view(-1, block_size, 1)
         product = torch.bmm(inverse, g)

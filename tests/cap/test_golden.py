@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,15 @@ from safetensors import safe_open
 import cap
 from cap.fisher.blocks import split_blocks
 from cap.fisher.factors import InverseFactor
-from cap.kernels import batched, cpu, reference
+from cap.kernels import batched, eliminator, reference
 
 DATA = Path(__file__).parents[1] / "data"
+DEVICE = torch.device(os.environ.get("CAPBENCH_TEST_DEVICE", "cpu"))
+KERNELS = {
+    "reference": reference.eliminate_blocks,
+    "batched": batched.eliminate_blocks,
+    "chosen": eliminator(DEVICE),  # compiled on the CPU, in Triton on a card
+}
 FILES = ["small", "few_grads", "row_block", "gradual"]
 
 
@@ -21,7 +28,7 @@ class Golden:
     def __init__(self, name: str) -> None:
         with safe_open(DATA / f"{name}.safetensors", "pt") as file:
             self.metadata = file.metadata()
-            self.tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            self.tensors = {key: file.get_tensor(key).to(DEVICE) for key in file.keys()}  # noqa: SIM118
         self.num_blocks, self.block_size = self.tensors["loss"].shape
         self.damp = float(self.metadata["damp"])
         self.weight = split_blocks(self.tensors["weight"], self.block_size)
@@ -40,15 +47,15 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-3) -> 
 
 
 def test_fisher_inverse(golden: Golden) -> None:
-    fisher = cap.BlockFisher(golden["weight"].numel(), golden.block_size, golden.damp)
+    fisher = cap.BlockFisher(golden["weight"].numel(), golden.block_size, golden.damp, DEVICE)
     for part in golden["gradients"].split(7):
         fisher.update(part)
     close(fisher.inverse(), golden["fisher_inverse"])
 
 
-@pytest.mark.parametrize("kernel", [reference, batched, cpu])
-def test_losses_and_order(golden: Golden, kernel) -> None:  # type: ignore[no-untyped-def]
-    order, loss = kernel.eliminate_blocks(golden.weight, golden["fisher_inverse"], 1, 1, golden.block_size)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_losses_and_order(golden: Golden, kernel: str) -> None:
+    order, loss = KERNELS[kernel](golden.weight, golden["fisher_inverse"], 1, 1, golden.block_size)
     present = golden.weight != 0
     close(loss[present], golden["loss"][present])
     # of the weights that were there, the order is the released one's
@@ -75,7 +82,7 @@ def test_weights_after_removal(golden: Golden) -> None:
 
 def factored(golden: Golden, order: torch.Tensor | None = None) -> InverseFactor:
     fisher = torch.linalg.inv(golden["fisher_inverse"].double())
-    factor = InverseFactor.empty(golden.weight.numel(), golden.block_size)
+    factor = InverseFactor.empty(golden.weight.numel(), golden.block_size, DEVICE)
     assert not factor.fill(slice(0, golden.num_blocks), (fisher + fisher.mT) / 2, golden.weight, order).any()
     return factor
 
@@ -86,7 +93,7 @@ def test_weights_read_off_the_factors(golden: Golden) -> None:
     close(factor.inverse(slice(0, golden.num_blocks)), golden["fisher_inverse"])
     for count, theirs in stored_weights(golden).items():
         keep = torch.ones_like(golden.weight, dtype=torch.bool).scatter_(1, order[:, :count], False)
-        close(factor.without_last(golden.weight, torch.full((golden.num_blocks,), count)) * keep, theirs)
+        close(factor.without_last(golden.weight, torch.full((golden.num_blocks,), count, device=DEVICE)) * keep, theirs)
 
 
 def test_woodfisher(golden: Golden) -> None:

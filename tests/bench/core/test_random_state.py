@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 import torch
 
 from bench.core.random_state import derive_seed, random_state, seed_everything, set_random_state
@@ -22,6 +23,20 @@ def test_all_generators_go_back_to_a_state() -> None:
     assert draw() == second
     seed_everything(2**40)
     assert draw() == first
+
+
+def test_a_state_of_a_card_serves_where_there_is_none_or_another_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_on_card = list[torch.Tensor]()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.tensor([7], dtype=torch.uint8))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", set_on_card.append)
+    state = random_state()
+    assert [one.tolist() for one in state["cuda"]] == [[7]], "of the card at work alone"
+    set_random_state(state)
+    assert [one.tolist() for one in set_on_card] == [[7]]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    set_random_state(state)
+    assert len(set_on_card) == 1
 
 
 def test_derived_seeds_are_those_that_committed_results_were_made_with() -> None:

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[3]
 def test_benchmarks_run_and_are_reported(tmp_path: Path) -> None:
     output = tmp_path / "core.json"
     command = [
-        sys.executable, "-m", "pytest", "-q", "tests/benchmarks", "-p", "no:cacheprovider", "--benchmark-only",
+        sys.executable, "-m", "pytest", "-q", "tests/benchmarks", "tests/benchmarks/on_a_card.py", "-p",
+        "no:cacheprovider", "--benchmark-only",
         "--override-ini", "addopts=--import-mode=importlib", "--override-ini", "pythonpath=tests/benchmarks",
         "--benchmark-json", str(output),
     ]  # fmt: skip
@@ -38,6 +39,9 @@ def test_benchmarks_run_and_are_reported(tmp_path: Path) -> None:
     report = output.with_suffix(".md").read_text()
     for method in ("Algorithm 1", *benchmarks.OURS):
         assert f"| {method} |" in report
+    assert "## Fits beside their floor" in report
+    for model in ("embedded vit", "DeiT-T", "DeiT-S", "ResNet-50"):
+        assert f"| CAP fit beside its floor, {model}, " in report
 
 
 def test_ratios_are_those_of_the_medians(tmp_path: Path) -> None:
@@ -58,6 +62,30 @@ def test_ratios_are_those_of_the_medians(tmp_path: Path) -> None:
     assert (line["times as fast as plain"], line["as the best plain"]) == ("16", "8.0")
     assert list(benchmarks.detailed(rows)["times as fast"]) == ["1", "2.0", "16", "80"]
     assert str(origin) == "a, 2 cores, 1 GiB; ; commit ffffffffffff."
+
+
+def test_fits_beside_their_floor(tmp_path: Path) -> None:
+    info = {
+        "method": "CAP", "peak_extra_bytes": 0, "fit_seconds": 30.0, "floor_seconds": 20.0, "over_floor": 1.5,
+        "fit_parts": {"inverse": 6.0, "elimination": 24.0}, "floor_parts": {"passes": 5.0, "inverse": 15.0},
+    }  # fmt: skip
+    content = {
+        "benchmarks": [
+            {"group": group, "stats": {"median": 31.0, "rounds": 1}, "extra_info": extra}
+            for group, extra in (("fit", info), ("other", {"method": "CAP", "peak_extra_bytes": 1}))
+        ],
+        "machine_info": {"card": "a card", "cpu": "a", "cores": 2, "memory_bytes": 2**30},
+        "commit_info": {"id": "f" * 40, "dirty": False},
+    }  # fmt: skip
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    rows, origin = benchmarks.read(tmp_path / "x.json")
+    assert str(origin).startswith("a card; a, 2 cores")
+    assert "core.png" not in benchmarks.markdown(rows, origin), "nothing was measured at several sizes"
+    [line] = benchmarks.floors(rows).to_dict("records")
+    assert (line["fit"], line["times the floor"]) == ("fit", "1.50")
+    assert line["where the time goes"] == "elimination 80%, inverse 20%"
+    assert line["of the floor"] == "passes 25%, inverse 75%"
+    assert benchmarks.floors(rows[["group", "method"]]).empty
 
 
 def test_a_file_of_another_kind_is_an_error(tmp_path: Path) -> None:

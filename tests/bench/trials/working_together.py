@@ -5,6 +5,7 @@ Usage: python working_together.py FOLDER, in torchrun's environment.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -23,6 +24,7 @@ from bench.trials.context import ExecutionConfig
 from cap.distributed import rank, rank_random_state, world_size
 from cap.testing import tiny_calibration, tiny_layers, tiny_model
 
+DEVICE = os.environ.get("CAPBENCH_TEST_DEVICE", "cpu")
 COMMON: dict[str, Any] = {"images": 70, "batch_size": 32, "lr": 5e-4, "lr_end": 1e-5, "crop": 0.75}
 SPEC: dict[str, Any] = {"sweep": "s", "profile": "embedded", "model": "vit", "calibration": {"images": 64}}
 SPEC["evaluation_images"] = 600
@@ -74,7 +76,7 @@ def prune_tiny(batch_size: int) -> dict[str, dict[str, Tensor]]:
     """Returns the weights that each pruner leaves; with one large batch there is none for the second process."""
     found = {}
     for case, (name, options, gradient, pattern) in PRUNERS.items():
-        model, data = tiny_model(), tiny_calibration(gradient)  # type: ignore[arg-type]
+        model, data = tiny_model().to(DEVICE), tiny_calibration(gradient)  # type: ignore[arg-type]
         calibration = cap.Calibration(data.images, data.labels, batch_size=batch_size, gradient=data.gradient)
         pruner = cap.create(name, **options).fit(model, tiny_layers(model), calibration)
         found[case] = pruner.prune(cap.parse_pattern(pattern)).weights
@@ -85,7 +87,7 @@ def batches(*_: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields this process's share of three batches; of the last, a single image, only the first has any."""
     data, own = tiny_calibration(), slice(rank(), None, world_size())
     for part in (slice(0, 30), slice(30, 47), slice(47, 48)):
-        yield data.images[part][own], data.labels[part][own]
+        yield data.images[part][own].to(DEVICE), data.labels[part][own].to(DEVICE)
 
 
 def start(model: nn.Module, **options: Any) -> cap.Training:
@@ -95,7 +97,7 @@ def start(model: nn.Module, **options: Any) -> cap.Training:
 def train_tiny(**options: Any) -> dict[str, Tensor]:
     """Returns the weights after two epochs, with masks that only process 0 knows."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.GELU(), nn.Linear(16, 5))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.GELU(), nn.Linear(16, 5)).to(DEVICE)
     torch.manual_seed(rank())
     masks = {"1.weight": torch.rand(16, 64) < 0.5}
     training = start(model, **options)
@@ -106,7 +108,7 @@ def train_tiny(**options: Any) -> dict[str, Tensor]:
 
 
 def train_with_batch_norm() -> dict[str, Tensor]:
-    model = tiny_model()
+    model = tiny_model().to(DEVICE)
     start(model).run_epoch(0)
     return model.state_dict()
 
@@ -122,7 +124,7 @@ def dropped() -> Tensor:
 
 def drifted() -> str:
     """Returns what is said when one process's weights are not those of the others."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).to(DEVICE)
     training = start(model)
     training.optimizer.register_step_post_hook(
         lambda *_: model[1].bias.data.add_(rank())  # type: ignore[union-attr,operator]
@@ -137,13 +139,13 @@ def drifted() -> str:
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     distributed.LOST_AFTER = timedelta(seconds=3)
-    distributed.init("cpu")
+    distributed.init(DEVICE)
     distributed.run_on_rank0(lambda: (folder / "broken.py").write_text(BROKEN))
     everywhere, in_the_last = (
         Trial(**SPEC, pruner=f"{folder / 'broken.py'}:{name}", patterns=("0.5",))
         for name in ("Everywhere", "InTheLast")
     )
-    config = ExecutionConfig(micro_batch=None if world_size() == 1 else 5)
+    config = ExecutionConfig(DEVICE, micro_batch=None if world_size() == 1 else 5)
 
     def ended(chosen: Trial) -> tuple[str, str | None]:
         finished = execute(chosen, folder / "results", config)

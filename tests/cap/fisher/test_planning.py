@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -118,3 +121,37 @@ def test_statistics_are_shared_between_pruners(model, layers, calibration) -> No
 def test_nothing_is_kept_unless_asked_for(model, layers, calibration) -> None:
     fit(model, layers, calibration, None)
     assert (calibration.computed, calibration.shared_bytes, calibration.seconds_saved) == (0, 0, 0)
+
+
+# timm's name, GiB; a fit with B = 192 is wanted within
+LARGE = {"deit_small_patch16_224": 4, "deit_base_patch16_224": 16, "vit_large_patch16_224": 24,
+         "vit_large_patch14_dinov2": 24}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_models_are_planned_within_small_memory(name: str) -> None:
+    """On the meta device: the plan needs shapes alone."""
+    with torch.device("meta"):
+        model = timm.create_model(name, img_size=224)
+    layers = cap.select_layers(model, [r".*(attn.(qkv|proj)|mlp.fc\d+).weight"])
+    calibration = cap.Calibration(torch.zeros(1, 3, 224, 224).expand(1024, -1, -1, -1), torch.zeros(1024).long())
+    calibration.memory_budget = LARGE[name] * 2**30
+    plan = cap.create("cap", block_size=192).plan(model, layers, calibration)
+    assert plan is not None
+    assert plan.peak_bytes <= calibration.memory_budget
+    assert not plan.keeps_factors
+    assert f"of {LARGE[name]}.00 GiB memory" in str(plan)
+    calibration.memory_budget = 2**38
+    assert cap.create("cap", block_size=192).plan(model, layers, calibration).keeps_factors
+
+
+def test_a_plan_on_the_meta_device_is_that_with_values(model, layers, calibration) -> None:
+    pruner = cap.create("cap", block_size=8)
+    calibration.memory_budget = 2**30
+    expected = pruner.plan(model, layers, calibration)
+    assert expected is not None
+    shapes = copy.deepcopy(model).to("meta")
+    found = pruner.plan(shapes, {name: shapes.get_parameter(name) for name in layers}, calibration)
+    copies = found.peak_bytes - expected.peak_bytes  # what batched torch takes beside the compiled kernels
+    assert 0 <= copies <= planning.COPIES * blocks.chunk_bytes(100, 8)
+    assert found.passes == expected.passes

@@ -65,6 +65,15 @@ def test_kernels_agree_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(parts[1], whole[1])
 
 
+def test_sums_are_the_same_a_few_blocks_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    gradients = torch.randn(7, 5 * 6 + 4)[:, : 5 * 6]  # part of a larger room
+    sums = [torch.zeros(5, 6, 6, dtype=torch.float64) for _ in range(2)]
+    batched.add_gram(sums[0], gradients)
+    monkeypatch.setattr(batched, "CHUNK_BYTES", 2 * 8 * 7 * 6)
+    batched.add_gram(sums[1], gradients)
+    assert sums[0].equal(sums[1])
+
+
 def test_ties_and_zeros_go_by_position() -> None:
     weight = torch.tensor([[1.0, 0.0, 1.0, 0.0, 1.0]])
     for kernel in (reference, batched, cpu):

@@ -1,11 +1,6 @@
-"""Saliencies that are equal, or differ by rounding alone, in every kernel."""
+"""Saliencies that are equal, or differ by rounding alone, in every kernel; in Triton: tests/gpu/triton_kernel.py."""
 
 from __future__ import annotations
-
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -64,25 +59,3 @@ def test_equal_saliencies_go_by_index(kernel, size: int) -> None:  # type: ignor
     weight = torch.randint(0, 3, (6, size), generator=generator).float()
     order, _ = kernel.eliminate_blocks(weight, torch.eye(size).expand(6, -1, -1), 1, 1, size)
     assert order.equal(weight.argsort(dim=1, stable=True))
-
-
-INTERPRETED = """
-import sys, torch
-from cap.kernels import cuda
-problems, orders = torch.load(sys.argv[1]), []
-for weight, inverse in problems:
-    orders.append(cuda.eliminate_blocks(weight, inverse, 1, 1, weight.shape[1])[0])
-torch.save(orders, sys.argv[2])
-"""
-
-
-def test_ties_in_the_interpreter_of_triton(tmp_path: Path) -> None:
-    pytest.importorskip("triton")
-    equal = torch.randint(0, 3, (2, 10), generator=torch.Generator().manual_seed(0)).float()
-    twins = tied(1, 16)
-    torch.save([(equal, torch.eye(10).repeat(2, 1, 1)), twins], tmp_path / "problems.pt")
-    command = [sys.executable, "-W", "ignore", "-c", INTERPRETED, tmp_path / "problems.pt", tmp_path / "orders.pt"]
-    subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, check=True)
-    by_index, order = torch.load(tmp_path / "orders.pt")
-    assert by_index.equal(equal.argsort(dim=1, stable=True))
-    assert largest_excess(*twins, order) <= TIE_TOLERANCE

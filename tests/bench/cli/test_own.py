@@ -69,9 +69,7 @@ def test_compare(jobs: str, here: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "4 trials, 4 done, 0 to run" in capsys.readouterr().out
 
 
-def test_statistics_of_batch_normalisation_are_estimated_anew_for_all(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_statistics_estimated_anew_are_those_of_all(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [*COMPARE, *OWN, "--seeds", "0", "--jobs", "1"]
     cli.main(command)
     cli.main([*command, "--batch-norm", "reestimated"])

@@ -13,12 +13,17 @@ from bench.specs.sweep import Sweep, grid
 
 SPARSITIES = ("0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9")
 HIGH = ("0.5", "0.7", "0.8", "0.9")
-STAGED = (
+STAGED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("cap", {"num_recomputations": 8}),
     ("cap", {"num_recomputations": 16, "schedule": "geometric", "fresh_gradients": True}),
     ("chita", {"stages": 16, "fresh_gradients": True}),
 )
-REESTIMATED = (("magnitude", {}), ("cap", {}), ("chita", {}), *STAGED[1:])
+REESTIMATED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("magnitude", {}),
+    ("cap", {}),
+    ("chita", {}),
+    *STAGED[1:],
+)
 
 
 def at_high(cases: Iterable[tuple[str, dict[str, Any]]], batch_norm: str) -> list[dict[str, Any]]:

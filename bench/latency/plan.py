@@ -54,6 +54,7 @@ def plan_cells(
         raise UserError(f"--memory {stray[0]} is none of --batch {' '.join(map(str, batch_sizes))}")
     reasons = {name: ENGINES[name].missing() for name in ENGINES if name in {BASELINE, *engines}}
     usable = tuple(name for name, reason in reasons.items() if reason is None)
+    distinct = dict.fromkeys(models), dict.fromkeys(threads), dict.fromkeys(batch_sizes)
     try:
         cells = [
             Cell(
@@ -61,7 +62,7 @@ def plan_cells(
                 threads=number, engines=usable,
                 sparsities=tuple(sorted(set(sparsities))), seconds=seconds, memory=batch in memory_batch_sizes,
             )
-            for model, number, batch in itertools.product(*map(dict.fromkeys, (models, threads, batch_sizes)))
+            for model, number, batch in itertools.product(*distinct)
         ]  # fmt: skip
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None

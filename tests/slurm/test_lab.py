@@ -140,7 +140,7 @@ def test_the_nodes_know_a_profile_in_a_file(suite: Suite) -> None:
     assert "submitted 2 jobs" in suite.call(*submit)
     suite.cluster.wait_until(lambda: "2 done" in suite.call("status", "own.py", *profile), 120, every=1)
     assert "2 trials, 2 done, 0 to run" in suite.call(*submit, "--dry-run")
-    suite.call("table", "own.py", *profile)
+    suite.call("collect", "own.py", *profile)
     (table,) = suite.results.glob("mine-py-PROFILE-*/own.parquet")
     rows = pd.read_parquet(table)
     assert (set(rows["n_images"]), set(rows["status"])) == ({9}, {"done"})

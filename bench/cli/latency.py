@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from cyclopts import Parameter
+
 import bench
 from bench.cli.console import console, say, say_error, say_written
-from bench.cli.options import Profile, Results, Several
+from bench.cli.options import Profile, Results, Several, ShapeOptions
 from bench.cli.progress import progress_bar
 
 
@@ -24,13 +26,14 @@ def latency(
     name: str = "latency",
     results: Results = Path("runs"),
     dry_run: bool = False,
+    own: Annotated[ShapeOptions | None, Parameter(name="*", group="Your own model")] = None,
 ) -> None:
     """Measure how fast engines run a model, dense and pruned: only what is not measured at this commit yet.
 
     Weights are random, with real masks: the time depends on these alone. Leave the machine to it.
 
     Args:
-        model: Models of the profile.
+        model: Models of the profile, or your own: timm:NAME, my_model.py:FUNCTION.
         sparsity: Of the sparse engine; its control with unpruned weights is always measured, too.
         batch: Images in a pass.
         threads: Of a pass; by default one for each core.
@@ -40,6 +43,7 @@ def latency(
         name: The measurements go to RESULTS/NAME.
         dry_run: Show what would be measured, and stop.
     """
+    model = (own or ShapeOptions()).texts(model)
     run = bench.measure_latency(model, sparsity, batch, threads, engines, seconds, memory, profile, name, results)
     cells, missing = run.cells, run.missing
     for line in run.left_out:

@@ -38,10 +38,13 @@ class ChoiceOptions:
         split: Images that decide: test, or validation while you still choose.
         setting: Whose settings all pruners have: authors, or tuned as capbench tune chose them; by default the
             profile's.
+        batch_norm: Statistics of batch normalisation after every pruning, for all pruners: kept from the dense model,
+            or reestimated on the calibration images, which counts as time of the pruning.
     """
 
     split: str = "test"
     setting: str | None = None
+    batch_norm: str = "kept"
 
 
 @dataclass
@@ -81,6 +84,33 @@ class OwnOptions:
         given = (self.weights, self.layers, read_options(self.transform))
         own = any(given)
         return tuple(bench.model_text(one, *given) for one in models) if own else models, self.data or profile
+
+
+@dataclass
+class ShapeOptions:
+    """A user's own model on the command line, where its shapes alone count.
+
+    Attributes:
+        layers: Regular expression for names of the weights to prune of your own models, by default all of Linear and
+            Conv2d layers but stem, head and depthwise; may be given several times.
+        transform: Size of the images where it is not timm's for your own model: input_size=PIXELS.
+    """
+
+    layers: Annotated[tuple[str, ...], Several] = ()
+    transform: Annotated[tuple[str, ...], Several] = ()
+
+    def texts(self, models: tuple[str, ...]) -> tuple[str, ...]:
+        """Returns the models as measurements hold them.
+
+        Raises:
+            UserError: If layers or a size are given, but no model of one's own.
+        """
+        given = (self.layers, read_options(self.transform))
+        if any(given) and not any(":" in one for one in models):
+            raise bench.UserError(
+                "--layers and --transform are of a model of your own: timm:NAME, or my_model.py:FUNCTION"
+            )
+        return tuple(bench.model_text(one, None, *given) if ":" in one else one for one in models)
 
 
 def read_options(texts: tuple[str, ...]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def select_comparison(comparison: Comparison, results: Path = WORKING) -> TrialS
     profile = comparison.profile.name
     others = ", ".join(other.label for other in comparison.against)
     decided = [profile, *([comparison.split] if comparison.split != "test" else []), comparison.setting]
+    decided += ["batch normalisation estimated anew"] if comparison.batch_norm != "kept" else []
     title = f"{comparison.new.label} against {others} ({', '.join(filter(None, decided))})"
     store = Store(results, profile, COMPARE, comparison.name)
     found = tuple(sources(store, comparison.trials))
@@ -49,6 +50,7 @@ def compare(
     check: bool = True,
     split: str = "test",
     setting: str | None = None,
+    batch_norm: str = "kept",
 ) -> ComparisonReport:
     """Compares a new pruner with others on the same images, seeds and budget; only what is not done yet runs.
 
@@ -66,6 +68,8 @@ def compare(
         check: Whether the new pruner must keep the contract of `cap.testing` before anything runs.
         split: Split that is evaluated: `test` or `validation`.
         setting: Whose settings all pruners have: `authors`, or `tuned`; None for those of the profile.
+        batch_norm: Statistics of batch normalisation after every pruning: `kept` from the dense model, or `reestimated`
+            on the calibration images, for all pruners and counted in their cost.
 
     Returns:
         The report, with its cells, verdicts and files to write.
@@ -75,7 +79,18 @@ def compare(
             result.
     """
     comparison = plan(
-        pruner, options or {}, against, models, sparsities, seeds, finetune, profile, split, setting, results
+        pruner,
+        options or {},
+        against,
+        models,
+        sparsities,
+        seeds,
+        finetune,
+        profile,
+        split,
+        setting,
+        results,
+        batch_norm,
     )
     selection = select_comparison(comparison, results)
     if check:

@@ -25,11 +25,11 @@ from torch import Tensor
 from bench.core import provenance
 from bench.core.peak_memory import start_peak
 from bench.latency.engines import BASELINE, ENGINES, Engine, EngineConfig, ForwardPass, Workload
+from bench.latency.models import find_model
 from bench.latency.plan import engine_configs
 from bench.latency.random_models import pruned_models
 from bench.latency.rounds import OtherLoad, interleave
 from bench.latency.subprocesses import run_in_subprocess
-from bench.models import get_model
 from bench.results.timings import FAILED, TIMED, WRONG, Cell, TimingRow
 
 TOLERANCE = 1e-3  # of the largest output; single precision in another order differs by about 1e-6
@@ -60,7 +60,7 @@ class CellWorkloads:
     def __init__(self, cell: Cell, sparsities: Sequence[float], folder: Path) -> None:
         torch.set_num_threads(cell.threads)
         self.cell, self.folder = cell, folder
-        self.spec = get_model(cell.profile, cell.model)
+        self.spec = find_model(cell.profile, cell.model)
         self.models = pruned_models(self.spec, sparsities, cell.seed)
         generator = torch.Generator().manual_seed(cell.seed)
         self.example = torch.randn(cell.batch, *self.spec.input_shape, generator=generator)

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from bench.core.errors import UserError, first_mistake
 from bench.latency.engines import BASELINE, ENGINES, EngineConfig
-from bench.models import get_model
+from bench.latency.models import OWN, find_model
+from bench.models.own_shapes import file_checksum, is_own
 from bench.results.timings import Cell
 
 
@@ -28,7 +29,7 @@ def plan_cells(
 
     Args:
         profile: Name of the profile.
-        models: Names of models in the profile.
+        models: Names of models in the profile, or texts of a user's own.
         sparsities: Sparsities of the sparse engine, above 0 and below 1.
         batch_sizes: Images in a pass.
         threads: Threads of a pass; none for one for each core.
@@ -42,7 +43,7 @@ def plan_cells(
     cores = len(os.sched_getaffinity(0))
     threads = threads or (cores,)
     for name in models:
-        get_model(profile, name)
+        find_model(profile, name)
     if unknown := [name for name in engines if name not in ENGINES]:
         raise UserError(f"unknown engine {unknown[0]!r}: choose from {', '.join(ENGINES)}")
     if too_many := [number for number in threads if number > cores]:
@@ -53,13 +54,15 @@ def plan_cells(
         raise UserError(f"--memory {stray[0]} is none of --batch {' '.join(map(str, batch_sizes))}")
     reasons = {name: ENGINES[name].missing() for name in ENGINES if name in {BASELINE, *engines}}
     usable = tuple(name for name, reason in reasons.items() if reason is None)
+    distinct = dict.fromkeys(models), dict.fromkeys(threads), dict.fromkeys(batch_sizes)
     try:
         cells = [
             Cell(
-                profile=profile, model=model, batch=batch, threads=number, engines=usable,
+                profile=OWN if is_own(model) else profile, model=model, file=file_checksum(model), batch=batch,
+                threads=number, engines=usable,
                 sparsities=tuple(sorted(set(sparsities))), seconds=seconds, memory=batch in memory_batch_sizes,
             )
-            for model, number, batch in itertools.product(*map(dict.fromkeys, (models, threads, batch_sizes)))
+            for model, number, batch in itertools.product(*distinct)
         ]  # fmt: skip
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None

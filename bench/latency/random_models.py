@@ -10,6 +10,7 @@ from torch import nn
 
 import cap
 from bench.models import ModelSpec
+from bench.models.own_shapes import OwnShapes
 
 SPREAD = 0.02  # standard deviation of the weights
 ATTENTION_SPREAD = 0.03  # so that attention stays denser than the MLPs, about as in trained ViTs pruned by CAP
@@ -37,7 +38,9 @@ def randomise(model: nn.Module, prunable: Sequence[str], seed: int) -> None:
             weight.normal_(0, spread, generator=generator)
 
 
-def pruned_models(spec: ModelSpec, sparsities: Sequence[float], seed: int) -> dict[float, tuple[nn.Module, float]]:
+def pruned_models(
+    spec: ModelSpec | OwnShapes, sparsities: Sequence[float], seed: int
+) -> dict[float, tuple[nn.Module, float]]:
     """Returns the model at each sparsity with the sparsity that its prunable layers really have.
 
     The masks are those of the magnitude pruner over all prunable layers together.

@@ -91,7 +91,7 @@ def measure_latency(
     Weights are random, with real masks: the time depends on these alone. Nothing runs before the iteration.
 
     Args:
-        models: Names of models in the profile.
+        models: Names of models in the profile, or texts of your own, as `bench.model_text` writes them.
         sparsities: Sparsities of the sparse engine, above 0 and below 1; its control with unpruned weights is always
             measured, too.
         batch_sizes: Images in a pass.

@@ -2,72 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import nn
 
 import cap
 from bench import assets
-from bench.core.config import Spec
-from bench.core.errors import UserError, first_mistake
+from bench.core.errors import UserError
 from bench.core.random_state import derive_seed
 from bench.data import imagenet
 from bench.data.own import OwnData, check_images, open_data
 from bench.data.own.image import first_line
-from bench.data.own.user_file import call_in_file
 from bench.data.stream import StreamRecipe, TrainingStream
 from bench.models.imagenet import pretrained_file
 from bench.models.layers import find_layers, listed
 from bench.models.model import ModelSpec
+from bench.models.own_source import TIMM, Transform, check_source, data_config_of, module_of_function
 from bench.models.weights import check_weights, read_weights
-
-TIMM = "timm:"
-KINDS = "timm:NAME, or my_model.py:FUNCTION"
-
-
-class Transform(Spec):
-    """Preparation of images where it is not the one in timm's record of the model.
-
-    Attributes:
-        input_size: Side of the square input, pixels.
-        interpolation: Interpolation of the resizing.
-        mean: Mean of each channel, pixels in [0, 1].
-        std: Standard deviation of each channel.
-        crop_pct: Share of the resized image's side that is kept.
-        crop_mode: Way of timm's to make the image square.
-    """
-
-    input_size: int | None = Field(None, ge=1)
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    crop_pct: float | None = Field(None, gt=0, le=1)
-    crop_mode: Literal["center", "squash", "border"] | None = None
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Transform:
-        """Returns the preparation of some values.
-
-        Raises:
-            UserError: If a name or a value is not valid.
-        """
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            known = ", ".join(cls.model_fields)
-            raise UserError(f"transform: {first_mistake(error)}; its keys are {known}") from None
-
-    def given(self) -> dict[str, Any]:
-        """Returns what takes precedence over timm's record, as timm names it."""
-        values = self.model_dump(exclude_none=True)
-        return {**values, "input_size": (3, self.input_size, self.input_size)} if self.input_size else values
 
 
 class OwnModel(ModelSpec):
@@ -126,7 +83,7 @@ class OwnModel(ModelSpec):
             if not overrides.get("drop_path_rate"):  # which not every architecture takes
                 overrides.pop("drop_path_rate", None)
             return super().build(**overrides)
-        module = _from_function(self.source)
+        module = module_of_function(self.source)
         if (path := overrides.get("checkpoint_path")) is not None:
             module.load_state_dict(read_weights(Path(path)))
         return module
@@ -288,11 +245,7 @@ def own_model(
     """
     opened = open_data(data)
     prepared = Transform.read(transform or {})
-    timm_name = source.removeprefix(TIMM) if source.startswith(TIMM) else source
-    if source == timm_name and not source.rpartition(":")[0].endswith(".py"):
-        raise UserError(f"unknown model {source!r}: give {KINDS}")
-    if source != timm_name:
-        _check_timm_name(timm_name)
+    timm_name = check_source(source)
     values: dict[str, Any] = {"name": name or source, "family": family, "source": source, "data": data,
                               "weights": weights, "top1": top1, "timm_name": timm_name,
                               "timm_options": {"num_classes": len(opened.classes), **(options or {})}}  # fmt: skip
@@ -300,7 +253,7 @@ def own_model(
         module = OwnModel(**values, prunable=(), input_size=1).outline()
     except (TypeError, RuntimeError, ValueError) as error:  # timm's, of options and tags that it does not know
         raise UserError(f"{source} cannot be built: {first_line(error)}") from None
-    config = _config(source, module, prepared)
+    config = data_config_of(source, module, prepared)
     prunable = tuple(layers) or tuple(re.escape(one) for one in find_layers(module).prunable)
     try:
         cap.select_layers(module, prunable)
@@ -309,40 +262,3 @@ def own_model(
     if not prunable:
         raise UserError(f"{source} has no Linear or Conv2d layer to prune beside stem and head: name some")
     return OwnModel(**values, prunable=prunable, input_size=config["input_size"][-1], config=config)
-
-
-def _check_timm_name(name: str) -> None:
-    import timm
-
-    if not timm.is_model(name):
-        known = timm.list_models() + timm.list_pretrained()
-        near = ", ".join(difflib.get_close_matches(name, known, n=3)) or "see timm.list_models()"
-        raise UserError(f"timm has no model {name!r}: {near}")
-
-
-def _config(source: str, module: nn.Module, transform: Transform) -> dict[str, Any]:
-    """Returns the preparation of a model's images, plain values: what timm has on record, and what is given."""
-    from timm.data import resolve_data_config
-
-    given, known = transform.given(), dict(getattr(module, "pretrained_cfg", None) or {})
-    if "input_size" not in {**known, **given}:
-        raise UserError(
-            f"{source} has no pretrained_cfg that tells how images are prepared: give a transform, at least "
-            "input_size=PIXELS"
-        )
-    found = resolve_data_config(given, pretrained_cfg={**known, "input_size": known.get("input_size", (3, 0, 0))})
-    channels, height, width = found["input_size"]
-    if channels != 3 or height != width:
-        raise UserError(f"{source} takes inputs {tuple(found['input_size'])}: they must be square, of three channels")
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
-
-
-def _from_function(source: str) -> nn.Module:
-    """Returns the module of a function, the same in every process where its weights are random."""
-    path, _, function = source.rpartition(":")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        found = call_in_file(Path(path), function)
-    if not isinstance(found, nn.Module):
-        raise UserError(f"{source} must return a torch.nn.Module, not a {type(found).__name__}")
-    return found

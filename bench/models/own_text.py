@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,40 @@ def model_of_text(text: str, data: str) -> OwnModel:
 @cache
 def _model_of_text(text: str, data: str, images: OwnData, version: str | None) -> OwnModel:
     """Returns the model of a text, for a version of the data and of the function's file."""
+    read = read_text(text)
+    return own_model(read.source, data, text, read.weights, read.layers, read.transform)
+
+
+@dataclass(frozen=True)
+class ModelText:
+    """Parts of the text of a model; see `own_model`.
+
+    Attributes:
+        source: `timm:NAME`, or `my_model.py:FUNCTION`.
+        weights: File of the weights, if the text names one.
+        layers: Regular expressions for names of the weights to prune.
+        transform: Preparation of the images.
+    """
+
+    source: str
+    weights: str | None
+    layers: tuple[str, ...]
+    transform: Mapping[str, Any]
+
+
+def read_text(text: str) -> ModelText:
+    """Returns the parts of a text that `model_text` wrote.
+
+    Raises:
+        UserError: If a key is unknown, or the preparation is no JSON.
+    """
     source, _, query = text.partition("?")
     pairs = parse_qsl(query)
     if unknown := [key for key, _ in pairs if key not in ("weights", "layers", "transform")]:
         raise UserError(f"unknown key {unknown[0]!r} of model {text!r}: its keys are weights, layers and transform")
     values = dict(pairs)
-    layers = [value for key, value in pairs if key == "layers"]
     try:
         transform = json.loads(values.get("transform", "{}"))
     except ValueError:
         raise UserError(f"model {text!r}: its transform is no JSON") from None
-    return own_model(source, data, text, values.get("weights"), layers, transform)
+    return ModelText(source, values.get("weights"), tuple(value for key, value in pairs if key == "layers"), transform)

@@ -16,7 +16,7 @@ from pydantic import Field
 from bench.core import provenance
 from bench.core.config import Spec
 from bench.core.errors import UserError
-from bench.results.folders import WORKING, check_working, source
+from bench.results.folders import WORKING, check_working, profile_folder, source
 from bench.results.parquet import DamagedError, read_rows, write_rows, write_table
 from bench.results.schema import arrow_schema
 
@@ -90,7 +90,8 @@ class Cell(Spec):
 
     Attributes:
         profile: Profile of the model.
-        model: Name of the model in its profile.
+        model: Name of the model in its profile, or the text of a user's own.
+        file: SHA-256 of the file that a user's own model comes from; None of any other.
         batch: Images in a pass.
         threads: Threads of a pass.
         engines: Names of `bench.latency.engines.ENGINES`, eager among them.
@@ -102,6 +103,7 @@ class Cell(Spec):
 
     profile: str
     model: str
+    file: str | None = None
     batch: int = Field(ge=1)
     threads: int = Field(ge=1)
     engines: tuple[str, ...]
@@ -118,7 +120,9 @@ class Cell(Spec):
     @property
     def id(self) -> str:
         """Hash of all values."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True).encode()
+        ).hexdigest()[:16]
 
 
 def find_timings(name: str, results: Path = WORKING) -> Timings:
@@ -141,7 +145,7 @@ class Timings:
 
     def path(self, cell: Cell) -> Path:
         """Returns where a cell's rows are; a new measurement of the same model, batch and threads replaces them."""
-        return self.folder / f"{cell.profile}-{cell.model}-b{cell.batch}-t{cell.threads}.parquet"
+        return self.folder / f"{cell.profile}-{profile_folder(cell.model)}-b{cell.batch}-t{cell.threads}.parquet"
 
     def is_measured(self, cell: Cell) -> bool:
         """Returns whether the cell has been measured with this very code on such a processor."""

@@ -6,8 +6,9 @@ the change of the weights, which compares between pruners of the same block size
 
     python -m bench.scripts.fisher_grid --model vit --damp absolute:1e-8 relative:0.1 --output runs/grid.csv
 
-A model and data of one's own are named as in `capbench compare`. The gradients are taken once for all pruners of a
-kind of labels. What the output file has already is not done again.
+Statistics of batch normalisation can be estimated anew after pruning, too. A model and data of one's own are named as
+in `capbench compare`. The gradients are taken once for all pruners of a kind of labels. What the output file has
+already is not done again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
+import itertools
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -30,6 +33,7 @@ from bench.data.inputs import Inputs, TensorInputs, stack_batches
 from bench.evaluation.accuracy import evaluate
 from bench.models import ModelSpec
 from bench.specs.profiles import get_profile
+from cap.batch_norm import reestimate_batch_norm
 
 CHOICE = "validation"  # split that settings are chosen on
 
@@ -46,7 +50,9 @@ class Cell:
         block_size: B.
         scale: Unit of the dampening.
         damp: Dampening.
+        options: JSON of the pruner's other options that were given; empty for none.
         pattern: Pattern to prune to.
+        batch_norm: Statistics of batch normalisation after pruning, `kept` or `reestimated`.
         split: Split that is evaluated.
         images: Number of its images.
         dense: Top-1 of the dense model, percent.
@@ -61,7 +67,9 @@ class Cell:
     block_size: int
     scale: str
     damp: float
+    options: str
     pattern: str
+    batch_norm: str
     split: str
     images: int
     dense: float
@@ -96,31 +104,37 @@ class Grid:
                 known = cap.default_options(pruner)
                 options = {"block_size": given.block_size, **given.options}
                 block = options["block_size"] if "block_size" in known else 0
+                own = {key: value for key, value in given.options.items() if key in known and key != "block_size"}
+                other = json.dumps(own, sort_keys=True) if own else ""
                 scales = given.damp if "damp_scale" in known else [("absolute", known.get("damp", 0.0))]
                 for scale, damp in scales:
-                    for pattern in given.patterns:
-                        yield Cell(self.spec.name, labels, given.gradients, pruner, block, scale, damp, pattern,
-                                   given.split, len(self.images), round(self.dense, 3))  # fmt: skip
+                    for pattern, batch_norm in itertools.product(given.patterns, given.batch_norm):
+                        yield Cell(self.spec.name, labels, given.gradients, pruner, block, scale, damp, other, pattern,
+                                   batch_norm, given.split, len(self.images), round(self.dense, 3))  # fmt: skip
 
     def measured(self, done: set[tuple[str, ...]]) -> Iterator[Cell]:
         """Yields the cells that are not done, measured."""
         calibrations: dict[str, cap.Calibration] = {}
         fitted: tuple[Any, cap.Pruner] | None = None
+        pruned: tuple[Any, cap.PrunedWeights] | None = None
         for cell in self.cells():
             if cell.key in done:
                 continue
             if cell.labels not in calibrations:
                 calibrations.clear()  # frees the gradients of other labels
                 calibrations[cell.labels] = self.calibration(cell.labels)
-            setting = replace(cell, pattern="").key
+            setting, reached = replace(cell, pattern="", batch_norm="").key, replace(cell, batch_norm="").key
             if fitted is None or fitted[0] != setting:
                 fitted = None
                 fitted = setting, self.fit(cell, calibrations[cell.labels])
-            yield self.measure(cell, fitted[1])
+            if pruned is None or pruned[0] != reached:
+                pruned = reached, fitted[1].prune(cap.parse_pattern(cell.pattern))
+            yield self.measure(cell, fitted[1], pruned[1], calibrations[cell.labels])
 
     def calibration(self, labels: str) -> cap.Calibration:
         """Returns the calibration images with one kind of labels."""
-        images, targets = stack_batches(self.spec.calibration_inputs(self.arguments.gradients, self.arguments.seed))
+        count = self.arguments.calibration_images or self.arguments.gradients
+        images, targets = stack_batches(self.spec.calibration_inputs(count, self.arguments.seed))
         seed = derive_seed(self.arguments.seed, "calibration order")
         return cap.Calibration(images, targets, batch_size=32, seed=seed, share=True, label_source=labels)  # type: ignore[arg-type]
 
@@ -133,11 +147,12 @@ class Grid:
         pruner = cap.create(cell.pruner, **{key: value for key, value in wanted.items() if key in known})
         return pruner.fit(self.model, cap.select_layers(self.model, self.spec.prunable), calibration)
 
-    def measure(self, cell: Cell, pruner: cap.Pruner) -> Cell:
+    def measure(self, cell: Cell, pruner: cap.Pruner, pruned: cap.PrunedWeights, calibration: cap.Calibration) -> Cell:
         """Returns a cell with its results."""
-        pruned = pruner.prune(cap.parse_pattern(cell.pattern))
         model: nn.Module = copy.deepcopy(self.model)
         pruned.apply_to(model)
+        if cell.batch_norm != "kept":
+            reestimate_batch_norm(model, calibration)
         return replace(cell, top1=round(evaluate(model, self.images).top1, 3), objective=pruner.predicted_loss(pruned))
 
 
@@ -181,7 +196,8 @@ def table(cells: Iterable[Cell], objective: bool) -> Iterator[str]:
     yield f"|---|---|---|{'---|' * len(patterns)}"
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for cell in cells:
-        key = (cell.labels, f"`{cell.pruner}`", f"{cell.scale} {cell.damp:g}")
+        said = [f"`{cell.pruner}`", cell.options, "batch norm anew" if cell.batch_norm != "kept" else ""]
+        key = (cell.labels, " ".join(filter(None, said)), f"{cell.scale} {cell.damp:g}")
         value = f", {cell.objective:.2g}" if objective and cell.objective is not None else ""
         rows.setdefault(key, {})[cell.pattern] = f"{cell.top1:.1f}{value}"
     for key, found in rows.items():
@@ -195,9 +211,12 @@ def dampening(text: str) -> tuple[str, float]:
 
 
 def option(text: str) -> tuple[str, Any]:
-    """Reads an option of all pruners that have it, `key=number`."""
+    """Reads an option of all pruners that have it, `key=value`: JSON if it can be read so, else text."""
     key, _, value = text.partition("=")
-    return key, float(value) if "." in value or "e" in value else int(value)
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
 
 
 def main() -> None:
@@ -211,12 +230,14 @@ def main() -> None:
     parser.add_argument("--patterns", nargs="+", default=["0.5", "0.75", "0.9"])
     parser.add_argument("--block-size", type=int, default=64)
     parser.add_argument("--gradients", type=int, default=1024)
-    parser.add_argument("--options", nargs="*", type=option, default=[], help="KEY=NUMBER, of pruners that have it")
+    parser.add_argument("--options", nargs="*", type=option, default=[], help="KEY=VALUE, of pruners that have it")
+    parser.add_argument("--batch-norm", nargs="+", choices=["kept", "reestimated"], default=["kept"])
+    parser.add_argument("--calibration-images", type=int, help="by default as many as gradients; more for fresh ones")
     parser.add_argument("--split", default=CHOICE)
     parser.add_argument("--images", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--objective", action="store_true", help="values of the objective in the table")
-    parser.add_argument("--output", type=Path, required=True, help="CSV file, a file of its own for other --options")
+    parser.add_argument("--output", type=Path, required=True, help="CSV file, which grows")
     arguments = parser.parse_args()
     arguments.options = dict(arguments.options)
     try:

@@ -20,18 +20,17 @@ from bench.core.errors import UserError, first_mistake
 from bench.reports.comparison.entry import Entry
 from bench.reports.comparison.statistics import labels
 from bench.results.folders import WORKING
-from bench.results.tuned import SETTINGS
 from bench.specs.calibration import CalibrationSpec
+from bench.specs.comparison_choices import KEPT, check_choices, check_several, check_shapes, check_statistics
 from bench.specs.evidence import control
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.recipes import FinetuneSpec
 from bench.specs.search_spaces import Configuration
 from bench.specs.settings import find_configuration, finetune_recipe
 from bench.specs.sweep import COMPARE, grid
-from bench.specs.trial import Trial, model_notes, repetition
+from bench.specs.trial import Trial, model_notes
 from cap.registry import source_file
 
-SPLITS = ("test", "validation")  # that a comparison may be decided on
 KINDS = ("0.5", "0.5@layer", "0.5@blocks4", "2:4")  # one pattern of each kind
 
 
@@ -102,6 +101,7 @@ class Comparison:
         name: File name that no other comparison has.
         split: Split that decides.
         setting: Whose settings the pruners have; None for those of the profile.
+        batch_norm: Statistics of batch normalisation after pruning, see `Trial`.
     """
 
     new: PrunerConfig
@@ -111,6 +111,7 @@ class Comparison:
     name: str
     split: str = "test"
     setting: str | None = None
+    batch_norm: str = KEPT
 
     @property
     def pruners(self) -> tuple[PrunerConfig, ...]:
@@ -165,6 +166,7 @@ def plan(
     split: str = "test",
     setting: str | None = None,
     results: Path = WORKING,
+    batch_norm: str = KEPT,
 ) -> Comparison:
     """Builds the trials of a comparison.
 
@@ -181,35 +183,38 @@ def plan(
         split: Split that is evaluated: `test` or `validation`.
         setting: Whose settings all pruners have: `authors`, or `tuned` on each model; None for those of the profile.
         results: Folder of all results, with the tuned settings.
+        batch_norm: Statistics of batch normalisation after every pruning: `kept`, or `reestimated` for all pruners.
 
     Raises:
         UserError: If any of these is not valid, the new pruner is one of the others, or it supports no pattern.
     """
     chosen = get_profile(profile)
-    _check_choices(chosen, split, setting, options)
-    _check_several("--against", against)
-    _check_several("--seeds", seeds)
+    check_choices(chosen, split, setting, options)
+    check_several("--against", against)
+    check_several("--seeds", seeds)
     if min(seeds) < 0:
         raise UserError(f"--seeds {min(seeds)} is not valid: a seed is at least 0")
     models = tuple(models) or tuple(chosen.models)
     if not models:
         raise UserError(f"--data {profile} needs --model: timm:NAME, or my_model.py:FUNCTION")
-    _check_several("--model", models)
+    check_several("--model", models)
     for model in models:
         chosen.model(model)  # refuses unknown ones
     patterns = _patterns(sparsities)
     wanted = [(pruner, options), *((name, {}) for name in against)]
     new, *others = _pruners(chosen, wanted) if setting is None else _set(chosen, wanted, models, setting, results)
     _check_supported(new, others, patterns)
-    _check_shapes(chosen, models, patterns)
-    fields = {"evaluation_split": split, "setting": setting}
+    check_shapes(chosen, models, patterns)
+    check_statistics(chosen, models, batch_norm)
+    fields = {"evaluation_split": split, "setting": setting, "batch_norm": batch_norm}
     recipes = {model: _recipe(chosen, model, results) for model in models} if finetune else {}
     trials = _trials(chosen, models, seeds, (new, *others), patterns, recipes, fields)
     values = [chosen.name, [[one.name, one.options] for one in (new, *others)], models, patterns, seeds, finetune]
     values += [split, setting] if (split, setting) != ("test", None) else []
+    values += [batch_norm] if batch_norm != KEPT else []
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     name = f"{re.sub(r'[^A-Za-z0-9]+', '-', new.label).strip('-')}-{digest}"
-    return Comparison(new, tuple(others), chosen, trials, name, split, setting)
+    return Comparison(new, tuple(others), chosen, trials, name, split, setting, batch_norm)
 
 
 def _trials(
@@ -239,31 +244,13 @@ def _recipe(profile: Profile, model: str, results: Path) -> FinetuneSpec:
     return finetune_recipe(profile, model, results) if profile.recipes.recovery else profile.recipes.finetune
 
 
-def _check_choices(profile: Profile, split: str, setting: str | None, options: Mapping[str, Any]) -> None:
-    """Refuses a split that the profile lacks, an unknown setting, and one beside options."""
-    if not profile.splits.get(split) or split not in SPLITS:
-        known = [name for name in SPLITS if profile.splits.get(name)]
-        raise UserError(f"--split {split} is not valid: profile {profile.name} evaluates on {' or '.join(known)}")
-    if setting is not None and setting not in SETTINGS:
-        raise UserError(f"--setting {setting} is not valid: choose from {', '.join(SETTINGS)}")
-    if setting is not None and options:
-        raise UserError(f"--option {next(iter(options))} and --setting {setting} set the same: give one of them")
-
-
-def _check_several(option: str, values: Sequence[object]) -> None:
-    if not values:
-        raise UserError(f"{option} has no value: give at least one")
-    if mistake := repetition(option, values):
-        raise UserError(mistake)
-
-
 def _patterns(sparsities: Sequence[str]) -> tuple[str, ...]:
     """Returns the patterns in their one way of writing, by sparsity: the order given must not change a trial's id."""
     try:
         patterns = [cap.parse_pattern(text) for text in sparsities]
     except ValueError as error:
         raise UserError(f"--sparsity: {error}") from None
-    _check_several("--sparsity", [str(pattern) for pattern in patterns])
+    check_several("--sparsity", [str(pattern) for pattern in patterns])
     return tuple(map(str, sorted(patterns, key=lambda pattern: (pattern.sparsity, str(pattern)))))
 
 
@@ -330,14 +317,3 @@ def _check_supported(new: PrunerConfig, others: Sequence[PrunerConfig], patterns
         raise UserError(
             f"no pruner of --against supports {' or '.join(shared)}, so there is nothing to compare: {reasons}"
         )
-
-
-def _check_shapes(profile: Profile, models: Sequence[str], patterns: Sequence[str]) -> None:
-    """Refuses groups and blocks that do not fit into the models' layers."""
-    grouped = [pattern for pattern in map(cap.parse_pattern, patterns) if not isinstance(pattern, cap.Unstructured)]
-    for model in models if grouped else ():
-        spec = profile.model(model)
-        layers = cap.select_layers(spec.outline(), spec.prunable)
-        for pattern in grouped:
-            if reason := cap.shape_mismatch(layers, pattern):
-                raise UserError(f"--sparsity {pattern} does not fit model {model}: {reason}")

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
+import timm
 import torch
 from cluster import Cluster
 from safetensors.torch import save_file
@@ -20,6 +22,22 @@ from bench.specs.sweep import Sweep, grid
 
 SWEEP = Sweep(name="first", title="test", profiles={"imagenet": grid(
     sweep="first", profile="imagenet", model="deit3_small", pruner="magnitude", patterns=("0.5",))})
+"""
+
+OWN = """
+from bench import own_model, own_profile
+
+DATA = "imagefolder:photos"
+NET = own_model("timm:test_resnet", DATA, name="net", weights="net.safetensors", transform={"input_size": 32})
+PROFILE = own_profile(DATA, {"net": NET})
+"""
+OWN_SWEEP = """
+from bench import Sweep, get_profile, grid
+
+NAME = "mine.py:PROFILE"
+TRIALS = grid(sweep="own", profile=NAME, model="net", pruner="magnitude", seed=[0, 1], patterns=("0.5",),
+              calibration=get_profile(NAME).calibration)
+SWEEP = Sweep(name="own", title="Own", profiles={NAME: TRIALS})
 """
 
 
@@ -105,6 +123,27 @@ def test_imagenet_runs_where_only_the_nodes_are_told_of_it(
         os.environ.pop(name)
     Path("cluster.toml").unlink()
     assert "1 to run" in suite.call("status", "first.py", *options), "of all of ImageNet, as is assumed without any"
+
+
+def test_the_nodes_know_a_profile_in_a_file(suite: Suite) -> None:
+    draw = np.random.default_rng(0)
+    for name in ("cat", "dog", "owl"):
+        Path("photos", name).mkdir(parents=True)
+        for number in range(10):
+            picture = PIL.Image.fromarray(draw.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+            picture.save(Path("photos", name, f"{number}.png"))
+    save_file(timm.create_model("test_resnet", num_classes=3).state_dict(), "net.safetensors")
+    Path("mine.py").write_text(OWN)
+    Path("own.py").write_text(OWN_SWEEP)
+    profile = ("--profile", "mine.py:PROFILE")
+    submit = ("run", "own.py", *profile, "--cluster", "slurm", "--time", "30", "--allow-dirty")
+    assert "submitted 2 jobs" in suite.call(*submit)
+    suite.cluster.wait_until(lambda: "2 done" in suite.call("status", "own.py", *profile), 120, every=1)
+    assert "2 trials, 2 done, 0 to run" in suite.call(*submit, "--dry-run")
+    suite.call("collect", "own.py", *profile)
+    (table,) = suite.results.glob("mine-py-PROFILE-*/own.parquet")
+    rows = pd.read_parquet(table)
+    assert (set(rows["n_images"]), set(rows["status"])) == ({9}, {"done"})
 
 
 def test_what_runs_at_once_is_counted_over_all_submissions(suite: Suite) -> None:

@@ -127,6 +127,8 @@ CASES = [  # a command, and a part of the one line that it answers
     ("plan tabel1", "unknown sweep 'tabel1'"),
     ("plan table1 --hardware abacus", "--hardware abacus is not known: choose from cpu"),
     ("plan table1 --profile laptop", "no profile 'laptop'"),
+    (f"latency {HERE} --layers fc", "--layers and --transform are of a model of your own: timm:NAME, or my_model.py"),
+    (f"compare --pruner magnitude --against random {HERE} --batch-norm reestimated", "no batch normalisation in "),
     (f"table table1 {HERE}", "does not exist: run the sweep first"),
     (f"table tabel1 {HERE}", "unknown sweep 'tabel1'"),
     (f"table good.py {HERE}", "does not exist: run the sweep first with capbench run good.py"),

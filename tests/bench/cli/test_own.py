@@ -69,6 +69,19 @@ def test_compare(jobs: str, here: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "4 trials, 4 done, 0 to run" in capsys.readouterr().out
 
 
+def test_statistics_estimated_anew_are_those_of_all(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [*COMPARE, *OWN, "--seeds", "0", "--jobs", "1"]
+    cli.main(command)
+    cli.main([*command, "--batch-norm", "reestimated"])
+    assert "batch normalisation estimated anew" in capsys.readouterr().out
+    tables = [pd.read_parquet(path) for path in here.glob("runs/imagefolder-photos-*/compare/Mine-*[0-9a-f].parquet")]
+    kept, again = sorted(tables, key=lambda rows: rows["batch_norm"].dropna().iloc[0])
+    assert (set(kept["batch_norm"].dropna()), set(again["batch_norm"].dropna())) == ({"kept"}, {"reestimated"})
+    pruned = [rows[rows["pattern"] == "0.5"] for rows in (kept, again)]
+    assert pruned[0]["sparsity_prunable"].tolist() == pruned[1]["sparsity_prunable"].tolist()
+    assert (pruned[1]["prune_seconds"].to_numpy() > pruned[0]["prune_seconds"].to_numpy()).all(), "it is counted"
+
+
 def test_a_sweep_of_a_profile_in_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     profile = ["--profile", "my_profile.py:PROFILE"]
     cli.main(["plan", "my_sweep.py", *profile])

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.core.errors import UserError
 from bench.latency.engines import ENGINES, EngineConfig
+from bench.latency.models import find_model
 from bench.latency.plan import engine_configs, plan_cells
-from bench.results.timings import Cell
+from bench.models.own_text import model_text
+from bench.results.timings import Cell, Timings
 
 
 def plan(**values: Any) -> tuple[list[Cell], list[str]]:
@@ -58,3 +61,62 @@ def test_mistakes_are_refused_before_any_work(values: dict[str, Any], message: s
 
 def test_threads_are_one_for_each_core_by_default() -> None:
     assert {one.threads for one in plan(threads=[])[0]} == {len(os.sched_getaffinity(0))}
+
+
+BUILD = """
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Conv2d(3, 8, 8, 8), nn.ReLU(), nn.Conv2d(8, 16, 1), nn.Flatten(), nn.Linear(256, 3))
+
+def words():
+    class Words(nn.Linear):
+        def forward(self, x):
+            return {"x": x}
+    return Words(2, 2)
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = Path("my_model.py")
+    path.write_text(BUILD)
+    return path
+
+
+def test_cells_of_models_of_ones_own(file: Path) -> None:
+    own = model_text("my_model.py:build", transform={"input_size": 32})
+    [net, build, vit] = plan(models=["timm:test_resnet", own, "vit"], batch_sizes=[4])[0]
+    assert [(one.profile, one.model) for one in (net, vit)] == [("own", "timm:test_resnet"), ("embedded", "vit")]
+    assert (net.file, vit.file) == (None, None)
+    assert build.file is not None
+    assert find_model("own", own).prunable == (r"2\.weight",), "neither stem nor head"
+    assert find_model("own", own).input_shape == (3, 32, 32)
+    assert Timings(Path("runs"), "x").path(build).name.endswith("-b4-t1.parquet")
+    file.write_text(BUILD + "# another version\n")
+    [again] = plan(models=[own], batch_sizes=[4])[0]
+    assert (again.id != build.id, again.model) == (True, build.model)
+
+
+def test_a_cell_of_a_profile_is_the_one_that_it_was() -> None:
+    cell = Cell(profile="embedded", model="vit", batch=1, threads=1, engines=("eager",), sparsities=(0.5,))
+    assert cell.id == "7e73cd17590c2a27"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("timm:resnett18", "timm has no model 'resnett18'"),
+        ("my_model.py:nothing", "nothing"),
+        ("my_model.py:build", "has no pretrained_cfg that tells how images are prepared"),
+        ('my_model.py:build?transform={"input_size":16}', r"takes no images \(3, 16, 16\)"),
+        ('my_model.py:build?transform={"input_size":32}&layers=x', "layer pattern 'x' matches no weight"),
+        ('my_model.py:words?transform={"input_size":2}', "has no Linear or Conv2d layer to prune"),
+        ('my_model.py:words?transform={"input_size":2}&layers=weight', "gives a dict for an image"),
+        ("timm:test_resnet?weights=net.safetensors", "weights make no difference to its speed"),
+    ],
+)
+def test_a_model_of_ones_own_that_cannot_be_measured_is_refused(model: str, message: str, file: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        plan(models=[model])

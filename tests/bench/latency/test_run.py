@@ -83,3 +83,16 @@ def test_the_command_measures_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(provenance, "commit", lambda: "c0ffee" * 6)
     cli.main([*command, "--dry-run"])
     assert "0 measured" in capsys.readouterr().out
+
+
+def test_the_command_measures_a_model_of_ones_own(tmp_path: Path, capsys: Any) -> None:
+    command = ["latency", "--model", "timm:test_resnet", "--transform", "input_size=32", "--layers", "layer4.*weight",
+               "--sparsity", "0.5", "--batch", "2", "--threads", "1", "--engines", "sparse", "--seconds", "0.01",
+               "--results", str(tmp_path)]  # fmt: skip
+    cli.main(command)
+    rows = Timings(tmp_path, "latency").read()
+    assert rows["engine"].tolist() == ["eager", "sparse", "sparse"]
+    assert rows["status"].tolist() == ["timed"] * 3
+    assert rows["sparsity_prunable"].round(2).tolist() == [0.0, 0.0, 0.5]
+    assert set(rows["family"]) == {"own"}
+    assert "timm:test_resnet?layers=layer4" in capsys.readouterr().out

@@ -93,6 +93,23 @@ def test_the_sweep_has_the_authors_settings() -> None:
     assert all(trial.patterns[-1] == "0.9" for trial in trials)
 
 
+def test_both_treatments_of_batch_normalisation_and_stages_chosen_on_validation_images() -> None:
+    trials = [trial for trial in load_sweep("resnet20").trials("cifar10") if trial.seed == 0]
+    anew = [(trial.pruner, trial.pruner_options.get("stages") or trial.pruner_options.get("num_recomputations"))
+            for trial in trials if trial.batch_norm == "reestimated"]  # fmt: skip
+    assert anew == [("magnitude", None), ("cap", 1), ("chita", 1), ("cap", 16), ("chita", 16)]
+    sweep = load_sweep("resnet20_stages")
+    assert sweep.tuning
+    chosen = sweep.trials("cifar10")
+    assert {(trial.evaluation_split, trial.patterns, trial.seed) for trial in chosen} == {
+        ("validation", ("0.8", "0.9"), 0)
+    }
+    staged = {(trial.pruner_options["num_recomputations"], trial.pruner_options["schedule"],
+               trial.pruner_options["fresh_gradients"], trial.batch_norm)
+              for trial in chosen if trial.pruner == "cap"}  # fmt: skip
+    assert len(staged) == 2 * (1 + 2 * 2 * 2)
+
+
 def test_a_trial_runs(spec: Cifar10Model, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = Trial(
         sweep="s", profile="cifar10", model="resnet20", pruner="cap", patterns=("0.5",), calibration={"images": 8},

@@ -64,6 +64,23 @@ def test_what_is_done_is_not_done_again(grid, tmp_path: Path) -> None:
     assert lines[1] == "| labels | pruner | dampening | 0.5 | 0.9 |"
 
 
+def test_statistics_of_batch_normalisation_and_options_are_cells_of_their_own(
+    grid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimated = []
+    monkeypatch.setattr(fisher_grid, "reestimate_batch_norm", lambda *given: estimated.append(len(given[1])))
+    lines = grid(
+        "--model", "xcit", "--pruners", "magnitude", "woodfisher", "--damp", "relative:0.1", "--patterns", "0.9",
+        "--block-size", "16", "--gradients", "8", "--images", "200", "--batch-norm", "kept", "reestimated",
+        "--options", "num_recomputations=2", "schedule=geometric", "--calibration-images", "16",
+    )  # fmt: skip
+    cells = fisher_grid.read_cells(tmp_path / "grid.csv")
+    assert [cell.batch_norm for cell in cells] == ["kept", "reestimated"] * 2
+    assert [cell.options for cell in cells[1:3]] == ["", '{"num_recomputations": 2, "schedule": "geometric"}']
+    assert estimated == [16, 16], "on all calibration images, once for each pruner"
+    assert "| given | `magnitude` batch norm anew | absolute 0 |" in "\n".join(lines)
+
+
 def test_mistakes(grid) -> None:
     with pytest.raises(SystemExit, match="unknown model 'nothing' in profile 'embedded'"):
         grid("--model", "nothing", "--damp", "absolute:1")

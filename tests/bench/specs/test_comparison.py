@@ -155,3 +155,14 @@ def test_defaults_that_the_profile_replaces_are_told(mine: Path) -> None:
     assert told == "Mine runs with block_size=64, as the others; --option sets another value"
     assert planned(f"{mine}:Mine", options={"block_size": 8}, against=("cap",)).overrides() is None
     assert planned("magnitude", against=("cap",)).overrides() is None
+
+
+def test_statistics_of_batch_normalisation_are_those_of_all_pruners() -> None:
+    usual, again = (planned("magnitude", models=("xcit",), against=("random",), batch_norm=kind)
+                    for kind in ("kept", "reestimated"))  # fmt: skip
+    assert [trial.batch_norm for trial in again.trials] == ["reestimated"] * 4
+    assert usual.name == planned("magnitude", models=("xcit",), against=("random",)).name != again.name
+    with pytest.raises(UserError, match="no batch normalisation in vit, dino; --model names others"):
+        planned("magnitude", against=("random",), batch_norm="reestimated")
+    with pytest.raises(UserError, match="--batch-norm fresh is not valid: choose from kept, reestimated"):
+        planned("magnitude", against=("random",), batch_norm="fresh")

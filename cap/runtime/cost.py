@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cap.runtime import machine
-from cap.runtime.codegen import TILE
+from cap.runtime.codegen import TILE, Assembler
 from cap.runtime.layers import SparseLinear
 
 FORMAT = 2  # of the cached calibration: raised when the kernels or the way to measure change
@@ -175,7 +175,7 @@ def measure_calibration() -> Calibration:
         dense = nn.utils.skip_init(nn.Linear, 384, 384)
         weight = torch.randn(dense.weight.shape, generator=generator)
         dense.weight.copy_(weight * (torch.rand(weight.shape, generator=generator) < density))
-        calls.append(_timed(partial(SparseLinear(dense, machine.has_avx512()), x)))
+        calls.append(_timed(partial(SparseLinear(dense, Assembler(machine.has_avx512())), x)))
         works.append(linear_work(len(x), dense))
     (few,), (many,) = interleave(calls, seconds=0.5, most=200, statistic=min)
     multiply = max(many - few, 0.1 * many) / (works[1].multiplies - works[0].multiplies)

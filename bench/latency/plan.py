@@ -28,7 +28,7 @@ def plan_cells(
 
     Args:
         profile: Name of the profile.
-        models: Names of models in the profile.
+        models: Names of models in the profile, or PROFILE/NAME for one of another profile.
         sparsities: Sparsities of the sparse engine, above 0 and below 1.
         batch_sizes: Images in a pass.
         threads: Threads of a pass; none for one for each core.
@@ -41,8 +41,9 @@ def plan_cells(
     """
     cores = len(os.sched_getaffinity(0))
     threads = threads or (cores,)
-    for name in models:
-        get_model(profile, name)
+    places = [_profile_and_name(name, profile) for name in dict.fromkeys(models)]
+    for place in places:
+        get_model(*place)
     if unknown := [name for name in engines if name not in ENGINES]:
         raise UserError(f"unknown engine {unknown[0]!r}: choose from {', '.join(ENGINES)}")
     if too_many := [number for number in threads if number > cores]:
@@ -56,14 +57,20 @@ def plan_cells(
     try:
         cells = [
             Cell(
-                profile=profile, model=model, batch=batch, threads=number, engines=usable,
+                profile=place[0], model=place[1], batch=batch, threads=number, engines=usable,
                 sparsities=tuple(sorted(set(sparsities))), seconds=seconds, memory=batch in memory_batch_sizes,
             )
-            for model, number, batch in itertools.product(*map(dict.fromkeys, (models, threads, batch_sizes)))
+            for place, number, batch in itertools.product(*map(dict.fromkeys, (places, threads, batch_sizes)))
         ]  # fmt: skip
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None
     return cells, [reason for reason in reasons.values() if reason is not None]
+
+
+def _profile_and_name(model: str, profile: str) -> tuple[str, str]:
+    """Returns the profile and the name of a model that may have its profile before it."""
+    place, separator, name = model.rpartition("/")
+    return (place, name) if separator else (profile, model)
 
 
 def engine_configs(cell: Cell) -> list[EngineConfig]:

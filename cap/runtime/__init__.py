@@ -2,6 +2,7 @@
 
 from cap.runtime.compiled import CompiledModel
 from cap.runtime.compiler import compile
+from cap.runtime.file import load, save
 from cap.runtime.report import LayerReport, Report
 
-__all__ = ["CompiledModel", "LayerReport", "Report", "compile"]
+__all__ = ["CompiledModel", "LayerReport", "Report", "compile", "load", "save"]

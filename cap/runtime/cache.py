@@ -8,6 +8,7 @@ import json
 import os
 import warnings
 import zipfile
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from torch import Tensor, nn
 from cap.runtime import candidates, machine
 from cap.runtime.codegen import Replay
 from cap.runtime.compiled import CompiledModel
+from cap.runtime.folding import Fold, fold
 from cap.runtime.program import Listing
 from cap.runtime.report import LayerReport, Report
 
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)
 
 
 def cache_key(model: nn.Module, example: Tensor, force: bool) -> str:
@@ -77,7 +79,7 @@ class Cache:
         if not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 about = json.loads(file["about"].tobytes())
                 if about["key"] != key:
                     raise ValueError("it is of another model or machine")
@@ -110,7 +112,8 @@ class Cache:
                 np.savez(file, **arrays)
             draft.replace(self.path(key))
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
             warnings.warn(f"the compiled model is not kept: {error}", stacklevel=3)
 
 
@@ -122,11 +125,15 @@ def _restore(
         LayerReport(**{**layer, "shape": tuple(layer["shape"]), "arguments": tuple(layer["arguments"])})
         for layer in values.pop("layers")
     ]
-    report = Report(**{**values, "layers": layers, "cached": True})
+    folds = [Fold(**{**found, "shape": tuple(found["shape"])}) for found in values.pop("folds")]
+    report = Report(**{**values, "layers": layers, "folds": folds, "cached": True})
     root = nn.Sequential(copy.deepcopy(model))
+    fold(root, folds)
     built: dict[int, nn.Module] = {}
     for layer in report.sparse_layers():
-        candidate = candidates.find(model.get_submodule(layer.name), layer.shape, layer.arguments)
+        candidate = candidates.find(
+            root.get_submodule(f"0.{layer.name}".removesuffix(".")), layer.shape, layer.arguments
+        )
         if candidate is None or candidate.kind != layer.kind:
             raise ValueError(f"the layer {layer.name} has become another one")
         number = program_of[layer.name]

@@ -11,6 +11,7 @@ from torch import nn
 from cap.runtime.codegen import Assembler
 from cap.runtime.cost import Work, attention_work, linear_work
 from cap.runtime.finding import attention_layers, find_block, mlp_layers
+from cap.runtime.folding import FoldedConv
 from cap.runtime.layers import SparseAttention, SparseConv, SparseLinear, SparseMLP
 
 
@@ -53,7 +54,7 @@ def find(module: nn.Module, shape: tuple[int, ...], arguments: tuple[int, ...] =
     tokens = prod(shape[:-1])
     if type(module) is nn.Linear:
         return Candidate("SparseLinear", shape, linear_work(tokens, module), lambda made: SparseLinear(module, made))
-    if type(module) is nn.Conv2d and _is_pointwise(module) and len(shape) == 4:
+    if isinstance(module, nn.Conv2d) and _is_pointwise(module) and len(shape) == 4:
         tokens = shape[0] * prod(-(-size // step) for size, step in zip(shape[2:], module.stride, strict=True))
         return Candidate("SparseConv", shape, linear_work(tokens, module), lambda made: SparseConv(module, made))
     if mlp := mlp_layers(module):
@@ -66,5 +67,6 @@ def find(module: nn.Module, shape: tuple[int, ...], arguments: tuple[int, ...] =
 
 
 def _is_pointwise(module: nn.Conv2d) -> bool:
-    """Returns whether a convolution multiplies every pixel's channels with one matrix."""
-    return module.kernel_size == (1, 1) and module.groups == 1 and module.padding in ((0, 0), "valid", "same")
+    """Returns whether a convolution multiplies every pixel's channels with one matrix, and perhaps clamps or GELUs."""
+    known = type(module) is nn.Conv2d or (type(module) is FoldedConv and module.activation in SparseConv.activations)
+    return known and module.kernel_size == (1, 1) and module.groups == 1 and module.padding in ((0, 0), "valid", "same")

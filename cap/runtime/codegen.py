@@ -22,7 +22,7 @@ VECTOR = 4 * TILE  # bytes
 GROUP = 24  # output rows in registers at a time
 INPUTS = 4  # registers for inputs, in turn: zmm28 to zmm31
 UNROLL = 4  # columns in the loop of a dense step
-DENSE = 0.85  # share of weights that are not zero from which on a loop over all is faster than code for each
+DENSE = 0.8  # share of weights that are not zero from which on a loop over all is faster than code for each
 BUDGET = 3000  # instructions of a step: as many as the first-level cache holds
 _INT3 = 0xCC  # a trap between two steps
 

@@ -7,16 +7,18 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cap.runtime import candidates, cost, machine
+from cap.runtime import candidates, cost, folding, machine
 from cap.runtime.cache import Cache, cache_key
 from cap.runtime.codegen import Assembler
 from cap.runtime.compiled import CompiledModel, check_tensor
+from cap.runtime.finding import find_block
 from cap.runtime.report import DENSE, SPARSE, LayerReport, Report
 
 MARGIN = 1.03  # a compiled model is at most this much slower than the dense one, or is the dense one
@@ -102,10 +104,11 @@ class _Compilation:
     def __init__(self, model: nn.Module, example: Tensor, force: bool) -> None:
         self.model, self.force = model, force
         self.example = example[:1] if force and example.ndim > 1 else _few_images(model, example)
-        self.root = nn.Sequential(copy.deepcopy(model))  # its only child may be replaced too
         self.report = Report(machine.engine())
+        self.root = self._folded()  # its only child may be replaced too
+        self.dense = copy.deepcopy(self.root, {id(tensor): tensor for tensor in _tensors(self.root)})[0]
         self.calibration = cost.calibration()
-        self.inputs = self._inputs()
+        self.inputs = _inputs_of(self.root, self.example)
 
     def run(self) -> CompiledModel:
         """Takes the largest modules that can be sparse, and of those that do not pay the parts."""
@@ -115,35 +118,44 @@ class _Compilation:
             tried = self._build(slots)
             if tried and not self.force:
                 self._choose(tried)
-            refused = [slot for slot in slots if slot.layer.choice != SPARSE and slot.layer.sparsity]
+            refused = [slot for slot in slots if slot.layer.choice != SPARSE]
             slots = [part for slot in refused for part in self._slots(slot.layer.name, slot.dense)]
-        compiled = self.root[0]
-        if any(layer.choice == SPARSE for layer in self.report.layers) and not self.force:
-            calls = [lambda: self.model(self.example), lambda: self.root(self.example)]
-            dense, sparse = cost.median_seconds(calls, SECONDS)
-            self.report.dense_ms, self.report.compiled_ms = 1000 * dense, 1000 * sparse
-            if sparse > MARGIN * dense:
-                self.report.kept_dense = True
-                compiled = copy.deepcopy(self.model)
-        return CompiledModel(compiled, self.report)
+        return CompiledModel(self.root[0] if self.force else self._fastest(), self.report)
 
-    def _inputs(self) -> dict[nn.Module, _Input]:
-        """Returns what all modules are called with that take one tensor, perhaps numbers, and no option."""
-        inputs: dict[nn.Module, _Input] = {}
+    def _fastest(self) -> nn.Module:
+        """Returns the compiled model, or a dense one if that is faster."""
+        models = [self.model, self.dense, self.root[0]]
+        before, dense, sparse = cost.median_seconds([partial(model, self.example) for model in models], SECONDS)
+        best = min(before, dense)
+        self.report.dense_ms, self.report.compiled_ms = 1000 * best, 1000 * sparse
+        if sparse <= MARGIN * best:
+            return models[2]
+        self.report.kept_dense = True
+        if dense < before:
+            return self.dense
+        self.report.folds = []
+        return copy.deepcopy(self.model)
 
-        def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            plain = all(value is None or value is False for value in kwargs.values())
-            numbers = args[1:]
-            if plain and args and isinstance(args[0], Tensor) and all(isinstance(number, int) for number in numbers):
-                inputs[module] = _Input(tuple(args[0].shape), numbers)
-
-        hooks = [module.register_forward_pre_hook(record, with_kwargs=True) for module in self.root[0].modules()]
-        try:
-            self.root(self.example)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return inputs
+    def _folded(self) -> nn.Sequential:
+        """Returns a copy of the model with its convolutions folded, if that computes the same."""
+        root = nn.Sequential(copy.deepcopy(self.model))
+        given = _inputs_of(root, self.example)
+        blocks = [
+            f"{name}."
+            for name, module in root.named_modules()
+            if module in given and find_block(module, given[module].shape, given[module].numbers)
+        ]
+        folds = [
+            found
+            for found in folding.find_folds(nn.Sequential(self.model), self.example)
+            if not found.convolution.startswith(tuple(blocks))
+        ]
+        folding.fold(root, folds)
+        expected, result = self.model(self.example), root(self.example)
+        if folds and not (isinstance(expected, Tensor) and _same(result, expected)):
+            return nn.Sequential(copy.deepcopy(self.model))
+        self.report.folds = folds
+        return root
 
     def _slots(self, prefix: str, parent: nn.Module) -> Iterator[_Slot]:
         """Yields the outermost modules below another one that have a sparse counterpart."""
@@ -170,7 +182,6 @@ class _Compilation:
     def _build(self, slots: list[_Slot]) -> list[_Slot]:
         """Puts the sparse counterparts into the model that may pay; returns the slots."""
         if not self.force:
-            slots = [slot for slot in slots if slot.layer.sparsity]
             if not slots:
                 return []
             (times,) = cost.interleave([self._dense_pass(slots)], SECONDS / 4)
@@ -204,14 +215,37 @@ class _Compilation:
 
     def _dense_pass(self, slots: list[_Slot]) -> Callable[[], list[float]]:
         """Returns a call that runs the model as it was and returns the seconds of the modules in the slots."""
-        modules = [self.model.get_submodule(slot.layer.name) for slot in slots]
-        return lambda: cost.seconds_within(self.model, self.example, modules)
+        modules = [self.dense.get_submodule(slot.layer.name) for slot in slots]
+        return lambda: cost.seconds_within(self.dense, self.example, modules)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
 
 
 def _same(result: Tensor, expected: Tensor) -> bool:
     """Returns whether two results differ by no more than rounding."""
     scale = float(expected.abs().amax()) if expected.numel() else 0.0
     return result.shape == expected.shape and torch.allclose(result, expected, rtol=0, atol=TOLERANCE * scale)
+
+
+def _inputs_of(root: nn.Sequential, example: Tensor) -> dict[nn.Module, _Input]:
+    """Returns what all modules are called with that take one tensor, perhaps numbers, and no option."""
+    inputs: dict[nn.Module, _Input] = {}
+
+    def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        plain = all(value is None or value is False for value in kwargs.values())
+        numbers = args[1:]
+        if plain and args and isinstance(args[0], Tensor) and all(isinstance(number, int) for number in numbers):
+            inputs[module] = _Input(tuple(args[0].shape), numbers)
+
+    hooks = [module.register_forward_pre_hook(record, with_kwargs=True) for module in root[0].modules()]
+    try:
+        root(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return inputs
 
 
 def _few_images(model: nn.Module, example: Tensor) -> Tensor:

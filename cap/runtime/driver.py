@@ -30,7 +30,7 @@ from cap.runtime.panels import (
     window_sum_32,
 )
 from cap.runtime.program import Step
-from cap.runtime.vectors import gelu, run_code, run_rows_fourfold, run_rows_once
+from cap.runtime.vectors import clamp, gelu, run_code, run_rows_fourfold, run_rows_once
 
 
 class Header(IntEnum):
@@ -62,6 +62,7 @@ class Operation(IntEnum):
     CONVOLVE = 7  # see `_convolve`
     SCALE = 8  # matrix or -1 - buffer of (tokens, features), features, address of the factors, of the summands
     GELU_ROWS = 9  # buffer of (tokens, features), features: multiples of 16
+    CLAMP = 10  # buffer, features, address of the least value, of the largest
 
 
 FIELDS = 16  # of an operation: its kind and the values that its kind names
@@ -69,7 +70,7 @@ RECORD = 8 * FIELDS  # bytes
 _NEXT_PART, _NEXT_THREAD, _PARTS, _RUNS, _TOKENS, _OPERATIONS, _COUNT, _SEPARATE, _STEPS, _BUFFERS, _MATRICES = (
     8 * field for field in Header
 )
-_PACK, _NORMALIZE, _MULTIPLY, _GELU, _UNPACK, _ATTEND, _CROSS_ATTEND, _CONVOLVE, _SCALE, _GELU_ROWS = map(
+_PACK, _NORMALIZE, _MULTIPLY, _GELU, _UNPACK, _ATTEND, _CROSS_ATTEND, _CONVOLVE, _SCALE, _GELU_ROWS, _CLAMP = map(
     int, Operation
 )
 _CODE, _VALUES, _STARTS, _COLUMNS, _BIAS, _ADDS, _ROWS, _INPUT_TILE, _OUTPUT_TILE = (8 * field for field in Step)
@@ -91,7 +92,7 @@ def _drive(call: int) -> None:
         part = take_next(call + _NEXT_PART)
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy", inline="always")
 def _run_part(call: int, thread: int, part: int) -> None:
     operations, count = integer(call + _OPERATIONS), integer(call + _COUNT)
     tiles = (integer(call + _TOKENS) + TILE - 1) // TILE
@@ -127,7 +128,7 @@ def _row(call: int, number: int) -> int:
     return integer(integer(call + _MATRICES) + 24 * number + 8)
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy", inline="always")
 def _operate(call: int, operation: int, thread: int, image: int, first: int, last: int) -> None:
     kind, tokens, tiles = integer(operation), integer(call + _TOKENS), last - first
     one, two, three = integer(operation + 8), integer(operation + 16), integer(operation + 24)
@@ -174,6 +175,8 @@ def _operate(call: int, operation: int, thread: int, image: int, first: int, las
         )
         for token in range(first * TILE, min(last * TILE, tokens)):
             scale_and_shift(rows + token * row, three, integer(operation + 32), two // TILE)
+    elif kind == _CLAMP:
+        clamp(_buffer(call, one, thread, first), tiles * two, three, integer(operation + 32))
     elif kind == _GELU_ROWS:
         gelu(_buffer(call, one, thread, first), min(tiles * TILE, tokens) * two // TILE)
 

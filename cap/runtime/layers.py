@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cap.runtime.codegen import TILE, Assembler
 from cap.runtime.driver import Operation
-from cap.runtime.operations import BAND, Attention, FeedForward, arrays, row_bands
-from cap.runtime.routines import Phase, Room, may_stream, num_runs, run
+from cap.runtime.operations import BAND, Attention, Constants, FeedForward, arrays, row_bands
+from cap.runtime.routines import Entry, Phase, Room, may_stream, num_runs, run
 
 
 class SparseLinear(nn.Module):
@@ -19,17 +20,31 @@ class SparseLinear(nn.Module):
     Args:
         dense: The layer, or a convolution of kernel size 1; its weights are copied.
         assembler: Maker of the program; it is finished.
+        activation: Name of the class of an activation after it, "ReLU", "ReLU6" or "GELU", or "none".
     """
 
-    def __init__(self, dense: nn.Linear | nn.Conv2d, assembler: Assembler) -> None:
+    def __init__(self, dense: nn.Linear | nn.Conv2d, assembler: Assembler, activation: str = "none") -> None:
         super().__init__()
         self.weight, self.bias = dense.weight, dense.bias  # for models that look at them, as XCiT does at the type
         weight, bias = arrays(dense)
         self.out_features, self.in_features = weight.shape
-        bands = row_bands(assembler, weight, bias, 0, 1, 1)
+        self._constants = Constants()
+        bands = row_bands(assembler, weight, bias, 0, 1, 1, activation=self._activate(activation))
         self.program = assembler.finish()
         self._together = [Phase([(Operation.PACK, 0, 0, self.in_features), *bands])]
-        self._by_rows = [Phase([(Operation.PACK, 0, 0, self.in_features)]), Phase(bands, separate=2)]
+        self._by_rows = [
+            Phase([(Operation.PACK, 0, 0, self.in_features)]),
+            Phase(bands, separate=2 if activation == "none" else 3),
+        ]
+
+    def _activate(self, activation: str) -> Entry | None:
+        """Returns the operation of an activation on the buffer of products, but for their number."""
+        if activation == "none":
+            return None
+        if activation == "GELU":
+            return (Operation.GELU, 1)
+        low, high = {"ReLU": (0.0, np.inf), "ReLU6": (0.0, 6.0)}[activation]
+        return (Operation.CLAMP, 1, 0, self._constants.add(low), self._constants.add(high))
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the product; a half-precision input is multiplied in float32."""
@@ -54,8 +69,10 @@ class SparseConv(SparseLinear):
         assembler: Maker of the program; it is finished.
     """
 
+    activations: ClassVar = ("none", "ReLU", "ReLU6", "GELU")
+
     def __init__(self, dense: nn.Conv2d, assembler: Assembler) -> None:
-        super().__init__(dense, assembler)
+        super().__init__(dense, assembler, getattr(dense, "activation", "none"))
         self._stride = dense.stride
 
     def forward(self, x: Tensor) -> Tensor:

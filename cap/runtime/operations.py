@@ -124,9 +124,16 @@ class Attention:
 
 
 def row_bands(
-    assembler: Assembler, weight: np.ndarray, bias: np.ndarray, source: int, room: int, target: int, residual: int = -1
+    assembler: Assembler,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    source: int,
+    room: int,
+    target: int,
+    residual: int = -1,
+    activation: Entry | None = None,
 ) -> list[Entry]:
-    """Returns the operations, two for each run of rows, that multiply a buffer with a matrix and unpack the products.
+    """Returns the operations that multiply a buffer with a matrix and unpack the products, two or three a run of rows.
 
     Args:
         assembler: Maker of the program.
@@ -136,10 +143,13 @@ def row_bands(
         room: Number of the buffer for the products of a run.
         target: Number of the matrix that they are unpacked to.
         residual: Number of the matrix that is added, or -1.
+        activation: Operation on the buffer of products before they are unpacked: its third value is their number.
     """
     bands: list[Entry] = []
     for start, stop in even_parts(len(weight), BAND):
         bands.append((Operation.MULTIPLY, source, room, *assembler.multiply(weight[start:stop], bias[start:stop])))
+        if activation is not None:
+            bands.append((*activation[:2], stop - start, *activation[3:]))
         bands.append((Operation.UNPACK, room, target, stop - start, start, residual))
     return bands
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cap.runtime.folding import Fold
+
 SPARSE, DENSE = "sparse", "dense"  # choices
 
 
@@ -41,6 +43,7 @@ class Report:
     Attributes:
         engine: Kernels that run: "avx512", or "portable" on other processors.
         layers: Layers that could be sparse.
+        folds: Convolutions that have taken in the batch norm and the activation after them.
         dense_ms: Measured time of the dense model on the images that it was timed with, milliseconds.
         compiled_ms: Measured time of the model with the sparse layers, milliseconds.
         kept_dense: Whether the dense model is used since the sparse one was slower.
@@ -49,6 +52,7 @@ class Report:
 
     engine: str
     layers: list[LayerReport] = field(default_factory=list)
+    folds: list[Fold] = field(default_factory=list)
     dense_ms: float | None = None
     compiled_ms: float | None = None
     kept_dense: bool = False

@@ -102,6 +102,26 @@ def gelu(context: Any, address: Any, count: Any) -> Any:
 
 
 @intrinsic
+def clamp(context: Any, address: Any, count: Any, low: Any, high: Any) -> Any:
+    """Clamps `count` vectors in place between the floats at two addresses."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start, count, low, high = arguments
+        least, most = llvm.broadcast(builder, low), llvm.broadcast(builder, high)
+
+        def body(builder: Any, index: Any, values: list[Any]) -> list[Any]:
+            place = builder.add(start, builder.mul(index, llvm.number(llvm.ALIGNED)))
+            value = llvm.call(builder, "maxnum", llvm.load(builder, place), least)
+            llvm.store(builder, llvm.call(builder, "minnum", value, most), place)
+            return []
+
+        llvm.loop(builder, count, [], body)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), generate
+
+
+@intrinsic
 def scores(context: Any, keys: Any, queries: Any, target: Any, size: Any) -> Any:
     """Products of a tile of keys with a tile of queries, both (size, 16): (16 keys, 16 queries)."""
 

@@ -29,7 +29,8 @@ EXPLAINED = (
     "p50 and p95: time of one pass. To eager, to best dense: ratio of the medians, how many times as fast as eager and "
     "as the dense engine that is the fastest in the same cell; quartiles: of the ratios within each round. Memory: "
     "what the engine and a pass take in a process of their own. Sparse layers: those that the sparse engine runs with "
-    "its own kernels, of those that it could."
+    "its own kernels, of those that it could. GMAC/s: multiply-adds that the zeros leave, a second, in thousands of "
+    "millions; of peak: to those of a dense product of 1,024 x 1,024 matrices with the same threads, measured beside."
 )
 
 

@@ -69,9 +69,9 @@ def kinds(report: cap.runtime.Report) -> set[str]:
         ("deit_tiny_patch16_224", {"img_size": 48, "embed_dim": 64, "depth": 1, "num_heads": 1, "init_values": 0.5,
                                    "drop_path_rate": 0.1}, 48, {"SparseBlock", "SparseLinear"}),
         ("samvit_base_patch16", {"img_size": 64, "embed_dim": 64, "depth": 1, "num_heads": 1, "use_rope": False}, 64,
-         {"SparseMLP", "SparseLinear"}),  # also a `Block`
+         {"SparseMLP", "SparseLinear", "SparseConv"}),  # also a `Block`
         ("deit_tiny_patch16_224", {"img_size": 48, "embed_dim": 48, "depth": 1, "num_heads": 6}, 48,
-         {"SparseMLP", "SparseLinear"}),  # heads of 8 features
+         {"SparseMLP", "SparseLinear", "SparseConv"}),  # heads of 8 features
         ("vit_tiny_patch16_224", {"img_size": 48, "embed_dim": 64, "depth": 1, "num_heads": 2, "qk_norm": True}, 48,
          {"SparseMLP", "SparseLinear"}),
         ("convnext_atto", {**CONVNEXT, "conv_mlp": False}, 64, {"SparseConvNeXtBlock", "SparseLinear"}),
@@ -79,7 +79,7 @@ def kinds(report: cap.runtime.Report) -> set[str]:
          {"SparseConvNeXtBlock", "SparseMLP", "SparseLinear"}),  # 12 and 24 channels are no multiple of 16
         ("convnext_atto", {**CONVNEXT, "conv_mlp": True}, 64, {"SparseConv", "SparseLinear"}),
         ("xcit_nano_12_p16_224", {"img_size": 64, "embed_dim": 96, "depth": 1, "num_heads": 2}, 64,
-         {"SparseXCABlock", "SparseMLP", "SparseLinear"}),
+         {"SparseXCABlock", "SparseMLP", "SparseLinear", "SparseConv"}),
         ("xcit_nano_12_p16_224", {"img_size": 64, "embed_dim": 64, "depth": 1, "num_heads": 8}, 64,
          {"SparseMLP", "SparseLinear"}),  # heads of 8 features
         ("swin_tiny_patch4_window7_224", {"img_size": 56, "embed_dim": 32, "depths": (1, 1), "num_heads": (2, 2)}, 56,

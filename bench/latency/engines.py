@@ -210,7 +210,7 @@ class Sparse(Engine):
 
         model = compile(workload.model, workload.example[:CHOOSE_BATCH], force=workload.control)
         report = model.report()
-        sparse = 0 if report.kept_dense else sum(layer.choice == "sparse" for layer in report.layers)
+        sparse = len(report.sparse_layers())
         return InferenceSession(lambda: model(workload.example), sparse, len(report.layers) - sparse)
 
 

@@ -25,7 +25,7 @@ MARGIN = 1.03  # a compiled model is at most this much slower than the dense one
 HOPELESS = 3.0  # a sparse layer that is expected to take so many times as long as the dense one is not tried
 TOLERANCE = 1e-4  # largest difference of a sparse layer's outputs, relative to the largest of them
 SECONDS = 0.9  # of each comparison of the dense model with a sparse one
-PASS = 0.15  # seconds that a dense pass should take which is timed: of a larger example the first images do
+PASS = 0.1  # seconds that a dense pass should take which is timed: of a larger example the first images do
 _OPAQUE = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # these read their layers' weights themselves
 
 
@@ -184,7 +184,7 @@ class _Compilation:
         if not self.force:
             if not slots:
                 return []
-            (times,) = cost.interleave([self._dense_pass(slots)], SECONDS / 4)
+            (times,) = cost.interleave([self._dense_pass(slots)], 0.0, least=1)
             for slot, seconds in zip(slots, times, strict=True):
                 slot.layer.dense_ms = 1000 * seconds
             slots = [slot for slot in slots if slot.layer.expected_ms <= HOPELESS * (slot.layer.dense_ms or 0)]

@@ -111,15 +111,16 @@ def median_seconds(calls: Sequence[Callable[[], object]], seconds: float) -> lis
 
 def interleave(
     measures: Sequence[Callable[[], list[float]]], seconds: float, most: int = 50,
-    statistic: Callable[[Sequence[float]], float] = statistics.median,
+    statistic: Callable[[Sequence[float]], float] = statistics.median, least: int = 3,
 ) -> list[list[float]]:  # fmt: skip
     """Measures in turn, so that what else goes on in the machine hits all alike.
 
     Args:
         measures: Functions that each return the seconds of some calls; each is called once before, to warm up.
-        seconds: Time that all of it may take, seconds, but for the first three rounds.
+        seconds: Time that all of it may take, seconds, but for the first `least` rounds.
         most: Largest number of rounds.
         statistic: Statistic of the rounds.
+        least: Least number of rounds.
 
     Returns:
         For each function the statistic of each of its calls.
@@ -129,7 +130,7 @@ def interleave(
     taken: list[list[list[float]]] = [[] for _ in measures]
     end = time.perf_counter() + seconds
     for done in range(most):
-        if done >= 3 and time.perf_counter() > end:
+        if done >= least and time.perf_counter() > end:
             break
         for measure, rounds in zip(measures, taken, strict=True):
             rounds.append(measure())

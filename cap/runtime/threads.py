@@ -24,7 +24,7 @@ def run_on_threads(address: int, argument: int, threads: int) -> None:
     function = _function(address)
     if threads == 1:
         function(argument)
-    elif (parallel := _openmp()) is not None:
+    elif (parallel := openmp()) is not None:
         parallel(address, argument, threads, 0)
     else:
         others = [Thread(target=function, args=(argument,)) for _ in range(threads - 1)]
@@ -41,7 +41,7 @@ def _function(address: int) -> Function:
 
 
 @functools.cache
-def _openmp() -> Callable[[int, int, int, int], None] | None:
+def openmp() -> Callable[[int, int, int, int], None] | None:
     """Returns the entry to a parallel region of the OpenMP library that torch brings along, if it is GNU's."""
     for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*")):
         try:

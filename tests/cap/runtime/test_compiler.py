@@ -132,10 +132,9 @@ def test_the_cheaper_layer_is_chosen() -> None:
     model.empty.weight.data *= torch.rand(512, 512) > 0.98
     x = torch.randn(512, 512)
     report = cap.runtime.compile(model, x).report()
-    (empty,) = report.layers[:1]
-    assert empty.choice == "sparse"
-    assert empty.sparse_ms < empty.dense_ms  # type: ignore[operator]
-    assert [layer.choice for layer in report.layers[1:]] == ["dense"]
+    assert report.layers[0].choice == "sparse"
+    for layer in report.layers:  # of the full one a loop may be faster, too
+        assert (layer.choice == "sparse") == (layer.sparse_ms < layer.dense_ms)  # type: ignore[operator]
     assert {layer.name for layer in cap.runtime.compile(model, x, force=True).report().layers} == {"empty", "full"}
     assert "empty" in str(report)
 
@@ -160,13 +159,6 @@ def test_the_parts_of_what_does_not_pay_are_tried(monkeypatch: pytest.MonkeyPatc
     }
     assert type(compiled.model[0].fc1).__name__ == "SparseLinear"
     assert_same(compiled, model, x)
-
-
-def test_an_unpruned_model_is_not_even_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    cost.calibration()
-    monkeypatch.setattr(cost, "interleave", lambda *_, **__: pytest.fail("timed"))
-    compiled = cap.runtime.compile(Wide().eval(), torch.randn(4, 512))
-    assert [layer.choice for layer in compiled.report().layers] == ["dense", "dense"]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

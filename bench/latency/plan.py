@@ -41,7 +41,7 @@ def plan_cells(
     """
     cores = len(os.sched_getaffinity(0))
     threads = threads or (cores,)
-    places = [_profile_and_name(name, profile) for name in dict.fromkeys(models)]
+    places = list(dict.fromkeys(_profile_and_name(name, profile) for name in models))
     for place in places:
         get_model(*place)
     if unknown := [name for name in engines if name not in ENGINES]:
@@ -60,7 +60,7 @@ def plan_cells(
                 profile=place[0], model=place[1], batch=batch, threads=number, engines=usable,
                 sparsities=tuple(sorted(set(sparsities))), seconds=seconds, memory=batch in memory_batch_sizes,
             )
-            for place, number, batch in itertools.product(*map(dict.fromkeys, (places, threads, batch_sizes)))
+            for place, number, batch in itertools.product(places, dict.fromkeys(threads), dict.fromkeys(batch_sizes))
         ]  # fmt: skip
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None

@@ -42,7 +42,7 @@ def cache_key(model: nn.Module, example: Tensor, force: bool) -> str:
     checksum.update(repr((versions, place, tuple(example.shape), force, str(model))).encode())
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         checksum.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
-        checksum.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+        checksum.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return checksum.hexdigest()
 
 
@@ -109,7 +109,7 @@ class Cache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with draft.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, **arrays)  # type: ignore[arg-type]
             draft.replace(self.path(key))
         except OSError as error:
             with suppress(OSError):

@@ -58,7 +58,7 @@ class FoldedConv(nn.Conv2d):
         x = x.contiguous(memory_format=torch.channels_last)
         name, scalars = self._operation
         convolve = torch.ops.mkldnn._convolution_pointwise
-        return convolve(x, self._packed, self.bias, *self._where, name, list(scalars), "none")  # type: ignore[no-any-return]
+        return convolve(x, self._packed, self.bias, *self._where, name, list(scalars), "none")
 
     def __deepcopy__(self, memo: object) -> FoldedConv:
         return self  # it never changes, and its packed weights cannot be copied
@@ -99,14 +99,16 @@ def fold(root: nn.Module, folds: Sequence[Fold]) -> None:
     """
     for found in folds:
         layer = root.get_submodule(found.convolution)
+        assert isinstance(layer, nn.Conv2d)
         weight = layer.weight.detach()
         bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach()
         activation = NOTHING
         if found.norm is not None:
             norm = root.get_submodule(found.norm)
-            factor = (norm.running_var + norm.eps).rsqrt() * norm.weight.detach()
+            assert isinstance(norm, nn.BatchNorm2d)
+            factor = (norm.get_buffer("running_var") + norm.eps).rsqrt() * norm.weight.detach()
             weight = weight * factor[:, None, None, None]
-            bias = (bias - norm.running_mean) * factor + norm.bias.detach()
+            bias = (bias - norm.get_buffer("running_mean")) * factor + norm.bias.detach()
             _replace(root, found.norm, nn.Identity())
         if found.activation is not None:
             activation = str(

@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba import extending
+
+# numba gives the type of the function that generates, which has a context more than the calls
+intrinsic: Callable[[Callable[..., Any]], Any] = extending.intrinsic
 
 LANES = 16
 I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()

@@ -116,7 +116,7 @@ class Attention:
         """Writes the attention of `x`, (images, tokens, features), to `y`; neither is empty."""
         threads = torch.get_num_threads()
         if len(x) % threads == 0:
-            run(self._by_image, program, self._rooms[False], (x, y), *x.shape[:2], 1)
+            run(self._by_image, program, self._rooms[False], (x, y), len(x), x.shape[1], 1)
             return
         runs = min(threads, -(-x.shape[1] // TILE))
         for image, target in zip(x, y, strict=True):

@@ -9,10 +9,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from cap.runtime import llvm
-from cap.runtime.llvm import ALIGNED, FLOAT_ALIGNED, I32, I64, LANES
+from cap.runtime.llvm import ALIGNED, FLOAT_ALIGNED, I32, I64, LANES, intrinsic
 
 
 @intrinsic

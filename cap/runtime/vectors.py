@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from cap.runtime import llvm
+from cap.runtime.llvm import intrinsic
 
 
 @intrinsic

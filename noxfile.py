@@ -13,6 +13,10 @@ nox.options.default_venv_backend = "none"  # all sessions share one environment:
 nox.options.sessions = ["lint", "tests"]
 
 ENVIRONMENT = Path(".nox", "suite").absolute()
+EVIDENCE = (  # all sweeps of the embedded profile, the ones that claims rest on first
+    "smaller", "table1", "headline", "nm", "structured", "quantization", "gradual", "recovery", "ablation",
+    "ablation_test", "one_shot_curves", "attribution", "budget", "fastcap",
+)  # fmt: skip
 PROCESSES = 4  # that the tests run in at most; each takes up to 3 GiB
 
 
@@ -204,6 +208,35 @@ def headline(session: nox.Session) -> None:
 def structured(session: nox.Session) -> None:
     """Heads, hidden units and channels: accuracy, multiply-adds and measured latency of the smaller models."""
     reproduce(session, "structured", "structured")
+
+
+@nox.session
+def smaller(session: nox.Session) -> None:
+    """Smaller dense models with as many weights as a pruned one, which `train_zoo` trains."""
+    reproduce(session, "smaller")
+
+
+@nox.session
+def ablation_test(session: nox.Session) -> None:
+    """The base and the ends of the ablation's grids on the test images."""
+    reproduce(session, "ablation_test")
+
+
+@nox.session
+def reproduce_all(session: nox.Session) -> None:
+    """Run what is missing of every sweep of the embedded profile: says what each takes, then runs one after another.
+
+    A night on two cores; what was run before is not run again. `nox -s tuning` chooses the settings, from which sweeps
+    take what is published. Arguments go to every `capbench run`, such as `--seeds 0`.
+    """
+    install(session, "quantization", "structured")
+    for sweep in EVIDENCE:
+        run(session, "capbench", "plan", sweep)
+    for sweep in EVIDENCE:
+        run(session, "capbench", "run", sweep, *session.posargs)
+        run(session, "capbench", "plot", sweep)
+        run(session, "capbench", "table", sweep)
+    run(session, "capbench", "report")
 
 
 @nox.session

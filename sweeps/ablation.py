@@ -2,11 +2,16 @@
 
 The paper's grids, which the profile imagenet has in full; the embedded one has m up to 1,024 (of 4,096) and B up to 64
 (of 192). One model, as in the paper (DeiT).
+
+Of models with dense seeds the grids are wider, so that the best value is within, the dampening is relative to the
+Fisher, and validation images judge; `ablation_test` has the base and the grids' ends on the test images.
 """
 
 from typing import Any
 
-from bench.specs.profiles import get_profile
+from bench.specs.ablation import ablation_cases
+from bench.specs.evidence import seeded_grid
+from bench.specs.profiles import EMBEDDED, get_profile
 from bench.specs.sweep import Sweep, grid
 from bench.specs.trial import Trial
 
@@ -50,5 +55,10 @@ def trials(profile: str, model: str) -> tuple[Trial, ...]:
 SWEEP = Sweep(
     name="ablation",
     title="Gradients, block size, dampening and recomputations of CAP and WoodFisher",
-    profiles={"embedded": trials("embedded", "vit"), "imagenet": trials("imagenet", "deit_small")},
+    profiles={
+        "embedded": seeded_grid("ablation", EMBEDDED, ablation_cases("vit"), evaluation_split="validation")
+        if EMBEDDED.dense_seeds
+        else trials("embedded", "vit"),
+        "imagenet": trials("imagenet", "deit_small"),
+    },
 )

@@ -3,6 +3,7 @@
 Each point is a training of its own from start to end. The control at 0 % is the dense model after the same training.
 """
 
+from bench.specs.evidence import protocol_cases
 from bench.specs.profiles import EMBEDDED
 from bench.specs.settings import finetune_recipe, setting_cases
 from bench.specs.sweep import Sweep, grid
@@ -11,6 +12,12 @@ EPOCHS = (1, 2, 4, 8)
 PATTERNS = ("0.75", "0.9")
 CONTROL = "0.0"  # nothing is removed
 MODEL = "vit"
+PRUNERS = ("magnitude", "cap")
+CASES = (
+    protocol_cases(EMBEDDED, [MODEL], PRUNERS, patterns=PATTERNS, finetune_at=PATTERNS)
+    if EMBEDDED.dense_seeds
+    else setting_cases(EMBEDDED, [MODEL], PRUNERS, ["authors"], patterns=PATTERNS, finetune_at=PATTERNS)
+)
 
 SWEEP = Sweep(
     name="budget",
@@ -26,11 +33,10 @@ SWEEP = Sweep(
                 seed=seed,
                 finetune=[finetune_recipe(EMBEDDED, MODEL).model_copy(update={"epochs": epochs}) for epochs in EPOCHS],
                 case=[
-                    *setting_cases(EMBEDDED, [MODEL], ["magnitude", "cap"], ["authors"], patterns=PATTERNS,
-                                   finetune_at=PATTERNS),
+                    *CASES,
                     {"model": MODEL, "pruner": "magnitude", "patterns": (CONTROL,), "finetune_at": (CONTROL,)},
                 ],
             )
         )
     },
-)  # fmt: skip
+)

@@ -1,11 +1,13 @@
 """FastCAP against CAP: accuracy and time, every layer at the same sparsity.
 
-On the profile imagenet FastCAP also prunes gradually, in 10 epochs.
+On the profile imagenet FastCAP also prunes gradually, in 10 epochs. Models with dense seeds run with tuned settings.
 """
 
+from bench.specs.evidence import protocol_cases, seeded_grid
 from bench.specs.profiles import EMBEDDED, IMAGENET
 from bench.specs.recipes import GradualSpec
 from bench.specs.sweep import Sweep, grid
+from bench.specs.trial import Trial
 
 PATTERNS = ("0.5@layer", "0.6@layer", "0.75@layer", "0.9@layer")
 MODELS = ("deit_tiny", "deit_small", "deit_base", "convnext_tiny", "xcit_small")
@@ -15,11 +17,20 @@ FASTCAP_GRADUAL = GradualSpec.model_validate(
      "knots": ((0, 0.4), (8, 0.9)), "scope": "layer"}
 )  # fmt: skip
 
+
+def seeded() -> tuple[Trial, ...]:
+    """Returns the trials of the models with dense seeds."""
+    cases = protocol_cases(EMBEDDED, EMBEDDED.seeded_models, ("cap", "fastcap"), patterns=PATTERNS)
+    return seeded_grid("fastcap", EMBEDDED, cases)
+
+
 SWEEP = Sweep(
     name="fastcap",
     title="FastCAP against CAP: accuracy and time",
     profiles={
-        "embedded": grid(
+        "embedded": seeded()
+        if EMBEDDED.dense_seeds
+        else grid(
             sweep="fastcap",
             profile="embedded",
             model=["vit", "convnext", "xcit", "dino"],

@@ -2,10 +2,14 @@
 
 Three dense models of each architecture, one for a seed; docs/protocol.md has the sparsities. The layer-wise pruners
 give every layer the same sparsity, the others rank all layers together. The models are fine-tuned at three sparsities.
+With tuned settings they run one-shot alone, and with the self-supervised model where there is one: Table 1 has the
+fine-tune.
 """
 
+from bench.specs.evidence import protocol_cases, seeded_grid
 from bench.specs.profiles import EMBEDDED
 from bench.specs.sweep import Sweep, grid
+from bench.specs.trial import Trial
 
 TOGETHER = ("magnitude", "gradient_weight", "woodfisher", "obert", "mfac", "cap")
 LAYER_BY_LAYER = ("obc", "alps")
@@ -19,11 +23,19 @@ def at(sparsities: tuple[str, ...], scope: str) -> tuple[str, ...]:
     return tuple(f"{sparsity}{scope}" for sparsity in sparsities)
 
 
+def tuned() -> tuple[Trial, ...]:
+    """Returns the trials with tuned settings."""
+    cases = protocol_cases(EMBEDDED, EMBEDDED.seeded_models, (*TOGETHER, *LAYER_BY_LAYER), map(float, SPARSITIES))
+    return seeded_grid("headline", EMBEDDED, cases)
+
+
 SWEEP = Sweep(
     name="headline",
     title="CAP and rivals of all families, with dense seeds: curves, sparsity at 1 % drop, ranks",
     profiles={
-        "embedded": grid(
+        "embedded": tuned()
+        if EMBEDDED.dense_seeds
+        else grid(
             sweep="headline",
             profile="embedded",
             model=["vit", "convnext", "xcit"],

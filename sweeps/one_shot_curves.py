@@ -1,18 +1,26 @@
 """Accuracy against sparsity for every pruner, one-shot, 30 to 98 %.
 
 The layer-wise pruners give every layer the same sparsity, as uniform magnitude does; the others rank all layers
-together. WoodFisher also runs with block size 1 (WF-1).
+together. WoodFisher also runs with block size 1 (WF-1). Models with dense seeds run with tuned settings: here those
+pruners that `headline` has no curve of, beside magnitude and CAP.
 """
 
 from typing import Any
 
+from bench.specs.evidence import protocol_cases, seeded_grid
 from bench.specs.profiles import EMBEDDED, IMAGENET
 from bench.specs.sweep import Sweep, grid
+from bench.specs.trial import Trial
 
 SPARSITIES = ("0.3", "0.5", "0.7", "0.8", "0.9", "0.98")
 UNIFORM = tuple(f"{sparsity}@layer" for sparsity in SPARSITIES)
 TOGETHER = ("magnitude", "gradient_weight", "woodfisher", "mfac", "cap")
 LAYER_BY_LAYER = ("magnitude", "fastcap", "wanda", "sparsegpt", "obc")
+
+OTHERS = (
+    "random", "magnitude", "synflow", "chita", "fastcap", "wanda", "ria", "sparsegpt", "dsnot", "snows", "cap",
+)  # fmt: skip
+SEEDED_SPARSITIES = (0.5, 0.7, 0.8, 0.9)
 
 MODELS = (
     "deit_tiny", "deit_small", "deit_base", "convnext_tiny", "convnext_small", "xcit_small", "efficientformer_l1",
@@ -27,11 +35,22 @@ def wf1(model: str) -> dict[str, Any]:
     return {**case, "pruner_options": {**case["pruner_options"], "block_size": 1}, "patterns": POINTS}
 
 
+def seeded() -> tuple[Trial, ...]:
+    """Returns the trials of the models with dense seeds; uniform magnitude stands beside the layer-wise pruners."""
+    models = EMBEDDED.seeded_models
+    uniform = tuple(f"{sparsity}@layer" for sparsity in SEEDED_SPARSITIES)
+    cases = protocol_cases(EMBEDDED, models, OTHERS, SEEDED_SPARSITIES)
+    cases += protocol_cases(EMBEDDED, models, ["magnitude"], patterns=uniform)
+    return seeded_grid("one_shot_curves", EMBEDDED, cases)
+
+
 SWEEP = Sweep(
     name="one_shot_curves",
     title="One-shot accuracy against sparsity, all pruners",
     profiles={
-        "embedded": grid(
+        "embedded": seeded()
+        if EMBEDDED.dense_seeds
+        else grid(
             sweep="one_shot_curves",
             profile="embedded",
             model=["vit", "convnext", "xcit", "dino"],

@@ -1,24 +1,41 @@
 """Table 1: one-shot pruning, then a short fine-tune, at 50, 75 and 90 %; one-shot alone at 80, 95 and 98 %.
 
-How the embedded profile is scaled down is told in `bench.specs.profiles`. The profile imagenet fine-tunes for 20
-epochs.
+How the embedded profile is scaled down is told in `bench.specs.profiles`. Its models with dense seeds run with every
+rival that matters, at tuned settings and one-shot also at those of their authors (docs/protocol.md), with the dense
+model after the same fine-tune beside them. The profile imagenet fine-tunes for 20 epochs.
 """
 
+from bench.specs.evidence import BOTH, TUNED, finetuned, protocol_cases, seeded_grid
 from bench.specs.profiles import EMBEDDED, IMAGENET
 from bench.specs.sweep import Sweep, grid
+from bench.specs.trial import Trial
 
 PRUNERS = ("magnitude", "woodfisher", "cap")
+CONTENDERS = ("magnitude", "gradient_weight", "woodfisher", "obert", "mfac", "obc", "alps", "cap")
+SEEDED_MODELS = ("vit", "convnext", "xcit")
+SPARSITIES = (0.5, 0.75, 0.9)
 MODELS = (
     "deit_tiny", "deit_small", "deit_base", "deit3_small", "deit3_base", "convnext_tiny", "convnext_small",
     "convnext_base", "convnext_large", "xcit_small", "efficientformer_l1", "levit_192", "swin_tiny", "resnet50d",
     "efficientnetv2_tiny",
 )  # fmt: skip
 
+
+def seeded() -> tuple[Trial, ...]:
+    """Returns the trials of the models with dense seeds: tuned settings with the fine-tune, the authors' without."""
+    every = protocol_cases(EMBEDDED, SEEDED_MODELS, CONTENDERS, SPARSITIES, BOTH)
+    shown = [case for case in every if case["setting"] not in (None, *TUNED)]
+    judged = [case for case in every if case not in shown]
+    return seeded_grid("table1", EMBEDDED, [*finetuned(EMBEDDED, judged), *shown])
+
+
 SWEEP = Sweep(
     name="table1",
     title="One-shot pruning, then a short fine-tune",
     profiles={
-        "embedded": grid(
+        "embedded": seeded()
+        if EMBEDDED.dense_seeds
+        else grid(
             sweep="table1",
             profile="embedded",
             model=["vit", "convnext", "xcit", "dino"],

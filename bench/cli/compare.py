@@ -46,7 +46,7 @@ def compare(
         model: Models; by default all of the profile. With --data: timm:NAME, or my_model.py:FUNCTION.
         sparsity: Sparsities or other patterns: 0.75, 0.75@layer, 0.75@blocks4, 2:4.
         seeds: Each draws other calibration images.
-        finetune: Also fine-tune after every pattern, as in Table 1.
+        finetune: Also fine-tune after every pattern, and the dense model: the protocol's training where there is one.
         jobs: Parallel processes; by default one for each core, on a GPU one.
         device: The torch device of all trials: cpu, cuda, cuda:1, ...
         memory_gb: GiB for the fits of all processes together; by default what is free less a tenth.

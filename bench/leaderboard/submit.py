@@ -15,6 +15,7 @@ from bench.core.errors import UserError
 from bench.core.files import sha256
 from bench.reports.page.comparison import find_comparison, read_document
 from bench.results import folders
+from bench.results.labels import control_rows
 from bench.results.store import Store
 from bench.results.submissions import (
     FOLDER,
@@ -77,7 +78,7 @@ def submit_comparison(
         ),
         "file": new["source"] if new["code"] else None,
         "models": _unique(rows["model"]),
-        "patterns": _unique(rows["pattern"]),
+        "patterns": _unique(rows[~control_rows(rows)]["pattern"]),
         "seeds": tuple(sorted(int(seed) for seed in set(rows["seed"]))),
         "finetune": "finetuned" in set(rows["phase"]),
         "configurations": configurations,

@@ -109,8 +109,18 @@ class EmbeddedModel(ModelSpec):
         return PaddedStream(split, recipe, self.input_size, self.num_classes, seed, rank, world_size, device)
 
 
+class HybridModel(EmbeddedModel):
+    """Model with depthwise convolutions, which have one input each, so that no N of M of them can go."""
+
+    def with_inputs_grouped(self) -> EmbeddedModel:
+        """Returns the same model whose depthwise convolutions stay dense."""
+        return self.model_copy(update={"prunable": tuple(one for one in self.prunable if one not in _DEPTHWISE)})
+
+
 class DistilledModel(EmbeddedModel):
     """Model of which there is one training alone: its features were below raw pixels, and others took its place."""
+
+    seeded: ClassVar[bool] = False
 
     def with_seed(self, seed: int) -> EmbeddedModel:
         """Refuses every seed.
@@ -138,6 +148,7 @@ class EmbeddedFeatureModel(EmbeddedModel):
 _SMALL: dict[str, Any] = {"in_chans": 1, "num_classes": 10}
 _VIT: dict[str, Any] = {**_SMALL, "img_size": 28, "patch_size": 7, "embed_dim": 64, "depth": 4, "num_heads": 4}
 _XCIT_LAYERS = (r".*(attn.(qkv|q|k|v|proj)|mlp.fc\d+).weight",)
+_DEPTHWISE = (r".*local_mp.conv\d.weight",)
 _VIT_LAYERS = (r".*(attn.(qkv|proj)|mlp.fc\d+).weight",)
 
 EMBEDDED = {
@@ -159,7 +170,7 @@ EMBEDDED = {
             prunable=(r".*(downsample.1|fc\d).weight",),
             input_size=32,
         ),
-        EmbeddedModel(
+        HybridModel(
             name="xcit",
             family="hybrid",
             timm_name="xcit_small_12_p8_224",
@@ -172,7 +183,7 @@ EMBEDDED = {
                 "cls_attn_layers": 1,
             },
             prunable=_XCIT_LAYERS,
-            seeded_prunable=(*_XCIT_LAYERS, r".*local_mp.conv\d.weight"),  # depthwise, as in the paper
+            seeded_prunable=(*_XCIT_LAYERS, *_DEPTHWISE),  # as in the paper
             input_size=32,
         ),
         DistilledModel(

@@ -93,6 +93,13 @@ class ModelSpec(Spec):
         """
         raise UserError(f"model {self.name} has one set of weights: leave dense_seed out")
 
+    def with_inputs_grouped(self) -> ModelSpec:
+        """Returns the same model for N:M patterns: without layers whose weights have one input each, which stay dense.
+
+        By default these are the layers of any pattern.
+        """
+        return self
+
     @abstractmethod
     def check(self) -> None:
         """Makes sure that weights and data are there.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from cap.patterns import Blocks, Units, UnitsThen, Unstructured, parse_pattern
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LABELS = {
     "magnitude": "GM",
@@ -68,6 +72,19 @@ def kind(pattern: str) -> str:
 def is_unpruned(pattern: str) -> bool:
     """Returns whether a pattern removes nothing."""
     return parse_pattern(pattern).sparsity == 0
+
+
+def control_rows(rows: pd.DataFrame) -> pd.Series:
+    """Returns which rows are of a control: a trial that removes nothing, beside others that do.
+
+    Args:
+        rows: Result rows with the columns `trial_id` and `pattern`.
+    """
+    removes = rows["pattern"].map(lambda pattern: isinstance(pattern, str) and not is_unpruned(pattern))
+    pruned = set(rows.loc[removes.astype(bool), "trial_id"])
+    unpruned = rows["pattern"].map(lambda pattern: isinstance(pattern, str) and is_unpruned(pattern)).astype(bool)
+    controls = set(rows.loc[unpruned, "trial_id"]) - pruned if pruned else set()
+    return rows["trial_id"].isin(controls)
 
 
 def scope_in_words(pattern: str) -> str:

@@ -17,6 +17,7 @@ from bench.core.config import Spec
 from bench.core.errors import UserError, first_mistake
 from bench.core.files import sha256
 from bench.results import folders
+from bench.results.labels import control_rows
 from bench.results.parquet import DamagedError, read_rows
 from bench.results.predictions import PREDICTION_SCHEMA, Predictions
 from bench.results.schema import SCHEMA
@@ -170,15 +171,16 @@ class Submission:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """Result rows, as `bench.results.schema.ResultRow` describes them.
+        """Result rows of the pruners, as `bench.results.schema.ResultRow` describes them: without the controls.
 
         Raises:
             UserError: If they are missing or damaged.
         """
         try:
-            return mark_invalid(read_rows(self.folder / ROWS, SCHEMA).to_pandas())
+            rows = mark_invalid(read_rows(self.folder / ROWS, SCHEMA).to_pandas())
         except (OSError, DamagedError) as error:
             raise UserError(f"{self.folder / ROWS} cannot be read: {error}") from None
+        return rows[~control_rows(rows)]
 
     def predictions(self) -> Predictions:
         """Returns the predicted classes of the rows; none where they were not submitted."""

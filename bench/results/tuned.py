@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ Setting = Literal["authors", "tuned"]
 SETTINGS: tuple[Setting, ...] = ("authors", "tuned")
 AUTHORS = SETTINGS[0]
 FILE = "tuned.json"
+PACKAGED = Path(__file__).parent / "chosen"  # published choices as an installed package has them, a file a profile
 CONFIGURATIONS = 12  # that may be tried of a pruner on a model, its authors' among them: docs/protocol.md#tuning
 
 
@@ -167,18 +168,21 @@ def read_tuned(profile: str, results: Path | None = None) -> TunedSettings | Non
     Args:
         profile: Name of the profile.
         results: Folder of all results, whose choices go above the published ones (for `WORKING`), or stand alone; None
-            for the published ones alone, on which sweeps of this package rest.
+            for the published ones alone, on which sweeps of this package rest. Where there is no checkout, these are
+            those of the package.
 
     Raises:
         UserError: If a file cannot be read.
     """
-    published = folders.published() if results in (None, folders.WORKING) else None
-    found: TunedSettings | None = None
-    for folder in _each(published, results):
-        later = read_file(tuned_file(profile, folder))
-        found = found.joined(later) if found is not None and later is not None else later or found
-    return found
+    own = None if results is None else read_file(tuned_file(profile, results))
+    if results not in (None, folders.WORKING):
+        return own
+    known = _published(profile)
+    return known.joined(own) if known is not None and own is not None else own or known
 
 
-def _each(*folders: Path | None) -> Iterable[Path]:
-    return (folder for folder in folders if folder is not None)
+def _published(profile: str) -> TunedSettings | None:
+    """Returns the choices that are published, in the checkout or with the package."""
+    folder = folders.published()
+    known = read_file(tuned_file(profile, folder)) if folder is not None else None
+    return known or read_file(PACKAGED / f"{folders.profile_folder(profile)}.json")

@@ -3,7 +3,8 @@
 `nox -s train_zoo -- --model vit --seeds 0 1 2`. The supervised recipe follows the models' own papers in small: AdamW,
 cosine decay after a warm-up, mixup and cutmix, label smoothing, stochastic depth, random erasing, an exponential moving
 average of the weights. The self-supervised model is trained without labels (`bench.scripts.contrastive`); its features
-are frozen, and a linear head is fitted to them.
+are frozen, and a linear head is fitted to them. Smaller dense models (`--model vit_75`, `bench.models.smaller`) have
+the recipe and the number of epochs of the model that they are set beside.
 
 The number of epochs is chosen on the validation images: the first seed runs every number of `recipes.EPOCHS`, the one
 with the highest top-1 at its end (without labels that of nearest neighbours) is taken, of equals the smallest, and all
@@ -34,10 +35,11 @@ from bench.data.fashion_mnist import load_split
 from bench.evaluation.accuracy import evaluate
 from bench.models.embedded import EMBEDDED, SELF_SUPERVISED, EmbeddedModel
 from bench.models.probing import best_linear_head, features, knn_top1, pooled
+from bench.models.smaller import SMALLER, SmallerModel
 from bench.scripts.recipes import EPOCHS, PRETRAINING, RECIPES, ContrastiveRecipe, Recipe
 from bench.scripts.training import EpochRecord, SupervisedTraining, run_epochs
 
-MODELS = {**EMBEDDED, SELF_SUPERVISED.name: SELF_SUPERVISED}
+MODELS: dict[str, EmbeddedModel] = {**EMBEDDED, SELF_SUPERVISED.name: SELF_SUPERVISED, **SMALLER}
 FIRST_SEED = 0
 PROBE_EVERY = 5  # epochs of pretraining from one search for neighbours to the next
 WORK = Path("runs", "zoo")
@@ -50,6 +52,24 @@ def choose_epochs(validation_top1: Mapping[int, float]) -> int:
         validation_top1: {number of epochs: top-1 at the end, percent}.
     """
     return min(validation_top1, key=lambda epochs: (-validation_top1[epochs], epochs))
+
+
+def recipe_of(spec: EmbeddedModel) -> Recipe:
+    """Returns the recipe of a model with labels: its own, or that of the dense model that it is set beside."""
+    return RECIPES[spec.base if isinstance(spec, SmallerModel) else spec.name]
+
+
+def lengths_of(spec: EmbeddedModel) -> tuple[int, ...]:
+    """Returns the numbers of epochs to choose from: of a smaller model the one that was chosen for the dense model.
+
+    Raises:
+        UserError: If that was not trained yet.
+    """
+    if not isinstance(spec, SmallerModel):
+        return EPOCHS[spec.name]
+    dense = EMBEDDED[spec.base].with_seed(FIRST_SEED)
+    dense.check()
+    return (dense.card()["recipe"]["epochs"],)
 
 
 class ZooTraining:
@@ -67,7 +87,7 @@ class ZooTraining:
 
     def recipe(self, epochs: int) -> Recipe | ContrastiveRecipe:
         """Returns the recipe with a number of epochs."""
-        return RECIPES[self.spec.name].model_copy(update={"epochs": epochs})
+        return recipe_of(self.spec).model_copy(update={"epochs": epochs})
 
     def run(self, epochs: int) -> list[EpochRecord]:
         """Trains for a number of epochs, or goes on where an earlier run ended; leaves the weights.
@@ -78,7 +98,7 @@ class ZooTraining:
         Returns:
             A record for each epoch.
         """
-        recipe = RECIPES[self.spec.name].model_copy(update={"epochs": epochs})
+        recipe = recipe_of(self.spec).model_copy(update={"epochs": epochs})
         seed_everything(derive_seed(self.seed, "weights"))
         model = self.spec.build(drop_path_rate=recipe.drop_path)
         training = SupervisedTraining(model, self.spec, load_split("train"), recipe, derive_seed(self.seed, "training"))
@@ -161,7 +181,7 @@ def make(name: str, seeds: Sequence[int], work: Path = WORK) -> None:
     tried: dict[int, float] = {}
     for seed in dict.fromkeys((FIRST_SEED, *seeds)):
         training = kind(MODELS[name], seed, work)
-        lengths = (choose_epochs(tried),) if tried else EPOCHS[name]
+        lengths = (choose_epochs(tried),) if tried else lengths_of(MODELS[name])
         runs = {epochs: training.run(epochs) for epochs in lengths}
         tried = tried or {epochs: records[-1].validation_top1 or 0.0 for epochs, records in runs.items()}
         chosen = choose_epochs(tried)
@@ -220,7 +240,7 @@ def _by_epoch(records: Sequence[EpochRecord]) -> dict[int, float]:
 def main() -> None:
     """Trains the chosen models one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", choices=list(EPOCHS), default=list(EPOCHS))
+    parser.add_argument("--model", nargs="+", choices=[*EPOCHS, *SMALLER], default=list(EPOCHS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--work", type=Path, default=WORK)

@@ -22,9 +22,11 @@ from bench.reports.comparison.statistics import labels
 from bench.results.folders import WORKING
 from bench.results.tuned import SETTINGS
 from bench.specs.calibration import CalibrationSpec
+from bench.specs.evidence import control
 from bench.specs.profiles import Profile, get_profile
+from bench.specs.recipes import FinetuneSpec
 from bench.specs.search_spaces import Configuration
-from bench.specs.settings import find_configuration
+from bench.specs.settings import find_configuration, finetune_recipe
 from bench.specs.sweep import COMPARE, grid
 from bench.specs.trial import Trial, model_notes, repetition
 from cap.registry import source_file
@@ -173,7 +175,8 @@ def plan(
         models: Models of the profile; none for all of them.
         sparsities: Sparsities or other patterns, as `cap.parse_pattern` reads them.
         seeds: Seeds; each draws other calibration images.
-        finetune: Whether to fine-tune after every pattern, as in Table 1.
+        finetune: Whether to fine-tune after every pattern and the dense model, by the protocol's recipe where the
+            profile has it.
         profile: The profile.
         split: Split that is evaluated: `test` or `validation`.
         setting: Whose settings all pruners have: `authors`, or `tuned` on each model; None for those of the profile.
@@ -200,7 +203,8 @@ def plan(
     _check_supported(new, others, patterns)
     _check_shapes(chosen, models, patterns)
     fields = {"evaluation_split": split, "setting": setting}
-    trials = _trials(chosen, models, seeds, (new, *others), patterns, finetune, fields)
+    recipes = {model: _recipe(chosen, model, results) for model in models} if finetune else {}
+    trials = _trials(chosen, models, seeds, (new, *others), patterns, recipes, fields)
     values = [chosen.name, [[one.name, one.options] for one in (new, *others)], models, patterns, seeds, finetune]
     values += [split, setting] if (split, setting) != ("test", None) else []
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
@@ -214,27 +218,25 @@ def _trials(
     seeds: Sequence[int],
     pruners: Sequence[PrunerConfig],
     patterns: tuple[str, ...],
-    finetune: bool,
+    recipes: Mapping[str, FinetuneSpec],
     fields: Mapping[str, Any],
 ) -> tuple[Trial, ...]:
+    found: list[Trial] = []
     try:
-        return tuple(
-            trial
-            for model in models
-            for trial in grid(
-                sweep=COMPARE,
-                profile=profile.name,
-                model=model,
-                seed=list(seeds),
-                pruner=[one.at(model, profile.calibration) for one in pruners],
-                patterns=patterns,
-                finetune_at=patterns if finetune else (),
-                finetune=profile.recipes.finetune if finetune else None,
-                **fields,
-            )
-        )
+        for model in models:
+            cases = [{**one.at(model, profile.calibration), "patterns": patterns} for one in pruners]
+            if model in recipes:
+                cases = [{**case, "finetune": recipes[model], "finetune_at": patterns} for case in cases]
+                cases.append({**control(model, recipes[model]), "calibration": profile.calibration, "setting": None})
+            found += grid(sweep=COMPARE, profile=profile.name, model=model, **fields, seed=list(seeds), case=cases)
+        return tuple(found)
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None
+
+
+def _recipe(profile: Profile, model: str, results: Path) -> FinetuneSpec:
+    """Returns the fine-tune of a model: that of the protocol, else the profile's own."""
+    return finetune_recipe(profile, model, results) if profile.recipes.recovery else profile.recipes.finetune
 
 
 def _check_choices(profile: Profile, split: str, setting: str | None, options: Mapping[str, Any]) -> None:

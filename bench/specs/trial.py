@@ -188,6 +188,8 @@ class Trial(Spec):
     def resolve(self) -> ResolvedTrial:
         """Returns the trial with the objects that its names stand for.
 
+        Where all patterns are N:M, the model is without layers of one input, see `ModelSpec.with_inputs_grouped`.
+
         Raises:
             UserError: If there is no such profile, no such model or split in it, or the model has no seeds.
         """
@@ -198,6 +200,8 @@ class Trial(Spec):
         patterns = tuple(cap.parse_pattern(pattern) for pattern in self.patterns)
         model = profile.model(self.model)
         model = model if self.dense_seed is None else model.with_seed(self.dense_seed)
+        if all(isinstance(pattern, cap.NM) for pattern in patterns):
+            model = model.with_inputs_grouped()
         return ResolvedTrial(self, profile, model, patterns)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-import cap
 from bench.core.errors import UserError, first_mistake
 from bench.results.folders import TUNING
 from bench.results.tuned import CONFIGURATIONS
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.recipes import FinetuneSpec
 from bench.specs.search_spaces import Configuration, authors_configuration, configurations, search_spaces
+from bench.specs.settings import patterns_at
 from bench.specs.sweep import Sweep
 from bench.specs.trial import Trial, repetition
 
@@ -40,7 +40,7 @@ def tuning_sweep(
     Args:
         profile: Name of the profile.
         pruners: Names of the pruners, or `path/to/file.py:ClassName`; none for all of this package with a search space.
-        models: Names of models; none for all of the profile.
+        models: Names of models; none for all of the profile, where some have seeds for these.
         count: Largest number of configurations of a pruner.
         images: Number of validation images; None for all.
         seeded: Whether dense models are those of `DENSE_SEED`, where the profile has any.
@@ -49,7 +49,7 @@ def tuning_sweep(
         UserError: If a pruner, model or search space is not valid, or the profile has no validation images.
     """
     known = get_profile(profile)
-    chosen = tuple(models) or tuple(known.models)
+    chosen = tuple(models) or (known.seeded_models if seeded else ()) or tuple(known.models)
     if not chosen:
         raise UserError(f"profile {profile} needs a model: timm:NAME, or my_model.py:FUNCTION")
     for option, values in (("--model", chosen), ("--pruner", pruners)):
@@ -77,28 +77,9 @@ def dense_seed(profile: Profile, model: str) -> int | None:
     return DENSE_SEED if profile.model(model).seeded else None
 
 
-def tuning_patterns(profile: Profile, pruner: str) -> tuple[str, ...]:
-    """Returns the patterns that a pruner is tuned at: over all layers, or for one that refuses these layer by layer.
-
-    Raises:
-        UserError: If the pruner supports neither.
-    """
-    one = cap.create(pruner, **authors_configuration(profile, pruner).pruner_options)
-    for scope in ("global", "layer"):
-        patterns = [cap.Unstructured(sparsity, scope) for sparsity in SPARSITIES]
-        try:
-            if not any(one.refusal(pattern) for pattern in patterns):
-                return tuple(map(str, patterns))
-        except (Exception, SystemExit) as error:  # noqa: BLE001  a user's file may raise anything
-            text = f"{pruner}: supports() raised {type(error).__name__}: {error}; it must answer before fit"
-            raise UserError(text) from None
-    listed = ", ".join(f"{sparsity}@layer" for sparsity in SPARSITIES)
-    raise UserError(f"{pruner} supports none of the patterns of tuning: {', '.join(map(str, SPARSITIES))}, or {listed}")
-
-
 def _plan(profile: Profile, pruner: str, count: int) -> list[dict[str, object]]:
     """Returns the fields of a pruner's trials that are the same on every model."""
-    patterns, tried = tuning_patterns(profile, pruner), configurations(profile, pruner, count, TUNING_SEED)
+    patterns, tried = patterns_at(profile, pruner, SPARSITIES), configurations(profile, pruner, count, TUNING_SEED)
     return [{**_fields(pruner, one), "patterns": patterns} for one in tried]
 
 

@@ -90,6 +90,9 @@ def rebuilding_bytes() -> float:
     return 2 + 4 + 4 + 8 + 8 + 5
 
 
+LARGE_BLOCK = 320  # rows of a matrix from which on the time for a weight rises with B alone, as was measured at 2,000
+
+
 def fisher_work(size: FitSize, num_gradients: int | None, block_size: int) -> FitWork:
     """Returns the work of one estimate of the Fisher blocks and of its factors.
 
@@ -98,10 +101,8 @@ def fisher_work(size: FitSize, num_gradients: int | None, block_size: int) -> Fi
         num_gradients: m, number of gradients; by default one per image, or per whole batch.
         block_size: B, number of weights in a block.
     """
-    m = size.gradients(num_gradients)
-    return FitWork(
-        gradients=size.gradient_macs(m), gram=m * block_size * size.weights, solve=block_size**2 * size.weights
-    )
+    m, solved = size.gradients(num_gradients), block_size * min(block_size, LARGE_BLOCK)
+    return FitWork(gradients=size.gradient_macs(m), gram=m * block_size * size.weights, solve=solved * size.weights)
 
 
 def fisher_bytes(size: FitSize, num_gradients: int | None, block_size: int) -> FitBytes:

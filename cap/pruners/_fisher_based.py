@@ -137,8 +137,8 @@ class FisherPruner(RecomputingPruner):
         return moment_bytes(layers, {name: getattr(owner(model, name), "groups", 1) for name in layers})
 
     def work(self, size: FitSize) -> FitWork:
-        """Returns the work of all estimates, with that of the layers' inputs where they are mixed in."""
-        inputs = 2 * size.macs * size.calibration_images * self.num_recomputations if self.reconstruction else 0
+        """Returns the work of the first estimate, with that of the layers' inputs where they are mixed in."""
+        inputs = 2 * size.macs * size.calibration_images if self.reconstruction else 0
         return super().work(size) + FitWork(inference=inputs)
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:

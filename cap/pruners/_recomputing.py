@@ -72,9 +72,12 @@ class RecomputingPruner(ScorePruner):
         return super().supports(pattern)
 
     def work(self, size: FitSize) -> FitWork:
-        """Returns the work of all estimates of the Fisher in blocks of B x B."""
-        estimate = fisher_work(size, self.num_gradients, self.block_size)
-        return sum([estimate] * self.num_recomputations, FitWork())
+        """Returns the work of the first estimate of the Fisher in blocks of B x B."""
+        return fisher_work(size, self.num_gradients, self.block_size)
+
+    def prune_work(self, size: FitSize) -> FitWork:
+        """Returns the work of the other estimates, which each sparsity is reached by anew."""
+        return sum([self.work(size)] * (self.num_recomputations - 1), FitWork())
 
     def fit_bytes(self, size: FitSize) -> FitBytes:
         """Returns the memory of the factors, and of all blocks of B x B at once."""

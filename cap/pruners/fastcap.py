@@ -46,10 +46,10 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
         super().__init__(block_size, num_gradients, damp, num_recomputations)
 
     def work(self, size: FitSize) -> FitWork:
-        """Returns the work of all estimates of one matrix a layer, and of a sweep over the columns."""
-        m, times = size.gradients(self.num_gradients), self.num_recomputations
+        """Returns the work of the first estimate of one matrix a layer, and of a sweep over the columns."""
+        m = size.gradients(self.num_gradients)
         gram, solve = m * self.block_size * size.weights, self.block_size * size.weights
-        return FitWork(gradients=size.gradient_macs(m) * times, gram=gram * times, solve=solve * times)
+        return FitWork(gradients=size.gradient_macs(m), gram=gram, solve=solve)
 
     def fit_bytes(self, size: FitSize) -> FitBytes:
         """Returns the memory of the scores and of the weights' blocks in double precision."""

@@ -93,11 +93,11 @@ class MFAC(RecomputingPruner):
         return (4 * m + 32) * sum(sizes) + max(batch, scratch_bytes(m, min(self.block_size, whole)))
 
     def work(self, size: FitSize) -> FitWork:
-        """Returns the work of all estimates: the gradients, and each block's inverse in the smaller dimension."""
-        m, times = size.gradients(self.num_gradients), self.num_recomputations
+        """Returns the work of the first estimate: the gradients, and each block's inverse in the smaller dimension."""
+        m = size.gradients(self.num_gradients)
         block = min(self.block_size, size.weights)
         gram = 2 * m * min(m, block) * size.weights  # products or rotations, and the solutions
-        return FitWork(gradients=size.gradient_macs(m) * times, gram=gram * times)
+        return FitWork(gradients=size.gradient_macs(m), gram=gram)
 
     def fit_bytes(self, size: FitSize) -> FitBytes:
         """Returns the memory of all gradients, which are kept, and of the block that is inverted."""

@@ -20,7 +20,9 @@ from bench.reports.comparison.document import as_document
 from bench.reports.comparison.entry import Entry
 from bench.reports.comparison.figure import draw
 from bench.reports.comparison.statistics import EVEN, compare, overall
-from bench.results.labels import PHASES
+from bench.reports.sweep.control import control_lines
+from bench.reports.sweep.summary import summarise
+from bench.results.labels import PHASES, control_rows
 from bench.results.predictions import Predictions
 from bench.results.validity import INVALID, invalid_lines
 from bench.statistics.estimate import CONFIDENCE
@@ -37,14 +39,21 @@ else by Student's t over the seeds (docs/protocol.md). {{new}} is better or wors
 no difference is shown, the number of seeds is told that would show the difference found in {100 * POWER:g} % of such
 comparisons; more test images may be needed instead.
 
-What the intervals cover: a seed draws the calibration images, and the order and augmentation of the fine-tune; the
-bootstrap covers other test images, too. The dense model is the same for all seeds, so nothing is said about other
-models. Without predicted classes, where neither pruner depends on the seed, the same difference repeats, and there is
-no verdict. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
+{{finetune}}What the intervals cover: a seed draws the calibration images, and the order and augmentation of the
+fine-tune; the bootstrap covers other test images, too. The dense model is the same for all seeds, so nothing is said
+about other models. Without predicted classes, where neither pruner depends on the seed, the same difference repeats,
+and there is no verdict. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
 {1 / (1 - CONFIDENCE):.0f} still shows one by chance.
 
 Error bars in the figure: the standard deviation of top-1, the interval of the difference. What is invalid, its weights
 or masks not at the pattern, has no number and takes part in no comparison.
+"""
+
+
+FINETUNE = """\
+Fine-tuned by the protocol's training where the profile has it: warm-up, annealing, a moving average of the weights,
+mild augmentation, at the rate that was chosen on validation images; the dense model goes through the same.
+
 """
 
 
@@ -63,12 +72,15 @@ class ComparisonReport:
     Attributes:
         cells: Compared cells, see `bench.reports.comparison.statistics.compare`.
         costs: Costs of the pruners, see `bench.reports.comparison.costs.costs`.
+        controls: Rows of the dense models after the same fine-tune, which are no pruner's.
         invalid: A line for every pruner with invalid rows.
     """
 
     def __init__(
         self, rows: pd.DataFrame, entries: Sequence[Entry], title: str, predictions: Predictions | None = None
     ) -> None:
+        of_control = control_rows(rows)
+        self.controls, rows = rows[of_control], rows[~of_control]
         keys = zip(rows["pruner"], rows["pruner_options"], rows["model"], strict=True)
         names = [next(entry.label for entry in entries if entry.has_row(*key)) for key in keys]
         self.rows, self.entries, self.title = rows.assign(label=names), entries, title
@@ -79,6 +91,10 @@ class ComparisonReport:
         self.cells = compare(self.rows, self.new, self.against, predictions)
         self.costs = costs(self.rows, [entry.label for entry in entries])
         self.invalid = invalid_lines(self.rows)
+
+    @property
+    def _trained(self) -> bool:
+        return "finetuned" in set(self.rows["phase"])
 
     def verdicts(self) -> list[str]:
         """Returns a line for each of the others."""
@@ -95,7 +111,7 @@ class ComparisonReport:
                 title, shown = f"{title}, n = {part['n'].iloc[0]}", shown.drop(columns="n")
             _print_table(console, shown, title)
         _print_table(console, cost_table(self.costs), "cost of pruning")
-        for line in [*self.verdicts(), *self._reasons()]:
+        for line in [*self.verdicts(), *self._control_lines(), *self._reasons()]:
             console.print(line, highlight=False, soft_wrap=True)
 
     def _accuracies(self, cells: pd.DataFrame) -> pd.DataFrame:
@@ -131,6 +147,10 @@ class ComparisonReport:
                 models.append(row.model)
         return [f"{line} ({', '.join(models)})." for line, models in found.items()]
 
+    def _control_lines(self) -> list[str]:
+        """Returns a line on the dense model of every model after the same fine-tune."""
+        return control_lines(summarise(self.controls)) if len(self.controls) else []
+
     def _pruners(self) -> pd.DataFrame:
         """Returns the pruners with their sources and options as text."""
         return pd.DataFrame(
@@ -149,12 +169,14 @@ class ComparisonReport:
             "",
             origin(self.rows),
             "",
-            *(f"* {verdict}" for verdict in self.verdicts()),
+            *(f"* {line}" for line in (*self.verdicts(), *self._control_lines())),
             "",
             f"![Accuracy and paired differences]({figure})",
             "",
             to_markdown(self._pruners()),
-            NOTES.format(images=self.rows["calibration_images"].max(), new=self.new),
+            NOTES.format(
+                images=self.rows["calibration_images"].max(), new=self.new, finetune=FINETUNE if self._trained else ""
+            ),
             to_markdown(self._accuracies(self.cells)),
         ]
         if reasons := self._reasons():

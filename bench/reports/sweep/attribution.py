@@ -7,10 +7,10 @@ import json
 import pandas as pd
 
 from bench.reports.common.text import plus_minus
-from bench.results.labels import label, method_order, percent
+from bench.results.labels import LAYER, label, method_order, percent
 
 COMPOSED = "compose"  # registered name of the pruner
-OWN, NO_UPDATE = "own", "no update"
+OWN, NO_UPDATE, UNIFORM = "own", "no update", "uniform"
 UPDATES = {None: OWN, "none": NO_UPDATE, "obert": "joint", "cap": "joint"}
 PARTS = ["allocation", "mask", "update"]
 
@@ -27,7 +27,10 @@ def composed(summary: pd.DataFrame) -> pd.DataFrame:
     """
     cells = summary[(summary["pruner"] == COMPOSED) & summary["one_shot_n"].notna()].copy()
     options = [json.loads(text) for text in cells["pruner_options"]]
-    cells["allocation"] = [label(values.get("allocation") or values["mask"]) for values in options]
+    cells["allocation"] = [
+        UNIFORM if scope == LAYER else label(values.get("allocation") or values["mask"])
+        for scope, values in zip(cells["kind"], options, strict=True)
+    ]
     cells["mask"] = [label(values["mask"]) for values in options]
     cells["update"] = [UPDATES.get(values["weights"], label(values["weights"] or "")) for values in options]
     if cells["mask"].nunique() < 2 or cells["update"].nunique() < 2:

@@ -17,6 +17,7 @@ from bench.reports.sweep.attribution import attribution_table
 from bench.reports.sweep.claims import claim_sentences
 from bench.reports.sweep.control import control_lines
 from bench.reports.sweep.protocol import ProtocolTables
+from bench.reports.sweep.smaller import SWEEP, SmallerModel, smaller_lines, smaller_models
 from bench.reports.sweep.summary import SweepResults, published_for, read_paper_values, summarise
 from bench.results import folders
 from bench.results.labels import PHASES
@@ -63,7 +64,8 @@ def markdown(rows: pd.DataFrame, results: Path, title: str, predictions: Predict
     cells, parts = tables.detailed(summary), attribution_table(summary)
     found = SweepResults.of(rows, predictions)
     protocol = ProtocolTables.of(found)
-    said = [f"* {sentence}" for sentence in (*claim_sentences(found), *protocol.ranks, *control_lines(summary))]
+    controls = [*control_lines(summary), *smaller_lines(summary, _smaller(rows, results))]
+    said = [f"* {sentence}" for sentence in (*claim_sentences(found), *protocol.ranks, *controls)]
     lines = [f"# {title}", "", origin(rows), "", *said, ""]
     if not parts.empty:
         lines += ["One-shot top-1 by mask and update:", "", to_markdown(parts)]
@@ -71,6 +73,14 @@ def markdown(rows: pd.DataFrame, results: Path, title: str, predictions: Predict
         lines += [f"{heading}:", "", to_markdown(table)]
     explained = _explanation(cells) + _sources(summary, paper)
     return "\n".join([*lines, *textwrap.wrap(explained, 120), "", to_markdown(cells)])
+
+
+def _smaller(rows: pd.DataFrame, results: Path) -> list[SmallerModel]:
+    """Returns the smaller dense models among the results of the rows' profile, published ones where there are none."""
+    if "dense_seed" not in rows or not rows["dense_seed"].notna().any():
+        return []  # of before there were several dense models
+    folder = folders.profile_folder(rows["profile"].iloc[0])
+    return smaller_models(folders.source(f"{folder}/{SWEEP}.parquet", results) / folder)
 
 
 def _sources(summary: pd.DataFrame, paper: pd.DataFrame) -> str:
@@ -107,7 +117,8 @@ def print_report(
     protocol = ProtocolTables.of(found)
     for heading, table in protocol.tables.items():
         console.print(text_table(table, heading, ("pruner", "phase", "model"), wrapped=table.columns))
-    for sentence in (*claim_sentences(found), *protocol.ranks, *control_lines(summary)):
+    controls = [*control_lines(summary), *smaller_lines(summary, _smaller(rows, results))]
+    for sentence in (*claim_sentences(found), *protocol.ranks, *controls):
         console.print(sentence, highlight=False)
 
 

@@ -8,6 +8,7 @@ last rate.
 from __future__ import annotations
 
 from bench.models.embedded import EMBEDDED as MODELS
+from bench.models.smaller import SMALLER
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.profiles.profile import OptionRule, Profile, Recipes
 from bench.specs.recipes import FinetuneSpec, GradualSpec, QuantizationSpec
@@ -24,6 +25,10 @@ RECOVERY = FinetuneSpec(
     epochs=4, images=8192, batch_size=64, lr=1e-4, lr_end=1e-6, schedule="cosine", warmup=0.1, ema=0.99,
     augmentation="mild", crop=1.0,
 )  # fmt: skip
+
+# of the dense models that sweeps are of: (0, 1, 2) as soon as they are trained and settings are chosen; until then
+# none, which stands for the weights of before there were several
+DENSE_SEEDS: tuple[int, ...] = ()
 
 EMBEDDED = Profile(
     name="embedded",
@@ -42,4 +47,6 @@ EMBEDDED = Profile(
         OptionRule({"images": 256, "passes": 2, "cg_steps": 20}, "snows"),
     ),
     splits={"train": 27_000, "validation": 10_000, "test": 10_000},
+    dense_seeds=DENSE_SEEDS,
+    controls=SMALLER,
 )

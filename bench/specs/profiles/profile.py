@@ -68,6 +68,8 @@ class Profile:
         splits: {split: number of its images}: train and test, or calibration, tuning, validation and test.
         augmentations: {model: augmentation set}, of the models whose set is not the recipe's own.
         model_recipes: {model: recipes}, of the models whose recipes are not those of most.
+        dense_seeds: Seeds of the dense models that the sweeps of this package are of; none for weights without a seed.
+        controls: {name: smaller dense model}, beside which pruned ones are set; not among `models`.
     """
 
     name: str
@@ -78,6 +80,13 @@ class Profile:
     splits: Mapping[str, int]
     augmentations: Mapping[str, str] = field(default_factory=dict)
     model_recipes: Mapping[str, Recipes] = field(default_factory=dict)
+    dense_seeds: tuple[int, ...] = ()
+    controls: Mapping[str, ModelSpec] = field(default_factory=dict)
+
+    @property
+    def seeded_models(self) -> tuple[str, ...]:
+        """Names of the models that there are weights of several seeds of."""
+        return tuple(name for name, model in self.models.items() if model.seeded)
 
     @property
     def calibration_images(self) -> int | None:
@@ -95,10 +104,11 @@ class Profile:
         Raises:
             UserError: If there is no such model; the message lists those there are.
         """
-        if name not in self.models:
+        found = {**self.controls, **self.models}.get(name)
+        if found is None:
             known = ", ".join(sorted(self.models))
             raise UserError(f"unknown model {name!r} in profile {self.name!r}: choose from {known}")
-        return self.models[name]
+        return found
 
     def pruner_options(self, pruner: str, model: str | None = None, run: Run = "one_shot") -> dict[str, Any]:
         """Returns the options that the profile sets; all others keep the pruner's defaults.

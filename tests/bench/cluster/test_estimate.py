@@ -11,10 +11,13 @@ from bench.cluster import estimate
 from bench.execution.executor import group_by_calibration
 from bench.models import get_model
 from bench.specs.discovery import load_sweep
+from bench.specs.profiles import EMBEDDED
+from bench.specs.trial import Trial
 from bench.trials.planning import plan_fit
 
 RESULTS = Path(__file__).parents[3] / "results" / "embedded"
 CPU = estimate.RATES["cpu"]
+BASE = {"sweep": "s", "profile": "embedded", "patterns": ("0.5", "0.75")}
 
 
 @pytest.mark.parametrize("name", ["table1", "one_shot_curves", "nm", "gradual"])
@@ -25,7 +28,9 @@ def test_seconds_are_those_of_the_measured_sweep(name: str) -> None:
     own = (rows["fit_seconds"] - rows["shared_seconds"].fillna(0)).groupby(rows["trial_id"]).max().sum()
     trained = rows.groupby(["trial_id", "pattern"])["finetune_seconds"].max()
     tuned = trained.groupby("trial_id").max().sum() if name == "gradual" else trained.sum()
-    trials = load_sweep(name).trials("embedded")
+    trials = [trial for trial in load_sweep(name).trials("embedded") if trial.id in set(rows["trial_id"])]
+    if not trials:
+        pytest.skip(f"{name} is not published as it is defined")
     estimated = sum(sum(estimate.group_seconds(group, CPU)) for group in group_by_calibration(trials))
     evaluated = sum(
         estimate.TrialWork(evaluation=10_000.0 * estimate.model_size(trial.resolve().model).macs).seconds(CPU)
@@ -37,7 +42,7 @@ def test_seconds_are_those_of_the_measured_sweep(name: str) -> None:
 
 @pytest.mark.parametrize("model", ["vit", "convnext", "xcit", "dino"])
 def test_memory_of_a_fit_is_that_of_its_plan(model: str) -> None:
-    trial = next(t for t in load_sweep("table1").trials("embedded") if (t.model, t.pruner) == (model, "cap"))
+    trial = Trial(**BASE, model=model, pruner="cap", pruner_options=EMBEDDED.pruner_options("cap"))
     found = plan_fit(trial.resolve(), trial.resolve().model.build(), 2**34, share=False)
     assert found is not None
     fit = estimate.fit_bytes(trial)
@@ -61,7 +66,10 @@ def test_nearest_neighbours_are_paid_for() -> None:
 
 
 def test_trials_that_share_gradients_pay_for_them_once() -> None:
-    group = [t for t in load_sweep("table1").trials("embedded") if (t.model, t.seed) == ("vit", 0)]
+    group = [
+        Trial(**BASE, model="vit", pruner=name, pruner_options=EMBEDDED.pruner_options(name))
+        for name in ("magnitude", "woodfisher", "cap")
+    ]
     magnitude, woodfisher, cap = estimate.group_seconds(group, CPU)
     alone = estimate.trial_work(group[2]).seconds(CPU)
     assert magnitude < woodfisher

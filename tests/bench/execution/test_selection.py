@@ -55,9 +55,9 @@ def test_a_sweep_is_selected_by_name() -> None:
 
 
 def test_expected_accuracies_are_read() -> None:
-    selection = select_trials("table1", only=("model=vit", "model=dino"))
+    selection = select_trials("table1", only=("model=vit", "model=convnext"))
     assert selection.read_expected_top1([]) == {}
-    assert selection.read_expected_top1(["70", "vit=71.5"]) == {"vit": 71.5, "dino": 70.0}
+    assert selection.read_expected_top1(["70", "vit=71.5"]) == {"vit": 71.5, "convnext": 70.0}
     for text, message in (
         ("many", "write PERCENT or MODEL=PERCENT"),
         ("101", "write PERCENT"),

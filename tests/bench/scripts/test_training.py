@@ -8,12 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from bench.core.errors import UserError
 from bench.data.fashion_mnist import Split, load_split, to_input
 from bench.models import embedded
 from bench.models.embedded import EMBEDDED, SELF_SUPERVISED, EmbeddedModel
+from bench.models.smaller import SMALLER
 from bench.scripts.augmentation import kept_patches
-from bench.scripts.recipes import ContrastiveRecipe, Recipe
-from bench.scripts.train_models import choose_epochs
+from bench.scripts.recipes import EPOCHS, RECIPES, ContrastiveRecipe, Recipe
+from bench.scripts.train_models import choose_epochs, lengths_of, recipe_of
 from bench.scripts.training import SupervisedTraining, Training, for_training, run_epochs
 
 SMALL = EMBEDDED["vit"].model_copy(
@@ -127,6 +129,16 @@ def test_without_hidden_patches_the_encoder_is_timms() -> None:
     training = ContrastiveTraining(spec, images(), ContrastiveRecipe(epochs=1, batch_size=16, hidden_patches=0.0), 0)
     views = torch.rand(5, 1, 28, 28)
     torch.testing.assert_close(training.encode(views), training.encoder(views))
+
+
+def test_a_smaller_model_has_recipe_and_epochs_of_the_dense_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = SMALLER["vit_75"]
+    assert recipe_of(small) == recipe_of(EMBEDDED["vit"]) == RECIPES["vit"]
+    assert lengths_of(EMBEDDED["vit"]) == EPOCHS["vit"]
+    assert lengths_of(small) == (EMBEDDED["vit"].with_seed(0).card()["recipe"]["epochs"],), "chosen for the dense model"
+    monkeypatch.setattr(embedded.assets, "checksums", dict)
+    with pytest.raises(UserError, match="model vit was not trained with seed 0 yet: nox -s train_zoo -- --model vit"):
+        lengths_of(small)
 
 
 def test_models_with_a_seed_have_files_of_their_own() -> None:

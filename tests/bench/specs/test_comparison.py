@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import UserError
+from bench.results import folders, tuned
 from bench.specs.comparison import Comparison, plan
 from bench.specs.profiles import EMBEDDED
 
@@ -57,8 +58,23 @@ def test_all_pruners_get_the_same_data_seeds_and_budget(mine: Path) -> None:
     assert trials[0].pruner_options == {"power": 2, "block_size": 64}, "the profile sets what it knows"
     assert trials[1].pruner_options["num_gradients"] == 1024
     assert {t.finetune for t in trials} == {None}
-    fine = planned(f"{mine}:Mine", finetune=True).trials[0]
-    assert (fine.finetune_at, fine.finetune) == (("0.5", "0.9"), EMBEDDED.recipes.finetune)
+
+
+def test_the_fine_tune_is_that_of_the_protocol_and_the_dense_model_goes_through_it(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuned, "PACKAGED", tmp_path)
+    monkeypatch.setattr(folders, "CHECKOUT", tmp_path)
+    trials = planned(f"{mine}:Mine", finetune=True).trials
+    recipe = EMBEDDED.recipes.recovery
+    assert recipe is not None
+    assert (recipe.augmentation, recipe.schedule, recipe.ema > 0, recipe.warmup > 0) == ("mild", "cosine", True, True)
+    assert {trial.finetune for trial in trials} == {recipe}, "no rate is published here: the middle one"
+    assert {trial.finetune_at for trial in trials if trial.patterns != ("0.0",)} == {("0.5", "0.9")}
+    controls = [(t.model, t.seed, t.pruner, t.finetune_at) for t in trials if t.patterns == ("0.0",)]
+    assert controls == [(m, s, "magnitude", ("0.0",)) for m in ("vit", "dino") for s in (0, 1)]
+    other = planned("cap", against=("magnitude",), models=("deit_tiny",), finetune=True, profile="imagenet").trials
+    assert {trial.finetune.epochs for trial in other if trial.finetune} == {20}, "a profile without it has its own"
 
 
 def test_own_options_take_precedence(mine: Path) -> None:

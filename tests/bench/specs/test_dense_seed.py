@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import cap
 from bench import assets
 from bench.core.errors import UserError
 from bench.execution.preflight import check_trials
@@ -33,6 +34,22 @@ def test_the_model_is_that_of_the_seed() -> None:
     assert resolved.model.files[0] == "zoo/xcit-3.safetensors"
     assert any("local_mp" in pattern for pattern in resolved.model.prunable)
     assert not any("local_mp" in pattern for pattern in Trial(**BASE).resolve().model.prunable)
+
+
+def test_depthwise_convolutions_stay_dense_where_all_patterns_are_n_m() -> None:
+    """Their weights have one input each; at sparsities they are pruned as in the paper."""
+    layers = {
+        patterns: cap.select_layers(model.outline(), model.prunable)
+        for patterns in (("2:4",), ("2:4", "1:4"), ("0.5",), ("0.5", "2:4"))
+        for model in [Trial(**{**BASE, "patterns": patterns}, dense_seed=0).resolve().model]
+    }
+    grouped, both, plain, mixed = layers.values()
+    assert grouped.keys() == both.keys()
+    assert cap.shape_mismatch(grouped, cap.NM(2, 4)) is None
+    assert "local_mp" in (cap.shape_mismatch(plain, cap.NM(2, 4)) or "")
+    assert plain.keys() == mixed.keys()
+    assert {name for name in plain if name not in grouped} == {name for name in plain if "local_mp" in name}
+    assert Trial(**{**BASE, "patterns": ("2:4",)}).resolve().model.prunable == Trial(**BASE).resolve().model.prunable
 
 
 def test_a_seed_that_was_not_trained_is_told_before_any_work() -> None:

@@ -21,11 +21,13 @@ def test_every_pruner_has_the_same_number_of_tries_on_every_model() -> None:
     counts = Counter((trial.model, trial.pruner) for trial in plain)
     for pruner, space in search_spaces(EMBEDDED.calibration.images).items():
         wanted = min(12, len(space.draw(10**4, 0)))
-        assert [counts[model, pruner] for model in EMBEDDED.models] == [wanted] * 4
+        assert [counts[model, pruner] for model in EMBEDDED.seeded_models] == [wanted] * len(EMBEDDED.seeded_models)
     settings = {
         model: [(t.pruner, str(t.pruner_options), t.calibration) for t in plain if t.model == model]
-        for model in EMBEDDED.models
+        for model in EMBEDDED.seeded_models
     }
+    assert {trial.model for trial in trials} == set(settings), "what has one set of weights is not chosen on"
+    assert all(trial.id for trial in trials)
     assert all(found == settings["vit"] for found in settings.values()), "drawn once for all models"
 
 

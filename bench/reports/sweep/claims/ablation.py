@@ -110,7 +110,27 @@ def _option_verdict(
         ("differs", "within", "undecided"),
     )  # fmt: skip
     quantity = f"Difference of CAP's {split} top-1 at 75 % one-shot from the base, {option} {usual}"
-    return verdict(ROW, outcome, quantity, cells, subject=f"{option} of CAP", corrected=len(tests))
+    notes = _place_of_best(base.get(option), {value: one.value for value, one, _ in chosen})
+    shown_notes = notes if split == "validation" else []
+    return verdict(ROW, outcome, quantity, cells, shown_notes, subject=f"{option} of CAP", corrected=len(tests))
+
+
+def _place_of_best(base: object, differences: dict[str, float]) -> list[str]:
+    """Returns a sentence on the best value of a numeric grid, and whether it is within; none for other grids.
+
+    Args:
+        base: Value of the base.
+        differences: {value: difference from the base, points}.
+    """
+    points = {value_text(base): 0.0, **differences}
+    best = max(points, key=points.__getitem__)
+    try:
+        order = sorted(points, key=float)
+    except ValueError:
+        return []
+    inside = best not in (order[0], order[-1])
+    place = "within the grid" if inside else f"at an end of {joined(order)}: there may be a better one beyond"
+    return [f"Best value {best}, {place}."]
 
 
 def _effect(

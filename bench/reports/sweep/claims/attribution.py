@@ -13,6 +13,7 @@ BASE, JOINT = LABELS["magnitude"], "joint"
 def shares_of_mask_and_update(results: SweepResults) -> list[Finding]:
     """Returns what CAP's mask, the joint update, and both gain over magnitude without an update."""
     cells = composed(results.summary)
+    cells = cells[cells["allocation"] == cells["mask"]]
     corners = [(BASE, NO_UPDATE), (BASE, JOINT), (CAP, NO_UPDATE), (CAP, JOINT)]
     top1 = cells.pivot_table(index=["sparsity", "model"], columns=["mask", "update"], values="one_shot_mean")
     if not set(corners) <= set(top1.columns):

@@ -24,6 +24,8 @@ def attribution_maps(summary: pd.DataFrame, title: str, stem: Path, note: str = 
         The files written, PNG and SVG; none without composed pruners.
     """
     cells = composed(summary)
+    own = cells["allocation"] == cells["mask"]  # where masks do not decide on layers themselves, the table tells
+    cells = cells[own] if own.any() else cells
     if cells.empty:
         return []
     models = by_model(cells)

@@ -50,3 +50,19 @@ def test_nothing_to_compare(make_rows: MakeRows, without_result: MakeRows) -> No
 def test_the_report_imports_no_torch() -> None:
     code = "import sys, bench.reports.comparison.report; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_dense_model_after_the_same_fine_tune_is_a_line_and_no_pruner(make_rows: MakeRows, tmp_path: Path) -> None:
+    """Magnitude at 0 % is nobody's row here; that magnitude is not compared does not matter."""
+    parts = [
+        make_rows({"mine.py:Mine": {0: 80.0}, "cap": {0: 85.0}}, phase=phase) for phase in ("one_shot", "finetuned")
+    ]
+    control = make_rows({"magnitude": {0: 89.0}}, phase="finetuned", pattern="0.00")
+    entries = [Entry("Mine", "mine.py:Mine", "{}"), Entry("CAP", "cap", "{}")]
+    report = ComparisonReport(pd.concat([*parts, control]), entries, "title")
+    assert set(report.cells["label"]) == {"Mine", "CAP"}
+    assert set(report.cells["pattern"]) == {"0.75"}
+    text = report.markdown("x.png")
+    assert "* vit: the dense model after the same training has 89.00 % top-1, -1.00 points: the training harms" in text
+    assert "Fine-tuned by the protocol's training" in text
+    assert "protocol's training" not in ComparisonReport(parts[0], entries, "title").markdown("x.png")

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from bench.reports.sweep import report
 from bench.reports.sweep.attribution import attribution_table
+from bench.reports.sweep.claims import claims
 from bench.reports.sweep.figures import figures
 from bench.reports.sweep.summary import summarise
 
@@ -61,3 +62,18 @@ def test_report_and_figure_show_it(make, frame, tmp_path: Path) -> None:
     assert "| vit | GM | 40.00 | 45.00 |" in document.read_text()
     assert [path.name for path in figures(rows, "Title", tmp_path / "figure")] == ["figure.png", "figure.svg"]
     assert "CAP mask" in (tmp_path / "figure.svg").read_text()
+
+
+def test_uniform_sparsities_stand_apart_from_what_the_masks_decide(make, frame) -> None:
+    """Both are of 90 %; in the claim and the figure the masks decide."""
+    parts = [("magnitude", "none", 40.0), ("magnitude", "obert", 45.0), ("cap", "none", 60.0), ("cap", "obert", 80.0)]
+    rows = frame(
+        *(composed(make, mask, weights, [top1]) for mask, weights, top1 in parts),
+        *(composed(make, mask, weights, [top1 - 10], pattern="0.9@layer") for mask, weights, top1 in parts),
+    )
+    table = attribution_table(summarise(rows))
+    assert table[["allocation", "mask", "90 % joint"]].to_numpy().tolist() == [
+        ["GM", "GM", "45.00"], ["CAP", "CAP", "80.00"], ["uniform", "GM", "35.00"], ["uniform", "CAP", "70.00"],
+    ]  # fmt: skip
+    [sentence] = [line for line in claims(rows) if "gain over magnitude without an update" in line]
+    assert "update alone +5.00, mask alone +20.00, both +40.00" in sentence

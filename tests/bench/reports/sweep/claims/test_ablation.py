@@ -41,3 +41,15 @@ def test_by_the_protocol_differences_from_the_base_are_judged(everywhere, frame,
     assert "validation top-1" in gradients.quantity
     assert gradients.statement.endswith("as the paper's grids show; num_gradients of CAP")
     assert [found.quantity.split()[3] for found in judged(rows, "C8")] == ["test", "test"]
+    assert gradients.text == "Best value 256, at an end of 16, 64 and 256: there may be a better one beyond."
+    assert not any(found.text for found in judged(rows, "C8")), "test images choose nothing"
+
+
+def test_a_grid_says_whether_it_contains_its_best_value(everywhere, frame, judged) -> None:
+    values = {(64, 0.1): [88.0, 88.2, 88.4], (16, 0.1): [85.0, 85.3, 85.6], (256, 0.1): [87.0, 87.2, 87.4],
+              (64, 1.0): [80.0, 80.1, 80.2], (64, 0.01): [80.0, 80.1, 80.2]}  # fmt: skip
+    rows = frame(
+        *(everywhere("cap", "0.75", v, options={"block_size": b, "damp": damp}) for (b, damp), v in values.items())
+    )
+    blocks, damp = judged(rows.assign(split="validation"), "C8")
+    assert (blocks.text, damp.text) == ("Best value 64, within the grid.", "Best value 0.1, within the grid.")

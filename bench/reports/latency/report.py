@@ -29,8 +29,11 @@ EXPLAINED = (
     "p50 and p95: time of one pass. To eager, to best dense: ratio of the medians, how many times as fast as eager and "
     "as the dense engine that is the fastest in the same cell; quartiles: of the ratios within each round. Memory: "
     "what the engine and a pass take in a process of their own. Sparse layers: those that the sparse engine runs with "
-    "its own kernels, of those that it could. GMAC/s: multiply-adds that the zeros leave, a second, in thousands of "
-    "millions; of peak: to those of a dense product of 1,024 x 1,024 matrices with the same threads, measured beside."
+    "its own kernels, of those that it could."
+)
+EXPLAINED_RATE = (
+    "GMAC/s: multiply-adds that the zeros leave, a second, in thousands of millions; of peak: to those of a dense "
+    "product of 1,024 x 1,024 matrices with the same threads, measured beside."
 )
 
 
@@ -112,7 +115,9 @@ class LatencyReport:
         """Returns the report in Markdown."""
         lines = ["# Measured speed of inference", "", origin(self.rows), "", SETTING, ""]
         lines += [f"* {self.verdict}", ""] if self.verdict else []
-        lines += [EXPLAINED, "", to_markdown(detailed(self.compared))]
+        table = detailed(self.compared)
+        explained = f"{EXPLAINED} {EXPLAINED_RATE}" if "GMAC/s" in table else EXPLAINED
+        lines += [explained, "", to_markdown(table)]
         return "\n".join(lines)
 
     def compact(self, folder: Path) -> str:

@@ -19,7 +19,7 @@ def export(
     seed: int = 0,
     finetune: bool = False,
     int8: bool = False,
-    format: Annotated[tuple[Literal["safetensors", "sparse", "onnx"], ...], Several] = (),
+    format: Annotated[tuple[Literal["safetensors", "sparse", "onnx", "runtime"], ...], Several] = (),
     output: Path = Path("export"),
     profile: Profile = "embedded",
     device: str = "cpu",
@@ -37,8 +37,8 @@ def export(
         seed: Of the calibration images and the training.
         finetune: Train after pruning, in INT8 if the model is.
         int8: Quantize weights and activations.
-        format: safetensors (loads in timm), sparse (bitmask and values), onnx; several may be given. By default
-            safetensors, with --int8 sparse.
+        format: safetensors (loads in timm), sparse (bitmask and values), onnx, runtime (for cap.runtime.load); several
+            may be given. By default safetensors, with --int8 sparse.
         output: Folder to write to; it is made if need be, and files of the same names are replaced.
         device: The torch device.
         push_to_hub: A repository of the Hugging Face hub, USER/NAME, that the folder is pushed to in the end.

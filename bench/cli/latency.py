@@ -15,11 +15,25 @@ from bench.cli.progress import progress_bar
 
 def latency(
     *,
-    model: Annotated[tuple[str, ...], Several] = ("deit_tiny", "deit_small", "convnext_tiny", "xcit_small"),
+    model: Annotated[tuple[str, ...], Several] = (
+        "deit_tiny",
+        "deit_small",
+        "convnext_tiny",
+        "xcit_small",
+        "resnet50d",
+        "pretrained_imagenet/efficientnet_lite0",
+    ),
     sparsity: Annotated[tuple[float, ...], Several] = (0.5, 0.75, 0.9),
     batch: Annotated[tuple[int, ...], Several] = (1, 16, 64),
     threads: Annotated[tuple[int, ...], Several] = (),
-    engines: Annotated[tuple[str, ...], Several] = ("eager", "compile", "onnxruntime", "openvino", "sparse"),
+    engines: Annotated[tuple[str, ...], Several] = (
+        "eager",
+        "compile",
+        "onnxruntime",
+        "openvino",
+        "openvino_sparse",
+        "sparse",
+    ),
     seconds: float = 20.0,
     memory: Annotated[tuple[int, ...], Several] = (),
     profile: Profile = "imagenet",
@@ -33,8 +47,8 @@ def latency(
     Weights are random, with real masks: the time depends on these alone. Leave the machine to it.
 
     Args:
-        model: Models of the profile, or your own: timm:NAME, my_model.py:FUNCTION.
-        sparsity: Of the sparse engine; its control with unpruned weights is always measured, too.
+        model: Models of the profile, PROFILE/NAME for one of another, or your own: timm:NAME, my_model.py:FUNCTION.
+        sparsity: Of the sparse engines; the control with unpruned weights is always measured, too.
         batch: Images in a pass.
         threads: Of a pass; by default one for each core.
         engines: Those that are not installed are left out; eager is always measured.

@@ -1,4 +1,4 @@
-"""Formats of exported models: a timm checkpoint, a compressed sparse file, ONNX."""
+"""Formats of exported models: a timm checkpoint, a compressed sparse file, ONNX, one for the sparse runtime."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bench.trials.int8 import check_installed
 from cap.layers import owner
 from cap.quantization import Int8Layer
 
-FormatName = Literal["safetensors", "sparse", "onnx"]
+FormatName = Literal["safetensors", "sparse", "onnx", "runtime"]
 MASKS = "masks.safetensors"
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -38,6 +38,8 @@ def check_formats(formats: Sequence[FormatName], int8: bool) -> None:
     if int8:
         if "safetensors" in formats:
             raise UserError("--format safetensors holds single precision alone: an INT8 model goes to sparse or onnx")
+        if "runtime" in formats:
+            raise UserError("--format runtime holds single precision alone: an INT8 model goes to sparse or onnx")
         check_installed()
     if "onnx" in formats:
         require(ONNX_PACKAGES, "engines", "--format onnx")
@@ -103,6 +105,34 @@ def write_onnx(pruned: PrunedModel, path: Path, images: Tensor) -> Tensor:
     return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
+def write_runtime(pruned: PrunedModel, path: Path, images: Tensor) -> Tensor:
+    """Writes a file for `cap.runtime.load`, which compiles it where it runs.
+
+    Raises:
+        UserError: If units are gone: the architecture is no longer the one that its name stands for.
+    """
+    import timm
+
+    from cap import runtime
+
+    if pruned.removed:
+        raise UserError("--format runtime is for models with all their units: export a smaller one to onnx")
+    create = timm.create_model if is_of_timm(pruned.spec) else _maker(pruned)
+    runtime.save(path, pruned.model, pruned.spec.timm_name, pruned.spec.timm_options, pruned.spec.input_shape)
+    model = runtime.load(path, create, batch=len(images[:16]))
+    with torch.inference_mode():
+        return model(images)
+
+
+def _maker(pruned: PrunedModel) -> Callable[..., nn.Module]:
+    """Returns a function that makes an architecture which timm does not know by its name."""
+
+    def make(name: str, **options: Any) -> nn.Module:
+        return pruned.spec.build(**options)
+
+    return make
+
+
 @dataclass(frozen=True)
 class FileFormat:
     """Format of an exported model.
@@ -129,6 +159,7 @@ FORMATS: dict[str, FileFormat] = {
     "sparse": FileFormat("model.sparse.safetensors", write_sparse),
     # an engine's INT8 kernels round at other places
     "onnx": FileFormat("model.onnx", write_onnx, limit=1e-4, int8_limit=0.05),
+    "runtime": FileFormat("model.runtime.npz", write_runtime, limit=1e-4),
 }
 
 
@@ -146,7 +177,7 @@ def largest_bytes(dense: int, formats: Sequence[FormatName]) -> int:
         formats: Formats that are written.
     """
     # a byte for each mask, a bit for each weight that a bitmask tells of; cards and headers are small
-    factors = {"safetensors": 1.25, "sparse": 1 + 1 / 32, "onnx": 1.0}
+    factors = {"safetensors": 1.25, "sparse": 1 + 1 / 32, "onnx": 1.0, "runtime": 1 + 1 / 32}
     return int(sum(factors[name] * dense + 2**20 for name in formats))
 
 

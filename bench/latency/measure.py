@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,8 +22,10 @@ import psutil
 import torch
 from torch import Tensor
 
+import cap
 from bench.core import provenance
 from bench.core.peak_memory import start_peak
+from bench.evaluation.macs import count_macs
 from bench.latency.engines import BASELINE, ENGINES, Engine, EngineConfig, ForwardPass, Workload
 from bench.latency.models import find_model
 from bench.latency.plan import engine_configs
@@ -68,7 +70,31 @@ class CellWorkloads:
     def workload(self, config: EngineConfig) -> Workload:
         """Returns what an engine is to run at a sparsity."""
         control = not ENGINES[config.engine].dense and config.sparsity == 0
-        return Workload(self.models[config.sparsity][0], self.example, self.cell.threads, self.folder, control)
+        folder = self.folder / f"{config.sparsity:g}"
+        folder.mkdir(exist_ok=True)
+        return Workload(self.models[config.sparsity][0], self.example, self.cell.threads, folder, control)
+
+    def macs(self, sparsity: float) -> int:
+        """Returns the multiply-adds of a pass on the example that a model's zeros leave."""
+        model = self.models[sparsity][0]
+        weights = dict(model.named_parameters())
+        names = cap.select_layers(model, self.spec.prunable)
+        zeros = {name: 1 - float(weights[name].count_nonzero()) / weights[name].numel() for name in names}
+        return self.cell.batch * count_macs(model, names, self.example[:1]).sparse(zeros)
+
+
+def peak_macs() -> float:
+    """Returns the multiply-adds a second of torch's matrix product of 1,024 x 1,024 floats, the best of eleven."""
+    one = torch.ones(1024, 1024)
+    out = torch.empty_like(one)
+    best = min(_seconds_of(lambda: torch.mm(one, one, out=out)) for _ in range(11))
+    return one.numel() * 1024 / best
+
+
+def _seconds_of(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
 
 
 @dataclass
@@ -138,7 +164,8 @@ def measure_cell(cell: Cell, folder: Path) -> list[TimingRow]:
     workloads = CellWorkloads(cell, (0.0, *cell.sparsities), folder)
     with torch.inference_mode():
         expected = {sparsity: model(workloads.example) for sparsity, (model, _) in workloads.models.items()}
-    versions = _versions(cell)
+    versions, peak = _versions(cell), peak_macs()
+    macs = {sparsity: workloads.macs(sparsity) for sparsity in workloads.models}
     rows: dict[EngineConfig, TimingRow] = {}
     passes: dict[EngineConfig, ForwardPass] = {}
     for config in engine_configs(cell):
@@ -151,6 +178,7 @@ def measure_cell(cell: Cell, folder: Path) -> list[TimingRow]:
             deviation=check.deviation, build_seconds=check.build_seconds, layers_sparse=check.layers_sparse,
             layers_dense=check.layers_dense, cell=cell.id, commit=provenance.commit(), dirty=provenance.dirty(),
             versions=versions, processor=provenance.processor(), cores=os.cpu_count(), started_at=started,
+            macs=macs[config.sparsity], peak_macs=peak,
         )  # fmt: skip
         if check.run is not None:
             passes[config] = check.run

@@ -29,7 +29,7 @@ def plan_cells(
 
     Args:
         profile: Name of the profile.
-        models: Names of models in the profile, or texts of a user's own.
+        models: Names of models in the profile, PROFILE/NAME for one of another, or texts of a user's own.
         sparsities: Sparsities of the sparse engine, above 0 and below 1.
         batch_sizes: Images in a pass.
         threads: Threads of a pass; none for one for each core.
@@ -42,8 +42,9 @@ def plan_cells(
     """
     cores = len(os.sched_getaffinity(0))
     threads = threads or (cores,)
-    for name in models:
-        find_model(profile, name)
+    places = list(dict.fromkeys(_profile_and_name(name, profile) for name in models))
+    for place in places:
+        find_model(*place)
     if unknown := [name for name in engines if name not in ENGINES]:
         raise UserError(f"unknown engine {unknown[0]!r}: choose from {', '.join(ENGINES)}")
     if too_many := [number for number in threads if number > cores]:
@@ -54,19 +55,26 @@ def plan_cells(
         raise UserError(f"--memory {stray[0]} is none of --batch {' '.join(map(str, batch_sizes))}")
     reasons = {name: ENGINES[name].missing() for name in ENGINES if name in {BASELINE, *engines}}
     usable = tuple(name for name, reason in reasons.items() if reason is None)
-    distinct = dict.fromkeys(models), dict.fromkeys(threads), dict.fromkeys(batch_sizes)
     try:
         cells = [
             Cell(
-                profile=OWN if is_own(model) else profile, model=model, file=file_checksum(model), batch=batch,
+                profile=place[0], model=place[1], file=file_checksum(place[1]), batch=batch,
                 threads=number, engines=usable,
                 sparsities=tuple(sorted(set(sparsities))), seconds=seconds, memory=batch in memory_batch_sizes,
             )
-            for model, number, batch in itertools.product(*distinct)
+            for place, number, batch in itertools.product(places, dict.fromkeys(threads), dict.fromkeys(batch_sizes))
         ]  # fmt: skip
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None
     return cells, [reason for reason in reasons.values() if reason is not None]
+
+
+def _profile_and_name(model: str, profile: str) -> tuple[str, str]:
+    """Returns the profile and the name of a model that may have its profile before it, or be a user's own."""
+    if is_own(model):
+        return OWN, model
+    place, separator, name = model.rpartition("/")
+    return (place, name) if separator else (profile, model)
 
 
 def engine_configs(cell: Cell) -> list[EngineConfig]:

@@ -13,7 +13,9 @@ from bench.latency.plan import plan_cells
 from bench.results.folders import WORKING, check_working
 from bench.results.timings import Cell, TimingRow, Timings
 
-MODELS = ("deit_tiny", "deit_small", "convnext_tiny", "xcit_small")
+MODELS = (
+    "deit_tiny", "deit_small", "convnext_tiny", "xcit_small", "resnet50d", "pretrained_imagenet/efficientnet_lite0",
+)  # fmt: skip
 BATCH_SIZES = (1, 16, 64)
 
 
@@ -91,7 +93,8 @@ def measure_latency(
     Weights are random, with real masks: the time depends on these alone. Nothing runs before the iteration.
 
     Args:
-        models: Names of models in the profile, or texts of your own, as `bench.model_text` writes them.
+        models: Names of models in the profile, PROFILE/NAME for one of another profile, or texts of your own, as
+            `bench.model_text` writes them.
         sparsities: Sparsities of the sparse engine, above 0 and below 1; its control with unpruned weights is always
             measured, too.
         batch_sizes: Images in a pass.

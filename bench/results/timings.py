@@ -53,6 +53,8 @@ class TimingRow:
         processor: Name of the processor.
         cores: Cores of the machine.
         started_at: Start of the cell's measurement.
+        macs: Multiply-adds of a pass that the zeros of the prunable layers leave.
+        peak_macs: Multiply-adds a second of a large dense matrix product with the same threads.
     """
 
     model: str
@@ -80,6 +82,8 @@ class TimingRow:
     processor: str
     cores: int | None
     started_at: datetime | None = None
+    macs: int | None = None
+    peak_macs: float | None = None
 
 
 SCHEMA = arrow_schema(TimingRow)

@@ -2,66 +2,29 @@
 
 Activations are packed in panels (tiles, features, 16): a tile is sixteen tokens, one vector per feature. On AVX-512 a
 step is machine code made for a few rows of one matrix: the sums of `GROUP` output rows stay in registers while the
-inputs pass by, and each weight that is not zero costs one multiply-add instruction, no index and no branch. Elsewhere a
+inputs pass by, and each weight that is not zero costs one multiply-add instruction, no index and no branch. Where few
+are zero, a loop over all of them takes less memory. Elsewhere a
 step is a matrix in compressed rows, which `cap.runtime.vectors` walks. Weights that are zero are not multiplied at all:
 an infinite or undefined input does not pass through them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import Any
-
 import numba
 import numpy as np
 
 from cap.runtime import encoder
-from cap.runtime.encoder import LENGTH, RDI, RDX, REACH, RSI
-from cap.runtime.memory import ExecutableMemory
+from cap.runtime.encoder import LENGTH, RAX, RCX, RDI, RDX, REACH, RSI
+from cap.runtime.program import ADDRESSES, Listing, Pool, Program, Step
 
 TILE = 16  # tokens, and floats of a vector
 VECTOR = 4 * TILE  # bytes
 GROUP = 24  # output rows in registers at a time
 INPUTS = 4  # registers for inputs, in turn: zmm28 to zmm31
+UNROLL = 4  # columns in the loop of a dense step
+DENSE = 0.8  # share of weights that are not zero from which on a loop over all is faster than code for each
 BUDGET = 3000  # instructions of a step: as many as the first-level cache holds
-_CACHE_LINE = 64
 _INT3 = 0xCC  # a trap between two steps
-
-
-class Step(IntEnum):
-    """Columns of a table of steps."""
-
-    CODE = 0  # address of the machine code, or 0: then the rest counts
-    VALUES = 1  # address of the weights, float32; in machine code with the biases among them
-    STARTS = 2  # address of the offsets at which each row's weights begin and the last one's end, int64
-    COLUMNS = 3  # address of the weights' columns, int64
-    BIAS = 4  # address of the biases, float32
-    ADDS = 5  # 1 to add to what the output holds, 0 to overwrite it
-    ROWS = 6
-    INPUT_TILE = 7  # bytes from one tile of the input to the next
-    OUTPUT_TILE = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Program:
-    """The steps of one or more matrices.
-
-    Attributes:
-        steps: Table of steps, (n, len(Step)) int64.
-        num_bytes: Size of code and weights, bytes.
-        owners: Objects that keep the memory alive which the steps point to.
-    """
-
-    steps: np.ndarray
-    num_bytes: int
-    owners: tuple[Any, ...]
-
-    def __deepcopy__(self, memo: object) -> Program:
-        return self  # it never changes
-
-    def __reduce__(self) -> Any:
-        raise TypeError("a compiled model cannot be saved: save the pruned model and compile it where it runs")
 
 
 class Assembler:
@@ -73,11 +36,9 @@ class Assembler:
 
     def __init__(self, machine_code: bool) -> None:
         self._add = self._add_code if machine_code else self._add_rows
-        self._code: list[np.ndarray] = []
-        self._code_at = 0
+        self._code, self._data = Pool(_INT3), Pool(0)
         self._steps: list[list[int]] = []
-        self._owners: list[Any] = []
-        self._num_bytes = 0
+        self._runs: list[tuple[int, int]] = []
 
     def multiply(self, weight: np.ndarray, bias: np.ndarray | None) -> tuple[int, int]:
         """Adds the steps of `output = weight @ input + bias` for panels of exactly these features.
@@ -91,7 +52,8 @@ class Assembler:
         """
         first = len(self._steps)
         self._add(weight, None if bias is None else np.ascontiguousarray(bias))
-        return first, len(self._steps)
+        self._runs.append((first, len(self._steps)))
+        return self._runs[-1]
 
     def finish(self) -> Program:
         """Returns the program.
@@ -100,27 +62,31 @@ class Assembler:
             OSError: If the system denies executable memory.
         """
         steps = np.array(self._steps, np.int64).reshape(-1, len(Step))
-        if self._code:
-            memory = ExecutableMemory(np.concatenate(self._code))
-            self._owners.append(memory)
-            steps[:, Step.CODE] += memory.address
-        return Program(steps, self._num_bytes + self._code_at, tuple(self._owners))
+        runs = np.array(self._runs, np.int64).reshape(-1, 2)
+        return Program(Listing(steps, self._code.finish(), self._data.finish(), runs))
 
     def _add_code(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
         group = even_parts(len(weight), GROUP)[0][1]
+        if np.count_nonzero(weight) >= DENSE * weight.size:
+            self._add_dense(weight, bias)
+            return
         for (first, last), (left, right) in _blocks(weight):
             values = np.empty(np.count_nonzero(weight[first:last, left:right]) + last - first, np.float32)
             loads = -(-(last - first) // group) * (right - left)
             code = np.empty(LENGTH * (2 * len(values) + 2 * loads + 2 * (last - first) + 64), np.uint8)
             start = np.zeros(0, np.float32) if bias is None or left else bias
             length, used = _assemble(weight, start, first, last, left, right, group, code, values)
-            values = values[:used].copy()
-            self._steps.append([self._code_at, values.ctypes.data] + [0] * (len(Step) - 2))
-            self._own(values)
-            padded = -(-length // _CACHE_LINE) * _CACHE_LINE
-            code[length:padded] = _INT3
-            self._code.append(code[:padded].copy())
-            self._code_at += padded
+            place = self._code.add(code[:length]), self._data.add(values[:used])
+            self._steps.append([*place, -1, -1, -1] + [0] * (len(Step) - len(ADDRESSES)))
+
+    def _add_dense(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
+        start = np.zeros(0, np.float32) if bias is None else bias
+        for first, last in even_parts(len(weight), GROUP):
+            values = np.empty((last - first) * (weight.shape[1] + 1), np.float32)
+            code = np.empty(LENGTH * ((last - first) * (2 * UNROLL + 3) + 64), np.uint8)
+            length, used = _assemble_dense(weight, start, first, last, code, values)
+            place = self._code.add(code[:length]), self._data.add(values[:used])
+            self._steps.append([*place, -1, -1, -1] + [0] * (len(Step) - len(ADDRESSES)))
 
     def _add_rows(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
         rows, columns = weight.shape
@@ -128,17 +94,38 @@ class Assembler:
         parts = (
             weight[row, column],
             np.searchsorted(row, np.arange(rows + 1)),
-            np.ascontiguousarray(column),  # numpy gives a strided view
+            column,
             np.zeros(rows, np.float32) if bias is None else bias,
         )
-        self._own(*parts)
-        addresses = [part.ctypes.data for part in parts]
-        self._steps.append([0, *addresses, bias is None, rows, columns * VECTOR, rows * VECTOR])
+        places = [self._data.add(part) for part in parts]
+        self._steps.append([-1, *places, bias is None, rows, columns * VECTOR, rows * VECTOR])
 
-    def _own(self, *parts: np.ndarray) -> None:
-        """Keeps arrays alive that the steps point to."""
-        self._owners += parts
-        self._num_bytes += sum(part.nbytes for part in parts)
+
+class Replay(Assembler):
+    """An assembler that hands out what another one made of the same matrices, and looks at none of them.
+
+    Args:
+        listing: What it made.
+    """
+
+    def __init__(self, listing: Listing) -> None:
+        super().__init__(machine_code=False)
+        self._listing, self._left = listing, iter(listing.runs.tolist())
+
+    def multiply(self, weight: np.ndarray, bias: np.ndarray | None) -> tuple[int, int]:
+        """Returns the steps of the next matrix.
+
+        Raises:
+            ValueError: If there were fewer matrices.
+        """
+        run = next(self._left, None)
+        if run is None:
+            raise ValueError("the kept steps are of fewer matrices")
+        return run[0], run[1]
+
+    def finish(self) -> Program:
+        """Returns the program."""
+        return Program(self._listing)
 
 
 def even_parts(size: int, most: int) -> list[tuple[int, int]]:
@@ -221,4 +208,50 @@ def _assemble(
     at = encoder.add(code, at, RDI, (columns - page * reach) * VECTOR)
     at = encoder.add(code, at, RSI, (rows - previous) * VECTOR)
     at = encoder.add(code, at, RDX, -(max(used - 1, 0) // reach * reach) * 4)
-    return encoder.leave(code, encoder.loop(code, at, top)), used
+    return encoder.leave(code, encoder.loop(code, at, RCX, top)), used
+
+
+@numba.njit(cache=True)
+def _assemble_dense(
+    weight: np.ndarray, bias: np.ndarray, first: int, last: int, code: np.ndarray, values: np.ndarray
+) -> tuple[int, int]:
+    """Does what `_assemble` does for at most `GROUP` rows and all columns, with a loop over all weights."""
+    rows, columns = weight.shape
+    group = last - first
+    at = encoder.add(code, 0, RSI, first * VECTOR)
+    top = at
+    used = 0
+    for i in range(group):
+        if len(bias):
+            at = encoder.broadcast(code, at, i, RDX, i)
+            values[used] = bias[first + i]
+            used += 1
+        else:
+            at = encoder.load(code, at, i, RSI, i)
+    at = encoder.add(code, at, RDX, used * 4)
+    for column in range(columns):
+        for i in range(group):
+            values[used] = weight[first + i, column]
+            used += 1
+    whole = columns // UNROLL
+    if whole:
+        at = encoder.move(code, at, RAX, whole)
+        again = at
+        at = encoder.loop(code, _multiply_columns(code, at, group, UNROLL), RAX, again)
+    at = _multiply_columns(code, at, group, columns - whole * UNROLL)
+    for i in range(group):
+        at = encoder.store(code, at, i, RSI, i)
+    at = encoder.add(code, at, RSI, rows * VECTOR)
+    at = encoder.add(code, at, RDX, -used * 4)
+    return encoder.leave(code, encoder.loop(code, at, RCX, top)), used
+
+
+@numba.njit(cache=True)
+def _multiply_columns(code: np.ndarray, at: int, group: int, columns: int) -> int:
+    """Writes the code that multiplies the next columns with their inputs, and goes on to those after them."""
+    for column in range(columns):
+        at = encoder.load(code, at, 31 - column, RDI, column)
+        for i in range(group):
+            at = encoder.multiply_add(code, at, i, 31 - column, RDX, column * group + i)
+    at = encoder.add(code, at, RDI, columns * VECTOR)
+    return encoder.add(code, at, RDX, columns * group * 4)

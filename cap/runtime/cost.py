@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cap.runtime import machine
-from cap.runtime.codegen import TILE
+from cap.runtime.codegen import TILE, Assembler
 from cap.runtime.layers import SparseLinear
 
 FORMAT = 2  # of the cached calibration: raised when the kernels or the way to measure change
@@ -111,15 +111,16 @@ def median_seconds(calls: Sequence[Callable[[], object]], seconds: float) -> lis
 
 def interleave(
     measures: Sequence[Callable[[], list[float]]], seconds: float, most: int = 50,
-    statistic: Callable[[Sequence[float]], float] = statistics.median,
+    statistic: Callable[[Sequence[float]], float] = statistics.median, least: int = 3,
 ) -> list[list[float]]:  # fmt: skip
     """Measures in turn, so that what else goes on in the machine hits all alike.
 
     Args:
         measures: Functions that each return the seconds of some calls; each is called once before, to warm up.
-        seconds: Time that all of it may take, seconds, but for the first three rounds.
+        seconds: Time that all of it may take, seconds, but for the first `least` rounds.
         most: Largest number of rounds.
         statistic: Statistic of the rounds.
+        least: Least number of rounds.
 
     Returns:
         For each function the statistic of each of its calls.
@@ -129,7 +130,7 @@ def interleave(
     taken: list[list[list[float]]] = [[] for _ in measures]
     end = time.perf_counter() + seconds
     for done in range(most):
-        if done >= 3 and time.perf_counter() > end:
+        if done >= least and time.perf_counter() > end:
             break
         for measure, rounds in zip(measures, taken, strict=True):
             rounds.append(measure())
@@ -175,7 +176,7 @@ def measure_calibration() -> Calibration:
         dense = nn.utils.skip_init(nn.Linear, 384, 384)
         weight = torch.randn(dense.weight.shape, generator=generator)
         dense.weight.copy_(weight * (torch.rand(weight.shape, generator=generator) < density))
-        calls.append(_timed(partial(SparseLinear(dense, machine.has_avx512()), x)))
+        calls.append(_timed(partial(SparseLinear(dense, Assembler(machine.has_avx512())), x)))
         works.append(linear_work(len(x), dense))
     (few,), (many,) = interleave(calls, seconds=0.5, most=200, statistic=min)
     multiply = max(many - few, 0.1 * many) / (works[1].multiplies - works[0].multiplies)

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 RDX, RSI, RDI = 2, 6, 7  # numbers of the registers that hold addresses
+RAX, RCX = 0, 1  # of those that count
 REACH = 128  # displacements go from -REACH to REACH - 1
 LENGTH = 7  # bytes of `load`, `store`, `broadcast`, `multiply_add` and `add`
 
@@ -65,20 +66,30 @@ def add(code: np.ndarray, at: int, register: int, value: int) -> int:
     code[at] = 0x48
     code[at + 1] = 0x81
     code[at + 2] = 0xC0 | register
-    for i in range(4):
-        code[at + 3 + i] = value >> 8 * i & 0xFF
-    return at + LENGTH
+    return _integer(code, at + 3, value)
 
 
 @numba.njit(cache=True)
-def loop(code: np.ndarray, at: int, target: int) -> int:
-    """`dec rcx; jnz target`."""
-    for i, byte in enumerate((0x48, 0xFF, 0xC9, 0x0F, 0x85)):
+def loop(code: np.ndarray, at: int, counter: int, target: int) -> int:
+    """`dec counter; jnz target`."""
+    for i, byte in enumerate((0x48, 0xFF, 0xC8 | counter, 0x0F, 0x85)):
         code[at + i] = byte
-    distance = target - (at + 9)
+    return _integer(code, at + 5, target - (at + 9))
+
+
+@numba.njit(cache=True)
+def move(code: np.ndarray, at: int, register: int, value: int) -> int:
+    """`mov r32, imm32`."""
+    code[at] = 0xB8 | register
+    return _integer(code, at + 1, value)
+
+
+@numba.njit(cache=True)
+def _integer(code: np.ndarray, at: int, value: int) -> int:
+    """Writes a 32-bit integer."""
     for i in range(4):
-        code[at + 5 + i] = distance >> 8 * i & 0xFF
-    return at + 9
+        code[at + i] = value >> 8 * i & 0xFF
+    return at + 4
 
 
 @numba.njit(cache=True)

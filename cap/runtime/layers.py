@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cap.runtime import kernels
-from cap.runtime.codegen import Assembler, Program, even_parts
-
-BAND = 192  # features computed together before they are unpacked, or multiplied on
+from cap.runtime.codegen import TILE, Assembler
+from cap.runtime.driver import Operation
+from cap.runtime.operations import BAND, Attention, Constants, FeedForward, arrays, row_bands
+from cap.runtime.routines import Entry, Phase, Room, may_stream, num_runs, run
 
 
 class SparseLinear(nn.Module):
@@ -19,21 +19,46 @@ class SparseLinear(nn.Module):
 
     Args:
         dense: The layer, or a convolution of kernel size 1; its weights are copied.
-        machine_code: Whether to run AVX-512 code, or the kernels for any processor.
+        assembler: Maker of the program; it is finished.
+        activation: Name of the class of an activation after it, "ReLU", "ReLU6" or "GELU", or "none".
     """
 
-    def __init__(self, dense: nn.Linear | nn.Conv2d, machine_code: bool) -> None:
+    def __init__(self, dense: nn.Linear | nn.Conv2d, assembler: Assembler, activation: str = "none") -> None:
         super().__init__()
         self.weight, self.bias = dense.weight, dense.bias  # for models that look at them, as XCiT does at the type
-        weight, bias = _arrays(dense)
+        weight, bias = arrays(dense)
         self.out_features, self.in_features = weight.shape
-        assembler = Assembler(machine_code)
-        self._bands = _row_bands(assembler, weight, bias)
+        self._constants = Constants()
+        bands = row_bands(assembler, weight, bias, 0, 1, 1, activation=self._activate(activation))
         self.program = assembler.finish()
+        self._together = [Phase([(Operation.PACK, 0, 0, self.in_features), *bands])]
+        self._by_rows = [
+            Phase([(Operation.PACK, 0, 0, self.in_features)]),
+            Phase(bands, separate=2 if activation == "none" else 3),
+        ]
+
+    def _activate(self, activation: str) -> Entry | None:
+        """Returns the operation of an activation on the buffer of products, but for their number."""
+        if activation == "none":
+            return None
+        if activation == "GELU":
+            return (Operation.GELU, 1)
+        low, high = {"ReLU": (0.0, np.inf), "ReLU6": (0.0, 6.0)}[activation]
+        return (Operation.CLAMP, 1, 0, self._constants.add(low), self._constants.add(high))
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the product; a half-precision input is multiplied in float32."""
-        return _run(kernels.linear, self.program, self._bands, x, self.in_features, self.out_features)
+        source = tokens_of(x, self.in_features)
+        y = torch.empty(len(source), self.out_features)
+        if y.numel():
+            threads = torch.get_num_threads()
+            few = len(source) <= TILE * threads  # too few tiles to share: the threads share the outputs
+            rooms = (Room(self.in_features, shared=few), Room(min(BAND, self.out_features)))
+            run(
+                self._by_rows if few else self._together, self.program, rooms, (source, y), 1, len(source),
+                num_runs(len(source), self.in_features, threads), may_stream(y),
+            )  # fmt: skip
+        return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
 
 
 class SparseConv(SparseLinear):
@@ -41,11 +66,13 @@ class SparseConv(SparseLinear):
 
     Args:
         dense: The layer, of kernel size 1, without groups and padding; its weights are copied.
-        machine_code: Whether to run AVX-512 code, or the kernels for any processor.
+        assembler: Maker of the program; it is finished.
     """
 
-    def __init__(self, dense: nn.Conv2d, machine_code: bool) -> None:
-        super().__init__(dense, machine_code)
+    activations: ClassVar = ("none", "ReLU", "ReLU6", "GELU")
+
+    def __init__(self, dense: nn.Conv2d, assembler: Assembler) -> None:
+        super().__init__(dense, assembler, getattr(dense, "activation", "none"))
         self._stride = dense.stride
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,25 +89,22 @@ class SparseMLP(nn.Module):
     Args:
         first: Layer from the features to the hidden ones; its weights are copied.
         second: Layer from the hidden features to the outputs; the same.
-        machine_code: Whether to run AVX-512 code, or the kernels for any processor.
+        assembler: Maker of the program; it is finished.
     """
 
-    def __init__(self, first: nn.Linear, second: nn.Linear, machine_code: bool) -> None:
+    def __init__(self, first: nn.Linear, second: nn.Linear, assembler: Assembler) -> None:
         super().__init__()
         self.in_features, self.out_features = first.in_features, second.out_features
-        (weight1, bias1), (weight2, bias2) = _arrays(first), _arrays(second)
-        assembler = Assembler(machine_code)
-        bands = []
-        for start, stop in even_parts(len(weight1), BAND):
-            steps1 = assembler.multiply(weight1[start:stop], bias1[start:stop])
-            steps2 = assembler.multiply(weight2[:, start:stop], None if start else bias2)
-            bands.append((*steps1, *steps2, stop - start))
+        self._mlp = FeedForward(assembler, arrays(first), arrays(second))
         self.program = assembler.finish()
-        self._bands = np.array(bands, np.int64)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (..., out_features); a half-precision input is multiplied in float32."""
-        return _run(kernels.mlp, self.program, self._bands, x, self.in_features, self.out_features)
+        source = tokens_of(x, self.in_features)
+        y = torch.empty(len(source), self.out_features)
+        if y.numel():
+            self._mlp.run(self.program, source, y)
+        return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
 
 
 class SparseAttention(nn.Module):
@@ -90,26 +114,14 @@ class SparseAttention(nn.Module):
         qkv: Projection to the queries of all heads, their keys and their values; its weights are copied.
         proj: Projection of the heads' outputs; the same.
         num_heads: Number of heads; their size is a multiple of 16.
-        machine_code: Whether to run AVX-512 code, or the kernels for any processor.
+        assembler: Maker of the program; it is finished.
     """
 
-    def __init__(self, qkv: nn.Linear, proj: nn.Linear, num_heads: int, machine_code: bool) -> None:
+    def __init__(self, qkv: nn.Linear, proj: nn.Linear, num_heads: int, assembler: Assembler) -> None:
         super().__init__()
         self.in_features, self.out_features = qkv.in_features, proj.out_features
-        self._size = proj.in_features // num_heads
-        (weight, bias), (weight_out, bias_out) = _arrays(qkv), _arrays(proj)
-        scale = np.ones((3, num_heads, self._size), np.float32)
-        scale[0] = self._size**-0.5
-        weight = weight.reshape(*scale.shape, -1) * scale[..., None]
-        bias = bias.reshape(scale.shape) * scale
-        assembler = Assembler(machine_code)
-        heads = [
-            assembler.multiply(weight[:, head].reshape(3 * self._size, -1), bias[:, head].reshape(-1))
-            for head in range(num_heads)
-        ]
-        self._bands = _row_bands(assembler, weight_out, bias_out)
+        self._attention = Attention(assembler, arrays(qkv), arrays(proj), num_heads)
         self.program = assembler.finish()
-        self._heads = np.array(heads, np.int64)
 
     def forward(self, x: Tensor, **options: Any) -> Tensor:
         """Returns (images, tokens, out_features) for (images, tokens, in_features).
@@ -120,44 +132,16 @@ class SparseAttention(nn.Module):
         if given := [name for name, value in options.items() if value is not None and value is not False]:
             raise ValueError(f"sparse attention knows no {given[0]}: compile with an example input that needs it")
         check_input(x, self.in_features)
-        source = x.float().contiguous()
         y = torch.empty(*x.shape[:-1], self.out_features)
-        threads = kernels.use_torch_threads()
-        arguments = (source.numpy(), y.numpy(), self.program.steps, self._heads, self._size, self._bands)
-        if len(x) % threads == 0 and y.numel():
-            kernels.attention_by_image(*arguments)
-        elif y.numel():
-            kernels.attention_by_head(*arguments, threads)
+        if y.numel():
+            self._attention.run(self.program, x.float().contiguous(), y)
         return y.to(x.dtype)
 
 
-def _row_bands(assembler: Assembler, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Adds the steps of a matrix in runs of rows; returns the bands of `cap.runtime.kernels.linear`."""
-    parts = even_parts(len(weight), BAND)
-    bands = [(*assembler.multiply(weight[start:stop], bias[start:stop]), start, stop) for start, stop in parts]
-    return np.array(bands, np.int64)
-
-
-def _arrays(layer: nn.Linear | nn.Conv2d) -> tuple[np.ndarray, np.ndarray]:
-    """Returns weight, (outputs, inputs), and bias, zeros if there is none."""
-    weight = layer.weight.detach().flatten(1).numpy()
-    return weight, np.zeros(len(weight), np.float32) if layer.bias is None else layer.bias.detach().numpy()
-
-
-def _run(
-    kernel: kernels.Kernel, program: Program, bands: np.ndarray, x: Tensor, in_features: int, out_features: int
-) -> Tensor:
-    """Applies a kernel to the last dimension of a tensor."""
-    check_input(x, in_features)
-    tokens = x.float().reshape(-1, in_features).contiguous()
-    y = torch.empty(len(tokens), out_features)
-    if y.numel():
-        threads = kernels.use_torch_threads()
-        kernel(
-            tokens.numpy(), y.numpy(), program.steps, bands, kernels.num_parts(len(tokens), in_features, threads),
-            kernels.may_stream(y),
-        )  # fmt: skip
-    return y.view(*x.shape[:-1], out_features).to(x.dtype)
+def tokens_of(x: Tensor, features: int) -> Tensor:
+    """Returns an input as (tokens, features), contiguous and float32."""
+    check_input(x, features)
+    return x.float().reshape(-1, features).contiguous()
 
 
 def check_input(x: Tensor, features: int) -> None:

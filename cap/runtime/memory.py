@@ -33,3 +33,7 @@ class ExecutableMemory:
         if protect(self.address, len(code), mmap.PROT_READ | mmap.PROT_EXEC):
             error = ctypes.get_errno()
             raise OSError(error, f"no executable memory for the sparse kernels: {os.strerror(error)}")
+
+    def code(self) -> np.ndarray:
+        """Returns a copy of the code."""
+        return np.frombuffer(self._pages, np.uint8).copy()

@@ -14,7 +14,7 @@ from bench.results.labels import CAP, FAMILY_ORDER, percent
 from bench.results.store import Store
 from bench.results.timings import TIMED
 
-BASELINE = "eager"
+BASELINE, SPARSE = "eager", "sparse"
 CELL = ["model", "threads", "batch"]
 
 
@@ -90,6 +90,14 @@ def _span(low: float, high: float) -> str:
     return "" if pd.isna(low) else f"{low:.2f}-{high:.2f}"
 
 
+def _rate(macs: float) -> str:
+    return "" if pd.isna(macs) else f"{macs / 1e9:.3g}"
+
+
+def _share(fraction: float) -> str:
+    return "" if pd.isna(fraction) else f"{100 * fraction:.0f} %"
+
+
 def _engine(row: pd.Series) -> str:
     """Returns an engine's name, that of the sparse one with its sparsity."""
     if row["dense"]:
@@ -121,6 +129,10 @@ def detailed(compared: pd.DataFrame) -> pd.DataFrame:
             "to eager, quartiles": _span(row["to_eager_low"], row["to_eager_high"]),
             "to best dense": ratio_text(row["to_dense"]),
             "to best dense, quartiles": _span(row["to_dense_low"], row["to_dense_high"]),
+            "GMAC/s": _rate(row["macs"] / row["p50"]),
+            "of peak": ""
+            if pd.isna(row["macs"] / row["p50"])
+            else percent(row["macs"] / row["p50"] / row["peak_macs"]),
             "rounds": "" if pd.isna(row["rounds"]) else f"{row['rounds']:.0f}",
             "memory": mebibytes(row["memory_bytes"]),
             "sparse layers": _layers(row),
@@ -146,8 +158,8 @@ def cell_summary(compared: pd.DataFrame) -> str:
 
 
 def sparse_rows(compared: pd.DataFrame) -> pd.DataFrame:
-    """Returns what was timed of the sparse engine, with the most threads that were measured."""
-    rows = compared[~compared["dense"].astype(bool) & (compared["status"] == TIMED)]
+    """Returns what was timed of the suite's sparse engine, with the most threads that were measured."""
+    rows = compared[(compared["engine"] == SPARSE) & (compared["status"] == TIMED)]
     return rows[rows["threads"] == compared["threads"].max()]
 
 

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import cap
+import cap.runtime
 from bench import cli
 from bench.core.errors import UserError
 from bench.data.fashion_mnist import load_split, to_input
@@ -111,6 +112,22 @@ def test_onnx_gives_the_same(int8: bool, request: pytest.FixtureRequest, tmp_pat
     assert matrices.count(onnx.TensorProto.INT8) == len(model.int8)
     assert sum(node.op_type == "QuantizeLinear" for node in file.graph.node) == (len(model.int8) if int8 else 0)
     assert str(Path(formats.__file__).parent).encode() not in written.path.read_bytes()  # nor any other path
+
+
+def test_a_file_for_the_runtime_is_loaded_without_the_suite(
+    pruned: PrunedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cap.runtime.compiler.SECONDS", 0.01)
+    (written,) = write_files(pruned, tmp_path, ["runtime"]).files
+    assert written.path.name == "model.runtime.npz"
+    assert written.path.stat().st_size < 0.5 * sum(p.numel() * 4 for p in pruned.model.parameters())
+    loaded = cap.runtime.load(written.path, timm.create_model)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(IMAGES), outputs(pruned.model), rtol=0, atol=1e-4)
+    with pytest.raises(UserError, match="--format runtime holds single precision alone"):
+        check_formats(["runtime"], int8=True)
+    with pytest.raises(UserError, match="--format runtime is for models with all their units"):
+        write_files(dataclasses.replace(pruned, removed={"blocks.0.mlp.fc1": [0]}), tmp_path, ["runtime"])
 
 
 def test_other_outputs_are_noticed(pruned: PrunedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bench.latency.engines import ENGINES, Eager, Engine, EngineConfig, InferenceSession, Workload
-from bench.latency.measure import deviation, measure_cell, measure_in_subprocesses, measure_memory
+from bench.latency.measure import deviation, measure_cell, measure_in_subprocesses, measure_memory, peak_macs
 from bench.latency.rounds import FEWEST
 from bench.latency.subprocesses import run_in_subprocess
 from bench.models import get_model
@@ -80,6 +80,7 @@ def test_the_sparse_engine_runs_pruned_models_and_its_control(
     def within(model: nn.Module, x: torch.Tensor, modules: list[nn.Module]) -> list[float]:
         return [0.5 if type(module).__name__.startswith("Sparse") else 1.0 for module in modules]
 
+    monkeypatch.setattr("bench.latency.measure.peak_macs", lambda: 1e9)
     monkeypatch.setattr(cost, "seconds_within", within)  # every sparse layer pays, whatever else the machine does
     monkeypatch.setattr("cap.runtime.compiler.MARGIN", math.inf)
     monkeypatch.setattr("cap.runtime.compiler.HOPELESS", math.inf)
@@ -89,7 +90,27 @@ def test_the_sparse_engine_runs_pruned_models_and_its_control(
     _, control, sparse = rows
     assert (control.sparsity_target, control.sparsity_prunable, control.layers_dense) == (0, 0, 0), "forced"
     assert sparse.sparsity_prunable == pytest.approx(0.9, abs=1e-4)
+    assert {row.peak_macs for row in rows} == {1e9}
+    vit = get_model("embedded", "vit").build()
+    weights = sum(p.numel() for name, p in vit.named_parameters() if name.startswith("blocks") and p.ndim == 2)
+    spared = 2 * vit.pos_embed.shape[1] * 0.9 * weights  # two images; a multiply-add a token
+    assert (control.macs or 0) - (sparse.macs or 0) == pytest.approx(spared, rel=1e-3)
     assert control.layers_sparse == (sparse.layers_sparse or 0) + (sparse.layers_dense or 0) > 0
+
+
+def test_openvino_packs_zeros_and_computes_the_same(cell: MakeCell, tmp_path: Path) -> None:
+    if reason := ENGINES["openvino_sparse"].missing():
+        pytest.skip(reason)
+    rows = measure_cell(cell(engines=("eager", "openvino_sparse"), sparsities=(0.9,)), tmp_path)
+    assert [(row.engine, row.sparsity_target, row.status) for row in rows] == [
+        ("eager", 0.0, "timed"), ("openvino_sparse", 0.0, "timed"), ("openvino_sparse", 0.9, "timed"),
+    ]  # fmt: skip
+    assert not rows[2].dense, "it is not among the dense engines that the sparse one is compared with"
+    assert (tmp_path / "0.9").is_dir(), "each sparsity has files of its own"
+
+
+def test_peak_is_that_of_a_matrix_product() -> None:
+    assert 1e8 < peak_macs() < 1e13
 
 
 def test_memory_is_what_the_weights_take_or_more(cell: MakeCell, tmp_path: Path) -> None:

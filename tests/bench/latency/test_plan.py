@@ -31,6 +31,15 @@ def test_cells_of_a_plan() -> None:
     assert not reasons
 
 
+def test_a_model_of_another_profile() -> None:
+    cells, _ = plan(models=["vit", "pretrained_imagenet/efficientnet_lite0"], batch_sizes=[1], memory_batch_sizes=[])
+    assert [(one.profile, one.model) for one in cells] == [
+        ("embedded", "vit"), ("pretrained_imagenet", "efficientnet_lite0"),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="unknown profile 'none'"):
+        plan(models=["none/vit"])
+
+
 def test_an_engine_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(ENGINES["openvino"]), "packages", ("no_such_package",))
     cells, reasons = plan(engines=["eager", "openvino"])

@@ -21,7 +21,9 @@ from cap.runtime import encoder as e
         (e.multiply_add, (3, 12, e.RDX, -1), "62 f2 1d 58 b8 5a ff"),  # vfmadd231ps zmm3, zmm12, [rdx-0x4]{1to16}
         (e.add, (e.RDI, -8192), "48 81 c7 00 e0 ff ff"),  # add rdi, -0x2000
         (e.add, (e.RDX, 1024), "48 81 c2 00 04 00 00"),  # add rdx, 0x400
-        (e.loop, (-53,), "48 ff c9 0f 85 bf ff ff ff"),  # dec rcx; jne to 56 bytes before
+        (e.loop, (e.RCX, -53), "48 ff c9 0f 85 bf ff ff ff"),  # dec rcx; jne to 56 bytes before
+        (e.loop, (e.RAX, -53), "48 ff c8 0f 85 bf ff ff ff"),  # dec rax; the same
+        (e.move, (e.RAX, 96), "b8 60 00 00 00"),  # mov eax, 0x60
         (e.leave, (), "c5 f8 77 c3"),  # vzeroupper; ret
     ],
 )

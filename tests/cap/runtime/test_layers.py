@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from cap.runtime.codegen import Assembler
 from cap.runtime.layers import SparseAttention, SparseLinear, SparseMLP
 from cap.runtime.machine import has_avx512
 
@@ -60,7 +61,7 @@ def assert_same(result: Tensor, expected: Tensor) -> None:
 
 
 def check_linear(layer: nn.Linear, x: Tensor, machine_code: bool) -> None:
-    result = SparseLinear(layer, machine_code)(x)
+    result = SparseLinear(layer, Assembler(machine_code))(x)
     assert result.shape == (*x.shape[:-1], layer.out_features)
     assert_same(result, in_float64(layer, x))
 
@@ -107,7 +108,7 @@ def test_mlp_of_any_shape(
     first, second = linear(features, hidden, density), linear(hidden, outputs, density, seed=1)
     x = torch.randn(tokens, features, generator=torch.Generator().manual_seed(2))
     expected = in_float64(nn.Sequential(first, nn.GELU(), second), x)
-    assert_same(SparseMLP(first, second, machine_code)(x), expected)
+    assert_same(SparseMLP(first, second, Assembler(machine_code))(x), expected)
 
 
 @pytest.mark.parametrize(
@@ -130,12 +131,12 @@ def test_attention(
     x = torch.randn(images, tokens, features, generator=torch.Generator().manual_seed(2)) / 4
     split = in_float64(qkv, x).view(images, tokens, 3, num_heads, size).permute(2, 0, 3, 1, 4)
     mixed = nn.functional.scaled_dot_product_attention(*split).transpose(1, 2).reshape(images, tokens, -1)
-    sparse = SparseAttention(qkv, proj, num_heads, machine_code)
+    sparse = SparseAttention(qkv, proj, num_heads, Assembler(machine_code))
     assert_same(sparse(x, attn_mask=None, is_causal=False), in_float64(proj, mixed))
 
 
 def test_attention_refuses_a_mask() -> None:
-    sparse = SparseAttention(linear(16, 48), linear(16, 16), 1, has_avx512())
+    sparse = SparseAttention(linear(16, 48), linear(16, 16), 1, Assembler(has_avx512()))
     with pytest.raises(ValueError, match="knows no attn_mask"):
         sparse(torch.zeros(1, 2, 16), attn_mask=torch.ones(2, 2))
 
@@ -163,30 +164,32 @@ def test_inputs_that_are_not_contiguous_and_of_any_rank(machine_code: bool) -> N
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_inputs_are_multiplied_in_float32(machine_code: bool, dtype: torch.dtype) -> None:
     layer, x = linear(32, 48), torch.randn(20, 32).to(dtype)
-    result = SparseLinear(layer, machine_code)(x)
+    result = SparseLinear(layer, Assembler(machine_code))(x)
     assert result.dtype == dtype
     torch.testing.assert_close(result, layer(x.float()).to(dtype))
 
 
 def test_large_outputs_take_the_streaming_path(machine_code: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cap.runtime.kernels.STREAM_BYTES", 0)
+    monkeypatch.setattr("cap.runtime.routines.STREAM_BYTES", 0)
     check_linear(linear(32, 64), torch.randn(200, 32), machine_code)
     first, second = linear(16, 64), linear(64, 32)
     x = torch.randn(90, 16)
-    assert_same(SparseMLP(first, second, machine_code)(x), in_float64(nn.Sequential(first, nn.GELU(), second), x))
+    assert_same(
+        SparseMLP(first, second, Assembler(machine_code))(x), in_float64(nn.Sequential(first, nn.GELU(), second), x)
+    )
 
 
 def test_gelu_far_from_zero(machine_code: bool) -> None:
     identity = nn.Linear(1, 1, bias=False)
     identity.weight[:] = 1
     x = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([-1e30, 1e30, -1e-30, 0.0])])[:, None]
-    result = SparseMLP(identity, identity, machine_code)(x)
+    result = SparseMLP(identity, identity, Assembler(machine_code))(x)
     torch.testing.assert_close(result, nn.functional.gelu(x), rtol=1e-6, atol=1e-6)
 
 
 def test_copies_outlive_their_original(machine_code: bool) -> None:
     layer, x = linear(32, 48), torch.randn(20, 32)
-    sparse = SparseLinear(layer, machine_code)
+    sparse = SparseLinear(layer, Assembler(machine_code))
     twin = copy.deepcopy(sparse)
     del sparse
     gc.collect()
@@ -195,19 +198,19 @@ def test_copies_outlive_their_original(machine_code: bool) -> None:
 
 def test_weights_are_copied() -> None:
     layer, x = linear(32, 48), torch.randn(20, 32)
-    sparse, expected = SparseLinear(layer, has_avx512()), in_float64(layer, x)
+    sparse, expected = SparseLinear(layer, Assembler(has_avx512())), in_float64(layer, x)
     layer.weight.fill_(np.nan)
     layer.bias.fill_(np.nan)
     assert_same(sparse(x), expected)
 
 
 def test_saving_says_what_to_do() -> None:
-    with pytest.raises(TypeError, match="save the pruned model and compile it where it runs"):
-        pickle.dumps(SparseLinear(linear(8, 8), has_avx512()))
+    with pytest.raises(TypeError, match="save the pruned model, and compile it with cache=FOLDER"):
+        pickle.dumps(SparseLinear(linear(8, 8), Assembler(has_avx512())))
 
 
 def test_what_a_layer_cannot_take() -> None:
-    sparse = SparseLinear(linear(8, 8), has_avx512())
+    sparse = SparseLinear(linear(8, 8), Assembler(has_avx512()))
     with torch.inference_mode(False), pytest.raises(RuntimeError, match="inference only"):
         sparse(torch.zeros(2, 8))
     with pytest.raises(TypeError, match=r"not torch\.float64 on cpu"):

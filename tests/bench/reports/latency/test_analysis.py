@@ -57,6 +57,23 @@ def test_tables(rows: MakeRows, timings: MakeTable) -> None:
                     "compile failed"  # fmt: skip
 
 
+def test_another_engine_for_sparse_models_is_not_the_suites(rows: MakeRows, timings: MakeTable) -> None:
+    other = {**rows()[3], "engine": "openvino_sparse", "seconds": [0.01] * 3}
+    compared = analysis.analyse(timings([*rows(), other]))
+    assert list(analysis.sparse_rows(compared)["engine"].unique()) == ["sparse"]
+    assert analysis.compact(compared).to_dict("records")[0]["50 %"] == "1.00 (2.00)"
+    assert "openvino_sparse 50 %" in list(analysis.detailed(compared)["engine"])
+    assert set(compared["best_dense"]) == {"openvino"}
+
+
+def test_multiply_adds_a_second_and_their_share(rows: MakeRows, timings: MakeTable) -> None:
+    table = analysis.detailed(analysis.analyse(timings(rows(macs=4e8, peak_macs=1e10))))
+    found = table.set_index("engine")
+    assert found.loc["openvino", ["GMAC/s", "of peak"]].tolist() == ["2", "20 %"]
+    assert found.loc["sparse 75 %", ["GMAC/s", "of peak"]].tolist() == ["4", "40 %"]
+    assert "GMAC/s" not in analysis.detailed(analysis.analyse(timings(rows())))
+
+
 def test_accuracy_is_table_1s(make, frame, tmp_path: Path) -> None:
     found = frame(
         make("cap", "0.5", [88.2, 89.1]), make("cap", "0.5", [81.0], phase="finetuned"), make("magnitude", "0.5", [9.0])

@@ -32,10 +32,9 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Puts the generators back into a state."""
+    """Puts the generators back into a state; one of a machine with more cards, those of the cards that are here."""
     torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
 

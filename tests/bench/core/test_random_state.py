@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 import torch
 
 from bench.core.random_state import derive_seed, random_state, seed_everything, set_random_state
@@ -22,6 +23,14 @@ def test_all_generators_go_back_to_a_state() -> None:
     assert draw() == second
     seed_everything(2**40)
     assert draw() == first
+
+
+def test_the_state_of_a_machine_with_more_cards_is_taken_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[list[int]] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", taken.append)
+    set_random_state({**random_state(), "cuda": [7, 8, 9, 10]})
+    assert taken == [[7]]
 
 
 def test_derived_seeds_are_those_that_committed_results_were_made_with() -> None:

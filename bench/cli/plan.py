@@ -22,6 +22,7 @@ def plan(
     hardware: str | None = None,
     measure: bool = False,
     budget: str | None = None,
+    compute: Literal["auto", "compile", "plain"] = "auto",
     results: Results = Path("runs"),
     site: Annotated[ClusterOptions | None, Parameter(name="*", group="Cluster")] = None,
 ) -> None:
@@ -33,10 +34,11 @@ def plan(
             rtx4090, or what was measured; by default what was measured last, else a100 for jobs with GPUs.
         measure: Measure this machine first, in half a minute, and keep its rates for later plans: best on a node.
         budget: Hours of one device, such as 100h: say which trials to run first, and write them as a sweep file here.
+        compute: How the training that --measure measures computes, as in capbench run.
     """
     config = (site or ClusterOptions()).config()
     selection = bench.select_trials(sweep, profile, only, seeds, results)
-    lines = bench.plan_sweep(selection, config, hardware, measure, budget)
+    lines = bench.plan_sweep(selection, config, hardware, measure, budget, compute)
     print(f"{selection.title} on {cluster}")
     for line in lines:
         print(line)

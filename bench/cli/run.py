@@ -31,6 +31,7 @@ def run(
     memory_gb: float | None = None,
     micro_batch: int | None = None,
     expect_top1: Annotated[tuple[str, ...], Several] = (),
+    compute: Literal["auto", "compile", "plain"] = "auto",
     results: Results = Path("runs"),
     allow_dirty: bool = False,
     dry_run: bool = False,
@@ -48,6 +49,8 @@ def run(
             tenth. Results do not depend on it.
         micro_batch: Training images in one forward pass of each process of a job; by default its share of the batch.
         expect_top1: Dense accuracy that your weights should reach, PERCENT or MODEL=PERCENT, in place of the recorded.
+        compute: How training computes: auto for what suits the card, compile for the same through torch.compile, plain
+            for the recipe's precision and nothing else.
         allow_dirty: Submit though the checkout differs from its commit.
         dry_run: Show what would run, and stop.
     """
@@ -58,12 +61,12 @@ def run(
         if jobs is not None:
             raise bench.UserError("--jobs is for inline runs: give --max-parallel")
         config = (site or ClusterOptions()).config()
-        target = bench.ClusterTarget(cluster, config, device, memory_gb, micro_batch, expected)
+        target = bench.ClusterTarget(cluster, config, device, memory_gb, micro_batch, expected, compute)
         return submit(selection, target, allow_dirty, dry_run)
     if site is not None or micro_batch is not None:
         option = first_given(site) if site is not None else "--micro-batch"
         raise bench.UserError(f"an inline run has no {option}: it needs --cluster slurm or --cluster local")
-    here = bench.LocalRun(selection, bench.LocalResources(jobs, device or "cpu", memory_gb), expected)
+    here = bench.LocalRun(selection, bench.LocalResources(jobs, device or "cpu", memory_gb, compute), expected)
     say_skips(here.todo)
     failures = run_here(here, dry_run)
     if dry_run:

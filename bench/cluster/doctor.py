@@ -17,6 +17,8 @@ import torch
 
 from bench.cluster import estimate, slurm
 from bench.cluster.config import ClusterConfig
+from bench.cluster.loading import describe_loader, with_cores
+from bench.cluster.measure import find_rates
 from bench.core import files
 from bench.core.errors import UserError
 from bench.core.hardware import hardware
@@ -26,6 +28,7 @@ from bench.execution.preflight import check_models
 from bench.execution.selection import TrialSelection
 from bench.models.imagenet import ImageNetModel
 from bench.specs.trial import Trial
+from cap.training.accelerator import Accelerator, ComputeMode
 
 SAMPLE = 64  # images of each split that are decoded by default
 SPARE = 2.0  # times the estimated storage that the disk should have free
@@ -58,10 +61,16 @@ def examine(selection: TrialSelection, config: ClusterConfig, every_image: bool 
         every_image: Whether all images are decoded, not a sample of each split.
     """
     trials = selection.trials
+    config = with_cores(config, trials, find_rates(None, bool(config.gpus_per_node)))
     if isinstance(trials[0].resolve().model, ImageNetModel):
         yield _told("data", _card)
+        usable = True
         for split in ("train", "test"):
-            yield _told("images", partial(_decoded, split, None if every_image else SAMPLE))
+            found = _told("images", partial(_decoded, split, None if every_image else SAMPLE))
+            usable &= found.ok
+            yield found
+        if usable:
+            yield _told("loader", lambda: _loader(trials, config))
     yield _told("weights", lambda: _weights(trials))
     yield _told("node", lambda: _node(trials, config))
     yield _told("card", lambda: _device(trials, config))
@@ -114,6 +123,18 @@ def _decoded(split: str, count: int | None) -> str:
     return f"{len(chosen):,} of {total:,} {split} images decoded, {rate:,.0f} a second on {threads} cores"
 
 
+def _loader(trials: Sequence[Trial], config: ClusterConfig) -> str:
+    """Measures the loader against what the card takes.
+
+    Raises:
+        UserError: If the card would wait though this machine has more cores.
+    """
+    keeps_up, text = describe_loader(trials, config, find_rates(None, bool(config.gpus_per_node)))
+    if not keeps_up:
+        raise UserError(text)
+    return text
+
+
 def _weights(trials: Sequence[Trial]) -> str:
     by_model = {trial.dense_key: trial for trial in trials}
     check_models(list(by_model.values()), elsewhere=(imagenet.FOLDER_VARIABLE,))  # which has a line of its own
@@ -158,10 +179,16 @@ def _device(trials: Sequence[Trial], config: ClusterConfig) -> str:
     text = f"{hardware('cuda')}, {memory / 2**30:,.0f} GiB; the largest fit takes {least / 2**30:,.1f} GiB at the least"
     if least > memory:
         raise UserError(f"{text} ({largest.label})")
-    precisions = {trial.recipe.precision for trial in trials if trial.recipe is not None}
-    if "bfloat16" in precisions and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise UserError(f"{text}; it has no bfloat16, which the trials train in")
-    return text
+    modes = {str(mode): None for mode in _modes(trials, Accelerator.of("cuda"))}
+    return f"{text}; trains in {' or '.join(modes)}" if modes else text
+
+
+def _modes(trials: Sequence[Trial], accelerator: Accelerator) -> Iterator[ComputeMode]:
+    """Yields how each trial that trains computes on a card."""
+    for trial in trials:
+        if trial.recipe is not None:
+            convolutional = estimate.model_size(trial.resolve().model).convolutional
+            yield accelerator.mode(trial.recipe.precision, convolutional)
 
 
 def _disk(selection: TrialSelection) -> str:

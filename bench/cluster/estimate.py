@@ -21,6 +21,7 @@ from bench.evaluation.macs import count_macs
 from bench.models import ModelSpec
 from bench.specs.recipes import TrainingSpec
 from bench.specs.trial import Trial
+from cap.training.accelerator import AMPERE, TENSOR_CORES, Accelerator, is_convolutional
 
 START = 20.0  # seconds until a job's first trial begins: libraries, model, data
 DECODED = 150.0  # images of ImageNet's usual size that a core decodes and augments in a second, see docs/imagenet.md
@@ -43,6 +44,7 @@ class Rates:
         memory_gib: Memory of the device, GiB; None where it is that of the machine.
         has_bfloat16: Whether it computes in bfloat16.
         decoded: Images that a core beside it decodes and augments in a second.
+        trains_in: Precision and layout that training was measured with; empty where it was not.
     """
 
     name: str
@@ -56,6 +58,14 @@ class Rates:
     memory_gib: float | None = None
     has_bfloat16: bool = True
     decoded: float = DECODED
+    trains_in: str = ""
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """Device in what its precisions depend on."""
+        if self.memory_gib is None:
+            return Accelerator("cpu")
+        return Accelerator("cuda", AMPERE if self.has_bfloat16 else TENSOR_CORES)
 
 
 def _card(name: str, half: float, single: float, memory_gib: float, has_bfloat16: bool = True) -> Rates:
@@ -105,6 +115,7 @@ class ModelSize:
         largest_layer: Number of weights in the largest layer of these.
         parameters: Number of all parameters.
         layers: Number of layers that are pruned.
+        convolutional: Whether it is mostly made of convolutions.
     """
 
     macs: int
@@ -112,6 +123,7 @@ class ModelSize:
     largest_layer: int
     parameters: int
     layers: int
+    convolutional: bool
 
 
 @cache
@@ -121,7 +133,8 @@ def model_size(spec: ModelSpec) -> ModelSize:
     image = torch.zeros(1, *spec.input_shape, device=next(net.parameters()).device)
     layers = cap.select_layers(net, spec.prunable)
     total, sizes = sum(p.numel() for p in net.parameters()), [w.numel() for w in layers.values()]
-    return ModelSize(count_macs(net, layers, image).total, sum(sizes), max(sizes), total, len(sizes))
+    macs = count_macs(net, layers, image).total
+    return ModelSize(macs, sum(sizes), max(sizes), total, len(sizes), is_convolutional(net))
 
 
 @cache

@@ -20,6 +20,7 @@ from bench.core.errors import UserError
 from bench.execution.executor import FinishedTrial
 from bench.results.store import FINISHED, Store
 from bench.specs.trial import Trial
+from cap.training.accelerator import Compute
 
 UNFINISHED = ("failed", "timeout", "cancelled")  # ends of a trial without a result
 
@@ -39,6 +40,7 @@ class ClusterExecutor:
         lost_after_seconds: Time after which an end without a result is believed, seconds: accounts lag.
         allow_dirty: Whether `run` submits though the checkout differs from its commit.
         expected_top1: {model: dense top-1 that the user expects, percent}.
+        compute: How training computes, see `cap.training.accelerator.Accelerator.mode`.
     """
 
     store: Store
@@ -51,6 +53,7 @@ class ClusterExecutor:
     lost_after_seconds: float = 60.0
     allow_dirty: bool = False
     expected_top1: Mapping[str, float] = field(default_factory=dict)
+    compute: Compute = "auto"
 
     @property
     def _results(self) -> Path:
@@ -141,6 +144,7 @@ class ClusterExecutor:
                 versions=provenance.versions(),
                 jobs=tuple(map(tuple, jobs)),
                 expected_top1=dict(self.expected_top1),
+                compute=self.compute,
                 trial_ids=tuple(tuple(trial.id for trial in job) for job in jobs),
             )
         )

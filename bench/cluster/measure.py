@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 import cap
 from bench.cluster.estimate import DECODED, RATES, Rates, model_size
@@ -20,29 +21,31 @@ from bench.core.files import atomic_write
 from bench.core.hardware import hardware
 from bench.core.timing import seconds_since
 from bench.data import imagenet
-from bench.data.imagenet.decoding import decode_image
+from bench.data.imagenet.decoding import decode_for
 from bench.models.imagenet import ImageNetModel
 from bench.specs.trial import Trial
 from cap.gradients import per_sample_gradients
+from cap.training.accelerator import Accelerator, Compute, ComputeMode, float32_products, is_convolutional
 
 SECONDS = 6.0  # for each of the five rates
 BATCH = {"cpu": 8, "cuda": 64}  # images in a forward pass
 BLOCKS, BLOCK_SIZE, GRADIENTS = {"cpu": 256, "cuda": 4096}, 128, 128  # of the sums of gradient products
 
 
-def measure_rates(trials: Sequence[Trial], device: str | None = None) -> Rates:
+def measure_rates(trials: Sequence[Trial], device: str | None = None, compute: Compute = "auto") -> Rates:
     """Measures the rates of a device of this machine, and keeps them.
 
     Args:
         trials: Trials whose smallest model, with random weights, and whose images are measured with.
         device: Torch device; None for cuda where there is one, else the processor with the threads of this process.
+        compute: How training computes, see `cap.training.accelerator.Accelerator.mode`.
 
     Returns:
-        The rates, by the name of the card or processor.
+        The rates, by the name of the card or processor, and `compute` where it is not `auto`.
     """
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     smallest = min(trials, key=lambda trial: model_size(trial.resolve().model).macs)
-    found = replace(_model_rates(smallest, kind), decoded=_decoded(smallest))
+    found = replace(_model_rates(smallest, kind, compute), decoded=_decoded(smallest))
     with contextlib.suppress(OSError), atomic_write(_folder() / f"{found.name}.json") as temporary:
         temporary.write_text(json.dumps(asdict(found)))
     return found
@@ -91,7 +94,8 @@ def _rate(work: float, run: Callable[[], object], device: str) -> float:
     return work * calls / seconds_since(start, device)
 
 
-def _model_rates(trial: Trial, device: str) -> Rates:
+@float32_products(tf32=False)
+def _model_rates(trial: Trial, device: str, compute: Compute) -> Rates:
     """Returns the rates of everything but the decoding of images."""
     spec, batch = trial.resolve().model, BATCH[torch.device(device).type]
     model = spec.build().to(device).eval()
@@ -99,32 +103,24 @@ def _model_rates(trial: Trial, device: str) -> Rates:
     images = torch.randn(batch, *spec.input_shape, device=device)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
     macs = batch * model_size(spec).macs
-    recipe = trial.recipe
-    half = recipe is not None and recipe.precision != "float32"
-    precision = getattr(torch, recipe.precision) if recipe is not None and half else torch.bfloat16
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
-    kind = torch.device(device).type
+    accelerator, kind = Accelerator.of(device), torch.device(device).type
+    precision = trial.recipe.precision if trial.recipe is not None else "float32" if kind == "cpu" else "bfloat16"
+    mode = accelerator.mode(precision, is_convolutional(model), compute)
 
     def infer() -> None:
         with torch.inference_mode():
             model(images)
 
-    def train() -> None:
-        with torch.autocast(kind, precision, enabled=half):
-            F.cross_entropy(model(images).float(), labels).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
     blocks = torch.randn(BLOCKS[kind], GRADIENTS, BLOCK_SIZE, device=device)
     products = float(blocks.numel()) * BLOCK_SIZE
     inference = _rate(macs, infer, device)
     gradients = _rate(3 * macs, lambda: per_sample_gradients(model, layers, images, labels, F.cross_entropy), device)
-    training = _rate(3 * macs, train, device)
+    training = _rate(3 * macs, _step(model, images, labels, mode), device)
     gram = _rate(products, lambda: blocks.mT @ blocks, device)
     assumed = RATES["a100" if kind == "cuda" else "cpu"]
     memory = torch.cuda.get_device_properties(device).total_memory / 2**30 if kind == "cuda" else None
     return Rates(
-        name=_slug(hardware(device), kind),
+        name=_slug(hardware(device), kind) + ("" if compute == "auto" else f"-{compute}"),
         measured=True,
         inference=inference,
         gradients=gradients,
@@ -132,8 +128,19 @@ def _model_rates(trial: Trial, device: str) -> Rates:
         gram=gram,
         solve=gram * assumed.solve / assumed.gram,
         memory_gib=memory,
-        has_bfloat16=kind == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False),
+        has_bfloat16=accelerator.has_bfloat16,
+        trains_in=str(mode),
     )
+
+
+def _step(model: nn.Module, images: Tensor, labels: Tensor, mode: ComputeMode) -> Callable[[], object]:
+    """Returns a function that takes one step of a training in some mode, as trials do, with a rate of 0."""
+    training = cap.Training(
+        model, torch.optim.AdamW(model.parameters(), lr=0.0), lambda *_: [(images, labels)], lambda _: 0.0,
+        precision=mode.precision, tf32=mode.tf32, channels_last=mode.channels_last,
+        compiled="inductor" if mode.compiled else None,
+    )  # fmt: skip
+    return lambda: training.run_epoch(0)
 
 
 def _slug(name: str, kind: str) -> str:
@@ -159,7 +166,7 @@ def _decoded(trial: Trial) -> float:
     torch.set_num_threads(1)
     try:
         while time.perf_counter() - start < SECONDS:
-            transform(decode_image(stored.rows[count * 7919 % total]["image"]))
+            transform(decode_for(transform, stored.rows[count * 7919 % total]["image"]))
             count += 1
     finally:
         torch.set_num_threads(threads)

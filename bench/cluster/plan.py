@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from bench.cluster import estimate
 from bench.cluster.config import ClusterConfig
+from bench.cluster.loading import find_need
 from bench.execution.executor import group_by_calibration
 from bench.specs.trial import Trial
 
@@ -76,6 +77,7 @@ def describe(
     yield from _time(jobs, config, rates)
     yield from _images(jobs, config, rates)
     yield from _memory(todo, config)
+    yield from _precisions(todo, rates)
     yield from _misfits(todo, config, rates)
     rows, checkpoints = sum(map(estimate.storage, todo)), max(map(estimate.checkpoint_bytes, todo))
     yield f"storage   {_bytes(rows)} of results, {_bytes(checkpoints)} for the checkpoints of a running job"
@@ -102,6 +104,10 @@ def _images(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterato
     if not images:
         return
     decoding = images / (rates.decoded * cores) / 3600
+    need = find_need([trial for job in jobs for trial in job], rates)
+    if rates.memory_gib is not None and need is not None:
+        wanted = need.cores(rates.decoded)
+        yield f"loader    {rates.name} takes {need}: {wanted} cores would keep it busy, {cores} are asked for"
     yield (
         f"images    {images:,.0f} are decoded, {total.decoded_for_evaluation:,.0f} of them to evaluate: "
         f"{decoding:,.2f} h for the {cores} cores of a process, {rates.decoded:.0f} images a second each"
@@ -113,8 +119,23 @@ def _images(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterato
     yield f"          hours by cores of a process: {', '.join(f'{n}: {h:,.2f}' for n, h in hours.items())}"
 
 
+def _precisions(trials: Sequence[Trial], rates: estimate.Rates) -> Iterator[str]:
+    """Yields a line for every way in which a card trains models of the trials."""
+    if rates.memory_gib is None:
+        return
+    models: dict[str, dict[str, None]] = {}
+    for trial in trials:
+        if (recipe := trial.recipe) is not None:
+            convolutional = estimate.model_size(trial.resolve().model).convolutional
+            mode = rates.accelerator.mode(recipe.precision, convolutional)
+            why = "" if mode.precision == recipe.precision else f", for it has no {recipe.precision}"
+            models.setdefault(f"{mode}{why}", {})[trial.model] = None
+    for how, names in models.items():
+        yield f"training  on {rates.name} in {how}: {', '.join(names)}"
+
+
 def _misfits(trials: Sequence[Trial], config: ClusterConfig, rates: estimate.Rates) -> Iterator[str]:
-    """Yields a line for every model that the card has no memory or precision for."""
+    """Yields a line for every model that the card has no memory for."""
     if rates.memory_gib is None:
         return
     lines: dict[str, None] = {}
@@ -131,8 +152,6 @@ def _misfits(trials: Sequence[Trial], config: ClusterConfig, rates: estimate.Rat
         if fitting < share:
             needed = _bytes(estimate.training_bytes(trial, share))
             lines[f"{trial.model}: training takes {needed} for {share} images at once; --micro-batch {fitting}"] = None
-        if recipe.precision == "bfloat16" and not rates.has_bfloat16:
-            lines[f"it has no {recipe.precision}, which {trial.sweep} trains in"] = None
     for line in lines:
         yield f"too much  for {rates.name} of {rates.memory_gib:g} GB: {line}"
 

@@ -17,6 +17,7 @@ from bench.core.errors import UserError, first_mistake
 from bench.core.files import atomic_write
 from bench.results.store import Store
 from bench.specs.trial import Trial
+from cap.training.accelerator import Compute
 
 ROOT = Path(__file__).parents[2]  # of the checkout
 LONGEST_CAUSE = 300  # characters
@@ -45,6 +46,7 @@ class Submission(Spec):
         jobs: Trials of each job, in order.
         trial_ids: Their identities where they were submitted, which a job's must be too; none of older submissions.
         expected_top1: {model: dense top-1 that the user expects, percent}.
+        compute: How training computes, see `cap.training.accelerator.Accelerator.mode`.
     """
 
     cluster: Cluster
@@ -63,6 +65,7 @@ class Submission(Spec):
     jobs: tuple[tuple[Trial, ...], ...]
     trial_ids: tuple[tuple[str, ...], ...] = ()
     expected_top1: dict[str, float] = Field(default_factory=dict)
+    compute: Compute = "auto"
 
 
 class JobNote(Spec):

@@ -11,6 +11,7 @@ from bench.cluster import submitted
 from bench.cluster.budget import read_hours, write_budget
 from bench.cluster.config import ClusterConfig
 from bench.cluster.executor import ClusterExecutor, check_code, exclusive
+from bench.cluster.loading import with_cores
 from bench.cluster.measure import find_rates, measure_rates
 from bench.cluster.plan import describe
 from bench.cluster.status import RETRIED, STATES, SweepStatus, TrialStatus, summary
@@ -21,6 +22,7 @@ from bench.execution.selection import TrialSelection
 from bench.results.store import Store
 from bench.specs.profiles import get_profile
 from bench.specs.trial import Trial
+from cap.training.accelerator import Compute
 
 LARGE = 10**6  # images of a split from which on a profile is taken to run on GPUs
 
@@ -36,6 +38,7 @@ class ClusterTarget:
         memory_gb: GiB that a fit may take; None for what is free.
         micro_batch: Training images of a process in one forward pass; None for its share of a whole batch.
         expected_top1: {model: dense top-1 that the user expects, percent}.
+        compute: How training computes, see `cap.training.accelerator.Accelerator.mode`.
     """
 
     cluster: Cluster
@@ -44,13 +47,14 @@ class ClusterTarget:
     memory_gb: float | None = None
     micro_batch: int | None = None
     expected_top1: Mapping[str, float] = field(default_factory=dict)
+    compute: Compute = "auto"
 
     def executor(self, store: Store) -> ClusterExecutor:
         """Returns the executor of one sweep's trials."""
         device = self.device or ("cuda" if self.config.gpus_per_node else "cpu")
         return ClusterExecutor(
             store, self.config, self.cluster, device, self.memory_gb, self.micro_batch,
-            expected_top1=self.expected_top1,
+            expected_top1=self.expected_top1, compute=self.compute,
         )  # fmt: skip
 
 
@@ -114,7 +118,9 @@ def prepare_submission(
     if not dry_run:
         store.check_writable()
     with contextlib.nullcontext() if dry_run else exclusive(store):
-        todo, executor = selection.missing(submitted.busy(store)), target.executor(store)
+        todo = selection.missing(submitted.busy(store))
+        config = with_cores(target.config, selection.trials, find_rates(None, on_gpu=True))
+        executor = replace(target, config=config).executor(store)
         yield SweepSubmission(selection, executor, todo, executor.jobs(todo))
 
 
@@ -124,6 +130,7 @@ def plan_sweep(
     hardware: str | None = None,
     measure: bool = False,
     budget: str | None = None,
+    compute: Compute = "auto",
 ) -> Iterator[str]:
     """Yields what a sweep would take on a cluster, line by line: jobs, hours, memory, storage.
 
@@ -134,13 +141,19 @@ def plan_sweep(
             measured last, else a100 where the jobs have GPUs or the profile is large.
         measure: Whether the rates of this machine are measured first.
         budget: Hours of one device, such as `100h`; the trials that fit are written as a sweep. None for no choice.
+        compute: How the training that is measured computes, see `cap.training.accelerator.Accelerator.mode`.
 
     Raises:
-        UserError: If the hardware is unknown, or a budget is no number of hours.
+        UserError: If the hardware is unknown, a budget is no number of hours, or `compute` is given for no measurement.
     """
+    if compute != "auto" and not measure:
+        raise UserError(
+            f"--compute {compute} says how the training computes that --measure measures: give --measure too"
+        )
     profile, hours = get_profile(selection.store.profile), read_hours(budget) if budget is not None else None
     on_gpu = bool(config.gpus_per_node) or max(profile.splits.values()) >= LARGE
-    rates = measure_rates(selection.trials) if measure else find_rates(hardware, on_gpu)
+    rates = measure_rates(selection.trials, None, compute) if measure else find_rates(hardware, on_gpu)
+    config = with_cores(config, selection.trials, rates)
     done = {trial.id for trial in selection.trials if selection.store.is_finished(trial.id)}
     lines = describe(selection.trials, done | submitted.busy(selection.store), config, rates)
     if hours is not None:

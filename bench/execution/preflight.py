@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import psutil
 import torch
@@ -23,6 +24,7 @@ from bench.trials.planning import plan_fit, training_refusal
 from cap.batch_norm import has_batch_norm
 from cap.device_memory import gib
 from cap.selection import count_removed, layer_counts
+from cap.training.accelerator import Compute
 
 Layers = Mapping[str, Tensor]
 DenseKey = tuple[str, str, "int | None"]  # see `Trial.dense_key`
@@ -36,11 +38,13 @@ class LocalResources:
         processes: Number of parallel processes; None for one for each core, on a GPU for one.
         device: The torch device of all trials.
         memory_gb: GiB that the fits of all processes together may take; None for what is free less a tenth.
+        compute: How training computes, see `cap.training.accelerator.Accelerator.mode`.
     """
 
     processes: int | None = None
     device: str = "cpu"
     memory_gb: float | None = None
+    compute: Compute = "auto"
 
     def check(self) -> None:
         """Makes sure that the numbers are valid, and that the device can be used.
@@ -52,6 +56,12 @@ class LocalResources:
             raise UserError(f"--jobs {self.processes} is not valid: give at least 1")
         if self.memory_gb is not None and not 0 < self.memory_gb < float("inf"):
             raise UserError(f"--memory-gb {self.memory_gb} is not valid: give a number larger than 0")
+        if self.compute not in get_args(Compute):
+            raise UserError(f"--compute {self.compute} is not valid: choose from {', '.join(get_args(Compute))}")
+        if self.compute == "compile" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "c++", "clang++"))):
+            raise UserError(
+                "--compute compile needs a C++ compiler, and there is none here: install g++, or leave it out"
+            )
         check_device(self.device)
 
     def share(self, trials: Sequence[Trial]) -> tuple[int, ExecutionConfig]:
@@ -64,7 +74,7 @@ class LocalResources:
             budget = cap.default_budget(self.device, processes)
             if self.device == "cpu" and processes > 1:  # each loads its own libraries, data and model, like this one
                 budget = max(0, budget - psutil.Process().memory_info().rss)
-        return processes, ExecutionConfig(self.device, budget)
+        return processes, ExecutionConfig(self.device, budget, compute=self.compute)
 
 
 def check_device(device: str) -> None:

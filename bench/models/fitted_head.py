@@ -14,6 +14,7 @@ from bench.core.files import atomic_write
 from bench.data import imagenet
 from bench.data.inputs import Inputs
 from bench.models import probing
+from bench.models.kept_features import forget_features, kept_features
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ def head_path(name: str, digest: str) -> Path:
 def give_head(model: nn.Module, path: Path, name: str, inputs: Inputs, num_classes: int, device: str) -> None:
     """Gives a model of timm the head that is in a file, or fits it and keeps it there.
 
+    The features that it is fitted to are kept beside it until it is there: who is interrupted goes on with them.
+
     Args:
         model: The model with any head, on the device, in eval mode.
         path: File of the head.
@@ -42,12 +45,14 @@ def give_head(model: nn.Module, path: Path, name: str, inputs: Inputs, num_class
     net: Any = model
     if not distributed.run_on_rank0(path.is_file):
         logger.warning("fitting the linear head of %s, once: %s", name, path)
-        found, labels = probing.features(probing.pooled(model), inputs, device)
+        parts = path.with_suffix(".features")
+        found, labels = kept_features(probing.pooled(model), inputs, device, parts)
 
         def fit() -> None:
             head = probing.best_linear_head(found, labels, num_classes)
             with atomic_write(path) as temporary:
                 save_file({key: value.cpu() for key, value in head.state_dict().items()}, temporary)
+            forget_features(parts)
 
         distributed.run_on_rank0(fit)
     net.get_classifier().load_state_dict(distributed.run_on_rank0(lambda: load_file(path)))

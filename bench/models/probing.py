@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.data.inputs import Inputs
 from bench.evaluation.accuracy import shard_indices
 from cap.distributed import all_gather_scalar, all_reduce_sum
+from cap.training.accelerator import Accelerator
 
 DECAYS = (1e-3, 1e-4, 1e-5, 1e-6)  # of the head's weights; the best on held-out features is taken
 ITERATIONS = 200  # of L-BFGS at most, for each decay
@@ -31,9 +32,13 @@ def pooled(model: nn.Module) -> Backbone:
 
 @torch.no_grad()
 def features(
-    backbone: Backbone, inputs: Inputs, device: str | torch.device = "cpu", batch_size: int = 256
+    backbone: Backbone,
+    inputs: Inputs,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    chosen: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Returns the features of all images, in half precision where they are computed on a GPU.
+    """Returns the features of images, in half precision where they are computed on a GPU.
 
     Processes that work together share the work.
 
@@ -42,27 +47,30 @@ def features(
         inputs: Images.
         device: Torch device to compute on.
         batch_size: Number of images at a time.
+        chosen: Indices (n,) of the images; None for all.
 
     Returns:
         Features (n, width), float32, and labels (n,), on the device.
     """
     device = torch.device(device)
-    order = shard_indices(len(inputs), batch_size)
+    count = len(inputs) if chosen is None else len(chosen)
+    shared = shard_indices(count, batch_size)
+    places = torch.arange(count) if shared is None else shared
+    order = shared if chosen is None else chosen[places]
     found = torch.empty(0)
-    labels = torch.zeros(len(inputs), dtype=torch.int64, device=device)
-    chosen = torch.arange(len(inputs)) if order is None else order
+    labels = torch.zeros(count, dtype=torch.int64, device=device)
     start = 0
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        for images, batch_labels in inputs.batches(batch_size, order, device) if len(chosen) else ():
+    with Accelerator.of(device).half_precision():
+        for images, batch_labels in inputs.batches(batch_size, order, device) if len(places) else ():
             values = backbone(images).float()
             if not start:
-                found = values.new_zeros(len(inputs), values.shape[1])
-            where = chosen[start : start + len(values)].to(device)
+                found = values.new_zeros(count, values.shape[1])
+            where = places[start : start + len(values)].to(device)
             found[where], labels[where] = values, batch_labels
             start += len(values)
     width = max(all_gather_scalar(found.shape[-1]))
     if not start:  # there was nothing left for this process
-        found = torch.zeros(len(inputs), width, device=device)
+        found = torch.zeros(count, width, device=device)
     all_reduce_sum(found, labels)
     return found, labels
 

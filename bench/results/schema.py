@@ -99,6 +99,8 @@ class ResultRow:
         data_checksum: Checksum of the names and labels of all images; null likewise.
         gate: What the dense accuracy was held against: `recorded` for the weights, `expected` by the user, or `none`.
         gate_top1: That accuracy, percent.
+        compute: How the training computed: precision, `tf32`, `channels_last`, `compiled`; null where there was none,
+            or the recipe's precision alone.
     """
 
     sweep: str | None = None
@@ -174,6 +176,7 @@ class ResultRow:
     data_checksum: str | None = None
     gate: str | None = None
     gate_top1: float | None = None
+    compute: str | None = None
 
 
 @dataclass
@@ -221,4 +224,4 @@ SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source", "params_small", "macs_small",
                  "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed", "batch_norm",
                  "pixel_knn_top1", "setting", "train_images", "test_images", "data_checksum", "gate",
-                 "gate_top1", "macs", "peak_macs")  # fmt: skip
+                 "gate_top1", "macs", "peak_macs", "compute")  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from bench.core import distributed, provenance
 from bench.trials.checkpoint import Checkpoint
+from cap.distributed import world_size
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class TrialCheckpointer:
         self._saved_at = time.monotonic()
 
     def load(self) -> None:
-        """Reads what an earlier run left; what is of other code, versions or number of processes is removed."""
+        """Reads what an earlier run left, of any number of processes; what is of other code or versions is removed."""
         if self._checkpoint is None:
             return
         distributed.run_on_rank0(self._checkpoint.discard_unfinished)
@@ -51,9 +52,11 @@ class TrialCheckpointer:
         if state is None:
             return
         if state["code"] != _code() or "parts" not in state:  # without git other code looks the same
-            logger.warning("%s starts again: its checkpoint is of other code, versions or processes", self._label)
+            logger.warning("%s starts again: its checkpoint is of other code or versions", self._label)
             distributed.run_on_rank0(self._checkpoint.remove)
             return
+        if (before := state["processes"]) != world_size() and distributed.is_main():
+            logger.warning("%s goes on with %d processes where %s stopped", self._label, world_size(), before)
         self._saved = state["parts"]
 
     def has_saved(self, name: str) -> bool:
@@ -75,7 +78,11 @@ class TrialCheckpointer:
         if self._checkpoint is None:
             return
         self._checkpoint.save(
-            {"code": _code(), "parts": {name: part.state_dict() for name, part in self._parts.items()}}
+            {
+                "code": _code(),
+                "processes": world_size(),
+                "parts": {name: part.state_dict() for name, part in self._parts.items()},
+            }
         )
         self._saved_at = time.monotonic()
 
@@ -87,10 +94,5 @@ class TrialCheckpointer:
 
 
 def _code() -> dict[str, Any]:
-    """Returns what a state belongs to: commit, versions and number of processes."""
-    return {
-        "commit": provenance.commit(),
-        "dirty": provenance.dirty(),
-        "versions": provenance.versions(),
-        "processes": distributed.world_size(),
-    }
+    """Returns what a state belongs to: commit and versions."""
+    return {"commit": provenance.commit(), "dirty": provenance.dirty(), "versions": provenance.versions()}

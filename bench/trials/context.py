@@ -29,6 +29,7 @@ from cap.batch_norm import reestimate_batch_norm
 from cap.pruned_weights import check_form
 from cap.quantization import Int8Layer
 from cap.structured import UnitGroup, UnitPruner, unit_violations
+from cap.training.accelerator import Compute
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class ExecutionConfig:
         on_progress: Function that shows how far a fit or a training is; None to show none. A process that is sent the
             settings sets its own.
         expected_top1: {model: dense top-1 that the user expects, percent}, which the gate then holds it to.
+        compute: How training computes, see `cap.training.accelerator.Accelerator.mode`.
     """
 
     device: str = "cpu"
@@ -53,6 +55,7 @@ class ExecutionConfig:
     checkpoint_interval: float = 600.0
     on_progress: Callable[[FitProgress], None] | None = None
     expected_top1: Mapping[str, float] = field(default_factory=dict)
+    compute: Compute = "auto"
 
 
 @dataclass(frozen=True)

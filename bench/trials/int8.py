@@ -135,13 +135,14 @@ def measure_int8(
     graph: Any = observed(model, images, training=True)
     if hasattr(model, "no_weight_decay"):
         graph.no_weight_decay = model.no_weight_decay  # timm's optimisers ask for it
-    training = start_training(context, model, recipe, {}, cost, graph).training
-    training.set_masks(masks)
+    state = start_training(context, model, recipe, {}, cost, graph)
+    state.training.set_masks(masks)
     for epoch in range(recipe.epochs):
-        training.run_epoch(epoch)
+        state.training.run_epoch(epoch)
     tuned = copy.deepcopy(model)
     tuned.load_state_dict(dict(graph.named_parameters()), strict=False)  # buffers are frozen
     layers = int8_layers(graph)
-    summary = summarise_training(context, recipe, recipe.epochs, seconds_since(start, device))
+    state.epoch, state.seconds = recipe.epochs, seconds_since(start, device)
+    summary = summarise_training(context, state)
     tuned = quantized(tuned, layers)
     recorder.pruned(context.measure(tuned, "int8_finetuned", pattern, cost, masks, summary, layers))

@@ -41,11 +41,13 @@ class TrainingSummary:
         epochs: Number of epochs.
         images: Number of training images, counted each time they are seen.
         seconds: Time of the training, seconds.
+        compute: Precision and layout that it computed with; None for the recipe's precision and nothing else.
     """
 
     epochs: int
     images: int
     seconds: float
+    compute: str | None = None
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ class TrialRecorder:
         if (training := measured.training) is not None:
             row.epoch = row.finetune_epochs = training.epochs
             row.finetune_images, row.finetune_seconds = training.images, training.seconds
+            row.compute = training.compute
         if (loss := measured.loss) is not None:
             row.predicted_loss_increase, row.observed_loss_increase = loss.predicted, loss.observed
         if (small := measured.cut) is not None:

@@ -16,8 +16,10 @@ from bench.trials.session import TrialSession
 from bench.trials.structured import units_for
 from bench.trials.training_loop import run_with_training
 from cap.exits import exits_raised
+from cap.training.accelerator import float32_products
 
 
+@float32_products(tf32=False)  # in fits and evaluation; a training may allow it for its own passes
 def run_trial(
     trial: Trial,
     recorder: TrialRecorder | None = None,

@@ -89,7 +89,7 @@ def train(
 
 def _measure(context: TrialContext, recorder: TrialRecorder, state: TrainingState, pattern: cap.Pattern) -> None:
     """Measures a model in training; where it was pruned during training it is kept as a file, too."""
-    summary = summarise_training(context, state.recipe, state.epoch, state.seconds)
+    summary = summarise_training(context, state)
     masks = state.training.masks.state_dict() if state.training.masks is not None else None
     model = state.training.averaged()
     recorder.pruned(context.measure(model, "finetuned", pattern, state.cost, masks, summary))

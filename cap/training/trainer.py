@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cap import distributed
 from cap.model_state import fingerprint
+from cap.training.accelerator import Precision, float32_products
 from cap.training.averaging import WeightAverage
 from cap.training.masks import Masks
 
@@ -73,6 +74,9 @@ class Training:
         micro_batch: Images of this process in one forward and backward pass; their gradients are added up. By default
             its whole share of the batch.
         ema: Decay of a moving average of the weights, see `averaged`; 0 for none.
+        tf32: Whether products of float32 values in the passes may have the precision of TF32, on cards that have it.
+        channels_last: Whether images go through the model with their channels last; weights stay as they are.
+        compiled: Backend of `torch.compile` that the passes go through, such as `inductor`; None for none.
 
     Attributes:
         step: Number of steps so far.
@@ -89,15 +93,20 @@ class Training:
         label_smoothing: float = 0.0,
         grad_clip: float | None = None,
         distillation: Distillation | None = None,
-        precision: Literal["float32", "bfloat16", "float16"] = "float32",
+        precision: Precision = "float32",
         micro_batch: int | None = None,
         ema: float = 0.0,
+        *,
+        tf32: bool = False,
+        channels_last: bool = False,
+        compiled: str | None = None,
     ) -> None:
         if micro_batch is not None and micro_batch < 1:
             raise ValueError(f"a micro-batch of {micro_batch} images is not valid: it must be at least 1")
         self.model, self.optimizer, self.batches, self.rate = model, optimizer, batches, rate
         self.label_smoothing, self.grad_clip, self.distillation = label_smoothing, grad_clip, distillation
         self.precision, self.micro_batch = precision, micro_batch
+        self.tf32, self.channels_last = tf32, channels_last
         self.step = self.batch = 0
         self.masks: Masks | None = None
         self._attached: Any = None
@@ -105,7 +114,8 @@ class Training:
         self._losses: list[Tensor] = []  # of the parts of the last batch, weighted, on the device
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=precision == "float16")
         self._average = WeightAverage(model, ema) if ema else None
-        self._parallel = DistributedDataParallel(model) if distributed.world_size() > 1 else None
+        self._passes: Any = torch.compile(model, backend=compiled) if compiled is not None else model
+        self._parallel = DistributedDataParallel(self._passes) if distributed.world_size() > 1 else None
 
     def set_masks(self, masks: Mapping[str, Tensor] | None) -> None:
         """Sets the masked weights to zero now and after every step; None frees all weights.
@@ -156,7 +166,8 @@ class Training:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate(self.step)
             self.optimizer.zero_grad()
-            with distributed.rank_random_state(self.step):
+            products = float32_products(tf32=True) if self.tf32 else nullcontext()
+            with distributed.rank_random_state(self.step), products:
                 self._backward(inputs, labels)
             if self.grad_clip is not None:
                 self._scaler.unscale_(self.optimizer)
@@ -210,8 +221,11 @@ class Training:
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         half = self.precision != "float32"
         autocast = torch.autocast(self._device.type, getattr(torch, self.precision)) if half else nullcontext()
+        if self.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        model = self._parallel if self._parallel is not None else self._passes
         with autocast:
-            logits = _widened((self._parallel or self.model)(inputs))
+            logits = _widened(model(inputs))
             smoothing = 0.0 if labels.is_floating_point() else self.label_smoothing
             loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
             return loss if self.distillation is None else self.distillation.mixed(loss, logits, inputs)
@@ -230,7 +244,8 @@ class Training:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from a state; the model must have the weights that it had then."""
         self.optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # a card with bfloat16 may have gone before, which scales no loss
+            self._scaler.load_state_dict(state["scaler"])
         self.step, self.batch = state["step"], state["batch"]
         self.masks = None  # what was held is part of the optimiser's state already
         self.set_masks(state["masks"])

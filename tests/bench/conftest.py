@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,7 +59,7 @@ class Photos:
 
     Attributes:
         labels: Classes that there are.
-        root: Folder with one folder for each layout: `parquet`, `hub` and `folders`.
+        root: Folder with one folder for each layout: `parquet`, `hub`, `folders` and `shards`.
     """
 
     labels = (3, 7, 998)
@@ -72,6 +73,7 @@ class Photos:
         self._write_parquet(root / "parquet")
         self._write_as_the_hub(root / "hub" / "data")
         self._write_folders(root / "folders")
+        self._write_shards(root / "shards")
 
     def stored(self, split: str) -> list[tuple[int, bytes]]:
         """The labels and files of a split, sorted by class and name."""
@@ -106,6 +108,21 @@ class Photos:
                 images = [{"bytes": content, "path": f"{n}.JPEG"} for n, (_, content) in enumerate(rows)]
                 columns = {"image": images, "label": [label for label, _ in rows]}
                 Dataset.from_dict(columns, features=features).to_parquet(folder / name)
+
+    def _write_shards(self, folder: Path) -> None:
+        """As the webdataset package writes them: a sample's files one after another, and one that nobody asks for."""
+        folder.mkdir(parents=True)
+        number = 0
+        for split in self.counts:
+            for part, (_, rows) in enumerate(self._parts(split)):
+                name = {"train": "train", "test": "validation"}[split]
+                with tarfile.open(folder / f"imagenet1k-{name}-{part:04d}.tar", "w") as shard:
+                    for label, content in rows:
+                        for ending, file in (("cls", str(label).encode()), ("jpg", content), ("json", b"{}")):
+                            member = tarfile.TarInfo(f"{number:06d}.{ending}")
+                            member.size = len(file)
+                            shard.addfile(member, io.BytesIO(file))
+                        number += 1
 
     def _write_folders(self, folder: Path) -> None:
         for split, name in (("train", "train"), ("test", "val")):

@@ -16,15 +16,20 @@ import pyarrow.parquet as pq
 from bench.core.errors import UserError
 from bench.core.files import atomic_write
 from bench.data.card import DataCard
-from bench.data.imagenet.source import FOLDER_VARIABLE, NUM_CLASSES, SPLITS, image_names, parquet_files, split_folder
+from bench.data.imagenet.shards import read_indices
+from bench.data.imagenet.source import (
+    FOLDER_VARIABLE,
+    NUM_CLASSES,
+    SPLITS,
+    cache_folder,
+    image_names,
+    index_folder,
+    parquet_files,
+    split_folder,
+    tar_files,
+)
 
-CACHE_VARIABLE = "CAPBENCH_CACHE"
 PER_TEST_CLASS = 50  # test images of each class of the whole data set
-
-
-def cache_folder() -> Path:
-    """Returns the folder that the suite keeps things in which are costly to make."""
-    return Path(os.environ.get(CACHE_VARIABLE, "~/.cache/capbench")).expanduser()
 
 
 def find_card() -> DataCard | None:
@@ -91,7 +96,8 @@ def _stamp(folder: Path) -> str:
     """Returns a digest of the files' sizes and times, of an image folder of the times of the classes' folders."""
     found = []
     for split in SPLITS:
-        places = parquet_files(folder, split) or sorted(split_folder(folder, split).iterdir())
+        stored = parquet_files(folder, split) or tar_files(folder, split)
+        places = stored or sorted(split_folder(folder, split).iterdir())
         for place in places:
             known = place.stat()
             found.append((str(place), known.st_mtime_ns, None if place.is_dir() else known.st_size))
@@ -100,10 +106,14 @@ def _stamp(folder: Path) -> str:
 
 def _named(folder: Path, split: str) -> Iterator[tuple[str, list[str]]]:
     """Yields the labels of a split, each with the names of the images that follow one another under it."""
-    files = parquet_files(folder, split)
-    for file in files:
-        yield from _named_in(file)
-    if not files:
+    if files := parquet_files(folder, split):
+        for file in files:
+            yield from _named_in(file)
+    elif shards := tar_files(folder, split):
+        for index in read_indices(shards, index_folder()):
+            for name, label in zip(index.names.tolist(), index.labels.tolist(), strict=True):
+                yield str(label), [name.decode()]
+    else:
         for place in sorted(path for path in split_folder(folder, split).iterdir() if path.is_dir()):
             yield place.name, image_names(place)
 

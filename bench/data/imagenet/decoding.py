@@ -7,8 +7,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import PIL.Image
@@ -23,8 +24,9 @@ from bench.data.seeding import combined_seed, temporarily_seeded
 WORKERS_VARIABLE = "CAPBENCH_WORKERS"
 # a cluster sends its signals to all processes of a job: workers must neither answer them nor die of them
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+JPEG = b"\xff\xd8"  # its first bytes
 CHUNK = 64  # images that a worker decodes at a time
-Transform = Callable[[PIL.Image.Image], Tensor]
+Transform = Callable[[Any], Tensor]  # from an image of PIL's; see also `decode_for`
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,35 @@ class DecodedImages(Dataset["Tensor | BrokenImage"]):
     def __getitem__(self, index: int) -> Tensor | BrokenImage:
         stored = self.rows[index]["image"]
         try:
-            pixels = decode_image(stored)
+            pixels = decode_for(self.transform, stored)
         except OSError as error:
             return BrokenImage(index, stored["path"], " ".join(str(error).split()))
         with nullcontext() if self.seeds is None else temporarily_seeded(combined_seed(*self.seeds, index)):
             return self.transform(pixels)
+
+
+def decode_for(transform: Transform, stored: Mapping[str, Any] | PIL.Image.Image) -> Any:
+    """Returns an image in colour, in the form that a transform takes fastest.
+
+    A transform with `takes_pixels` gets pixels (3, height, width), uint8, of a JPEG that torchvision decodes: the same
+    ones that PIL gives, sooner. Any other image is one of PIL's.
+
+    Args:
+        transform: Transform of the image.
+        stored: See `decode_image`.
+
+    Raises:
+        OSError: If it cannot be decoded.
+    """
+    if getattr(transform, "takes_pixels", False) and not isinstance(stored, PIL.Image.Image):
+        from torchvision.io import ImageReadMode, decode_jpeg  # takes long to import; such a transform has it
+
+        content = stored["bytes"] if stored["bytes"] is not None else Path(stored["path"]).read_bytes()
+        if content[: len(JPEG)] == JPEG:
+            with suppress(RuntimeError):  # a build without a decoder; a damaged file, of which PIL says more
+                return decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode=ImageReadMode.RGB)
+        stored = {**stored, "bytes": content}
+    return decode_image(stored)
 
 
 def decode_image(stored: Mapping[str, Any] | PIL.Image.Image) -> PIL.Image.Image:
@@ -129,6 +155,7 @@ def decode(
     batches: Iterable[Tensor],
     device: str | torch.device,
     seeds: tuple[int, ...] | None = None,
+    workers: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields the images of each batch of indices, transformed, and their labels.
 
@@ -140,6 +167,7 @@ def decode(
         batches: Indices of the images of each batch, (n,) each.
         device: Torch device of the batches.
         seeds: Numbers that, with an image's index, seed its transform; None draws from the generators as they are.
+        workers: Number of processes that decode; None for `num_workers`.
 
     Raises:
         UserError: If an image cannot be decoded, with its split, index, name and file.
@@ -147,7 +175,7 @@ def decode(
     batches = list(batches)
     chunks = [[chunk.tolist() for chunk in batch.split(CHUNK) if len(chunk)] for batch in batches]
     all_chunks = [chunk for batch_chunks in chunks for chunk in batch_chunks]
-    count = min(num_workers(), len(all_chunks))
+    count = min(num_workers() if workers is None else workers, len(all_chunks))
     loader = DataLoader(
         DecodedImages(stored.rows, transform, seeds),
         batch_sampler=all_chunks,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,15 +17,17 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import UserError
+from bench.data.imagenet.shards import ShardRows, check_shard, find_shards, read_indices
 
 logger = logging.getLogger(__name__)
 
 DATASET, NUM_CLASSES = "imagenet-1k", 1000
 HUB = "ILSVRC/imagenet-1k"
-FOLDER_VARIABLE = "CAPBENCH_IMAGENET"
+FOLDER_VARIABLE, CACHE_VARIABLE = "CAPBENCH_IMAGENET", "CAPBENCH_CACHE"
 WAYS = (
     f"set {FOLDER_VARIABLE} to a folder with the hub's parquet files (train-*.parquet and validation-*.parquet, there "
-    "or in data/) or with the original images (train/<wnid>/*.JPEG, val/<wnid>/*.JPEG); or accept the terms at "
+    "or in data/), with shards of WebDataset (*train-*.tar, *validation-*.tar) or with the original images "
+    "(train/<wnid>/*.JPEG, val/<wnid>/*.JPEG); or accept the terms at "
     f"https://huggingface.co/datasets/{HUB} and log in with `hf auth login` or HF_TOKEN (docs/imagenet.md)"
 )
 SPLITS = {"train": ("train", 1_281_167), "test": ("validation", 50_000)}  # the hub's name, images
@@ -80,10 +83,13 @@ def check_data() -> None:
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder is not None:
         for split in SPLITS:
-            files = parquet_files(Path(folder), split)
-            for file in files:
-                check_file(file)
-            if not files:
+            if files := parquet_files(Path(folder), split):
+                for file in files:
+                    check_file(file)
+            elif shards := tar_files(Path(folder), split):
+                for shard in shards:
+                    check_shard(shard)
+            else:
                 _class_folders(Path(folder), split)
     elif not _cached_from_hub():
         _check_access()
@@ -94,7 +100,7 @@ def _open_split(split: str, folder: str | None) -> StoredSplit:
     from datasets import Image, disable_progress_bars, load_dataset
 
     disable_progress_bars()
-    hub_name, count = SPLITS[split]
+    hub_name, _ = SPLITS[split]
     files: tuple[Path, ...] = ()
     if folder is None:
         try:
@@ -105,16 +111,36 @@ def _open_split(split: str, folder: str | None) -> StoredSplit:
         for file in files:
             check_file(file)
         rows = load_dataset("parquet", data_files={hub_name: [str(file) for file in files]}, split=hub_name)
+    elif shards := tar_files(Path(folder), split):
+        return _from_shards(shards, split, folder)
     else:
         rows = _from_folders(_class_folders(Path(folder), split))
     rows = rows.cast_column("image", Image(decode=False))
     labels = torch.from_numpy(rows.data.column("label").to_numpy().astype(np.int64))
+    _check_labels(labels, split, folder or HUB)
+    return StoredSplit(rows, labels, split, files)
+
+
+def _from_shards(shards: Sequence[Path], split: str, folder: str) -> StoredSplit:
+    """Returns a split that lies in shards of WebDataset."""
+    indices = read_indices(shards, index_folder())
+    labels = torch.from_numpy(np.concatenate([index.labels for index in indices]))
+    _check_labels(labels, split, folder)
+    return StoredSplit(ShardRows(indices), labels, split)
+
+
+def _check_labels(labels: Tensor, split: str, place: str) -> None:
+    """Makes sure that classes are in range, and warns where the images are not all of the data set.
+
+    Raises:
+        UserError: If one is not.
+    """
+    count = SPLITS[split][1]
     if labels.min() < 0 or labels.max() >= NUM_CLASSES:
-        raise UserError(f"{split} images of {folder or HUB} have labels {int(labels.min())} to {int(labels.max())}: "
+        raise UserError(f"{split} images of {place} have labels {int(labels.min())} to {int(labels.max())}: "
                         f"they must be 0 to {NUM_CLASSES - 1}")  # fmt: skip
     if len(labels) != count:
-        logger.warning("%s has %d %s images, not %d", folder or HUB, len(labels), split, count)
-    return StoredSplit(rows, labels, split, files)
+        logger.warning("%s has %d %s images, not %d", place, len(labels), split, count)
 
 
 def _first_line(error: Exception) -> str:
@@ -166,6 +192,28 @@ def parquet_files(folder: Path, split: str) -> list[Path]:
                 raise UserError(f"no {DATASET}: {place} has no {SPLITS[split][0]}-*.parquet; {WAYS}")
             return found[split]
     return []
+
+
+def tar_files(folder: Path, split: str) -> list[Path]:
+    """Returns a split's shards of WebDataset, in order; none if the folder has none of any split.
+
+    Raises:
+        UserError: If it has those of the other split alone.
+    """
+    found = {name: find_shards(folder, hub_name) for name, (hub_name, _) in SPLITS.items()}
+    if any(found.values()) and not found[split]:
+        raise UserError(f"no {DATASET}: {folder} has no *{SPLITS[split][0]}-*.tar; {WAYS}")
+    return found[split]
+
+
+def index_folder() -> Path:
+    """Returns where the indices of shards are kept."""
+    return cache_folder() / "shards"
+
+
+def cache_folder() -> Path:
+    """Returns the folder that the suite keeps things in which are costly to make."""
+    return Path(os.environ.get(CACHE_VARIABLE, "~/.cache/capbench")).expanduser()
 
 
 def check_file(file: Path) -> None:

@@ -34,12 +34,14 @@ def selection(imagenet_folders: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_place_where_all_is_well(selection: TrialSelection) -> None:
     found = list(examine(selection, ClusterConfig()))
-    assert [one.subject for one in found] == ["data", "images", "images", "weights", "node", "card", "disk"]
+    assert [one.subject for one in found] == ["data", "images", "images", "loader", "weights", "node", "card", "disk"]
     assert all(one.ok for one in found)
     assert found[0].text.startswith("24 training and 15 test images, checksum ")
     assert found[0].text.endswith("a part of ImageNet-1k, whose results are kept apart")
     assert found[1].text.startswith("24 of 24 train images decoded")
-    assert str(found[3]) == "ok      weights   of 1 models: tiny"
+    assert found[3].text.startswith("0 workers give ")
+    assert " images a second of tiny in evaluation" in found[3].text
+    assert str(found[4]) == "ok      weights   of 1 models: tiny"
 
 
 def test_every_check_tells_what_is_wrong_in_a_line(

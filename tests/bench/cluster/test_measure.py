@@ -21,6 +21,7 @@ def test_rates_are_measured_and_kept(no_network: None, monkeypatch: pytest.Monke
     assert found.name.endswith("threads")
     assert min(found.inference, found.gradients, found.training, found.gram, found.solve) > 1e6
     assert found.decoded == DECODED, "these images need no decoding"
+    assert found.trains_in == trials[0].recipe.precision
     assert measure.kept_rates() == {found.name: found}
     assert measure.find_rates(None, on_gpu=False) == found
     assert measure.find_rates(None, on_gpu=True) == RATES["a100"], "of a processor nothing follows for a card"

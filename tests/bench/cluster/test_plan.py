@@ -49,6 +49,8 @@ def test_the_cores_decide_where_images_are_decoded() -> None:
     hours = images / 150 / 3600
     assert f"{hours:,.2f} h for the 1 cores" in one
     assert f"{hours / 16:,.2f} h for the 16 cores" in many
+    assert "loader    h100 takes " in one
+    assert "cores would keep it busy, 1 are asked for" in one
     assert float(one.split("time      ")[1].split()[0].replace(",", "")) > hours
     assert float(many.split("time      ")[1].split()[0].replace(",", "")) < hours / 8
     assert list(describe(EMBEDDED, (), ClusterConfig(), CPU))[2].startswith("time")
@@ -61,4 +63,6 @@ def test_what_a_card_cannot_hold_is_told() -> None:
     assert any("deit_base: training takes" in line and "for 1024 images at once; --micro-batch" in line
                for line in lines)  # fmt: skip
     old = "\n".join(describe(trials, (), ClusterConfig(), estimate.RATES["v100"]))
-    assert "too much  for v100 of 32 GB: it has no bfloat16, which table1 trains in" in old
+    assert "training  on v100 in float16, for it has no bfloat16: deit_tiny, deit_base" in old
+    new = list(describe(trials, (), ClusterConfig(), H100))
+    assert "training  on h100 in bfloat16, tf32: deit_tiny, deit_base" in new

@@ -20,6 +20,7 @@ GIB = 2**30
     [
         (LocalResources(0), "--jobs 0 is not valid"),
         (LocalResources(memory_gb=-1.0), "--memory-gb -1.0 is not valid"),
+        (LocalResources(compute="fast"), "--compute fast is not valid: choose from auto, compile, plain"),
         (LocalResources(memory_gb=float("inf")), "--memory-gb inf is not valid"),
         (LocalResources(device="cuda:77"), "--device cuda:77 cannot be used"),
     ],
@@ -29,11 +30,19 @@ def test_resources_that_are_not_valid(resources: LocalResources, message: str) -
         resources.check()
 
 
+def test_what_cannot_be_compiled_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(UserError, match=r"--compute compile needs a C\+\+ compiler"):
+        LocalResources(compute="compile").check()
+    LocalResources(compute="plain").check()
+
+
 def test_memory_and_cores_are_shared_by_the_processes(make_trial: MakeTrial) -> None:
     trials = [make_trial(seed=seed) for seed in range(3)]
     LocalResources(2).check()
     assert LocalResources(2, memory_gb=1.0).share(trials) == (2, ExecutionConfig("cpu", GIB // 2))
     assert LocalResources(8, memory_gb=1.5).share(trials) == (3, ExecutionConfig("cpu", GIB // 2)), "one for each group"
+    assert LocalResources(1, compute="plain", memory_gb=1.0).share(trials)[1].compute == "plain"
     processes, config = LocalResources().share(trials)
     assert processes == min(3, len(os.sched_getaffinity(0)))
     assert config.memory_budget is not None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -194,3 +195,58 @@ def test_training_goes_on_in_mid_epoch(calibration) -> None:
         resumed.run_epoch(0)
         assert (resumed.step, resumed.batch) == (3, 0)
         assert all(one.equal(weights[name]) for name, one in resumed.model.state_dict().items())
+
+
+def test_a_state_goes_on_in_another_precision(calibration) -> None:
+    """Of a job that began on a card with bfloat16 and is requeued on one without, or the other way about."""
+    net = small_net()
+    first = training_of(net, calibration, precision="bfloat16")
+    first.run_epoch(0)
+    second = training_of(net, calibration, precision="float16")
+    second.load_state_dict(first.state_dict())
+    second.run_epoch(1)
+    assert second.step == 4
+    assert second.state_dict()["scaler"]["_growth_tracker"] == 2
+    third = training_of(net, calibration, precision="bfloat16")
+    third.load_state_dict(second.state_dict())
+    third.run_epoch(2)
+    assert (third.step, third.state_dict()["scaler"]) == (6, {})
+
+
+def test_passes_compute_as_they_are_told() -> None:
+    """The images' layout and the precision of products are those asked for, in the passes alone; weights stay."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Flatten(), nn.Linear(144, 5))
+    data = SimpleNamespace(images=torch.randn(8, 3, 8, 8), labels=torch.arange(8) % 5)
+    net, seen = copy.deepcopy(model), []
+
+    def look(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        layout = inputs[0].is_contiguous(memory_format=torch.channels_last)
+        seen.append((layout, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+
+    net[0].register_forward_pre_hook(look)
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    training = training_of(net, data, tf32=True, channels_last=True)
+    training.run_epoch(0, lambda: seen.append((torch.backends.cuda.matmul.allow_tf32, None, None)))
+    assert seen == [(True, True, True), (before[0], None, None)] * 2
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+    assert all(weight.is_contiguous() for weight in net.parameters()), "pruners view weights as rows"
+    plain = copy.deepcopy(model)
+    training_of(plain, data).run_epoch(0)
+    for one, other in zip(net.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_compiled_learns_the_same_and_keeps_its_names(calibration) -> None:
+    plain, compiled = trained(calibration), small_net()
+    masks = {"1.weight": compiled[1].weight.detach().abs() > 0.02}
+    training = training_of(compiled, calibration, label_smoothing=0.1, grad_clip=1.0, compiled="eager", ema=0.5)
+    training.optimizer = torch.optim.SGD(compiled.parameters())
+    training.run_epoch(0)
+    training.run_epoch(1)
+    for one, other in zip(plain.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert list(training.averaged().state_dict()) == list(small_net().state_dict())
+    training.set_masks(masks)
+    training.run_epoch(2)
+    assert (compiled[1].weight[~masks["1.weight"]] == 0).all()

@@ -14,7 +14,7 @@ from bench.data.imagenet import cache_folder, find_card
 from bench.models import get_model
 
 
-@pytest.mark.parametrize("layout", ["parquet", "hub", "folders"])
+@pytest.mark.parametrize("layout", ["parquet", "hub", "folders", "shards"])
 def test_a_card_has_the_sizes_of_every_layout(layout: str, photos: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_card() is None, "nothing is known of what the hub would give"
     monkeypatch.setenv("CAPBENCH_IMAGENET", str(photos.root / layout))

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,8 +16,11 @@ import torch
 
 from bench.core.errors import UserError
 from bench.data.imagenet import decoding
+from bench.data.imagenet.transforms import training_transform
 from bench.data.inputs import stack_batches
+from bench.data.seeding import temporarily_seeded
 from bench.models.imagenet import ImageNetModel
+from bench.specs.recipes import FinetuneSpec
 
 SIZE = 48
 
@@ -105,3 +110,42 @@ def test_workers_take_no_notice_of_a_jobs_signals(
     one.terminate()
     one.join(20)
     assert one.exitcode == 0
+
+
+def test_training_images_are_those_of_pil_but_for_rounding(photos: Any, tiny: ImageNetModel) -> None:
+    """Alike crops, flips and colours; a PNG, and what torchvision cannot read, go through PIL."""
+    recipe = FinetuneSpec(epochs=1, images=24, batch_size=8, lr=1e-3, lr_end=1e-4, augmentation="mild")
+    transform = training_transform(recipe, tiny.data_config())
+    kinds = set()
+    for number, (_, content) in enumerate(photos.stored("train")):
+        stored = {"bytes": content, "path": "x"}
+        pixels = decoding.decode_for(transform, stored)
+        kinds.add((content[:2] == decoding.JPEG, isinstance(pixels, torch.Tensor)))
+        image = decoding.decode_image(stored)
+        if isinstance(pixels, torch.Tensor):
+            assert pixels.permute(1, 2, 0).numpy().tolist() == np.asarray(image).tolist(), "the decoders agree"
+        inputs = []
+        for form in (pixels, image):
+            with temporarily_seeded(number):
+                inputs.append(transform(form))
+        assert (inputs[0] - inputs[1]).abs().mean() < 0.01, "of a standard deviation"
+    assert kinds == {(True, True), (False, False)}
+
+
+def test_a_build_without_a_decoder_falls_back_to_pil(
+    photos: Any, tiny: ImageNetModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("decode_jpeg: torchvision not compiled with libjpeg support")
+
+    monkeypatch.setattr("torchvision.io.decode_jpeg", refuse)
+    recipe = FinetuneSpec(epochs=1, images=24, batch_size=8, lr=1e-3, lr_end=1e-4)
+    transform = training_transform(recipe, tiny.data_config())
+    file = tmp_path / "x.JPEG"
+    file.write_bytes(photos.stored("train")[0][1])
+    stored = {"bytes": None, "path": str(file)}
+    assert isinstance(decoding.decode_for(transform, stored), PIL.Image.Image)
+    file.write_bytes(file.read_bytes()[:300])
+    monkeypatch.undo()
+    with pytest.raises(OSError, match=r"(?i)truncated"):
+        decoding.decode_for(transform, stored)

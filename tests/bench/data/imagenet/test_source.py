@@ -35,7 +35,7 @@ def by_hand(content: bytes) -> Tensor:
     return torch.from_numpy((pixels - 0.5) / 0.5).permute(2, 0, 1)
 
 
-@pytest.mark.parametrize("layout", ["parquet", "hub", "folders"])
+@pytest.mark.parametrize("layout", ["parquet", "hub", "folders", "shards"])
 def test_every_layout_gives_the_same_inputs(
     layout: str, photos: Any, tiny: ImageNetModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

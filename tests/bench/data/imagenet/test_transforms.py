@@ -19,8 +19,7 @@ def test_training_transform_follows_the_set(tiny: ImageNetModel) -> None:
     config = data_config(tiny.timm_name, SIZE)
     white = PIL.Image.new("RGB", (80, 60), (255, 255, 255))
     light, erasing = (training_transform(training(name, crop=1.0), config) for name in ("light1", "deit"))
-    crops = light.transforms[0]
-    assert (crops.scale, training_transform(training("light1"), config).transforms[0].scale) == ((1.0, 1.0), (0.08, 1))
+    assert (light.crop.scale, training_transform(training("light1"), config).crop.scale) == ((1.0, 1.0), (0.08, 1))
     assert "RandomErasing" in str(erasing)
     assert "RandomErasing" not in str(light)
     with temporarily_seeded(0):

@@ -9,15 +9,14 @@ from cyclopts import Parameter
 
 import bench
 from bench.cli.cluster_options import ClusterOptions
-from bench.cli.options import Only, Profile, Results, Seeds
+from bench.cli.options import Choice, Profile, Results, TrialOptions
 
 
 def plan(
     sweep: str,
     *,
     profile: Profile = "embedded",
-    only: Only = (),
-    seeds: Seeds = (),
+    chosen: Choice = None,
     cluster: Literal["local", "slurm"] = "slurm",
     hardware: str | None = None,
     measure: bool = False,
@@ -35,7 +34,7 @@ def plan(
         budget: Hours of one device, such as 100h: say which trials to run first, and write them as a sweep file here.
     """
     config = (site or ClusterOptions()).config()
-    selection = bench.select_trials(sweep, profile, only, seeds, results)
+    selection = (chosen or TrialOptions()).select(sweep, profile, results)
     lines = bench.plan_sweep(selection, config, hardware, measure, budget)
     print(f"{selection.title} on {cluster}")
     for line in lines:

@@ -39,6 +39,7 @@ class ClusterExecutor:
         lost_after_seconds: Time after which an end without a result is believed, seconds: accounts lag.
         allow_dirty: Whether `run` submits though the checkout differs from its commit.
         expected_top1: {model: dense top-1 that the user expects, percent}.
+        keep_models: Whether the models that are measured in training with pruning are kept as files.
     """
 
     store: Store
@@ -51,6 +52,7 @@ class ClusterExecutor:
     lost_after_seconds: float = 60.0
     allow_dirty: bool = False
     expected_top1: Mapping[str, float] = field(default_factory=dict)
+    keep_models: bool = True
 
     @property
     def _results(self) -> Path:
@@ -141,6 +143,7 @@ class ClusterExecutor:
                 versions=provenance.versions(),
                 jobs=tuple(map(tuple, jobs)),
                 expected_top1=dict(self.expected_top1),
+                keep_models=self.keep_models,
                 trial_ids=tuple(tuple(trial.id for trial in job) for job in jobs),
             )
         )

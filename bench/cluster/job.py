@@ -177,6 +177,7 @@ class GroupJob(Checkpointable):
             submission.micro_batch,
             on_progress=LimitedProgress(_log, LOG_SECONDS) if distributed.is_main() else None,
             expected_top1=submission.expected_top1,
+            keep_models=submission.keep_models,
         )
         torch.set_num_threads(submission.threads)
         session = TrialSession(config.device)

@@ -45,6 +45,7 @@ class Submission(Spec):
         jobs: Trials of each job, in order.
         trial_ids: Their identities where they were submitted, which a job's must be too; none of older submissions.
         expected_top1: {model: dense top-1 that the user expects, percent}.
+        keep_models: Whether the models that are measured in training with pruning are kept as files.
     """
 
     cluster: Cluster
@@ -63,6 +64,7 @@ class Submission(Spec):
     jobs: tuple[tuple[Trial, ...], ...]
     trial_ids: tuple[tuple[str, ...], ...] = ()
     expected_top1: dict[str, float] = Field(default_factory=dict)
+    keep_models: bool = True
 
 
 class JobNote(Spec):

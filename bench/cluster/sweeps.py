@@ -13,7 +13,7 @@ from bench.cluster.config import ClusterConfig
 from bench.cluster.executor import ClusterExecutor, check_code, exclusive
 from bench.cluster.measure import find_rates, measure_rates
 from bench.cluster.plan import describe
-from bench.cluster.status import RETRIED, STATES, SweepStatus, TrialStatus, summary
+from bench.cluster.status import RETRIED, STATES, TO_RUN, SweepStatus, TrialStatus, summary
 from bench.cluster.submission import Cluster
 from bench.core.errors import UserError
 from bench.execution.preflight import check_trials
@@ -36,6 +36,7 @@ class ClusterTarget:
         memory_gb: GiB that a fit may take; None for what is free.
         micro_batch: Training images of a process in one forward pass; None for its share of a whole batch.
         expected_top1: {model: dense top-1 that the user expects, percent}.
+        keep_models: Whether the models that are measured in training with pruning are kept as files.
     """
 
     cluster: Cluster
@@ -44,13 +45,14 @@ class ClusterTarget:
     memory_gb: float | None = None
     micro_batch: int | None = None
     expected_top1: Mapping[str, float] = field(default_factory=dict)
+    keep_models: bool = True
 
     def executor(self, store: Store) -> ClusterExecutor:
         """Returns the executor of one sweep's trials."""
         device = self.device or ("cuda" if self.config.gpus_per_node else "cpu")
         return ClusterExecutor(
             store, self.config, self.cluster, device, self.memory_gb, self.micro_batch,
-            expected_top1=self.expected_top1,
+            expected_top1=self.expected_top1, keep_models=self.keep_models,
         )  # fmt: skip
 
 
@@ -201,7 +203,14 @@ def sweep_status(selection: TrialSelection) -> SelectionStatus:
         UserError: If SLURM does not answer.
     """
     status = SweepStatus(selection.store)
-    return SelectionStatus(tuple(status.status(trial) for trial in selection.trials))
+
+    def find(trial: Trial) -> TrialStatus:
+        found, whole = status.status(trial), selection.wholes.get(trial.id)
+        if whole is not None and found.state == TO_RUN and not (of_whole := status.status(whole)).is_settled:
+            return of_whole  # which has the part's rows, too
+        return replace(found, label=selection.label(trial))
+
+    return SelectionStatus(tuple(map(find, selection.trials)))
 
 
 def select_to_retry(selection: TrialSelection, retry: str) -> TrialSelection:
@@ -227,6 +236,6 @@ def cancel_sweep(selection: TrialSelection) -> submitted.Cancelled:
     Raises:
         UserError: If SLURM does not answer.
     """
-    if len(selection.trials) == len(selection.collected):
+    if {trial.id for trial in selection.collected} <= {trial.id for trial in selection.trials}:
         return submitted.cancel(selection.store)  # those of trials that the sweep has no longer, too
     return submitted.cancel(selection.store, {trial.id for trial in selection.trials})

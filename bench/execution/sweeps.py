@@ -26,6 +26,7 @@ class LocalRun:
         selection: The trials.
         resources: Resources that they may use; by default all of the processor.
         expected_top1: {model: dense top-1 that the user expects, percent}.
+        keep_models: Whether the models that are measured in training with pruning are kept as files.
 
     Attributes:
         todo: The unfinished trials.
@@ -39,9 +40,10 @@ class LocalRun:
         selection: TrialSelection,
         resources: LocalResources | None = None,
         expected_top1: Mapping[str, float] | None = None,
+        keep_models: bool = True,
     ) -> None:
         self.selection, self.resources = selection, resources or LocalResources()
-        self.expected_top1 = dict(expected_top1 or {})
+        self.expected_top1, self.keep_models = dict(expected_top1 or {}), keep_models
         self.resources.check()
         self.todo = selection.missing()
 
@@ -76,7 +78,9 @@ class LocalRun:
         if not self.todo:
             return
         processes, config = self._share
-        config = replace(config, on_progress=on_progress, expected_top1=self.expected_top1)
+        config = replace(
+            config, on_progress=on_progress, expected_top1=self.expected_top1, keep_models=self.keep_models
+        )
         results = self.selection.results
         executor = InlineExecutor(results, config) if processes == 1 else PoolExecutor(results, config, processes)
         with closing(executor.run(self.todo)) as finished:

@@ -99,6 +99,7 @@ class ResultRow:
         data_checksum: Checksum of the names and labels of all images; null likewise.
         gate: What the dense accuracy was held against: `recorded` for the weights, `expected` by the user, or `none`.
         gate_top1: That accuracy, percent.
+        pilot_images: Images of a pilot, whose rows are no results; null for results.
     """
 
     sweep: str | None = None
@@ -174,6 +175,7 @@ class ResultRow:
     data_checksum: str | None = None
     gate: str | None = None
     gate_top1: float | None = None
+    pilot_images: int | None = None
 
 
 @dataclass
@@ -221,4 +223,4 @@ SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source", "params_small", "macs_small",
                  "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed", "batch_norm",
                  "pixel_knn_top1", "setting", "train_images", "test_images", "data_checksum", "gate",
-                 "gate_top1")  # fmt: skip
+                 "gate_top1", "pilot_images")  # fmt: skip

@@ -44,6 +44,7 @@ class ExecutionConfig:
         on_progress: Function that shows how far a fit or a training is; None to show none. A process that is sent the
             settings sets its own.
         expected_top1: {model: dense top-1 that the user expects, percent}, which the gate then holds it to.
+        keep_models: Whether the models that are measured in training with pruning are kept as files.
     """
 
     device: str = "cpu"
@@ -53,6 +54,7 @@ class ExecutionConfig:
     checkpoint_interval: float = 600.0
     on_progress: Callable[[FitProgress], None] | None = None
     expected_top1: Mapping[str, float] = field(default_factory=dict)
+    keep_models: bool = True
 
 
 @dataclass(frozen=True)

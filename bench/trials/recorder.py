@@ -63,6 +63,7 @@ class TrialRecorder:
             split=trial.evaluation_split,
             dense_seed=trial.dense_seed,
             setting=trial.setting,
+            pilot_images=trial.pilot_images,
             seed=trial.seed,
             calibration_images=trial.calibration.images,
             gradient=trial.calibration.gradient,

@@ -37,7 +37,8 @@ class Calibration(FitResources):
 
     Args:
         images: Model inputs, (n, ...), in random order: fewer gradients than images means the first images. A tensor or
-            an array; a tuple of these for a model of several arguments; a mapping for one of keyword arguments.
+            an array; a tuple of these for a model of several arguments; a mapping for one of keyword arguments;
+            `cap.StreamedInputs` for images that memory does not hold.
         labels: Targets, (n, ...), tensor or array.
         loss: Function of (outputs, labels) that returns the mean loss over the batch; cross-entropy by default. It gets
             what the model returns, be it a tensor or not. For per-sample gradients it must not mix samples.
@@ -213,9 +214,12 @@ class Calibration(FitResources):
         labels, loss = self.labels, self.loss
         if self.label_source == "drawn":
             labels, loss = DrawnLabels.numbers(len(self), self.seed), DrawnLabels(self.loss)
-        for first, chosen in distributed.shard(batches) if divided else batches:
-            images, targets = self.inputs[chosen].to(device), labels[chosen].to(device)
-            yield self._checked(compute(model, layers, images, targets, loss).at(first), model, known, device, size)
+        chosen = list(distributed.shard(batches) if divided else batches)
+        made = self.inputs.take([batch for _, batch in chosen])
+        for (first, batch), images in zip(chosen, made, strict=True):
+            found = compute(model, layers, images.to(device), labels[batch].to(device), loss)
+            del images
+            yield self._checked(found.at(first), model, known, device, size)
 
     def _checked(
         self, batch: GradientBatch, model: nn.Module, known: set[str], device: torch.device, size: int

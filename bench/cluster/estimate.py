@@ -153,6 +153,7 @@ class TrialWork:
         training_images: Number of images that are augmented for training, and need not be decoded.
         decoded_for_training: Number of images that are decoded and augmented for training.
         decoded_for_evaluation: Number of images that are decoded for evaluations.
+        decoded_for_fits: Number of images that are decoded and augmented for gradients of fits.
     """
 
     fit: cap.FitWork = field(default_factory=cap.FitWork)
@@ -161,6 +162,7 @@ class TrialWork:
     training_images: float = 0.0
     decoded_for_training: float = 0.0
     decoded_for_evaluation: float = 0.0
+    decoded_for_fits: float = 0.0
 
     def __add__(self, other: TrialWork) -> TrialWork:
         return TrialWork(
@@ -170,6 +172,7 @@ class TrialWork:
             self.training_images + other.training_images,
             self.decoded_for_training + other.decoded_for_training,
             self.decoded_for_evaluation + other.decoded_for_evaluation,
+            self.decoded_for_fits + other.decoded_for_fits,
         )
 
     def seconds(self, rates: Rates, cores: int = 1) -> float:
@@ -186,7 +189,7 @@ class TrialWork:
         return (
             self.fit.inference / rates.inference
             + both(self.evaluation / rates.inference, self.decoded_for_evaluation * each)
-            + self.fit.gradients / rates.gradients
+            + both(self.fit.gradients / rates.gradients, self.decoded_for_fits * each)
             + both(self.training / rates.training, self.decoded_for_training * each)
             + self.fit.gram / rates.gram
             + self.fit.solve / rates.solve
@@ -196,7 +199,7 @@ class TrialWork:
     @property
     def decoded(self) -> float:
         """Number of images that are decoded."""
-        return self.decoded_for_training + self.decoded_for_evaluation
+        return self.decoded_for_training + self.decoded_for_evaluation + self.decoded_for_fits
 
 
 def training_work(trial: Trial, recipe: TrainingSpec) -> TrialWork:
@@ -232,14 +235,22 @@ def trial_work(trial: Trial, shared: bool = False) -> TrialWork:
     states = len(trial.patterns) + len(trial.finetune_at)
     total = sum([evaluation_work(trial)] * states, TrialWork())
     if trial.training is None:
-        total += TrialWork(sum([prune] * len(trial.patterns), fit))
+        total += TrialWork(sum([prune] * len(trial.patterns), fit), decoded_for_fits=_decoded_for(trial, fit))
         if trial.finetune is not None:
             for _ in trial.finetune_at:
                 total += training_work(trial, trial.finetune)
         return total
     for sparsity in trial.training.events().values():
-        total += TrialWork(fit + prune if sparsity is not None else cap.FitWork())
+        if sparsity is not None:
+            total += TrialWork(fit + prune, decoded_for_fits=_decoded_for(trial, fit))
     return total + training_work(trial, trial.training)
+
+
+def _decoded_for(trial: Trial, fit: cap.FitWork) -> float:
+    """Returns the number of images that are decoded for the gradients of a fit, where they are not held in memory."""
+    if trial.calibration.augmentation is None:
+        return 0.0
+    return fit.gradients / (3 * model_size(trial.resolve().model).macs)  # forward and backward
 
 
 def group_work(group: Sequence[Trial]) -> list[TrialWork]:

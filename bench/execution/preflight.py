@@ -97,6 +97,11 @@ def check_trials(trials: Sequence[Trial], elsewhere: Collection[str] = ()) -> No
                 f"{trial.label}: calibration.images is {asked:,}, but profile {trial.profile} has {available:,} "
                 "images to calibrate on"
             )
+        if trial.calibration.augmentation is not None and not trial.resolve().model.augments:
+            raise UserError(
+                f"{trial.label}: calibration.augmentation is {trial.calibration.augmentation}, but images of profile "
+                f"{trial.profile} are calibrated on as they are: leave it out"
+            )
         if trial.recipe is not None and used.training_images == 0:
             raise UserError(f"{trial.label}: it trains, but profile {trial.profile} has no image for tuning")
     layers = check_models(trials, elsewhere)

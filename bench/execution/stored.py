@@ -192,6 +192,7 @@ def _values(rows: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
             "batch_size": first["calibration_batch_size"],
             "gradient": first["gradient"],
             "label_source": first["label_source"] or "given",
+            "augmentation": first["calibration_augmentation"],
         },
         "evaluation_images": None if images == every else images,
         "evaluation_split": split,

@@ -100,6 +100,7 @@ class ResultRow:
         gate: What the dense accuracy was held against: `recorded` for the weights, `expected` by the user, or `none`.
         gate_top1: That accuracy, percent.
         pilot_images: Images of a pilot, whose rows are no results; null for results.
+        calibration_augmentation: Augmentation of the training images that the pruner saw, null for none.
     """
 
     sweep: str | None = None
@@ -176,6 +177,7 @@ class ResultRow:
     gate: str | None = None
     gate_top1: float | None = None
     pilot_images: int | None = None
+    calibration_augmentation: str | None = None
 
 
 @dataclass
@@ -223,4 +225,4 @@ SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source", "params_small", "macs_small",
                  "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed", "batch_norm",
                  "pixel_knn_top1", "setting", "train_images", "test_images", "data_checksum", "gate",
-                 "gate_top1", "pilot_images")  # fmt: skip
+                 "gate_top1", "pilot_images", "calibration_augmentation")  # fmt: skip

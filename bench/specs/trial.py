@@ -268,7 +268,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
         "fresh_gradients": False,
         "reconstruction": 0.0,
     },
-    "calibration": {"label_source": "given"},
+    "calibration": {"label_source": "given", "augmentation": None},
     "finetune": {"precision": "float32", **LATER},
     "training": {"precision": "float32", **LATER},
     "quantization.finetune": {"precision": "float32", **LATER},

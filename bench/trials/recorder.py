@@ -69,6 +69,7 @@ class TrialRecorder:
             gradient=trial.calibration.gradient,
             calibration_batch_size=trial.calibration.batch_size,
             label_source=trial.calibration.label_source,
+            calibration_augmentation=trial.calibration.augmentation,
             batch_norm=trial.batch_norm,
             commit=provenance.commit(),
             dirty=provenance.dirty(),

@@ -56,6 +56,19 @@ class Recipes:
 
 
 @dataclass(frozen=True)
+class ReleaseSetting:
+    """Setting of a release whose models and data the profile has: no option needs to be scaled or guessed.
+
+    Attributes:
+        pruners: Names of the pruners that the release has, at the profile's options.
+        calibration: Images that they see, and what one gradient is.
+    """
+
+    pruners: tuple[str, ...]
+    calibration: CalibrationSpec
+
+
+@dataclass(frozen=True)
 class Profile:
     """The models, data and settings that a sweep runs with.
 
@@ -68,6 +81,7 @@ class Profile:
         splits: {split: number of its images}: train and test, or calibration, tuning, validation and test.
         augmentations: {model: augmentation set}, of the models whose set is not the recipe's own.
         model_recipes: {model: recipes}, of the models whose recipes are not those of most.
+        release: The authors' setting of some pruners; None where all have that of their search space.
     """
 
     name: str
@@ -78,6 +92,7 @@ class Profile:
     splits: Mapping[str, int]
     augmentations: Mapping[str, str] = field(default_factory=dict)
     model_recipes: Mapping[str, Recipes] = field(default_factory=dict)
+    release: ReleaseSetting | None = None
 
     @property
     def calibration_images(self) -> int | None:

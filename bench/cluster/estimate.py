@@ -299,11 +299,22 @@ def training_bytes(trial: Trial, images: int) -> int:
     return 16 * model_size(model).parameters + images * count_activations(model) * each
 
 
-def storage(trial: Trial) -> int:
-    """Returns the bytes that a trial leaves on disk: its rows, and with pruning in training each measured model."""
+def storage(trial: Trial, keep_models: bool = True) -> int:
+    """Returns the bytes that a trial leaves on disk: its rows, and the models that it keeps.
+
+    Args:
+        trial: The trial.
+        keep_models: Whether models are kept.
+    """
+    return ROWS + (kept_bytes(trial) if keep_models else 0)
+
+
+def kept_bytes(trial: Trial) -> int:
+    """Returns the bytes of the models that a trial keeps: with pruning in training each that is measured."""
+    if trial.training is None:
+        return 0
     size = model_size(trial.resolve().model)
-    kept = len(trial.patterns) * (4 * size.parameters + size.weights) if trial.training is not None else 0
-    return ROWS + kept
+    return len(trial.patterns) * (4 * size.parameters + size.weights)
 
 
 def checkpoint_bytes(trial: Trial) -> int:

@@ -13,6 +13,7 @@ from bench.cluster.config import ClusterConfig
 from bench.cluster.executor import ClusterExecutor, check_code, exclusive
 from bench.cluster.measure import find_rates, measure_rates
 from bench.cluster.plan import describe
+from bench.cluster.plan_table import By, describe_parts
 from bench.cluster.status import RETRIED, STATES, TO_RUN, SweepStatus, TrialStatus, summary
 from bench.cluster.submission import Cluster
 from bench.core.errors import UserError
@@ -126,6 +127,8 @@ def plan_sweep(
     hardware: str | None = None,
     measure: bool = False,
     budget: str | None = None,
+    keep_models: bool = True,
+    by: By | None = None,
 ) -> Iterator[str]:
     """Yields what a sweep would take on a cluster, line by line: jobs, hours, memory, storage.
 
@@ -136,6 +139,8 @@ def plan_sweep(
             measured last, else a100 where the jobs have GPUs or the profile is large.
         measure: Whether the rates of this machine are measured first.
         budget: Hours of one device, such as `100h`; the trials that fit are written as a sweep. None for no choice.
+        keep_models: Whether models that are pruned in training are kept.
+        by: `model` or `pruner` for a table with a line for each, done or not; None for the sweep as a whole.
 
     Raises:
         UserError: If the hardware is unknown, or a budget is no number of hours.
@@ -143,8 +148,10 @@ def plan_sweep(
     profile, hours = get_profile(selection.store.profile), read_hours(budget) if budget is not None else None
     on_gpu = bool(config.gpus_per_node) or max(profile.splits.values()) >= LARGE
     rates = measure_rates(selection.trials) if measure else find_rates(hardware, on_gpu)
+    if by is not None:
+        return describe_parts(selection.trials, by, config, rates, keep_models)
     done = {trial.id for trial in selection.trials if selection.store.is_finished(trial.id)}
-    lines = describe(selection.trials, done | submitted.busy(selection.store), config, rates)
+    lines = describe(selection.trials, done | submitted.busy(selection.store), config, rates, keep_models)
     if hours is not None:
         return itertools.chain(lines, write_budget(selection.trials, hours, config, rates))
     return lines

@@ -143,7 +143,8 @@ class Trial(Spec):
         regime = {"one_shot": ""}.get(self.regime, REGIMES.get(self.regime, self.regime))
         scope = scopes.pop() if len(scopes) == 1 else ""
         pilot = f"pilot of {self.pilot_images} images" if self.pilot_images is not None else ""
-        parts = [self.model, self.pruner, *self._unusual_options(), scope, regime, f"seed {self.seed}", pilot]
+        settings = [self.pruner, f"({self.setting})" if self.setting else "", *self._unusual_options()]
+        parts = [self.model, *settings, scope, regime, f"seed {self.seed}", pilot]
         return " ".join(filter(None, parts))
 
     def _unusual_options(self) -> Iterator[str]:

@@ -11,6 +11,7 @@ from bench.cluster import estimate
 from bench.execution.executor import group_by_calibration
 from bench.models import get_model
 from bench.specs.discovery import load_sweep
+from bench.specs.trial import Trial
 from bench.trials.planning import plan_fit
 
 RESULTS = Path(__file__).parents[3] / "results" / "embedded"
@@ -66,3 +67,14 @@ def test_trials_that_share_gradients_pay_for_them_once() -> None:
     alone = estimate.trial_work(group[2]).seconds(CPU)
     assert magnitude < woodfisher
     assert cap < alone
+
+
+def test_images_that_are_not_held_are_decoded_for_every_fit() -> None:
+    common = {"sweep": "s", "profile": "imagenet", "model": "deit_tiny", "pruner": "cap", "patterns": ("0.5",)}
+    options = {"num_gradients": 512}
+    streamed = {"images": 65_536, "batch_size": 128, "gradient": "batch", "augmentation": "crops"}
+    held = Trial(**common, pruner_options=options, calibration={"images": 4096})
+    assert estimate.trial_work(held).decoded_for_fits == 0
+    work = estimate.trial_work(Trial(**common, pruner_options=options, calibration=streamed))
+    assert work.decoded_for_fits == pytest.approx(512 * 128)
+    assert work.decoded == pytest.approx(512 * 128 + 50_000)

@@ -60,3 +60,11 @@ def test_what_a_card_cannot_hold_is_told() -> None:
                for line in lines)  # fmt: skip
     old = "\n".join(describe(trials, (), ClusterConfig(), estimate.RATES["v100"]))
     assert "too much  for v100 of 32 GB: it has no bfloat16, which table1 trains in" in old
+
+
+def test_kept_models_are_told_and_can_be_left() -> None:
+    trials = [t for t in load_sweep("gradual").trials("imagenet") if t.model == "deit_tiny"]
+    kept, left = (list(describe(trials, (), ClusterConfig(), H100, keep_models=keep))[-1] for keep in (True, False))
+    rows, models = f"{9 * 64} KiB of results", "1.2 GiB of models (--no-keep-models leaves them)"
+    assert kept == f"storage   {rows}, {models}, 141 MiB for the checkpoints of a running job"
+    assert left == f"storage   {rows}, 141 MiB for the checkpoints of a running job"

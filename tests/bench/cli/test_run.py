@@ -247,7 +247,7 @@ def test_a_pilot_is_kept_apart(
     chosen = ("--only", "pruner=magnitude", "--no-finetune")
     cli.main(["run", str(sweep), *common, *pilot, *chosen, "--jobs", "1"])
     out = capsys.readouterr().out
-    assert "tiny (embedded), pilot of 32 images: 1 trials, 0 done, 1 to run" in out
+    assert "tiny_pilot32 (embedded), pilot of 32 images: 1 trials, 0 done, 1 to run" in out
     rows = pd.read_parquet(tmp_path / "runs/embedded/tiny_pilot32.parquet")
     assert rows[["phase", "n_images", "calibration_images", "pilot_images"]].values.tolist() == [
         ["dense", 32, 32, 32], ["one_shot", 32, 32, 32],

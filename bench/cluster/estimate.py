@@ -21,6 +21,7 @@ from bench.evaluation.macs import count_macs
 from bench.models import ModelSpec
 from bench.specs.recipes import TrainingSpec
 from bench.specs.trial import Trial
+from bench.trials.session import LOSS_IMAGES
 
 START = 20.0  # seconds until a job's first trial begins: libraries, model, data
 DECODED = 150.0  # images of ImageNet's usual size that a core decodes and augments in a second, see docs/imagenet.md
@@ -235,7 +236,8 @@ def trial_work(trial: Trial, shared: bool = False) -> TrialWork:
     states = len(trial.patterns) + len(trial.finetune_at)
     total = sum([evaluation_work(trial)] * states, TrialWork())
     if trial.training is None:
-        total += TrialWork(sum([prune] * len(trial.patterns), fit), decoded_for_fits=_decoded_for(trial, fit))
+        done = sum([prune] * len(trial.patterns), fit + _loss_work(trial))
+        total += TrialWork(done, decoded_for_fits=_decoded_for(trial, fit))
         if trial.finetune is not None:
             for _ in trial.finetune_at:
                 total += training_work(trial, trial.finetune)
@@ -244,6 +246,13 @@ def trial_work(trial: Trial, shared: bool = False) -> TrialWork:
         if sparsity is not None:
             total += TrialWork(fit + prune, decoded_for_fits=_decoded_for(trial, fit))
     return total + training_work(trial, trial.training)
+
+
+def _loss_work(trial: Trial) -> cap.FitWork:
+    """Returns the work of the calibration loss, of the dense model and at each pattern."""
+    images = trial.calibration.images
+    images = images if trial.calibration.augmentation is None else min(images, LOSS_IMAGES)
+    return cap.FitWork(inference=model_size(trial.resolve().model).macs * images * (1 + len(trial.patterns)))
 
 
 def _decoded_for(trial: Trial, fit: cap.FitWork) -> float:

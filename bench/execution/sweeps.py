@@ -115,16 +115,20 @@ def run_sweep(
     seeds: Sequence[int] = (),
     results: Path = WORKING,
     executor: Executor | None = None,
+    finetune: bool = True,
+    images: int | None = None,
 ) -> Generator[FinishedTrial]:
     """Runs those trials of a sweep that have no results yet, and collects the rows of all into one table.
 
     Args:
         sweep: The sweep, its name, or its file `path/to/sweep.py`.
         profile: Name of the profile.
-        only: Filters `key=value` with a key of model, family, pruner; values of one key are alternatives.
+        only: Filters `key=value`, see `bench.specs.sweep.choose_parts`; values of one key are alternatives.
         seeds: Seeds to run; none for all.
         results: Folder of all results.
         executor: Place where the trials run; by default processes of this machine, one for each core.
+        finetune: Whether anything is trained.
+        images: Number of images of a pilot, see `bench.specs.pilot`; None for the sweep itself.
 
     Returns:
         A generator that runs the trials and yields each as soon as it has ended; closing it ends what still runs.
@@ -132,7 +136,7 @@ def run_sweep(
     Raises:
         UserError: If an argument is not valid, or a trial cannot run.
     """
-    selection = select_trials(sweep, profile, only, seeds, results)
+    selection = select_trials(sweep, profile, only, seeds, results, finetune, images)
     return _then_collect(run_missing(selection, executor), selection)
 
 

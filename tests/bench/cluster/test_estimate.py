@@ -28,11 +28,12 @@ def test_seconds_are_those_of_the_measured_sweep(name: str) -> None:
     tuned = trained.groupby("trial_id").max().sum() if name == "gradual" else trained.sum()
     trials = load_sweep(name).trials("embedded")
     estimated = sum(sum(estimate.group_seconds(group, CPU)) for group in group_by_calibration(trials))
-    evaluated = sum(
-        estimate.TrialWork(evaluation=10_000.0 * estimate.model_size(trial.resolve().model).macs).seconds(CPU)
-        for trial in trials
-        for _ in (*trial.patterns, *trial.finetune_at)
-    )
+    evaluated = 0.0  # seconds, of test images and calibration losses
+    for trial in trials:
+        images = 10_000 * len((*trial.patterns, *trial.finetune_at))
+        images += trial.calibration.images * (1 + len(trial.patterns)) if trial.training is None else 0
+        work = estimate.TrialWork(evaluation=float(images * estimate.model_size(trial.resolve().model).macs))
+        evaluated += work.seconds(CPU)
     assert 0.5 < (estimated - evaluated) / (own + tuned) < 2
 
 
@@ -78,3 +79,10 @@ def test_images_that_are_not_held_are_decoded_for_every_fit() -> None:
     work = estimate.trial_work(Trial(**common, pruner_options=options, calibration=streamed))
     assert work.decoded_for_fits == pytest.approx(512 * 128)
     assert work.decoded == pytest.approx(512 * 128 + 50_000)
+
+
+def test_the_calibration_loss_is_paid_for() -> None:
+    trials = [t for t in load_sweep("first_imagenet").trials("imagenet") if t.pruner == "magnitude"]
+    work, macs = estimate.trial_work(trials[0]), estimate.model_size(trials[0].resolve().model).macs
+    assert work.evaluation == macs * 3 * 50_000
+    assert work.fit.inference == macs * 4 * 4096, "dense and at three patterns"

@@ -15,7 +15,7 @@ import cap
 from bench.cli import main
 from bench.core.errors import UserError
 from bench.evaluation.accuracy import evaluate
-from bench.execution.preflight import check_models
+from bench.execution.preflight import check_models, check_trials
 from bench.models import get_model, probing
 from bench.models.imagenet import IMAGENET, FeatureModel, ImageNetModel
 from bench.specs.calibration import CalibrationSpec
@@ -286,3 +286,12 @@ def test_gradients_of_augmented_images(imagenet_folders: Path, tiny: ImageNetMod
     plain = draw_calibration(resolved("tiny", calibration={"images": 24}), share=False)
     assert plain.labels.equal(images.labels), "the same images as without"
     assert not plain.images.equal(images.images)
+
+
+def test_more_gradients_than_images_are_refused_before_any_work(imagenet_folders: Path, tiny: ImageNetModel) -> None:
+    trial = Trial(
+        sweep="s", profile="imagenet", model="tiny", pruner="cap", patterns=("0.5",), calibration={"images": 100},
+        pruner_options={"num_gradients": 100},
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"num_gradients is 100, but there are 24 training images; .*: --images 24$"):
+        check_trials([trial])

@@ -38,6 +38,24 @@ def test_nearest_neighbours_and_a_linear_head_tell_the_classes(found: tuple[torc
     assert (head(queries).argmax(1) == answers).float().mean() > 0.8
 
 
+def test_a_fitted_head_is_where_the_gradient_vanishes() -> None:
+    """Features of scales from 1e-3 to 1e3: gradient of the penalised loss by autograd, in double precision."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(3, (500,), generator=generator)
+    features = torch.randn(500, 4, generator=generator) + labels[:, None] + 5
+    features *= torch.tensor([1e-3, 1.0, 30.0, 1e3])
+    head, fitted = probing.fit_linear_head(features, labels, 3, 1e-3)
+    std = features.double().std(0)
+    weight = (head.weight.double() * std).detach().requires_grad_()
+    bias = head.bias.detach().double().requires_grad_()
+    loss = torch.nn.functional.cross_entropy(features.double() / std @ weight.T + bias, labels)
+    (loss + 1e-3 * weight.square().sum()).backward()
+    assert weight.grad is not None
+    assert bias.grad is not None
+    assert max(weight.grad.abs().max(), bias.grad.abs().max()) < 1e-3  # 0.4 before the fit
+    torch.testing.assert_close(weight.detach().float(), fitted[:, :-1])
+
+
 def test_neighbours_by_hand() -> None:
     """Two neighbours of one class at a cosine of 0.6 outweigh one of another at 0.62; with k = 1 they do not."""
     at = lambda cosine: [cosine, (1 - cosine**2) ** 0.5]  # noqa: E731

@@ -92,12 +92,12 @@ class StreamedInputs(Inputs):
         self._indices: Tensor
 
     @property
-    def positional(self) -> tuple[Tensor, ...]:  # type: ignore[override]  # a field there, made anew here
+    def positional(self) -> tuple[Tensor, ...]:
         """All images, which are made now."""
         return tuple(self._load([self._indices]))
 
     @property
-    def keywords(self) -> Mapping[str, Tensor]:  # type: ignore[override]
+    def keywords(self) -> Mapping[str, Tensor]:
         """No arguments by keyword."""
         return {}
 

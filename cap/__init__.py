@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cap.elimination import Elimination, compensate, eliminate
     from cap.fisher.blocks import BlockFisher
     from cap.fisher.planning import MemoryPlan
+    from cap.inputs import StreamedInputs
     from cap.layers import select_layers
     from cap.patterns import NM, Allocated, Blocks, Pattern, Units, UnitsThen, Unstructured, parse_pattern
     from cap.pruned_weights import PrunedWeights
@@ -46,6 +47,7 @@ _MODULES = {
     "Ramp": "cap.training.schedules",
     "ScorePruner": "cap.pruner",
     "SequentialLayer": "cap.sequential",
+    "StreamedInputs": "cap.inputs",
     "Training": "cap.training.trainer",
     "Units": "cap.patterns",
     "UnitsThen": "cap.patterns",
@@ -82,6 +84,7 @@ __all__ = [
     "Ramp",
     "ScorePruner",
     "SequentialLayer",
+    "StreamedInputs",
     "Training",
     "Units",
     "UnitsThen",

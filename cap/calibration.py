@@ -37,7 +37,7 @@ class Calibration(FitResources):
 
     Args:
         images: Model inputs, (n, ...), in random order: fewer gradients than images means the first images. A tensor or
-            an array; a tuple of these for a model of several arguments; a mapping for one of keyword arguments.
+            an array; a tuple of these for several arguments, a mapping for keywords; `cap.StreamedInputs` to hold none.
         labels: Targets, (n, ...), tensor or array.
         loss: Function of (outputs, labels) that returns the mean loss over the batch; cross-entropy by default. It gets
             what the model returns, be it a tensor or not. For per-sample gradients it must not mix samples.
@@ -206,16 +206,16 @@ class Calibration(FitResources):
         total = self.count(num_gradients)
         compute = per_sample_gradients if self.gradient == "sample" else batch_gradient
         size = forward_images or self.batch_size
-        batches = self._batches(total, size)
+        batches = list(distributed.shard(self._batches(total, size)) if divided else self._batches(total, size))
         known: set[str] = set()
         with evaluating(model):
             check_labels(model, self.inputs[:1].to(device), self.labels, self.loss)
         labels, loss = self.labels, self.loss
         if self.label_source == "drawn":
             labels, loss = DrawnLabels.numbers(len(self), self.seed), DrawnLabels(self.loss)
-        for first, chosen in distributed.shard(batches) if divided else batches:
-            images, targets = self.inputs[chosen].to(device), labels[chosen].to(device)
-            yield self._checked(compute(model, layers, images, targets, loss).at(first), model, known, device, size)
+        for (first, chosen), images in zip(batches, self.inputs.take(c for _, c in batches), strict=True):
+            found = compute(model, layers, images.to(device), labels[chosen].to(device), loss).at(first)
+            yield self._checked(found, model, known, device, size)
 
     def _checked(
         self, batch: GradientBatch, model: nn.Module, known: set[str], device: torch.device, size: int

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cap.gradients import GradientBatch, largest_entry
-from cap.inputs import Inputs
+from cap.inputs import Inputs, StreamedInputs
 
 
 def check_weights(layers: Mapping[str, Tensor]) -> None:
@@ -92,7 +92,7 @@ def _cause(what: str, model: nn.Module, images: Inputs) -> str:
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         if value.is_floating_point() and not value.isfinite().all():
             return f"{name} of the model is not either: check the checkpoint, and the training that made it"
-    for values in [*images.positional, *images.keywords.values()]:
+    for values in () if isinstance(images, StreamedInputs) else [*images.positional, *images.keywords.values()]:
         bad = (~values.isfinite()).view(len(values), -1).any(1).nonzero().flatten()
         if len(bad):
             found = (

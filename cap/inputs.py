@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,12 @@ class Inputs:
 
     def split(self, size: int) -> Iterator[Inputs]:
         """Yields the inputs of `size` images after those of another."""
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
+        yield from self.take([slice(start, start + size) for start in range(0, len(self), size)])
+
+    def take(self, batches: Iterable[slice | Tensor]) -> Iterator[Inputs]:
+        """Yields the inputs of each of some batches of indices."""
+        for chosen in batches:
+            yield self[chosen]
 
     def to(self, device: torch.device) -> Inputs:
         """Returns the inputs on a device."""
@@ -68,6 +72,45 @@ class Inputs:
         if not theirs or ours <= theirs:
             return None
         return f"the calibration images are {_names(ours - theirs)}, the model's weights {_names(theirs)}"
+
+
+Load = Callable[[Sequence[Tensor]], Iterator[Tensor]]
+
+
+class StreamedInputs(Inputs):
+    """Inputs of a model of one argument that are made when they are wanted, such as decoded images: never held all.
+
+    Args:
+        load: Function that yields the images (n, ...) of each of some batches of indices, (n,) each; of an index the
+            same each time.
+        indices: Indices (n,) of the images.
+    """
+
+    def __init__(self, load: Load, indices: Tensor) -> None:
+        vars(self).update(_load=load, _indices=indices)  # the class is frozen
+        self._load: Load
+        self._indices: Tensor
+
+    @property
+    def positional(self) -> tuple[Tensor, ...]:
+        """All images, which are made now."""
+        return tuple(self._load([self._indices]))
+
+    @property
+    def keywords(self) -> Mapping[str, Tensor]:
+        """No arguments by keyword."""
+        return {}
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, chosen: slice | Tensor) -> StreamedInputs:
+        return StreamedInputs(self._load, self._indices[chosen])
+
+    def take(self, batches: Iterable[slice | Tensor]) -> Iterator[Inputs]:
+        """Yields the inputs of each of some batches of indices, made one batch after another."""
+        for images in self._load([self._indices[chosen] for chosen in batches]):
+            yield Inputs((images,), {})
 
 
 Images = Tensor | Inputs

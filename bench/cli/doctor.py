@@ -10,14 +10,14 @@ from cyclopts import Parameter
 import bench
 from bench.cli.cluster_options import ClusterOptions
 from bench.cli.console import say
-from bench.cli.options import Only, Profile, Results
+from bench.cli.options import Choice, Profile, Results, TrialOptions
 
 
 def doctor(
     sweep: str = "table1",
     *,
     profile: Profile = "embedded",
-    only: Only = (),
+    chosen: Choice = None,
     every_image: Annotated[bool, Parameter(name="--all", negative="")] = False,
     results: Results = Path("runs"),
     site: Annotated[ClusterOptions | None, Parameter(name="*", group="Cluster")] = None,
@@ -29,7 +29,7 @@ def doctor(
         every_image: Decode every image, not a sample of them.
     """
     config = (site or ClusterOptions()).config()
-    selection = bench.select_trials(sweep, profile, only, results=results)
+    selection = (chosen or TrialOptions()).select(sweep, profile, results)
     failed = 0
     for finding in bench.examine(selection, config, every_image):
         say(str(finding))

@@ -23,11 +23,37 @@ Results = Annotated[
 ]
 # with `consume_multiple=1` an option without a value is refused, which would else mean the same as no option: all
 Only = Annotated[tuple[str, ...], Parameter(consume_multiple=1, negative="", help="Filter key=value, key one of "
-                 "model, family, pruner; several values for one key are alternatives.")]  # fmt: skip
+                 "model, family, pruner, setting, sparsity, phase (one_shot), epochs; several values for one key are "
+                 "alternatives.")]  # fmt: skip
 Several = Parameter(consume_multiple=1, negative="")
 Seeds = Annotated[tuple[int, ...], Parameter(consume_multiple=1, negative="", help="Only these seeds.")]
 Options = Annotated[tuple[str, ...], Parameter(name="--option", consume_multiple=1, negative="", help="Options of "
                     "the pruner, key=value; values are read as JSON if they are any.")]  # fmt: skip
+
+
+@dataclass
+class TrialOptions:
+    """Choice of a sweep's trials on the command line.
+
+    Attributes:
+        only: Filters.
+        seeds: Seeds.
+        no_finetune: One-shot pruning alone: nothing is trained.
+        images: A pilot, to see that all works: evaluation on so many images, calibration and epochs of training on at
+            most as many. Its results are kept apart, and are none of the benchmark.
+    """
+
+    only: Only = ()
+    seeds: Seeds = ()
+    no_finetune: Annotated[bool, Parameter(negative="")] = False
+    images: int | None = None
+
+    def select(self, sweep: str, profile: str, results: Path) -> bench.TrialSelection:
+        """Returns the chosen trials, see `bench.select_trials`."""
+        return bench.select_trials(sweep, profile, self.only, self.seeds, results, not self.no_finetune, self.images)
+
+
+Choice = Annotated[TrialOptions | None, Parameter(name="*", group="Trials")]
 
 
 @dataclass

@@ -15,6 +15,7 @@ def table(
     *,
     profile: Profile = "embedded",
     results: Results = Path("runs"),
+    images: int | None = None,
     into: Path | None = None,
 ) -> None:
     """Print a sweep's table and verdicts and write them as Markdown and CSV; the exit code is 1 if rows are invalid.
@@ -23,9 +24,10 @@ def table(
 
     Args:
         sweep: Name of the sweep.
+        images: The pilot of the sweep on so many images, see capbench run.
         into: A Markdown document whose marked place receives the compact table.
     """
-    report = bench.SweepReport(bench.find_results(sweep, profile, results), results)
+    report = bench.SweepReport(bench.find_results(sweep, profile, results, images), results)
     written = report.write(into)
     report.print(console)
     say(report.source)

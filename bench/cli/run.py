@@ -13,7 +13,7 @@ from cyclopts import Parameter
 import bench
 from bench.cli.cluster_options import ClusterOptions
 from bench.cli.console import console, say, say_error
-from bench.cli.options import Only, Profile, Results, Seeds, Several, first_given
+from bench.cli.options import Choice, Profile, Results, Several, TrialOptions, first_given
 from bench.cli.progress import progress_bar
 from bench.cli.status import say_gaps, say_invalid
 
@@ -22,8 +22,7 @@ def run(
     sweep: str,
     *,
     profile: Profile = "embedded",
-    only: Only = (),
-    seeds: Seeds = (),
+    chosen: Choice = None,
     retry: Literal["failed", "timeout"] | None = None,
     cluster: Literal["inline", "local", "slurm"] = "inline",
     jobs: int | None = None,
@@ -32,6 +31,7 @@ def run(
     micro_batch: int | None = None,
     expect_top1: Annotated[tuple[str, ...], Several] = (),
     compute: Literal["auto", "compile", "plain"] = "auto",
+    keep_models: bool = True,
     results: Results = Path("runs"),
     allow_dirty: bool = False,
     dry_run: bool = False,
@@ -51,22 +51,26 @@ def run(
         expect_top1: Dense accuracy that your weights should reach, PERCENT or MODEL=PERCENT, in place of the recorded.
         compute: How training computes: auto for what suits the card, compile for the same through torch.compile, plain
             for the recipe's precision and nothing else.
+        keep_models: Keep the models that are measured in training with pruning as files, see capbench plan.
         allow_dirty: Submit though the checkout differs from its commit.
         dry_run: Show what would run, and stop.
     """
-    selection = bench.select_trials(sweep, profile, only, seeds, results)
+    selection = (chosen or TrialOptions()).select(sweep, profile, results)
     selection = bench.select_to_retry(selection, retry) if retry is not None else selection
     expected = selection.read_expected_top1(expect_top1)
     if cluster != "inline":
         if jobs is not None:
             raise bench.UserError("--jobs is for inline runs: give --max-parallel")
         config = (site or ClusterOptions()).config()
-        target = bench.ClusterTarget(cluster, config, device, memory_gb, micro_batch, expected, compute)
+        target = bench.ClusterTarget(
+            cluster, config, device, memory_gb, micro_batch, expected, compute=compute, keep_models=keep_models
+        )
         return submit(selection, target, allow_dirty, dry_run)
     if site is not None or micro_batch is not None:
         option = first_given(site) if site is not None else "--micro-batch"
         raise bench.UserError(f"an inline run has no {option}: it needs --cluster slurm or --cluster local")
-    here = bench.LocalRun(selection, bench.LocalResources(jobs, device or "cpu", memory_gb, compute), expected)
+    resources = bench.LocalResources(jobs, device or "cpu", memory_gb, compute)
+    here = bench.LocalRun(selection, resources, expected, keep_models)
     say_skips(here.todo)
     failures = run_here(here, dry_run)
     if dry_run:
@@ -92,7 +96,7 @@ def submit(selection: bench.TrialSelection, target: bench.ClusterTarget, allow_d
         say(submission.summary)
         if dry_run:
             for job in submission.jobs:
-                say(f"  job of {len(job)}: {', '.join(trial.label for trial in job)}")
+                say(f"  job of {len(job)}: {', '.join(map(selection.label, job))}")
         elif submission.todo:
             for line in submission.submit():
                 print(line)
@@ -105,7 +109,7 @@ def run_here(run: bench.LocalRun, dry_run: bool) -> int:
     say(run.summary)
     if dry_run:
         for trial in run.todo:
-            say(f"  {trial.id}  {trial.label}")
+            say(f"  {trial.id}  {run.selection.label(trial)}")
         return 0
     if not run.todo:
         return 0

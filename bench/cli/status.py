@@ -7,15 +7,14 @@ from pathlib import Path
 
 import bench
 from bench.cli.console import say, say_error
-from bench.cli.options import Only, Profile, Results, Seeds
+from bench.cli.options import Choice, Profile, Results, TrialOptions
 
 
 def status(
     sweep: str,
     *,
     profile: Profile = "embedded",
-    only: Only = (),
-    seeds: Seeds = (),
+    chosen: Choice = None,
     results: Results = Path("runs"),
     summary: bool = False,
     state: str | None = None,
@@ -32,7 +31,7 @@ def status(
         watch: Go on until nothing runs or waits.
         every: Seconds between two looks.
     """
-    selection = bench.select_trials(sweep, profile, only, seeds, results)
+    selection = (chosen or TrialOptions()).select(sweep, profile, results)
     found = bench.sweep_status(selection)
     print("\n".join([*(found.table() if summary else found.lines(state=state)), found.summary]), flush=True)
     while watch and not found.is_settled:
@@ -48,23 +47,28 @@ def cancel(
     sweep: str,
     *,
     profile: Profile = "embedded",
-    only: Only = (),
-    seeds: Seeds = (),
+    chosen: Choice = None,
     results: Results = Path("runs"),
 ) -> None:
     """Cancel the jobs of a sweep, or of some of its trials; what is done stays, and `capbench run` goes on from there.
 
     Trials that share a job with one of these are cancelled with it.
     """
-    selection = bench.select_trials(sweep, profile, only, seeds, results)
+    selection = (chosen or TrialOptions()).select(sweep, profile, results)
     cancelled = bench.cancel_sweep(selection)
     others = f"; {cancelled.others} trials were in them too, and are to run again" if cancelled.others else ""
     print(f"cancelled {cancelled.jobs} jobs of {selection.title}{others}")
 
 
-def collect(sweep: str, *, profile: Profile = "embedded", results: Results = Path("runs")) -> None:
-    """Join the results that are there into one table, and say what is missing; at any time, also while jobs run."""
-    collected = bench.select_trials(sweep, profile, results=results).collect()
+def collect(
+    sweep: str, *, profile: Profile = "embedded", results: Results = Path("runs"), images: int | None = None
+) -> None:
+    """Join the results that are there into one table, and say what is missing; at any time, also while jobs run.
+
+    Args:
+        images: The pilot of the sweep on so many images, see capbench run.
+    """
+    collected = bench.select_trials(sweep, profile, results=results, images=images).collect()
     say_gaps(collected)
     rows, path = collected.rows, collected.selection.store.collected
     print(f"written: {path}, {len(rows)} rows of {rows['trial_id'].nunique()} trials")

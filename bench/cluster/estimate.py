@@ -21,6 +21,7 @@ from bench.evaluation.macs import count_macs
 from bench.models import ModelSpec
 from bench.specs.recipes import TrainingSpec
 from bench.specs.trial import Trial
+from bench.trials.session import LOSS_IMAGES
 from cap.training.accelerator import AMPERE, TENSOR_CORES, Accelerator, is_convolutional
 
 START = 20.0  # seconds until a job's first trial begins: libraries, model, data
@@ -166,6 +167,7 @@ class TrialWork:
         training_images: Number of images that are augmented for training, and need not be decoded.
         decoded_for_training: Number of images that are decoded and augmented for training.
         decoded_for_evaluation: Number of images that are decoded for evaluations.
+        decoded_for_fits: Number of images that are decoded and augmented for gradients of fits.
     """
 
     fit: cap.FitWork = field(default_factory=cap.FitWork)
@@ -174,6 +176,7 @@ class TrialWork:
     training_images: float = 0.0
     decoded_for_training: float = 0.0
     decoded_for_evaluation: float = 0.0
+    decoded_for_fits: float = 0.0
 
     def __add__(self, other: TrialWork) -> TrialWork:
         return TrialWork(
@@ -183,6 +186,7 @@ class TrialWork:
             self.training_images + other.training_images,
             self.decoded_for_training + other.decoded_for_training,
             self.decoded_for_evaluation + other.decoded_for_evaluation,
+            self.decoded_for_fits + other.decoded_for_fits,
         )
 
     def seconds(self, rates: Rates, cores: int = 1) -> float:
@@ -199,7 +203,7 @@ class TrialWork:
         return (
             self.fit.inference / rates.inference
             + both(self.evaluation / rates.inference, self.decoded_for_evaluation * each)
-            + self.fit.gradients / rates.gradients
+            + both(self.fit.gradients / rates.gradients, self.decoded_for_fits * each)
             + both(self.training / rates.training, self.decoded_for_training * each)
             + self.fit.gram / rates.gram
             + self.fit.solve / rates.solve
@@ -209,7 +213,7 @@ class TrialWork:
     @property
     def decoded(self) -> float:
         """Number of images that are decoded."""
-        return self.decoded_for_training + self.decoded_for_evaluation
+        return self.decoded_for_training + self.decoded_for_evaluation + self.decoded_for_fits
 
 
 def training_work(trial: Trial, recipe: TrainingSpec) -> TrialWork:
@@ -245,14 +249,30 @@ def trial_work(trial: Trial, shared: bool = False) -> TrialWork:
     states = len(trial.patterns) + len(trial.finetune_at)
     total = sum([evaluation_work(trial)] * states, TrialWork())
     if trial.training is None:
-        total += TrialWork(sum([prune] * len(trial.patterns), fit))
+        done = sum([prune] * len(trial.patterns), fit + _loss_work(trial))
+        total += TrialWork(done, decoded_for_fits=_decoded_for(trial, fit))
         if trial.finetune is not None:
             for _ in trial.finetune_at:
                 total += training_work(trial, trial.finetune)
         return total
     for sparsity in trial.training.events().values():
-        total += TrialWork(fit + prune if sparsity is not None else cap.FitWork())
+        if sparsity is not None:
+            total += TrialWork(fit + prune, decoded_for_fits=_decoded_for(trial, fit))
     return total + training_work(trial, trial.training)
+
+
+def _loss_work(trial: Trial) -> cap.FitWork:
+    """Returns the work of the calibration loss, of the dense model and at each pattern."""
+    images = trial.calibration.images
+    images = images if trial.calibration.augmentation is None else min(images, LOSS_IMAGES)
+    return cap.FitWork(inference=model_size(trial.resolve().model).macs * images * (1 + len(trial.patterns)))
+
+
+def _decoded_for(trial: Trial, fit: cap.FitWork) -> float:
+    """Returns the number of images that are decoded for the gradients of a fit, where they are not held in memory."""
+    if trial.calibration.augmentation is None:
+        return 0.0
+    return fit.gradients / (3 * model_size(trial.resolve().model).macs)  # forward and backward
 
 
 def group_work(group: Sequence[Trial]) -> list[TrialWork]:
@@ -301,11 +321,22 @@ def training_bytes(trial: Trial, images: int) -> int:
     return 16 * model_size(model).parameters + images * count_activations(model) * each
 
 
-def storage(trial: Trial) -> int:
-    """Returns the bytes that a trial leaves on disk: its rows, and with pruning in training each measured model."""
+def storage(trial: Trial, keep_models: bool = True) -> int:
+    """Returns the bytes that a trial leaves on disk: its rows, and the models that it keeps.
+
+    Args:
+        trial: The trial.
+        keep_models: Whether models are kept.
+    """
+    return ROWS + (kept_bytes(trial) if keep_models else 0)
+
+
+def kept_bytes(trial: Trial) -> int:
+    """Returns the bytes of the models that a trial keeps: with pruning in training each that is measured."""
+    if trial.training is None:
+        return 0
     size = model_size(trial.resolve().model)
-    kept = len(trial.patterns) * (4 * size.parameters + size.weights) if trial.training is not None else 0
-    return ROWS + kept
+    return len(trial.patterns) * (4 * size.parameters + size.weights)
 
 
 def checkpoint_bytes(trial: Trial) -> int:

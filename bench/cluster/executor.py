@@ -41,6 +41,7 @@ class ClusterExecutor:
         allow_dirty: Whether `run` submits though the checkout differs from its commit.
         expected_top1: {model: dense top-1 that the user expects, percent}.
         compute: How training computes, see `cap.training.accelerator.Accelerator.mode`.
+        keep_models: Whether the models that are measured in training with pruning are kept as files.
     """
 
     store: Store
@@ -54,6 +55,7 @@ class ClusterExecutor:
     allow_dirty: bool = False
     expected_top1: Mapping[str, float] = field(default_factory=dict)
     compute: Compute = "auto"
+    keep_models: bool = True
 
     @property
     def _results(self) -> Path:
@@ -145,6 +147,7 @@ class ClusterExecutor:
                 jobs=tuple(map(tuple, jobs)),
                 expected_top1=dict(self.expected_top1),
                 compute=self.compute,
+                keep_models=self.keep_models,
                 trial_ids=tuple(tuple(trial.id for trial in job) for job in jobs),
             )
         )

@@ -178,6 +178,7 @@ class GroupJob(Checkpointable):
             on_progress=LimitedProgress(_log, LOG_SECONDS) if distributed.is_main() else None,
             expected_top1=submission.expected_top1,
             compute=submission.compute,
+            keep_models=submission.keep_models,
         )
         torch.set_num_threads(submission.threads)
         session = TrialSession(config.device)

@@ -57,7 +57,11 @@ def split_groups(
 
 
 def describe(
-    trials: Sequence[Trial], done: Collection[str], config: ClusterConfig, rates: estimate.Rates
+    trials: Sequence[Trial],
+    done: Collection[str],
+    config: ClusterConfig,
+    rates: estimate.Rates,
+    keep_models: bool = True,
 ) -> Iterator[str]:
     """Yields what there is to know of a sweep before it is submitted, line by line.
 
@@ -66,6 +70,7 @@ def describe(
         done: Ids of those that are not to run again.
         config: Settings of each job.
         rates: Rates of the device.
+        keep_models: Whether models that are pruned in training are kept.
     """
     todo = [trial for trial in trials if trial.id not in done]
     yield f"trials    {len(trials)}, {len(trials) - len(todo)} done or in jobs already, {len(todo)} to run"
@@ -79,8 +84,7 @@ def describe(
     yield from _memory(todo, config)
     yield from _precisions(todo, rates)
     yield from _misfits(todo, config, rates)
-    rows, checkpoints = sum(map(estimate.storage, todo)), max(map(estimate.checkpoint_bytes, todo))
-    yield f"storage   {_bytes(rows)} of results, {_bytes(checkpoints)} for the checkpoints of a running job"
+    yield _storage(todo, keep_models)
 
 
 def _time(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterator[str]:
@@ -171,6 +175,15 @@ def _bytes(size: float) -> str:
     units = ("bytes", "KiB", "MiB", "GiB")
     power = next((power for power in range(len(units)) if size < 1024 ** (power + 1)), len(units) - 1)
     return f"{size / 1024**power:,.{int(power == len(units) - 1)}f} {units[power]}"
+
+
+def _storage(trials: Sequence[Trial], keep_models: bool) -> str:
+    """Returns what stays on disk, and what a running job takes beside it."""
+    rows = sum(estimate.storage(trial, keep_models=False) for trial in trials)
+    kept = sum(map(estimate.kept_bytes, trials))
+    models = f", {_bytes(kept)} of models (--no-keep-models leaves them)" if kept and keep_models else ""
+    checkpoints = max(map(estimate.checkpoint_bytes, trials))
+    return f"storage   {_bytes(rows)} of results{models}, {_bytes(checkpoints)} for the checkpoints of a running job"
 
 
 def _memory(trials: Sequence[Trial], config: ClusterConfig) -> Iterator[str]:

@@ -28,12 +28,14 @@ class TrialStatus:
         state: One of STATES; `preempted` was interrupted and waits to go on.
         detail: Error, job and node, as far as there are any.
         log: File with more about it.
+        label: Name of the trial where it is not its own: that of a part.
     """
 
     trial: Trial
     state: str
     detail: str = ""
     log: Path | None = None
+    label: str | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -42,7 +44,7 @@ class TrialStatus:
 
     def line(self) -> str:
         """Returns the status in a line."""
-        parts = [self.trial.label, self.detail, f"({self.log})" if self.log is not None else ""]
+        parts = [self.label or self.trial.label, self.detail, f"({self.log})" if self.log is not None else ""]
         return f"{self.trial.id}  {self.state:9}  {'  '.join(part for part in parts if part)}"
 
 

@@ -47,6 +47,7 @@ class Submission(Spec):
         trial_ids: Their identities where they were submitted, which a job's must be too; none of older submissions.
         expected_top1: {model: dense top-1 that the user expects, percent}.
         compute: How training computes, see `cap.training.accelerator.Accelerator.mode`.
+        keep_models: Whether the models that are measured in training with pruning are kept as files.
     """
 
     cluster: Cluster
@@ -66,6 +67,7 @@ class Submission(Spec):
     trial_ids: tuple[tuple[str, ...], ...] = ()
     expected_top1: dict[str, float] = Field(default_factory=dict)
     compute: Compute = "auto"
+    keep_models: bool = True
 
 
 class JobNote(Spec):

@@ -14,7 +14,8 @@ from bench.cluster.executor import ClusterExecutor, check_code, exclusive
 from bench.cluster.loading import with_cores
 from bench.cluster.measure import find_rates, measure_rates
 from bench.cluster.plan import describe
-from bench.cluster.status import RETRIED, STATES, SweepStatus, TrialStatus, summary
+from bench.cluster.plan_table import By, describe_parts
+from bench.cluster.status import RETRIED, STATES, TO_RUN, SweepStatus, TrialStatus, summary
 from bench.cluster.submission import Cluster
 from bench.core.errors import UserError
 from bench.execution.preflight import check_trials
@@ -39,6 +40,7 @@ class ClusterTarget:
         micro_batch: Training images of a process in one forward pass; None for its share of a whole batch.
         expected_top1: {model: dense top-1 that the user expects, percent}.
         compute: How training computes, see `cap.training.accelerator.Accelerator.mode`.
+        keep_models: Whether the models that are measured in training with pruning are kept as files.
     """
 
     cluster: Cluster
@@ -48,13 +50,14 @@ class ClusterTarget:
     micro_batch: int | None = None
     expected_top1: Mapping[str, float] = field(default_factory=dict)
     compute: Compute = "auto"
+    keep_models: bool = True
 
     def executor(self, store: Store) -> ClusterExecutor:
         """Returns the executor of one sweep's trials."""
         device = self.device or ("cuda" if self.config.gpus_per_node else "cpu")
         return ClusterExecutor(
             store, self.config, self.cluster, device, self.memory_gb, self.micro_batch,
-            expected_top1=self.expected_top1, compute=self.compute,
+            expected_top1=self.expected_top1, compute=self.compute, keep_models=self.keep_models,
         )  # fmt: skip
 
 
@@ -131,6 +134,8 @@ def plan_sweep(
     measure: bool = False,
     budget: str | None = None,
     compute: Compute = "auto",
+    keep_models: bool = True,
+    by: By | None = None,
 ) -> Iterator[str]:
     """Yields what a sweep would take on a cluster, line by line: jobs, hours, memory, storage.
 
@@ -142,6 +147,8 @@ def plan_sweep(
         measure: Whether the rates of this machine are measured first.
         budget: Hours of one device, such as `100h`; the trials that fit are written as a sweep. None for no choice.
         compute: How the training that is measured computes, see `cap.training.accelerator.Accelerator.mode`.
+        keep_models: Whether models that are pruned in training are kept.
+        by: `model` or `pruner` for a table with a line for each, done or not; None for the sweep as a whole.
 
     Raises:
         UserError: If the hardware is unknown, a budget is no number of hours, or `compute` is given for no measurement.
@@ -154,8 +161,10 @@ def plan_sweep(
     on_gpu = bool(config.gpus_per_node) or max(profile.splits.values()) >= LARGE
     rates = measure_rates(selection.trials, None, compute) if measure else find_rates(hardware, on_gpu)
     config = with_cores(config, selection.trials, rates)
+    if by is not None:
+        return describe_parts(selection.trials, by, config, rates, keep_models)
     done = {trial.id for trial in selection.trials if selection.store.is_finished(trial.id)}
-    lines = describe(selection.trials, done | submitted.busy(selection.store), config, rates)
+    lines = describe(selection.trials, done | submitted.busy(selection.store), config, rates, keep_models)
     if hours is not None:
         return itertools.chain(lines, write_budget(selection.trials, hours, config, rates))
     return lines
@@ -214,7 +223,14 @@ def sweep_status(selection: TrialSelection) -> SelectionStatus:
         UserError: If SLURM does not answer.
     """
     status = SweepStatus(selection.store)
-    return SelectionStatus(tuple(status.status(trial) for trial in selection.trials))
+
+    def find(trial: Trial) -> TrialStatus:
+        found, whole = status.status(trial), selection.wholes.get(trial.id)
+        if whole is not None and found.state == TO_RUN and not (of_whole := status.status(whole)).is_settled:
+            return of_whole  # which has the part's rows, too
+        return replace(found, label=selection.label(trial))
+
+    return SelectionStatus(tuple(map(find, selection.trials)))
 
 
 def select_to_retry(selection: TrialSelection, retry: str) -> TrialSelection:
@@ -240,6 +256,6 @@ def cancel_sweep(selection: TrialSelection) -> submitted.Cancelled:
     Raises:
         UserError: If SLURM does not answer.
     """
-    if len(selection.trials) == len(selection.collected):
+    if {trial.id for trial in selection.collected} <= {trial.id for trial in selection.trials}:
         return submitted.cancel(selection.store)  # those of trials that the sweep has no longer, too
     return submitted.cancel(selection.store, {trial.id for trial in selection.trials})

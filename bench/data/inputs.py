@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,19 @@ class Inputs(Protocol):
         Yields:
             Inputs (n, channels, size, size), normalised, and labels (n,), int64.
         """
+        ...
+
+
+class StreamedImages(Protocol):
+    """Images of a split that are made when they are wanted, and never held all."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels (n,), int64."""
+        ...
+
+    def load(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yields the inputs (n, channels, size, size) of each of some batches of indices, (n,) each."""
         ...
 
 

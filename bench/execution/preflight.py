@@ -107,6 +107,12 @@ def check_trials(trials: Sequence[Trial], elsewhere: Collection[str] = ()) -> No
                 f"{trial.label}: calibration.images is {asked:,}, but profile {trial.profile} has {available:,} "
                 "images to calibrate on"
             )
+        _check_gradients(trial)
+        if trial.calibration.augmentation is not None and not trial.resolve().model.augments:
+            raise UserError(
+                f"{trial.label}: calibration.augmentation is {trial.calibration.augmentation}, but images of profile "
+                f"{trial.profile} are calibrated on as they are: leave it out"
+            )
         if trial.recipe is not None and used.training_images == 0:
             raise UserError(f"{trial.label}: it trains, but profile {trial.profile} has no image for tuning")
     layers = check_models(trials, elsewhere)
@@ -115,6 +121,20 @@ def check_trials(trials: Sequence[Trial], elsewhere: Collection[str] = ()) -> No
         if _weights_left(found, cap.parse_pattern(pattern)) == 0:
             total = sum(weight.numel() for weight in found.values())
             raise UserError(f"model {model} at {pattern}: of its {total:,} weights to prune none is left")
+
+
+def _check_gradients(trial: Trial) -> None:
+    """Refuses a trial that wants more gradients of single images than there are images to train on.
+
+    Raises:
+        UserError: If it does.
+    """
+    card, wanted = trial.resolve().model.data_card(), trial.pruner_options.get("num_gradients") or 0
+    if trial.calibration.gradient == "sample" and card is not None and wanted > card.train:
+        raise UserError(
+            f"{trial.label}: num_gradients is {wanted:,}, but there are {card.train:,} training images; a pilot takes "
+            f"fewer: --images {card.train}"
+        )
 
 
 def _weights_left(layers: Layers, pattern: cap.Pattern) -> int:

@@ -10,12 +10,15 @@ from pathlib import Path
 import pandas as pd
 
 from bench.core.errors import UserError
+from bench.execution.parts import PartFinder
 from bench.results import folders
 from bench.results.store import DAMAGED, Store
 from bench.results.validity import INVALID, invalid_lines
 from bench.specs.discovery import load_sweep
+from bench.specs.parts import TrialPart, is_trained
+from bench.specs.pilot import pilot_sweep
 from bench.specs.profiles import get_profile
-from bench.specs.sweep import Sweep, filter_trials
+from bench.specs.sweep import Sweep, choose_parts
 from bench.specs.trial import Trial
 
 NAMED = 6  # models with pruners that a line lists
@@ -32,6 +35,7 @@ class TrialSelection:
         trials: Selected trials.
         collected: Trials that are collected into one table, among them the selected ones.
         patterns: {trial id: patterns whose rows are collected}; a trial that is not in it gives all.
+        wholes: {id of a part: the trial of the sweep that it is a part of}.
     """
 
     title: str
@@ -40,6 +44,15 @@ class TrialSelection:
     trials: tuple[Trial, ...]
     collected: tuple[Trial, ...]
     patterns: Mapping[str, Collection[str]] = field(default_factory=dict)
+    wholes: Mapping[str, Trial] = field(default_factory=dict)
+
+    def label(self, trial: Trial) -> str:
+        """Returns the name of a trial, with what it has where it is a part of one of the sweep's."""
+        whole = self.wholes.get(trial.id)
+        if whole is None:
+            return trial.label
+        alone = ", one-shot alone" if is_trained(whole) and not is_trained(trial) else ""
+        return f"{trial.label} at {', '.join(trial.patterns)}{alone}"
 
     def read_expected_top1(self, texts: Sequence[str]) -> dict[str, float]:
         """Returns {model: dense top-1 that the user expects of it, percent}.
@@ -69,7 +82,14 @@ class TrialSelection:
 
     def missing(self, busy: Collection[str] = ()) -> tuple[Trial, ...]:
         """Returns the trials that are not finished, and not among the ids of those that are in a job."""
-        return tuple(t for t in self.trials if t.id not in busy and not self.store.is_finished(t.id))
+        return tuple(
+            trial
+            for trial in self.trials
+            if trial.id not in busy and not self.store.is_finished(trial.id) and not self._is_busy_whole(trial, busy)
+        )
+
+    def _is_busy_whole(self, trial: Trial, busy: Collection[str]) -> bool:
+        return bool(busy) and (whole := self.wholes.get(trial.id)) is not None and whole.id in busy
 
     def summary(self, todo: Sequence[Trial]) -> str:
         """Returns how many trials are done, in jobs and to run, in one line."""
@@ -90,16 +110,43 @@ class TrialSelection:
         return folders.describe_source(found, file, "trial_id", "trial")
 
     def collect(self) -> CollectedResults:
-        """Joins the rows of the trials that have some into one table on disk.
+        """Joins the rows of the trials that have some into one table on disk; trials that ran in parts become whole.
 
         Raises:
             UserError: If none has, or a file is of another schema.
         """
-        rows = self.store.collect([trial.id for trial in self.collected], self.patterns)
+        selected = {trial.id for trial in self.trials}
+        owners, patterns = {trial.id: trial for trial in self.collected}, self.patterns
+        if not patterns:
+            owners, patterns = self._join_parts(selected)
+        rows = self.store.collect(owners, patterns)
         present = set(rows["trial_id"])
-        missing = tuple(trial for trial in self.collected if trial.id not in present)
+        missing = tuple(trial for trial in owners.values() if trial.id not in present)
         damaged = tuple(trial for trial in missing if self.store.status(trial.id) == DAMAGED)
-        return CollectedResults(self, rows, missing, damaged)
+        return CollectedResults(self, rows, missing, damaged, frozenset(selected))
+
+    def _join_parts(self, selected: set[str]) -> tuple[dict[str, Trial], dict[str, Collection[str]]]:
+        """Makes trials whole that ran in parts.
+
+        Args:
+            selected: Ids of the selected trials; those that become whole by them are added.
+
+        Returns:
+            The trials that the rows of the sweep are of, by id, and {trial id: patterns} of those that are parts.
+        """
+        finder = PartFinder(self.store, self.collected)
+        owners, patterns = dict[str, Trial](), dict[str, Collection[str]]()
+        for whole in self.collected:
+            found = finder.cover(TrialPart(whole, whole))
+            if found.joinable:
+                self.store.join(whole.id, whole.recipe_text, found.joinable)
+                selected |= {whole.id} if selected & set(found.joinable.values()) else set()
+                owners[whole.id] = whole
+                continue
+            for source in found.partial:
+                patterns[source.trial.id] = [*patterns.get(source.trial.id, ()), *source.patterns]
+            owners |= {trial.id: trial for trial in (*found.trials, *(one.trial for one in found.one_shot))}
+        return owners, patterns
 
 
 @dataclass(frozen=True)
@@ -111,16 +158,18 @@ class CollectedResults:
         rows: Rows of those that have some, as `bench.results.schema.ResultRow` describes them.
         missing: Trials without rows that can be read.
         damaged: Those of them whose files cannot be read.
+        selected: Ids of the selected trials, and of those that have become whole by them.
     """
 
     selection: TrialSelection
     rows: pd.DataFrame
     missing: tuple[Trial, ...]
     damaged: tuple[Trial, ...]
+    selected: frozenset[str]
 
     @cached_property
     def _selected(self) -> pd.DataFrame:
-        return self.rows[self.rows["trial_id"].isin([trial.id for trial in self.selection.trials])]
+        return self.rows[self.rows["trial_id"].isin(self.selected)]
 
     def has_pruned(self) -> bool:
         """Returns whether any of the selected trials has the row of a pruned model."""
@@ -144,8 +193,7 @@ class CollectedResults:
         Of the selected trials it names some; of others it gives the number.
         """
         store, lines = self.selection.store, []
-        selected = {trial.id for trial in self.selection.trials}
-        if wanted := [trial for trial in self.missing if trial.id in selected]:
+        if wanted := [trial for trial in self.missing if trial.id in self.selected]:
             names = sorted({f"{trial.model}/{trial.pruner}" for trial in wanted})
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
             total = len(self.selection.trials)
@@ -164,24 +212,34 @@ def select_trials(
     only: Iterable[str] = (),
     seeds: Sequence[int] = (),
     results: Path = folders.WORKING,
+    finetune: bool = True,
+    images: int | None = None,
 ) -> TrialSelection:
     """Selects trials of a sweep.
 
     Args:
         sweep: The sweep, its name, or its file `path/to/sweep.py`.
         profile: Name of the profile.
-        only: Filters `key=value` with a key of model, family, pruner; values of one key are alternatives.
+        only: Filters `key=value`, see `bench.specs.sweep.choose_parts`; values of one key are alternatives.
         seeds: Seeds to select; none for all.
         results: Folder of all results.
+        finetune: Whether anything is trained.
+        images: Number of images of a pilot, see `bench.specs.pilot`; None for the sweep itself.
 
     Raises:
         UserError: If the sweep, the profile, a model, a filter or a seed is unknown, or no trial matches.
     """
     loaded = load_sweep(sweep) if isinstance(sweep, str) else sweep
+    loaded = loaded if images is None else pilot_sweep(loaded, profile, images)
     every = loaded.trials(profile)
     known = get_profile(profile)
     for name in dict.fromkeys(trial.model for trial in every):
         known.model(name)  # refuses unknown ones
-    store = Store(results, profile, loaded.name, source=sweep if isinstance(sweep, str) else None)
-    trials = filter_trials(every, only, seeds)
-    return TrialSelection(f"{loaded.name} ({profile})", results, store, trials, every)
+    source = sweep if isinstance(sweep, str) else None
+    store = Store(results, profile, loaded.name, source=source, pilot_images=images)
+    finder = PartFinder(store, every)
+    found = [finder.cover(part) for part in choose_parts(every, only, seeds, finetune)]
+    trials = tuple({trial.id: trial for one in found for trial in one.trials}.values())
+    wholes = {trial.id: one.wanted.whole for one in found for trial in one.trials if trial is not one.wanted.whole}
+    pilot = f", pilot of {images} images" if images is not None else ""
+    return TrialSelection(f"{loaded.name} ({profile}){pilot}", results, store, trials, every, wholes=wholes)

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from bench.core.errors import UserError
-from bench.results.folders import WORKING, published
+from bench.results.folders import WORKING, pilot_of, published
 from bench.results.parquet import DamagedError, read_rows
 from bench.results.schema import SCHEMA
 from bench.results.store import TRIAL_ID
@@ -78,7 +78,9 @@ class StoredTrial:
         model, pruner, seed = shlex.quote(first["model"]), shlex.quote(first["pruner"]), first["seed"]
         if first["sweep"] != COMPARE:
             only = f"--only model={model} --only pruner={pruner} --seeds {seed}"
-            return f"capbench run {shlex.quote(first['sweep'])} {only}{rest}"
+            name, images = pilot_of(first["sweep"]) or (first["sweep"], None)
+            pilot = f" --images {images}" if images is not None else ""
+            return f"capbench run {shlex.quote(name)} {only}{pilot}{rest}"
         options = [f"{key}={json.dumps(value)}" for key, value in json.loads(first["pruner_options"]).items()]
         given = "".join(f" --option {shlex.quote(option)}" for option in options)
         tuned = " --finetune" if any(row["phase"] == "finetuned" for row in self.rows) else ""
@@ -190,10 +192,12 @@ def _values(rows: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
             "batch_size": first["calibration_batch_size"],
             "gradient": first["gradient"],
             "label_source": first["label_source"] or "given",
+            "augmentation": first["calibration_augmentation"],
         },
         "evaluation_images": None if images == every else images,
         "evaluation_split": split,
         "dense_seed": first["dense_seed"],
         "batch_norm": first["batch_norm"] or "kept",
         "setting": first["setting"],
+        "pilot_images": first["pilot_images"],
     }

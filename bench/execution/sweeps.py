@@ -26,6 +26,7 @@ class LocalRun:
         selection: The trials.
         resources: Resources that they may use; by default all of the processor.
         expected_top1: {model: dense top-1 that the user expects, percent}.
+        keep_models: Whether the models that are measured in training with pruning are kept as files.
 
     Attributes:
         todo: The unfinished trials.
@@ -39,9 +40,10 @@ class LocalRun:
         selection: TrialSelection,
         resources: LocalResources | None = None,
         expected_top1: Mapping[str, float] | None = None,
+        keep_models: bool = True,
     ) -> None:
         self.selection, self.resources = selection, resources or LocalResources()
-        self.expected_top1 = dict(expected_top1 or {})
+        self.expected_top1, self.keep_models = dict(expected_top1 or {}), keep_models
         self.resources.check()
         self.todo = selection.missing()
 
@@ -76,7 +78,9 @@ class LocalRun:
         if not self.todo:
             return
         processes, config = self._share
-        config = replace(config, on_progress=on_progress, expected_top1=self.expected_top1)
+        config = replace(
+            config, on_progress=on_progress, expected_top1=self.expected_top1, keep_models=self.keep_models
+        )
         results = self.selection.results
         executor = InlineExecutor(results, config) if processes == 1 else PoolExecutor(results, config, processes)
         with closing(executor.run(self.todo)) as finished:
@@ -111,16 +115,20 @@ def run_sweep(
     seeds: Sequence[int] = (),
     results: Path = WORKING,
     executor: Executor | None = None,
+    finetune: bool = True,
+    images: int | None = None,
 ) -> Generator[FinishedTrial]:
     """Runs those trials of a sweep that have no results yet, and collects the rows of all into one table.
 
     Args:
         sweep: The sweep, its name, or its file `path/to/sweep.py`.
         profile: Name of the profile.
-        only: Filters `key=value` with a key of model, family, pruner; values of one key are alternatives.
+        only: Filters `key=value`, see `bench.specs.sweep.choose_parts`; values of one key are alternatives.
         seeds: Seeds to run; none for all.
         results: Folder of all results.
         executor: Place where the trials run; by default processes of this machine, one for each core.
+        finetune: Whether anything is trained.
+        images: Number of images of a pilot, see `bench.specs.pilot`; None for the sweep itself.
 
     Returns:
         A generator that runs the trials and yields each as soon as it has ended; closing it ends what still runs.
@@ -128,7 +136,7 @@ def run_sweep(
     Raises:
         UserError: If an argument is not valid, or a trial cannot run.
     """
-    selection = select_trials(sweep, profile, only, seeds, results)
+    selection = select_trials(sweep, profile, only, seeds, results, finetune, images)
     return _then_collect(run_missing(selection, executor), selection)
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from bench import assets
 from bench.core.errors import UserError
+from bench.core.random_state import derive_seed
 from bench.data import imagenet
 from bench.data.card import DataCard
 from bench.data.imagenet.source import FOLDER_VARIABLE
@@ -36,6 +37,7 @@ class ImageNetModel(ModelSpec):
     num_classes: ClassVar[int] = imagenet.NUM_CLASSES
     gate: ClassVar[float] = 0.3  # decoders, resizing and precision differ between timm's record and any machine
     decodes: ClassVar[bool] = True
+    augments: ClassVar[bool] = True
 
     top1: float | None = None
 
@@ -140,6 +142,18 @@ class ImageNetModel(ModelSpec):
         from bench.data.imagenet.transforms import eval_transform
 
         return imagenet.DecodedInputs(imagenet.load_stored_split(split), eval_transform(self.data_config()))
+
+    def streamed_inputs(self, count: int, seed: int) -> imagenet.DecodedInputs:
+        """Returns training images with timm's default transforms for training, one view of each.
+
+        Raises:
+            UserError: If the data are missing, with the ways to provide them.
+        """
+        from bench.data.imagenet.transforms import crops_transform
+
+        stored, seeds = imagenet.load_stored_split("train"), (derive_seed(seed, "calibration views"),)
+        images = imagenet.DecodedInputs(stored, crops_transform(self.data_config()), seeds=seeds)
+        return images.subset(count, derive_seed(seed, "calibration"))
 
     def training_stream(
         self,

@@ -14,7 +14,7 @@ from bench.core.config import Spec
 from bench.core.errors import UserError
 from bench.core.random_state import derive_seed
 from bench.data.card import DataCard
-from bench.data.inputs import Inputs
+from bench.data.inputs import Inputs, StreamedImages
 from bench.data.stream import StreamRecipe, TrainingStream
 
 
@@ -33,6 +33,7 @@ class ModelSpec(Spec):
         gate: Percentage points by which the dense top-1 may differ from the recorded one.
         seeded: Whether there are weights of several seeds, see `with_seed`.
         decodes: Whether images are decoded each time they are wanted, which takes the time of cores.
+        augments: Whether calibration images can be augmented, see `streamed_inputs`.
     """
 
     dataset: ClassVar[str]
@@ -40,6 +41,7 @@ class ModelSpec(Spec):
     gate: ClassVar[float]
     seeded: ClassVar[bool] = False
     decodes: ClassVar[bool] = False
+    augments: ClassVar[bool] = False
 
     name: str
     family: str
@@ -162,6 +164,18 @@ class ModelSpec(Spec):
             UserError: If the data are missing or damaged.
         """
         return self.inputs("train").subset(count, derive_seed(seed, "calibration"))
+
+    def streamed_inputs(self, count: int, seed: int) -> StreamedImages:
+        """Returns augmented training images that a trial calibrates on, made when they are wanted.
+
+        Args:
+            count: Number of images.
+            seed: Seed of the trial.
+
+        Raises:
+            UserError: If the data are missing or damaged, or images of this kind are not augmented.
+        """
+        raise UserError(f"images of {self.dataset} are calibrated on as they are: leave calibration.augmentation out")
 
     def evaluation_inputs(self, count: int | None = None, split: str = "test") -> Inputs:
         """Returns the images that a trial evaluates on.

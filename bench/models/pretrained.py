@@ -68,8 +68,8 @@ class PackagedClassifier(ImageNetModel):
 
     @property
     def identity(self) -> dict[str, str]:
-        """Checksum of the weights and name of the data set, whose files are too large to be read for it."""
-        return {"weights": self.weights.sha256, "data": self.dataset}
+        """Checksum of the weights, and the identity of the data."""
+        return {**super().identity, "weights": self.weights.sha256}
 
     def weights_file(self) -> Path:
         """Returns the file of the package."""

@@ -28,6 +28,21 @@ def profile_folder(profile: str) -> str:
     return f"{readable}-{hashlib.sha256(profile.encode()).hexdigest()[:8]}"
 
 
+def pilot_name(sweep: str, images: int) -> str:
+    """Returns the name of the pilot of a sweep on so many images."""
+    return f"{sweep}_pilot{images}"
+
+
+def pilot_of(name: str) -> tuple[str, int] | None:
+    """Returns the sweep and the images of a pilot by its name; None for what is no name of a pilot.
+
+    >>> pilot_of("table1_pilot500"), pilot_of("table1")
+    (('table1', 500), None)
+    """
+    found = re.fullmatch(r"(.+)_pilot([0-9]+)", name)
+    return (found[1], int(found[2])) if found else None
+
+
 def published() -> Path | None:
     """Returns the folder of the checkout's published results; None where this is no checkout."""
     folder = CHECKOUT / PUBLISHED
@@ -56,7 +71,7 @@ def source(file: str | Path, results: Path) -> Path:
 def collected_sweeps(profile: str, results: Path) -> list[str]:
     """Returns the names of all sweeps with collected results; for `WORKING` those that are published count, too.
 
-    The one that settings are chosen by is left out: its rows are no results.
+    The one that settings are chosen by is left out, and so are pilots: their rows are no results.
 
     Args:
         profile: Name of the profile.
@@ -66,7 +81,7 @@ def collected_sweeps(profile: str, results: Path) -> list[str]:
     roots = [results, *([found] if results == WORKING and found is not None else [])]
     paths = [path for root in roots for path in sorted((root / profile).glob("*.parquet"))]
     names = dict.fromkeys(path.stem for path in paths if "." not in path.stem)  # those of rows alone
-    return [name for name in names if name != TUNING]
+    return [name for name in names if name != TUNING and pilot_of(name) is None]
 
 
 def reports(results: Path) -> Path:

@@ -101,6 +101,8 @@ class ResultRow:
         gate_top1: That accuracy, percent.
         compute: How the training computed: precision, `tf32`, `channels_last`, `compiled`; null where there was none,
             or the recipe's precision alone.
+        pilot_images: Images of a pilot, whose rows are no results; null for results.
+        calibration_augmentation: Augmentation of the training images that the pruner saw, null for none.
     """
 
     sweep: str | None = None
@@ -177,6 +179,8 @@ class ResultRow:
     gate: str | None = None
     gate_top1: float | None = None
     compute: str | None = None
+    pilot_images: int | None = None
+    calibration_augmentation: str | None = None
 
 
 @dataclass
@@ -224,4 +228,5 @@ SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source", "params_small", "macs_small",
                  "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed", "batch_norm",
                  "pixel_knn_top1", "setting", "train_images", "test_images", "data_checksum", "gate",
-                 "gate_top1", "macs", "peak_macs", "compute")  # fmt: skip
+                 "gate_top1", "macs", "peak_macs", "compute", "pilot_images",
+                 "calibration_augmentation")  # fmt: skip

@@ -81,12 +81,20 @@ class Store:
         part: Name of the part of the sweep's trials that is collected by itself, in the folder of the trials; all of
             them by default.
         source: What stands for the sweep on the command line, its name or its file; None if nothing does.
+        pilot_images: Images of a pilot, which the command line gives beside the source; None for no pilot.
     """
 
     def __init__(
-        self, root: Path, profile: str, sweep: str, part: str | None = None, source: str | None = None
+        self,
+        root: Path,
+        profile: str,
+        sweep: str,
+        part: str | None = None,
+        source: str | None = None,
+        pilot_images: int | None = None,
     ) -> None:
         self.results, self.profile, self.sweep, self.source = root, profile, sweep, source
+        self.pilot_images = pilot_images
         self.folder = root / folders.profile_folder(profile) / sweep  # a file per trial
         stem = self.folder / part if part else self.folder
         self.collected = stem.with_name(f"{stem.name}.parquet")
@@ -99,6 +107,7 @@ class Store:
             return None
         options = {"profile": (self.profile, "embedded"), "results": (str(self.results), str(folders.WORKING))}
         given = [f" --{key} {shlex.quote(value)}" for key, (value, default) in options.items() if value != default]
+        given += [f" --images {self.pilot_images}"] if self.pilot_images is not None else []
         return f"capbench {name} {shlex.quote(self.source)}{''.join(given)}"
 
     def check_writable(self) -> None:
@@ -193,14 +202,39 @@ class Store:
         """Returns whether there is nothing left to run."""
         return self.status(trial_id) in FINISHED
 
-    def finished_trials(self) -> Iterator[FinishedRows]:
-        """Yields the finished trials that are in the folder, in the order of their ids."""
+    def finished_trials(self, but: Collection[str] = ()) -> Iterator[FinishedRows]:
+        """Yields the finished trials that are in the folder, in the order of their ids.
+
+        Args:
+            but: Ids of trials that are left out.
+        """
         for path in sorted(self.folder.glob("*.parquet")):
-            if TRIAL_ID.fullmatch(path.stem) and self.is_finished(path.stem):
+            if TRIAL_ID.fullmatch(path.stem) and path.stem not in but and self.is_finished(path.stem):
                 rows = read_rows(path, SCHEMA).to_pylist()
                 patterns = tuple(dict.fromkeys(row["pattern"] for row in rows if row["pattern"] is not None))
                 common = {name: rows[0][name] for name in ("model", "pruner", "pruner_options", "seed")}
                 yield FinishedRows(path.stem, **common, patterns=patterns)
+
+    def join(self, trial_id: str, recipe: str | None, owners: Mapping[str, str]) -> None:
+        """Writes the rows of trials that are parts of one as rows of this one.
+
+        Args:
+            trial_id: Identity of the whole trial.
+            recipe: The whole trial's column `recipe`.
+            owners: {pattern: id of the finished trial whose rows at it are taken}, in order.
+        """
+        parts: list[list[pa.Table]] = [[], [], []]  # rows, layers, predictions
+        first, *_ = owners.values()
+        for pattern, owner in [(None, first), *owners.items()]:  # without a pattern: the dense model
+            tables = (*self._tables(owner), self._prediction_table(self._predictions(owner)))
+            for kept, table in zip(parts, tables, strict=True):
+                found = [one == pattern for one in table["pattern"].to_pylist()]
+                kept.append(table.filter(pa.array(found, pa.bool_())))
+        rows, layers, predictions = (_with_value(pa.concat_tables(kept), "trial_id", trial_id) for kept in parts)
+        if len(predictions):
+            write_table(predictions, self._predictions(trial_id), PREDICTION_LEVEL)
+        write_table(layers, self._layers(trial_id))
+        write_table(_with_value(rows, "recipe", recipe), self.path(trial_id))
 
     def collect(self, trial_ids: Iterable[str], patterns: Mapping[str, Collection[str]] | None = None) -> pd.DataFrame:
         """Joins the given trials' files, in this order, into one table on disk and returns it.
@@ -268,3 +302,9 @@ def _at(table: pa.Table, patterns: Collection[str] | None) -> pa.Table:
         return table
     kept = [pattern is None or pattern in patterns for pattern in table["pattern"].to_pylist()]
     return table.filter(pa.array(kept, pa.bool_()))
+
+
+def _with_value(table: pa.Table, column: str, value: str | None) -> pa.Table:
+    """Returns a table with the same text in all rows of a column."""
+    texts = pa.array([value] * len(table), pa.string())
+    return table.set_column(table.column_names.index(column), column, texts)

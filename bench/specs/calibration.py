@@ -17,9 +17,12 @@ class CalibrationSpec(Spec):
         batch_size: Images in one forward pass.
         gradient: `sample` or `batch`, see `cap.Calibration`.
         label_source: `given`, or `drawn` from the model's own prediction, see `cap.Calibration`.
+        augmentation: None for images as they are evaluated, held in memory; `crops` for random resized crops, mirror
+            images and colour jitter, one view of each image, made anew each time it is wanted.
     """
 
     images: int = Field(1024, ge=1)
     batch_size: int = Field(128, ge=1)
     gradient: Literal["sample", "batch"] = "sample"
     label_source: Literal["given", "drawn"] = "given"
+    augmentation: Literal["crops"] | None = None

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bench.core.errors import UserError, first_mistake
-from bench.results.folders import WORKING, profile_folder, source
+from bench.results.folders import WORKING, pilot_name, profile_folder, source
 from bench.results.store import Store, name_mistake
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _load_file(path: str) -> ModuleType:
     return module
 
 
-def find_results(sweep: str, profile: str = "embedded", results: Path = WORKING) -> Store:
+def find_results(sweep: str, profile: str = "embedded", results: Path = WORKING, images: int | None = None) -> Store:
     """Returns the place of a sweep's results; for its name, its file or package need not be there.
 
     Where the working folder has none, it is that of the published ones.
@@ -91,17 +91,19 @@ def find_results(sweep: str, profile: str = "embedded", results: Path = WORKING)
         sweep: Name of the sweep, or its file `path/to/sweep.py`.
         profile: Name of the profile.
         results: Folder of all results.
+        images: Images of a pilot of the sweep; None for the sweep itself.
 
     Raises:
         UserError: If there is neither such a sweep nor a table of its results, or the file is not valid.
     """
     known = sweep_modules()
     name = load_sweep(sweep).name if sweep.endswith(".py") and sweep not in known else sweep
+    name = name if images is None else pilot_name(name, images)
     folder = source(f"{profile_folder(profile)}/{name}.parquet", results)
     if sweep in known or sweep.endswith(".py"):
-        return Store(folder, profile, name, source=sweep)
-    store = Store(folder, profile, sweep)
-    if name_mistake(sweep) or not store.collected.exists():
+        return Store(folder, profile, name, source=sweep, pilot_images=images)
+    store = Store(folder, profile, name)
+    if name_mistake(name) or not store.collected.exists():
         raise UserError(
             f"unknown sweep {sweep!r}, and {store.collected} does not exist: choose from {', '.join(known)}"
         )

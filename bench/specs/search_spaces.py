@@ -214,12 +214,20 @@ def configurations(profile: Profile, pruner: str, count: int, seed: int) -> list
     return [_configuration(profile, pruner, values) for values in space.draw(count, seed)]
 
 
-def authors_configuration(profile: Profile, pruner: str) -> Configuration:
+def authors_configuration(profile: Profile, pruner: str, model: str | None = None) -> Configuration:
     """Returns the authors' settings of a pruner; its defaults where it declares no search space.
+
+    Args:
+        profile: The profile; where it has a release with the pruner, that is the authors'.
+        pruner: Name of the pruner, see `find_space`.
+        model: Name of the model, for which a release may have options of its own; None for what holds for most.
 
     Raises:
         UserError: If there is no such pruner, or its space is not valid.
     """
+    if profile.release is not None and pruner in profile.release.pruners:
+        options = {**cap.default_options(pruner), **profile.pruner_options(pruner, model)}
+        return Configuration(options, profile.release.calibration)
     space = find_space(pruner, profile.calibration) or SearchSpace()
     return _configuration(profile, pruner, space.authors)
 

@@ -33,13 +33,13 @@ def find_configuration(
     if setting not in SETTINGS:
         raise UserError(f"unknown setting {setting!r}: choose from {', '.join(SETTINGS)}")
     if setting == "authors":
-        return authors_configuration(profile, pruner)
+        return authors_configuration(profile, pruner, model)
     tuned = read_tuned(profile.name, results)
     chosen = tuned.find(model, pruner) if tuned is not None else None
     if chosen is None:
         space = find_space(pruner, profile.calibration)
         if space is not None and not space.axes:  # there is nothing to choose
-            return authors_configuration(profile, pruner)
+            return authors_configuration(profile, pruner, model)
         then = "" if results is not None else ", then capbench publish tuning"
         raise UserError(f"no setting of {pruner} was chosen on {model} in profile {profile.name} yet: capbench tune "
                         f"--pruner {pruner} --model {model}{then}")  # fmt: skip

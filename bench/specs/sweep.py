@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pydantic import field_validator, model_validator
 
+import cap
 from bench.core.config import Spec
 from bench.core.errors import UserError
 from bench.results.store import name_mistake
+from bench.specs.parts import TrialPart, part_of, patterns_at
 from bench.specs.trial import Trial, repetition
 
 COMPARE, EXPORT = RESERVED = ("compare", "export")  # sweeps of the commands of these names
@@ -98,46 +100,100 @@ class Sweep(Spec):
         return self.profiles[profile]
 
 
-FILTERS = ("model", "family", "pruner")
+FILTERS = ("model", "family", "pruner", "setting", "epochs", "phase", "sparsity")
+PROFILES_OWN = "profile"  # the setting of trials that do not say whose their options are
+ONE_SHOT = "one_shot"
 
 
 def filter_trials(
-    trials: Sequence[Trial], only: Iterable[str] = (), seeds: Sequence[int] | None = None
+    trials: Sequence[Trial], only: Iterable[str] = (), seeds: Sequence[int] | None = None, finetune: bool = True
 ) -> tuple[Trial, ...]:
-    """Returns the trials that match all filters.
+    """Returns the trials that match all filters, see `choose_parts`."""
+    return tuple(part.trial for part in choose_parts(trials, only, seeds, finetune))
+
+
+def choose_parts(
+    trials: Sequence[Trial], only: Iterable[str] = (), seeds: Sequence[int] | None = None, finetune: bool = True
+) -> tuple[TrialPart, ...]:
+    """Returns the trials that match all filters, each with what of it is wanted.
+
+    Most filters choose whole trials. `sparsity` leaves of a one-shot trial the patterns with that fraction of zeros;
+    `phase=one_shot` leaves its one-shot pruning, as no `finetune` does. Trials that are pruned during training are
+    never cut: `sparsity` chooses those that reach it, `phase=one_shot` none.
 
     Args:
         trials: The trials of one profile.
         only: Filters `key=value`; several values for one key are alternatives.
         seeds: The seeds to keep; all by default.
+        finetune: Whether anything is trained.
 
     Raises:
         UserError: If a key is unknown, a value matches no trial, or a seed stands twice.
     """
-
-    def value_of(trial: Trial, key: str) -> str:
-        return trial.resolve().model.family if key == "family" else getattr(trial, key)
-
     only = tuple(only)
-    wanted: dict[str, set[str]] = {}
-    for text in only:
-        key, _, value = text.partition("=")
-        if key not in FILTERS or not value:
-            raise UserError(f"cannot filter by {text!r}: write key=value with a key of {', '.join(FILTERS)}")
-        known = sorted({value_of(trial, key) for trial in trials})
-        if value not in known:
-            raise UserError(f"no trial has {key}={value}: choose from {', '.join(known)}")
-        wanted.setdefault(key, set()).add(value)
+    wanted = _read_filters(trials, only)
     if mistake := repetition("--seeds", seeds or ()):
         raise UserError(mistake)
     known_seeds = sorted({trial.seed for trial in trials})
     if stray := sorted(set(seeds or ()) - set(known_seeds)):
         raise UserError(f"the sweep has no seed {stray[0]}: choose from {', '.join(map(str, known_seeds))}")
-    chosen = tuple(
-        trial
-        for trial in trials
-        if all(value_of(trial, key) in values for key, values in wanted.items()) and (not seeds or trial.seed in seeds)
-    )
-    if not chosen:
-        raise UserError(f"no trial matches {' '.join(only)}" + (f" with seeds {seeds}" if seeds else ""))
-    return chosen
+    sparsities, trained = wanted.pop("sparsity", None), finetune and "phase" not in wanted
+    wanted.pop("phase", None)
+    found = []
+    for trial in trials:
+        matches = all(set(_values_of(trial, key)) & values for key, values in wanted.items())
+        if not matches or (seeds and trial.seed not in seeds) or (not trained and trial.training is not None):
+            continue
+        patterns = trial.patterns if sparsities is None else patterns_at(trial, set(map(float, sparsities)))
+        if patterns:
+            found.append(TrialPart(trial, part_of(trial, patterns, trained)))
+    if not found:
+        given = [*only, *([] if finetune else ["--no-finetune"]), *([f"--seeds {seeds}"] if seeds else [])]
+        raise UserError(f"no trial matches {' '.join(given)}")
+    return tuple(found)
+
+
+def _read_filters(trials: Sequence[Trial], only: Iterable[str]) -> dict[str, set[str]]:
+    """Returns {key: wanted values} of filters `key=value`."""
+    wanted: dict[str, set[str]] = {}
+    for text in only:
+        key, _, value = text.partition("=")
+        if key not in FILTERS or not value:
+            raise UserError(f"cannot filter by {text!r}: write key=value with a key of {', '.join(FILTERS)}")
+        known = _known_values(trials, key)
+        if key == "sparsity":
+            value = _as_number(value)
+        if value not in known:
+            raise UserError(f"no trial has {text}: choose from {', '.join(known)}")
+        wanted.setdefault(key, set()).add(value)
+    return wanted
+
+
+def _known_values(trials: Sequence[Trial], key: str) -> list[str]:
+    """Returns the values that trials have under a key, in order."""
+    found = {value for trial in trials for value in _values_of(trial, key)}
+    return sorted(found, key=float) if key in ("sparsity", "epochs") else sorted(found)
+
+
+def _values_of(trial: Trial, key: str) -> Collection[str]:
+    """Returns the values that a trial has under a key, as they are written in a filter."""
+    if key == "family":
+        return (trial.resolve().model.family,)
+    if key == "setting":
+        return (trial.setting or PROFILES_OWN,)
+    if key == "epochs":
+        recipe = trial.training or (trial.finetune if trial.finetune_at else None)
+        return (str(recipe.epochs if recipe is not None else 0),)
+    if key == "phase":
+        return () if trial.training is not None else (ONE_SHOT,)
+    if key == "sparsity":
+        return [f"{cap.parse_pattern(pattern).sparsity:g}" for pattern in trial.patterns]
+    return (getattr(trial, key),)
+
+
+def _as_number(text: str) -> str:
+    """Returns a number as filters know it; a text that is none as it is."""
+    try:
+        return f"{float(text):g}"
+    except ValueError:
+        return text

@@ -51,6 +51,7 @@ class Trial(Spec):
         batch_norm: Statistics of batch normalisation after one-shot pruning: `kept` from the dense model, or
             `reestimated` on the calibration images, see `cap.batch_norm`.
         setting: Whose the pruner's options are: its `authors`, or `tuned` ones; None where that is not said.
+        pilot_images: Images of a pilot, see `bench.specs.pilot`; None for a trial whose rows are results.
     """
 
     sweep: str
@@ -70,6 +71,7 @@ class Trial(Spec):
     dense_seed: int | None = Field(None, ge=0, le=MAX_SEED)
     batch_norm: Literal["kept", "reestimated"] = "kept"
     setting: Setting | None = None
+    pilot_images: int | None = Field(None, ge=1)
 
     @field_validator("patterns", "finetune_at")
     @classmethod
@@ -140,7 +142,9 @@ class Trial(Spec):
         scopes = {scope_in_words(pattern) for pattern in self.patterns}
         regime = {"one_shot": ""}.get(self.regime, REGIMES.get(self.regime, self.regime))
         scope = scopes.pop() if len(scopes) == 1 else ""
-        parts = [self.model, self.pruner, *self._unusual_options(), scope, regime, f"seed {self.seed}"]
+        pilot = f"pilot of {self.pilot_images} images" if self.pilot_images is not None else ""
+        settings = [self.pruner, f"({self.setting})" if self.setting else "", *self._unusual_options()]
+        parts = [self.model, *settings, scope, regime, f"seed {self.seed}", pilot]
         return " ".join(filter(None, parts))
 
     def _unusual_options(self) -> Iterator[str]:
@@ -150,8 +154,9 @@ class Trial(Spec):
             usual = get_profile(self.profile).pruner_options(self.pruner, self.model, run)
         except (UserError, ValueError):  # which is told elsewhere
             return
+        untold = (*UNTOLD, *(["num_gradients"] if self.pilot_images is not None else []))
         for name, default in cap.default_options(self.pruner).items():
-            if name not in UNTOLD and (value := self.pruner_options[name]) != usual.get(name, default):
+            if name not in untold and (value := self.pruner_options[name]) != usual.get(name, default):
                 yield f"{name}={json.dumps(value, sort_keys=True)}"
 
     @property
@@ -259,6 +264,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
         "dense_seed": None,
         "batch_norm": "kept",
         "setting": None,
+        "pilot_images": None,
     },
     "pruner_options": {
         "allocation": "layer",
@@ -267,7 +273,7 @@ ADDED_FIELDS: dict[str, dict[str, Any]] = {
         "fresh_gradients": False,
         "reconstruction": 0.0,
     },
-    "calibration": {"label_source": "given"},
+    "calibration": {"label_source": "given", "augmentation": None},
     "finetune": {"precision": "float32", **LATER},
     "training": {"precision": "float32", **LATER},
     "quantization.finetune": {"precision": "float32", **LATER},

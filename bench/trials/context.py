@@ -46,6 +46,7 @@ class ExecutionConfig:
             settings sets its own.
         expected_top1: {model: dense top-1 that the user expects, percent}, which the gate then holds it to.
         compute: How training computes, see `cap.training.accelerator.Accelerator.mode`.
+        keep_models: Whether the models that are measured in training with pruning are kept as files.
     """
 
     device: str = "cpu"
@@ -56,6 +57,7 @@ class ExecutionConfig:
     on_progress: Callable[[FitProgress], None] | None = None
     expected_top1: Mapping[str, float] = field(default_factory=dict)
     compute: Compute = "auto"
+    keep_models: bool = True
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def measure_int8(
     """
     quantization, device = context.resolved.trial.quantization, context.config.device
     assert quantization is not None
-    images = context.calibration.images.images.to(device)
+    images = context.calibration.for_loss.images.to(device)
     layers = int8_layers(observed(model, images))
     recorder.pruned(context.measure(quantized(model, layers), "int8", pattern, cost, masks, int8=layers))
     if (recipe := quantization.finetune) is None:

@@ -31,7 +31,7 @@ def run_one_shot(context: TrialContext, recorder: TrialRecorder, checkpointer: T
     pruner, fit = context.fit(dense, context.units)
     fit = context.expect(pruner, left, fit)
     layers = cap.select_layers(dense, context.resolved.model.prunable)
-    dense_loss = mean_loss(dense, context.calibration.images)
+    dense_loss = mean_loss(dense, context.calibration.for_loss)
     for pattern in left:
         if reason := pruner.refusal(pattern) or cap.shape_mismatch(layers, pattern):
             recorder.skipped(pattern, reason, "one_shot", fit)
@@ -45,7 +45,7 @@ def run_one_shot(context: TrialContext, recorder: TrialRecorder, checkpointer: T
         pruned.apply_to(candidate)
         # after a second fit there is no one quadratic model of both steps
         predicted = None if isinstance(pattern, cap.UnitsThen) else pruner.predicted_loss(pruned)
-        observed = mean_loss(candidate, context.calibration.images) - dense_loss
+        observed = mean_loss(candidate, context.calibration.for_loss) - dense_loss
         cost = context.settle_batch_norm(candidate, cost)  # after the loss, which is the pruning's alone
         measured = context.measure(candidate, "one_shot", pattern, cost, pruned.masks)
         recorder.pruned(replace(measured, loss=LossIncrease(predicted, observed)))

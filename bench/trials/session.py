@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 import cap
 from bench.data.inputs import stack_batches
 from bench.evaluation.accuracy import Accuracy, evaluate
 from bench.specs.trial import ResolvedTrial
 from bench.trials.gate import Gate
+
+LOSS_IMAGES = 4096  # of augmented images those that are held for the calibration loss
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,14 @@ class SharedCalibration:
 
     images: cap.Calibration
     peak_bytes: int | None = None
+
+    @cached_property
+    def for_loss(self) -> cap.Calibration:
+        """Images that the calibration loss is measured on: all, or the first of those that memory does not hold."""
+        if not isinstance(self.images.inputs, cap.StreamedInputs):
+            return self.images
+        first = self.images.inputs[:LOSS_IMAGES].clone()
+        return cap.Calibration(first, self.images.labels[:LOSS_IMAGES], self.images.loss)
 
 
 class TrialSession:
@@ -121,7 +133,12 @@ def draw_calibration(resolved: ResolvedTrial, share: bool) -> cap.Calibration:
         share: Whether what is computed on them is kept for the next fit.
     """
     trial, spec = resolved.trial, resolved.trial.calibration
-    images, labels = stack_batches(resolved.model.calibration_inputs(spec.images, trial.seed))
+    images: Tensor | cap.StreamedInputs
+    if spec.augmentation is not None:
+        drawn = resolved.model.streamed_inputs(spec.images, trial.seed)
+        images, labels = cap.StreamedInputs(drawn.load, torch.arange(len(drawn.labels))), drawn.labels
+    else:
+        images, labels = stack_batches(resolved.model.calibration_inputs(spec.images, trial.seed))
     return cap.Calibration(
         images,
         labels,
@@ -136,7 +153,7 @@ def draw_calibration(resolved: ResolvedTrial, share: bool) -> cap.Calibration:
 def unshared(images: cap.Calibration) -> cap.Calibration:
     """Returns the same calibration images, with nothing kept for the next fit."""
     return cap.Calibration(
-        images.images,
+        images.inputs,
         images.labels,
         images.loss,
         batch_size=images.batch_size,

@@ -93,8 +93,9 @@ def _measure(context: TrialContext, recorder: TrialRecorder, state: TrainingStat
     masks = state.training.masks.state_dict() if state.training.masks is not None else None
     model = state.training.averaged()
     recorder.pruned(context.measure(model, "finetuned", pattern, state.cost, masks, summary))
-    if context.config.folder is not None and context.resolved.trial.training is not None:
-        path = context.config.folder / f"{pattern}.safetensors"
+    config = context.config
+    if config.keep_models and config.folder is not None and context.resolved.trial.training is not None:
+        path = config.folder / f"{pattern}.safetensors"
         distributed.run_on_rank0(partial(save_pruned, path, model, masks or {}))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -191,3 +192,27 @@ def test_outputs_that_are_no_tensor_need_a_loss() -> None:
     loss = nn.CrossEntropyLoss()
     calibration = cap.Calibration(IMAGES, LABELS, loss=lambda outputs, labels: loss(outputs[0], labels))
     assert gradient_of(calibration, model).shape == (20, 18)
+
+
+@pytest.mark.parametrize("gradient", ["sample", "batch"])
+def test_images_that_are_made_when_they_are_wanted(gradient: str) -> None:
+    model, made = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), list[int]()
+
+    def load(batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        for batch in batches:
+            made.append(len(batch))
+            yield IMAGES[batch]
+
+    layers = cap.select_layers(model, [r"\d.weight"])
+    streamed = cap.StreamedInputs(load, torch.arange(20))
+    options = {"batch_size": 4, "gradient": gradient}
+    one, other = cap.Calibration(streamed, LABELS, **options), cap.Calibration(IMAGES, LABELS, **options)
+    assert (made, len(one)) == ([], 20)
+    for pruner in (cap.create("cap", block_size=4, num_gradients=5, damp=1e-4), cap.create("wanda")):
+        pattern = "0.5" if pruner.needs == "gradients" else "0.5@layer"
+        found = [pruner.fit(model, layers, source).prune(cap.parse_pattern(pattern)) for source in (one, other)]
+        assert all(found[0].weights[name].equal(found[1].weights[name]) for name in layers)
+    assert max(made) == 4, "never more than a batch"
+    part, _ = one.split(0.25)
+    assert isinstance(part.inputs, cap.StreamedInputs)
+    assert part.images.equal(other.split(0.25)[0].images)

@@ -212,11 +212,13 @@ class DecodedInputs:
         stored: Split that holds the images.
         transform: Transform of the model, from an image to an input.
         chosen: Indices (n,) of the images that belong to these inputs; None for all.
+        seeds: Numbers that, with an image's index, seed its transform; None for a transform that draws nothing.
     """
 
     stored: StoredSplit
     transform: Transform
     chosen: Tensor | None = None
+    seeds: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.stored.labels if self.chosen is None else self.chosen)
@@ -234,4 +236,15 @@ class DecodedInputs:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields normalised inputs and labels: see `bench.data.inputs.Inputs`."""
         indices = self._indices() if order is None else self._indices()[order]
-        yield from decode(self.stored, self.transform, indices.split(batch_size), device)
+        yield from decode(self.stored, self.transform, indices.split(batch_size), device, self.seeds)
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels (n,), int64."""
+        return self.stored.labels[self._indices()]
+
+    def load(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yields the inputs of each of some batches of indices into these inputs, (n,) each."""
+        chosen = [self._indices()[batch] for batch in batches]
+        for images, _ in decode(self.stored, self.transform, chosen, "cpu", self.seeds):
+            yield images

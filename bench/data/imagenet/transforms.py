@@ -65,6 +65,21 @@ class CroppedFirst:
         return self.rest(PIL.Image.fromarray(pixels.permute(1, 2, 0).numpy()))
 
 
+def crops_transform(config: dict[str, Any]) -> Transform:
+    """Returns timm's transforms for training as they are by default: random resized crop, flip, colour jitter.
+
+    They are those that CAP's script for one-shot pruning draws its gradients with (github.com/IST-DASLab/CAP,
+    research/one_shot_pruning.py).
+    """
+    return create_transform(
+        config["input_size"],
+        is_training=True,
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
+    )
+
+
 def training_transform(recipe: StreamRecipe, config: dict[str, Any]) -> Transform:
     """Returns timm's transforms for training, from an image to an input: those of the augmentation set."""
     augmentation = recipe.augmentation_set

@@ -65,6 +65,9 @@ class PageReport:
         self.stores = [*([] if comparison is None else [comparison]), *ordered]
         self.results = results
         self.rows = {store.sweep: store.read() for store in self.stores}
+        for name, rows in self.rows.items():
+            if rows["pilot_images"].notna().any():
+                raise UserError(f"{name} is a pilot, no result of the benchmark: capbench table shows it")
         self.timings = find_timings(SPEEDUP, results)
         self.submissions = tuple(submissions)
 

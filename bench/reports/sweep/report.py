@@ -9,6 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from bench.core.errors import UserError
 from bench.reports.common.console import text_table
 from bench.reports.common.origin import origin
 from bench.reports.common.text import insert_text, to_markdown
@@ -65,7 +66,7 @@ def markdown(rows: pd.DataFrame, results: Path, title: str, predictions: Predict
     found = SweepResults.of(rows, predictions)
     protocol = ProtocolTables.of(found)
     controls = [*control_lines(summary), *smaller_lines(summary, _smaller(rows, results))]
-    said = [f"* {sentence}" for sentence in (*claim_sentences(found), *protocol.ranks, *controls)]
+    said = [f"* {sentence}" for sentence in (*_verdicts(found, protocol), *controls)]
     lines = [f"# {title}", "", origin(rows), "", *said, ""]
     if not parts.empty:
         lines += ["One-shot top-1 by mask and update:", "", to_markdown(parts)]
@@ -118,8 +119,19 @@ def print_report(
     for heading, table in protocol.tables.items():
         console.print(text_table(table, heading, ("pruner", "phase", "model"), wrapped=table.columns))
     controls = [*control_lines(summary), *smaller_lines(summary, _smaller(rows, results))]
-    for sentence in (*claim_sentences(found), *protocol.ranks, *controls):
+    for sentence in (*_verdicts(found, protocol), *controls):
         console.print(sentence, highlight=False)
+
+
+def _verdicts(found: SweepResults, protocol: ProtocolTables) -> list[str]:
+    """Returns what the results say of the claims, and the ranks; nothing where they are those of a pilot."""
+    return [] if pilot_text(found.rows) else [*claim_sentences(found), *protocol.ranks]
+
+
+def pilot_text(rows: pd.DataFrame) -> str:
+    """Returns what a title says of a pilot's rows; nothing of others."""
+    images = rows["pilot_images"].dropna() if "pilot_images" in rows else []
+    return f", pilot of {int(max(images)):,} images: no results of the benchmark" if len(images) else ""
 
 
 def _fitting_table(cells: pd.DataFrame, title: str, console: Console) -> Table:
@@ -191,7 +203,7 @@ class SweepReport:
     def __init__(self, store: Store, results: Path) -> None:
         self.store, self.results = store, results
         self.rows, self.predictions = store.read(), store.predictions()
-        self.title = f"{store.sweep} ({store.profile})"
+        self.title = f"{store.sweep} ({store.profile}){pilot_text(self.rows)}"
         self.written = Store(folders.reports(results), store.profile, store.sweep)
 
     @property
@@ -222,6 +234,8 @@ class SweepReport:
             UserError: If the document has no such place.
         """
         if into is not None:
+            if pilot := pilot_text(self.rows):
+                raise UserError(f"{self.store.sweep} goes into no document:{pilot.removeprefix(',')}")
             insert(into, self.store.sweep, self.rows, self.predictions)
         self.written.collected.parent.mkdir(parents=True, exist_ok=True)
         written = write_tables(self.rows, self.written, self.results, self.title, self.predictions)

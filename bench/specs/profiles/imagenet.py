@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from bench.models.imagenet import IMAGENET as MODELS
 from bench.specs.calibration import CalibrationSpec
-from bench.specs.profiles.profile import OptionRule, Profile, Recipes
+from bench.specs.profiles.profile import OptionRule, Profile, Recipes, ReleaseSetting
 from bench.specs.recipes import FinetuneSpec, GradualSpec
 
 TRAINING_IMAGES, TEST_IMAGES = 1_281_167, 50_000
 # DeiT-Tiny's set in the paper, here that of all models of its size; the others have DeiT-Small's
 LIGHT = ("deit_tiny", "efficientformer_l1", "levit_192", "efficientnetv2_tiny")
 CNN = ("resnet50d", "efficientnetv2_tiny")
+# the release's gradients: 4,096 means of 128 augmented images each, no image twice (docs/imagenet.md)
+RELEASE = ReleaseSetting(
+    ("cap", "woodfisher", "mfac", "fastcap", "gradient_weight"),
+    CalibrationSpec(images=4096 * 128, batch_size=128, gradient="batch", augmentation="crops"),
+)
 CAP_FIRST = {"block_size": 192, "num_gradients": 4096, "damp": 1e-8}  # CAP's own options below, of the refit after it
 
 FINETUNE = FinetuneSpec(
@@ -66,4 +71,5 @@ IMAGENET = Profile(
     splits={"train": TRAINING_IMAGES, "test": TEST_IMAGES},
     augmentations={model: "light1" if model in LIGHT else "deit" for model in MODELS},
     model_recipes={model: Recipes(FINETUNE, CNN_GRADUAL) for model in CNN},
+    release=RELEASE,
 )

@@ -56,6 +56,19 @@ class Recipes:
 
 
 @dataclass(frozen=True)
+class ReleaseSetting:
+    """Setting of a release whose models and data the profile has: no option needs to be scaled or guessed.
+
+    Attributes:
+        pruners: Names of the pruners that the release has, at the profile's options.
+        calibration: Images that they see, and what one gradient is.
+    """
+
+    pruners: tuple[str, ...]
+    calibration: CalibrationSpec
+
+
+@dataclass(frozen=True)
 class Profile:
     """The models, data and settings that a sweep runs with.
 
@@ -70,6 +83,7 @@ class Profile:
         model_recipes: {model: recipes}, of the models whose recipes are not those of most.
         dense_seeds: Seeds of the dense models that the sweeps of this package are of; none for weights without a seed.
         controls: {name: smaller dense model}, beside which pruned ones are set; not among `models`.
+        release: The authors' setting of some pruners; None where all have that of their search space.
     """
 
     name: str
@@ -87,6 +101,8 @@ class Profile:
     def seeded_models(self) -> tuple[str, ...]:
         """Names of the models that there are weights of several seeds of."""
         return tuple(name for name, model in self.models.items() if model.seeded)
+
+    release: ReleaseSetting | None = None
 
     @property
     def calibration_images(self) -> int | None:

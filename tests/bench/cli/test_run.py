@@ -236,3 +236,28 @@ def test_mistakes_in_a_sweep_file(
     (tmp_path / "tiny.py").write_text(tiny.replace(old, new))
     assert message in fails("run", str(tmp_path / "tiny.py"), "--results", str(tmp_path / "results"))
     assert not list(tmp_path.glob("results/**/*.parquet"))
+
+
+def test_a_pilot_is_kept_apart(
+    tiny: str, tmp_path: Path, fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = tmp_path / "tiny.py"
+    sweep.write_text(tiny)
+    common, pilot = ("--results", str(tmp_path / "runs")), ("--images", "32")
+    chosen = ("--only", "pruner=magnitude", "--no-finetune")
+    cli.main(["run", str(sweep), *common, *pilot, *chosen, "--jobs", "1"])
+    out = capsys.readouterr().out
+    assert "tiny_pilot32 (embedded), pilot of 32 images: 1 trials, 0 done, 1 to run" in out
+    rows = pd.read_parquet(tmp_path / "runs/embedded/tiny_pilot32.parquet")
+    assert rows[["phase", "n_images", "calibration_images", "pilot_images"]].values.tolist() == [
+        ["dense", 32, 32, 32], ["one_shot", 32, 32, 32],
+    ]  # fmt: skip
+    cli.main(["status", str(sweep), *common, *pilot, *chosen])
+    assert "done       vit magnitude seed 0 pilot of 32 images at 0.75, one-shot alone" in capsys.readouterr().out
+    cli.main(["table", str(sweep), *common, *pilot])
+    assert "pilot of 32 images: no results of the benchmark" in capsys.readouterr().out
+    cli.main(["run", str(sweep), *common, "--dry-run"])
+    assert "tiny (embedded): 2 trials, 0 done, 2 to run" in capsys.readouterr().out
+    assert "tiny_pilot32 is a pilot" in fails("report", "tiny_pilot32", *common)
+    assert "--images 0 is not valid" in fails("run", str(sweep), *common, "--images", "0")
+    assert "no trial has sparsity=0.6: choose from 0.75" in fails("plan", str(sweep), "--only", "sparsity=0.6")

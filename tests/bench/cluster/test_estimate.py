@@ -32,11 +32,12 @@ def test_seconds_are_those_of_the_measured_sweep(name: str) -> None:
     if not trials:
         pytest.skip(f"{name} is not published as it is defined")
     estimated = sum(sum(estimate.group_seconds(group, CPU)) for group in group_by_calibration(trials))
-    evaluated = sum(
-        estimate.TrialWork(evaluation=10_000.0 * estimate.model_size(trial.resolve().model).macs).seconds(CPU)
-        for trial in trials
-        for _ in (*trial.patterns, *trial.finetune_at)
-    )
+    evaluated = 0.0  # seconds, of test images and calibration losses
+    for trial in trials:
+        images = 10_000 * len((*trial.patterns, *trial.finetune_at))
+        images += trial.calibration.images * (1 + len(trial.patterns)) if trial.training is None else 0
+        work = estimate.TrialWork(evaluation=float(images * estimate.model_size(trial.resolve().model).macs))
+        evaluated += work.seconds(CPU)
     assert 0.5 < (estimated - evaluated) / (own + tuned) < 2
 
 
@@ -74,3 +75,21 @@ def test_trials_that_share_gradients_pay_for_them_once() -> None:
     alone = estimate.trial_work(group[2]).seconds(CPU)
     assert magnitude < woodfisher
     assert cap < alone
+
+
+def test_images_that_are_not_held_are_decoded_for_every_fit() -> None:
+    common = {"sweep": "s", "profile": "imagenet", "model": "deit_tiny", "pruner": "cap", "patterns": ("0.5",)}
+    options = {"num_gradients": 512}
+    streamed = {"images": 65_536, "batch_size": 128, "gradient": "batch", "augmentation": "crops"}
+    held = Trial(**common, pruner_options=options, calibration={"images": 4096})
+    assert estimate.trial_work(held).decoded_for_fits == 0
+    work = estimate.trial_work(Trial(**common, pruner_options=options, calibration=streamed))
+    assert work.decoded_for_fits == pytest.approx(512 * 128)
+    assert work.decoded == pytest.approx(512 * 128 + 50_000)
+
+
+def test_the_calibration_loss_is_paid_for() -> None:
+    trials = [t for t in load_sweep("first_imagenet").trials("imagenet") if t.pruner == "magnitude"]
+    work, macs = estimate.trial_work(trials[0]), estimate.model_size(trials[0].resolve().model).macs
+    assert work.evaluation == macs * 3 * 50_000
+    assert work.fit.inference == macs * 4 * 4096, "dense and at three patterns"

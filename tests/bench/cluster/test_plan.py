@@ -66,3 +66,11 @@ def test_what_a_card_cannot_hold_is_told() -> None:
     assert "training  on v100 in float16, for it has no bfloat16: deit_tiny, deit_base" in old
     new = list(describe(trials, (), ClusterConfig(), H100))
     assert "training  on h100 in bfloat16, tf32: deit_tiny, deit_base" in new
+
+
+def test_kept_models_are_told_and_can_be_left() -> None:
+    trials = [t for t in load_sweep("gradual").trials("imagenet") if t.model == "deit_tiny"]
+    kept, left = (list(describe(trials, (), ClusterConfig(), H100, keep_models=keep))[-1] for keep in (True, False))
+    rows, models = f"{9 * 64} KiB of results", "1.2 GiB of models (--no-keep-models leaves them)"
+    assert kept == f"storage   {rows}, {models}, 141 MiB for the checkpoints of a running job"
+    assert left == f"storage   {rows}, 141 MiB for the checkpoints of a running job"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.errors import UserError
-from bench.execution.preflight import LocalResources, check_models, check_pruner, describe_memory
+from bench.execution.preflight import LocalResources, check_models, check_pruner, check_trials, describe_memory
 from bench.specs.trial import Trial
 from bench.trials.context import ExecutionConfig
 
@@ -77,3 +77,11 @@ def test_pruners_and_their_options(make_trial: MakeTrial, tmp_path: Path) -> Non
         check_pruner(f"{file}:Nobody", {})
     with pytest.raises(UserError, match="no option size"):
         check_pruner("cap", {"size": 32})
+
+
+def test_images_in_memory_are_not_augmented(make_trial: MakeTrial) -> None:
+    trial = make_trial(calibration={"images": 32, "augmentation": "crops"})
+    with pytest.raises(
+        UserError, match=r"calibration\.augmentation is crops, but images of profile embedded are calib"
+    ):
+        check_trials([trial])

@@ -15,7 +15,7 @@ import cap
 from bench.cli import main
 from bench.core.errors import UserError
 from bench.evaluation.accuracy import evaluate
-from bench.execution.preflight import check_models
+from bench.execution.preflight import check_models, check_trials
 from bench.models import get_model, probing
 from bench.models.imagenet import IMAGENET, FeatureModel, ImageNetModel
 from bench.specs.calibration import CalibrationSpec
@@ -269,3 +269,29 @@ def test_a_run_without_data_ends_before_it_begins(capsys: pytest.CaptureFixture[
     assert not list((tmp_path / "r").rglob("*.parquet"))
     main(["run", "table1", "--profile", "imagenet", "--dry-run", "--results", str(tmp_path / "r")])
     assert "135 to run" in capsys.readouterr().out
+
+
+def test_gradients_of_augmented_images(imagenet_folders: Path, tiny: ImageNetModel) -> None:
+    trial = Trial(
+        sweep="s", profile="imagenet", model="tiny", pruner="cap", patterns=("0.5",),
+        pruner_options={"block_size": 16, "num_gradients": 6, "damp": 1e-6},
+        calibration={"images": 24, "batch_size": 4, "gradient": "batch", "augmentation": "crops"},
+    )  # fmt: skip
+    rows = run_trial(trial).rows
+    assert [(row.phase, row.calibration_augmentation) for row in rows] == [("dense", "crops"), ("one_shot", "crops")]
+    assert (rows[1].num_gradients, rows[1].calibration_images) == (6, 24)
+    assert rows[1].observed_loss_increase is not None
+    images, labels = (draw_calibration(trial.resolve(), share=False) for _ in "ab")
+    assert images.images.equal(labels.images), "one view of each image"
+    plain = draw_calibration(resolved("tiny", calibration={"images": 24}), share=False)
+    assert plain.labels.equal(images.labels), "the same images as without"
+    assert not plain.images.equal(images.images)
+
+
+def test_more_gradients_than_images_are_refused_before_any_work(imagenet_folders: Path, tiny: ImageNetModel) -> None:
+    trial = Trial(
+        sweep="s", profile="imagenet", model="tiny", pruner="cap", patterns=("0.5",), calibration={"images": 100},
+        pruner_options={"num_gradients": 100},
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"num_gradients is 100, but there are 24 training images; .*: --images 24$"):
+        check_trials([trial])

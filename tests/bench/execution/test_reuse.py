@@ -66,5 +66,6 @@ def test_trials_of_a_comparison_differ_in_patterns_alone() -> None:
     """What `sources` relies on: a trial is fine-tuned after every pattern or after none."""
     for finetune in (False, True):
         made = plan("magnitude", {}, ["cap"], ["vit"], ["0.5", "0.9"], [0], finetune).trials
-        assert {one.finetune_at for one in made} == {("0.5", "0.9") if finetune else ()}
+        assert {one.finetune_at == (one.patterns if finetune else ()) for one in made} == {True}
+        assert {one.patterns for one in made} - {("0.0",)} == {("0.5", "0.9")}, "beside the dense model's control"
         assert {one.training for one in made} == {None}

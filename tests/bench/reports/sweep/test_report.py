@@ -72,6 +72,7 @@ def test_reports_of_several_dense_models_have_headline_leads_and_ranks(everywher
         for pruner, top1 in (("cap", 90.0), ("woodfisher", 89.5), ("magnitude", 89.0))
         for pattern, drop in (("0.5", 0.0), ("0.75", 1.0), ("0.9", 10.0))
     ))  # fmt: skip
+    rows["profile"] = "embedded"
     text = report.markdown(rows, tmp_path, "Title")
     assert "Sparsity at 1 % relative drop, with 95 % intervals" in text
     assert "| CAP | 73." in text

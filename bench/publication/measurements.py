@@ -42,7 +42,7 @@ def speedup_publication(results: Path, checkout: Checkout) -> Publication:
     timings, command = Timings(results, SPEEDUP), "nox -s reproduce_speedup"
     rows = timings.collect()
     timed = rows[rows["status"] == TIMED].groupby(["model", "batch"])["engine"].agg(set).to_dict()
-    cells = [(model, batch) for model in MODELS for batch in BATCH_SIZES]
+    cells = [(model.rpartition("/")[2], batch) for model in MODELS for batch in BATCH_SIZES]
     lacking = [cell for cell in cells if set(ENGINES) - timed.get(cell, set())]
     if lacking or (rows["status"] != TIMED).any():
         names = ", ".join(f"{model} at batch {batch}" for model, batch in lacking) or "an engine failed"

@@ -165,7 +165,7 @@ def test_the_command_says_what_is_missing(
         monkeypatch.delenv(name, raising=False)
     command = ["run", "resnet20", "--profile", "cifar10", "--results", str(tmp_path / "r")]
     main([*command, "--dry-run"])
-    assert "24 trials, 0 done, 24 to run" in capsys.readouterr().out
+    assert "39 trials, 0 done, 39 to run" in capsys.readouterr().out
     with pytest.raises(SystemExit) as ended:
         main(command)
     assert ended.value.code == 2

@@ -254,7 +254,7 @@ def test_a_run_names_all_models_without_weights(
     imagenet_folders: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with pytest.raises(SystemExit):
-        main(["run", "recovery", "--profile", "imagenet", "--results", str(tmp_path / "results")])
+        main(["run", "recovery", "--profile", "imagenet", "--images", "24", "--results", str(tmp_path / "results")])
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("capbench: no weights of deit_tiny: CAPBENCH_WEIGHTS is not set")
     assert line.endswith("; nor can deit_small be loaded")

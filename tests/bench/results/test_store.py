@@ -138,11 +138,12 @@ def test_a_folder_that_cannot_be_written_is_found_before_work(tmp_path: Path) ->
 
 def test_columns_added_later_are_null_in_an_older_file(store: Store) -> None:
     store.write("a", [row(top1=1.0, job="7")], [])
-    older = pq.read_table(store.path("a")).drop_columns(list(ADDED_COLUMNS))
+    added = [name for name in ADDED_COLUMNS if name in SCHEMA.names]
+    older = pq.read_table(store.path("a")).drop_columns(added)
     pq.write_table(older, store.path("a"))
     rows = store.collect(["a"])
     assert rows["top1"].tolist() == [1.0]
-    assert rows[list(ADDED_COLUMNS)].isna().all(axis=None)
+    assert rows[added].isna().all(axis=None)
     pq.write_table(older.drop_columns(["top1"]), store.path("a"))
     with pytest.raises(UserError, match="another schema"):
         store.status("a")

@@ -12,6 +12,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -167,6 +168,18 @@ class OnnxRuntime(Engine):
         return InferenceSession(lambda: model.run(None, inputs)[0])
 
 
+@cache
+def openvino_core() -> Any:
+    """Returns this process's one `openvino.Core`, which is never freed.
+
+    Its CPU plug-in sets the stack that signal handlers run on. Of two plug-ins the one that is freed last puts back the
+    stack of the other, which is gone, and the next signal ends the process (seen with OpenVINO 2026.4.1).
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVino(Engine):
     """OpenVINO's CPU plug-in on the exported model, set for latency, in single precision like the others."""
 
@@ -176,15 +189,13 @@ class OpenVino(Engine):
 
     def load(self, workload: Workload) -> InferenceSession:
         """Compiles for the processor."""
-        import openvino
-
         settings = {
             "INFERENCE_NUM_THREADS": workload.threads,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
             **self.settings,
         }
-        compiled = openvino.Core().compile_model(workload.onnx(), "CPU", settings)
+        compiled = openvino_core().compile_model(workload.onnx(), "CPU", settings)
         inputs = [workload.example.numpy()]
         return InferenceSession(lambda: compiled(inputs)[0])
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,6 +109,23 @@ def test_openvino_packs_zeros_and_computes_the_same(cell: MakeCell, tmp_path: Pa
     ]  # fmt: skip
     assert not rows[2].dense, "it is not among the dense engines that the sparse one is compared with"
     assert (tmp_path / "0.9").is_dir(), "each sparsity has files of its own"
+
+
+def signal_after_measuring(cell: Cell, folder: Path) -> int:
+    """Returns the number of signals that a handler got after the cell was measured, and its models were freed."""
+    received = []
+    signal.signal(signal.SIGUSR1, lambda *_: received.append(1))
+    measure_cell(cell, folder)
+    gc.collect()
+    signal.raise_signal(signal.SIGUSR1)
+    return len(received)
+
+
+def test_a_process_that_ran_openvino_several_times_survives_a_signal(cell: MakeCell, tmp_path: Path) -> None:
+    if reason := ENGINES["openvino_sparse"].missing():
+        pytest.skip(reason)
+    measured = cell(engines=("eager", "openvino", "openvino_sparse"), sparsities=(0.9,))
+    assert run_in_subprocess(signal_after_measuring, measured, tmp_path) == 1
 
 
 def test_peak_is_that_of_a_matrix_product() -> None:

@@ -194,16 +194,14 @@ EMBEDDED = {
             prunable=_VIT_LAYERS,
             input_size=28,
         ),
+        EmbeddedFeatureModel(
+            name="simclr",
+            family="dino",
+            timm_name="vit_small_patch16_224",
+            timm_options={**_VIT, "global_pool": "avg", "fc_norm": False},
+            prunable=_VIT_LAYERS,
+            input_size=28,
+            seed=0,  # there are no weights of before
+        ),
     )
 }
-
-# among EMBEDDED as soon as its weights are
-SELF_SUPERVISED = EmbeddedFeatureModel(
-    name="simclr",
-    family="dino",
-    timm_name="vit_small_patch16_224",
-    timm_options={**_VIT, "global_pool": "avg", "fc_norm": False},
-    prunable=_VIT_LAYERS,
-    input_size=28,
-    seed=0,
-)

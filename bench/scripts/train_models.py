@@ -33,13 +33,13 @@ from bench.core.files import atomic_write
 from bench.core.random_state import derive_seed, seed_everything
 from bench.data.fashion_mnist import load_split
 from bench.evaluation.accuracy import evaluate
-from bench.models.embedded import EMBEDDED, SELF_SUPERVISED, EmbeddedModel
+from bench.models.embedded import EMBEDDED, EmbeddedModel
 from bench.models.probing import best_linear_head, features, knn_top1, pooled
 from bench.models.smaller import SMALLER, SmallerModel
 from bench.scripts.recipes import EPOCHS, PRETRAINING, RECIPES, ContrastiveRecipe, Recipe
 from bench.scripts.training import EpochRecord, SupervisedTraining, run_epochs
 
-MODELS: dict[str, EmbeddedModel] = {**EMBEDDED, SELF_SUPERVISED.name: SELF_SUPERVISED, **SMALLER}
+MODELS: dict[str, EmbeddedModel] = {**EMBEDDED, **SMALLER}
 FIRST_SEED = 0
 PROBE_EVERY = 5  # epochs of pretraining from one search for neighbours to the next
 WORK = Path("runs", "zoo")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from bench.core.errors import UserError
 from bench.data.fashion_mnist import Split, load_split, to_input
 from bench.models import embedded
-from bench.models.embedded import EMBEDDED, SELF_SUPERVISED, EmbeddedModel
+from bench.models.embedded import EMBEDDED, EmbeddedModel
 from bench.models.smaller import SMALLER
 from bench.scripts.augmentation import kept_patches
 from bench.scripts.recipes import EPOCHS, RECIPES, ContrastiveRecipe, Recipe
@@ -125,7 +125,7 @@ def test_without_hidden_patches_the_encoder_is_timms() -> None:
     pytest.importorskip("lightly", reason="the extra training is not installed")
     from bench.scripts.contrastive import ContrastiveTraining
 
-    spec = SELF_SUPERVISED.model_copy(update={"timm_options": {**SELF_SUPERVISED.timm_options, "depth": 1}})
+    spec = EMBEDDED["simclr"].model_copy(update={"timm_options": {**EMBEDDED["simclr"].timm_options, "depth": 1}})
     training = ContrastiveTraining(spec, images(), ContrastiveRecipe(epochs=1, batch_size=16, hidden_patches=0.0), 0)
     views = torch.rand(5, 1, 28, 28)
     torch.testing.assert_close(training.encode(views), training.encoder(views))
@@ -163,8 +163,8 @@ def test_features_are_judged_by_neighbours_among_all_training_images(monkeypatch
     """Against the vote counted image by image: 20 neighbours, each weighs exp(cosine / 0.07)."""
     splits = {"train": load_split("train").subset(60, seed=0), "test": load_split("test").subset(12, seed=0)}
     monkeypatch.setattr(embedded, "load_split", splits.__getitem__)
-    model = SELF_SUPERVISED.build().eval()
-    found = SELF_SUPERVISED.knn_top1(model)
+    model = EMBEDDED["simclr"].build().eval()
+    found = EMBEDDED["simclr"].knn_top1(model)
     with torch.no_grad():
         known, asked = (
             F.normalize(model.forward_features(to_input(s.images, 28))[:, 1:].mean(1)) for s in splits.values()

@@ -33,6 +33,7 @@ def latency(
         "openvino",
         "openvino_sparse",
         "sparse",
+        "sparse_int8",
     ),
     seconds: float = 20.0,
     memory: Annotated[tuple[int, ...], Several] = (),

@@ -88,11 +88,13 @@ class Engine(ABC):
         name: Name on the command line.
         dense: Whether zeros among the weights make no difference to its speed.
         packages: Packages that it needs.
+        tolerance: Largest difference of its outputs to eager's, relative to the largest of these.
     """
 
     name: ClassVar[str]
     dense: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ()
+    tolerance: ClassVar[float] = 1e-3  # single precision in another order differs by about 1e-6
 
     def missing(self) -> str | None:
         """Returns why the engine cannot be used here, or None if it can."""
@@ -214,15 +216,32 @@ class Sparse(Engine):
     name = "sparse"
     dense = False
     packages = ("numba",)
+    int8: ClassVar[bool] = False
 
     def load(self, workload: Workload) -> InferenceSession:
         """Compiles the pruned layers."""
         from cap.runtime import compile
 
-        model = compile(workload.model, workload.example[:CHOOSE_BATCH], force=workload.control)
+        model = compile(workload.model, workload.example[:CHOOSE_BATCH], force=workload.control, int8=self.int8)
         report = model.report()
         sparse = len(report.sparse_layers())
         return InferenceSession(lambda: model(workload.example), sparse, len(report.layers) - sparse)
+
+
+class SparseInt8(Sparse):
+    """The runtime of `cap.runtime` with integers of eight bits in the sparse layers, unlike all other engines."""
+
+    name = "sparse_int8"
+    int8 = True
+    tolerance = 0.1  # of random weights; what it means for the accuracy of trained ones is another matter
+
+    def missing(self) -> str | None:
+        """Returns why the engine cannot be used here."""
+        if reason := super().missing():
+            return reason
+        from cap.runtime.machine import has_vnni
+
+        return None if has_vnni() else f"{self.name} needs a processor with AVX-512 and VNNI, on Linux"
 
 
 @dataclass(frozen=True)
@@ -239,6 +258,7 @@ class EngineConfig:
 
 
 ENGINES: dict[str, Engine] = {
-    engine.name: engine for engine in (Eager(), Compile(), OnnxRuntime(), OpenVino(), OpenVinoSparse(), Sparse())
+    engine.name: engine
+    for engine in (Eager(), Compile(), OnnxRuntime(), OpenVino(), OpenVinoSparse(), Sparse(), SparseInt8())
 }
 BASELINE = Eager.name  # all outputs are checked against its outputs

@@ -34,8 +34,6 @@ from bench.latency.rounds import OtherLoad, interleave
 from bench.latency.subprocesses import run_in_subprocess
 from bench.results.timings import FAILED, TIMED, WRONG, Cell, TimingRow
 
-TOLERANCE = 1e-3  # of the largest output; single precision in another order differs by about 1e-6
-
 
 def deviation(outputs: Any, expected: Tensor) -> float:
     """Returns the largest difference to the expected outputs, relative to the largest of these; inf if not finite."""
@@ -139,7 +137,7 @@ def check_engine(engine: Engine, workload: Workload, expected: Tensor) -> Engine
     except Exception as error:  # noqa: BLE001  an engine of a third party may raise anything
         check.status, check.error = FAILED, " ".join(f"{type(error).__name__}: {error}".split())[:500]
         return check
-    if check.deviation > TOLERANCE:
+    if check.deviation > engine.tolerance:
         difference = f"{check.deviation:.1g} of the largest"
         check.status, check.error = WRONG, f"outputs differ from {BASELINE}'s by {difference}"
         return check

@@ -28,7 +28,7 @@ from cap.runtime.report import LayerReport, Report
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile)
 
 
-def cache_key(model: nn.Module, example: Tensor, force: bool) -> str:
+def cache_key(model: nn.Module, example: Tensor, force: bool, int8: bool = False) -> str:
     """Returns a checksum of all that a compiled model depends on.
 
     These are the model's structure and weights, the example's size, the processor, the number of threads, the versions
@@ -38,7 +38,7 @@ def cache_key(model: nn.Module, example: Tensor, force: bool) -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         checksum.update(path.read_bytes())
     versions = (torch.__version__, numba.__version__, np.__version__)
-    place = (machine.processor(), machine.engine(), torch.get_num_threads())
+    place = (machine.processor(), machine.engine(int8), torch.get_num_threads())
     checksum.update(repr((versions, place, tuple(example.shape), force, str(model))).encode())
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         checksum.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
@@ -138,7 +138,7 @@ def _restore(
             raise ValueError(f"the layer {layer.name} has become another one")
         number = program_of[layer.name]
         if number not in built:
-            built[number] = candidate.build(Replay(listings[number]))
+            built[number] = candidate.build(Replay(listings[number], report.int8))
         parent, _, child = f"0.{layer.name}".removesuffix(".").rpartition(".")
         setattr(root.get_submodule(parent), child, built[number])
     return CompiledModel(root[0], report)

@@ -3,7 +3,9 @@
 Activations are packed in panels (tiles, features, 16): a tile is sixteen tokens, one vector per feature. On AVX-512 a
 step is machine code made for a few rows of one matrix: the sums of `GROUP` output rows stay in registers while the
 inputs pass by, and each weight that is not zero costs one multiply-add instruction, no index and no branch. Where few
-are zero, a loop over all of them takes less memory. Elsewhere a
+are zero, a loop over all of them takes less memory. Of integers of eight bits four weights are a word, which costs one
+instruction unless all are zero; their inputs are (tiles, words of features, 16) and then the tokens' scales, see
+`cap.runtime.int8`. Elsewhere a
 step is a matrix in compressed rows, which `cap.runtime.vectors` walks. Weights that are zero are not multiplied at all:
 an infinite or undefined input does not pass through them.
 """
@@ -15,6 +17,7 @@ import numpy as np
 
 from cap.runtime import encoder
 from cap.runtime.encoder import LENGTH, RAX, RCX, RDI, RDX, REACH, RSI
+from cap.runtime.int8 import Words
 from cap.runtime.program import ADDRESSES, Listing, Pool, Program, Step
 
 TILE = 16  # tokens, and floats of a vector
@@ -25,6 +28,8 @@ UNROLL = 4  # columns in the loop of a dense step
 DENSE = 0.8  # share of weights that are not zero from which on a loop over all is faster than code for each
 BUDGET = 3000  # instructions of a step: as many as the first-level cache holds
 _INT3 = 0xCC  # a trap between two steps
+_REACHABLE = 2 * REACH  # words or vectors between two moves of their register
+_SCALES = 27  # register of the tokens' scales
 
 
 class Assembler:
@@ -32,9 +37,19 @@ class Assembler:
 
     Args:
         machine_code: Whether the steps are AVX-512 code, or compressed rows for any processor.
+        int8: Whether the code multiplies integers of eight bits, which takes VNNI: inputs must be quantized before.
+
+    Attributes:
+        int8: The same.
+
+    Raises:
+        ValueError: If compressed rows of integers are asked for.
     """
 
-    def __init__(self, machine_code: bool) -> None:
+    def __init__(self, machine_code: bool, int8: bool = False) -> None:
+        if int8 and not machine_code:
+            raise ValueError("integers of eight bits need machine code")
+        self.int8 = int8
         self._add = self._add_code if machine_code else self._add_rows
         self._code, self._data = Pool(_INT3), Pool(0)
         self._steps: list[list[int]] = []
@@ -66,27 +81,29 @@ class Assembler:
         return Program(Listing(steps, self._code.finish(), self._data.finish(), runs))
 
     def _add_code(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
-        group = even_parts(len(weight), GROUP)[0][1]
-        if np.count_nonzero(weight) >= DENSE * weight.size:
-            self._add_dense(weight, bias)
+        matrix = Words.quantized(weight, bias) if self.int8 else Words.floats(weight, bias)
+        if np.count_nonzero(matrix.words) >= DENSE * matrix.words.size:
+            self._add_dense(matrix)
             return
-        for (first, last), (left, right) in _blocks(weight):
-            values = np.empty(np.count_nonzero(weight[first:last, left:right]) + last - first, np.float32)
-            loads = -(-(last - first) // group) * (right - left)
-            code = np.empty(LENGTH * (2 * len(values) + 2 * loads + 2 * (last - first) + 64), np.uint8)
-            start = np.zeros(0, np.float32) if bias is None or left else bias
-            length, used = _assemble(weight, start, first, last, left, right, group, code, values)
-            place = self._code.add(code[:length]), self._data.add(values[:used])
-            self._steps.append([*place, -1, -1, -1] + [0] * (len(Step) - len(ADDRESSES)))
+        group = even_parts(len(weight), GROUP)[0][1]
+        for (first, last), (left, right) in _blocks(matrix.words):
+            rows, loads = last - first, -(-(last - first) // group) * (right - left)
+            values = np.empty(np.count_nonzero(matrix.words[first:last, left:right]) + 3 * rows, np.int32)
+            code = np.empty(LENGTH * (2 * len(values) + 2 * loads + 4 * rows + 64), np.uint8)
+            parts = matrix.words, matrix.start(left, right), matrix.scales, matrix.summands(left)
+            self._add_step(code, values, _assemble(*parts, first, last, left, right, group, code, values))
 
-    def _add_dense(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
-        start = np.zeros(0, np.float32) if bias is None else bias
-        for first, last in even_parts(len(weight), GROUP):
-            values = np.empty((last - first) * (weight.shape[1] + 1), np.float32)
-            code = np.empty(LENGTH * ((last - first) * (2 * UNROLL + 3) + 64), np.uint8)
-            length, used = _assemble_dense(weight, start, first, last, code, values)
-            place = self._code.add(code[:length]), self._data.add(values[:used])
-            self._steps.append([*place, -1, -1, -1] + [0] * (len(Step) - len(ADDRESSES)))
+    def _add_dense(self, matrix: Words) -> None:
+        rows, columns = matrix.words.shape
+        parts = matrix.words, matrix.start(0, columns), matrix.scales, matrix.summands(0)
+        for first, last in even_parts(rows, GROUP):
+            values = np.empty((last - first) * (columns + 3), np.int32)
+            code = np.empty(LENGTH * ((last - first) * (2 * UNROLL + 6) + 64), np.uint8)
+            self._add_step(code, values, _assemble_dense(*parts, first, last, code, values))
+
+    def _add_step(self, code: np.ndarray, values: np.ndarray, used: tuple[int, int]) -> None:
+        place = self._code.add(code[: used[0]]), self._data.add(values[: used[1]])
+        self._steps.append([*place, -1, -1, -1] + [0] * (len(Step) - len(ADDRESSES)))
 
     def _add_rows(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
         rows, columns = weight.shape
@@ -106,10 +123,11 @@ class Replay(Assembler):
 
     Args:
         listing: What it made.
+        int8: Whether that was of integers of eight bits.
     """
 
-    def __init__(self, listing: Listing) -> None:
-        super().__init__(machine_code=False)
+    def __init__(self, listing: Listing, int8: bool = False) -> None:
+        super().__init__(machine_code=True, int8=int8)
         self._listing, self._left = listing, iter(listing.runs.tolist())
 
     def multiply(self, weight: np.ndarray, bias: np.ndarray | None) -> tuple[int, int]:
@@ -134,13 +152,13 @@ def even_parts(size: int, most: int) -> list[tuple[int, int]]:
     return [(start, min(size, start + step)) for start in range(0, size, step)]
 
 
-def _blocks(weight: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def _blocks(words: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Cuts a matrix into rows and columns of at most about `BUDGET` instructions each."""
-    rows, columns = weight.shape
+    rows, columns = words.shape
     done: list[tuple[tuple[int, int], tuple[int, int]]] = []
     cost, start = 0, 0
     for first, last in even_parts(rows, GROUP):
-        more = np.count_nonzero(weight[first:last]) + columns
+        more = np.count_nonzero(words[first:last]) + columns
         if first > start and cost + more > BUDGET:
             done.append(((start, first), (0, columns)))
             cost, start = 0, first
@@ -154,104 +172,160 @@ def _blocks(weight: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]
 
 @numba.njit(cache=True)
 def _assemble(
-    weight: np.ndarray, bias: np.ndarray, first: int, last: int, left: int, right: int, group: int,
-    code: np.ndarray, values: np.ndarray,
+    words: np.ndarray, start: np.ndarray, scales: np.ndarray, bias: np.ndarray, first: int, last: int, left: int,
+    right: int, group: int, code: np.ndarray, values: np.ndarray,
 ) -> tuple[int, int]:  # fmt: skip
-    """Writes the code of some rows and columns, and in the order of their use the floats that it multiplies with.
+    """Writes the code of some rows and columns, and in the order of their use the words that it multiplies with.
 
-    The code is a function of (input panel, output panel, floats, number of tiles) in the registers where the System V
-    calling convention has them, and loops over the tiles. Inputs and floats beyond the reach of a displacement are
-    reached by moving their register along. An empty `bias` stands for sums that go on from the output.
+    The code is a function of (input panel, output panel, words, number of tiles) in the registers where the System V
+    calling convention has them, and loops over the tiles. Inputs and words beyond the reach of a displacement are
+    reached by moving their register along. An empty `start` stands for sums that go on from the output. With `scales`
+    the words are integers, and the scaled sums are added to the `bias`, or if that is empty to the output.
 
     Returns:
-        Bytes of the code and number of floats.
+        Bytes of the code and number of words.
     """
-    rows, columns = weight.shape
-    reach = 2 * REACH
+    rows, columns = words.shape
     at = encoder.add(code, 0, RDI, REACH * VECTOR)
     at = encoder.add(code, at, RDX, REACH * 4)
     top = at
     page, used, turn, previous = 0, 0, 0, 0
-    for start in range(first, last, group):
-        stop = min(start + group, last)
-        at = encoder.add(code, at, RSI, (start - previous) * VECTOR)
-        previous = start
-        for row in range(start, stop):
-            if len(bias):
-                if used and used % reach == 0:
-                    at = encoder.add(code, at, RDX, reach * 4)
-                at = encoder.broadcast(code, at, row - start, RDX, used % reach - REACH)
-                values[used] = bias[row]
+    for begin in range(first, last, group):
+        end = min(begin + group, last)
+        at = encoder.add(code, at, RSI, (begin - previous) * VECTOR)
+        previous = begin
+        for row in range(begin, end):
+            if len(start):
+                at = _reach_word(code, at, used)
+                at = encoder.broadcast(code, at, row - begin, RDX, used % _REACHABLE - REACH)
+                values[used] = start[row]
                 used += 1
             else:
-                at = encoder.load(code, at, row - start, RSI, row - start)
+                at = encoder.load(code, at, row - begin, RSI, row - begin)
         for column in range(left, right):
             loaded = False
-            for row in range(start, stop):
-                value = weight[row, column]
-                if value == 0:
+            for row in range(begin, end):
+                if words[row, column] == 0:
                     continue
                 if not loaded:
-                    if column // reach != page:
-                        at = encoder.add(code, at, RDI, (column // reach - page) * reach * VECTOR)
-                        page = column // reach
+                    at, page = _reach_vector(code, at, page, column)
                     turn = (turn + 1) % INPUTS
-                    at = encoder.load(code, at, 31 - turn, RDI, column % reach - REACH)
+                    at = encoder.load(code, at, 31 - turn, RDI, column % _REACHABLE - REACH)
                     loaded = True
-                if used and used % reach == 0:
-                    at = encoder.add(code, at, RDX, reach * 4)
-                at = encoder.multiply_add(code, at, row - start, 31 - turn, RDX, used % reach - REACH)
-                values[used] = value
+                at = _reach_word(code, at, used)
+                place = used % _REACHABLE - REACH
+                if len(scales):
+                    at = encoder.multiply_add_bytes(code, at, row - begin, 31 - turn, RDX, place)
+                else:
+                    at = encoder.multiply_add(code, at, row - begin, 31 - turn, RDX, place)
+                values[used] = words[row, column]
                 used += 1
-        for row in range(start, stop):
-            at = encoder.store(code, at, row - start, RSI, row - start)
-    at = encoder.add(code, at, RDI, (columns - page * reach) * VECTOR)
+        if len(scales):
+            at, page = _reach_vector(code, at, page, columns)
+            at = encoder.load(code, at, _SCALES, RDI, columns % _REACHABLE - REACH)
+            at, used = _scale_sums(scales, bias, begin, end, code, at, values, used)
+        for row in range(begin, end):
+            at = encoder.store(code, at, row - begin, RSI, row - begin)
+    at = encoder.add(code, at, RDI, (columns + (len(scales) > 0) - page * _REACHABLE) * VECTOR)
     at = encoder.add(code, at, RSI, (rows - previous) * VECTOR)
-    at = encoder.add(code, at, RDX, -(max(used - 1, 0) // reach * reach) * 4)
+    at = encoder.add(code, at, RDX, -(max(used - 1, 0) // _REACHABLE * _REACHABLE) * 4)
     return encoder.leave(code, encoder.loop(code, at, RCX, top)), used
 
 
 @numba.njit(cache=True)
-def _assemble_dense(
-    weight: np.ndarray, bias: np.ndarray, first: int, last: int, code: np.ndarray, values: np.ndarray
+def _scale_sums(
+    scales: np.ndarray, bias: np.ndarray, begin: int, end: int, code: np.ndarray, at: int, values: np.ndarray, used: int
 ) -> tuple[int, int]:
-    """Does what `_assemble` does for at most `GROUP` rows and all columns, with a loop over all weights."""
-    rows, columns = weight.shape
-    group = last - first
+    """Writes the code that makes floats of the sums of some rows; returns its end and the number of words."""
+    for row in range(begin, end):
+        at = _reach_word(code, encoder.to_float(code, at, row - begin), used)
+        at = encoder.multiply(code, at, row - begin, RDX, used % _REACHABLE - REACH)
+        values[used] = scales[row]
+        used += 1
+        if len(bias):
+            at = _reach_word(code, at, used)
+            at = encoder.scale_and_add(code, at, row - begin, _SCALES, RDX, used % _REACHABLE - REACH)
+            values[used] = bias[row]
+            used += 1
+        else:
+            at = encoder.scale_and_add_vector(code, at, row - begin, _SCALES, RSI, row - begin)
+    return at, used
+
+
+@numba.njit(cache=True)
+def _reach_word(code: np.ndarray, at: int, number: int) -> int:
+    """Moves the words' register along where the next word is beyond its reach."""
+    return encoder.add(code, at, RDX, _REACHABLE * 4) if number and number % _REACHABLE == 0 else at
+
+
+@numba.njit(cache=True)
+def _reach_vector(code: np.ndarray, at: int, page: int, number: int) -> tuple[int, int]:
+    """Moves the inputs' register to where a vector is in reach; returns the offset and the new page."""
+    if number // _REACHABLE != page:
+        at = encoder.add(code, at, RDI, (number // _REACHABLE - page) * _REACHABLE * VECTOR)
+    return at, number // _REACHABLE
+
+
+@numba.njit(cache=True)
+def _assemble_dense(
+    words: np.ndarray, start: np.ndarray, scales: np.ndarray, bias: np.ndarray, first: int, last: int,
+    code: np.ndarray, values: np.ndarray,
+) -> tuple[int, int]:  # fmt: skip
+    """Does what `_assemble` does for at most `GROUP` rows and all columns, with a loop over all words."""
+    rows, columns = words.shape
+    group, int8 = last - first, len(scales) > 0
     at = encoder.add(code, 0, RSI, first * VECTOR)
     top = at
     used = 0
     for i in range(group):
-        if len(bias):
+        if len(start):
             at = encoder.broadcast(code, at, i, RDX, i)
-            values[used] = bias[first + i]
+            values[used] = start[first + i]
             used += 1
         else:
             at = encoder.load(code, at, i, RSI, i)
     at = encoder.add(code, at, RDX, used * 4)
     for column in range(columns):
         for i in range(group):
-            values[used] = weight[first + i, column]
+            values[used] = words[first + i, column]
             used += 1
     whole = columns // UNROLL
     if whole:
         at = encoder.move(code, at, RAX, whole)
         again = at
-        at = encoder.loop(code, _multiply_columns(code, at, group, UNROLL), RAX, again)
-    at = _multiply_columns(code, at, group, columns - whole * UNROLL)
+        at = encoder.loop(code, _multiply_columns(code, at, group, UNROLL, int8), RAX, again)
+    at = _multiply_columns(code, at, group, columns - whole * UNROLL, int8)
+    tail = used
+    if int8:
+        at = encoder.load(code, at, _SCALES, RDI, 0)
+        at = encoder.add(code, at, RDI, VECTOR)
+        for i in range(group):
+            at = encoder.multiply(code, encoder.to_float(code, at, i), i, RDX, used - tail)
+            values[used] = scales[first + i]
+            used += 1
+            if len(bias):
+                at = encoder.scale_and_add(code, at, i, _SCALES, RDX, used - tail)
+                values[used] = bias[first + i]
+                used += 1
+            else:
+                at = encoder.scale_and_add_vector(code, at, i, _SCALES, RSI, i)
     for i in range(group):
         at = encoder.store(code, at, i, RSI, i)
     at = encoder.add(code, at, RSI, rows * VECTOR)
-    at = encoder.add(code, at, RDX, -used * 4)
+    at = encoder.add(code, at, RDX, -tail * 4)
     return encoder.leave(code, encoder.loop(code, at, RCX, top)), used
 
 
 @numba.njit(cache=True)
-def _multiply_columns(code: np.ndarray, at: int, group: int, columns: int) -> int:
+def _multiply_columns(code: np.ndarray, at: int, group: int, columns: int, int8: bool) -> int:
     """Writes the code that multiplies the next columns with their inputs, and goes on to those after them."""
     for column in range(columns):
         at = encoder.load(code, at, 31 - column, RDI, column)
         for i in range(group):
-            at = encoder.multiply_add(code, at, i, 31 - column, RDX, column * group + i)
+            place = column * group + i
+            if int8:
+                at = encoder.multiply_add_bytes(code, at, i, 31 - column, RDX, place)
+            else:
+                at = encoder.multiply_add(code, at, i, 31 - column, RDX, place)
     at = encoder.add(code, at, RDI, columns * VECTOR)
     return encoder.add(code, at, RDX, columns * group * 4)

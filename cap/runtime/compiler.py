@@ -24,13 +24,18 @@ from cap.runtime.report import DENSE, SPARSE, LayerReport, Report
 MARGIN = 1.03  # a compiled model is at most this much slower than the dense one, or is the dense one
 HOPELESS = 3.0  # a sparse layer that is expected to take so many times as long as the dense one is not tried
 TOLERANCE = 1e-4  # largest difference of a sparse layer's outputs, relative to the largest of them
+INT8_TOLERANCE = 0.1  # of one with integers: another computation differs by more
 SECONDS = 0.9  # of each comparison of the dense model with a sparse one
 PASS = 0.1  # seconds that a dense pass should take which is timed: of a larger example the first images do
 _OPAQUE = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # these read their layers' weights themselves
 
 
 def compile(
-    model: nn.Module, example_input: Tensor, force: bool = False, cache: str | os.PathLike[str] | None = None
+    model: nn.Module,
+    example_input: Tensor,
+    force: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+    int8: bool = False,
 ) -> CompiledModel:
     """Compiles a pruned model for inference on the CPU, with the number of threads that torch uses.
 
@@ -41,12 +46,14 @@ def compile(
         cache: Folder in which the result is kept for the next time: for the same weights, example size, threads,
             processor and versions it is read from there. It holds machine code that is run: only you should be able to
             write to it.
+        int8: Whether sparse layers multiply integers of eight bits: weights quantized for each output, activations for
+            each token as they come. Outputs then differ from the dense model's by a few percent: measure the accuracy.
 
     Returns:
         The compiled model; its `report()` says what was done.
 
     Raises:
-        ValueError: If the model is in training mode, or the cache is no folder.
+        ValueError: If the model is in training mode, the cache is no folder, or the processor cannot do `int8`.
         TypeError: If a weight or the example is of another type than float32 or on another device than the CPU.
     """
     if training := [name for name, module in model.named_modules() if module.training]:
@@ -54,14 +61,16 @@ def compile(
         raise ValueError(f"the model{where} is in training mode: call its eval() before compiling it")
     for name, tensor in (*model.named_parameters(), *model.named_buffers(), ("the example input", example_input)):
         check_tensor(name, tensor)
+    if int8 and not machine.has_vnni():
+        raise ValueError("int8=True needs a processor with AVX-512 and VNNI, on Linux: leave it out here")
     store = None if cache is None else Cache(Path(cache))
     with torch.inference_mode():
         if store is None:
-            return _Compilation(model, example_input, force).run()
-        key = cache_key(model, example_input, force)
+            return _Compilation(model, example_input, force, int8).run()
+        key = cache_key(model, example_input, force, int8)
         compiled = store.read(key, model)
         if compiled is None:
-            compiled = _Compilation(model, example_input, force).run()
+            compiled = _Compilation(model, example_input, force, int8).run()
             store.write(key, compiled)
         return compiled
 
@@ -101,10 +110,10 @@ class _Slot:
 class _Compilation:
     """The work of one call of `compile`."""
 
-    def __init__(self, model: nn.Module, example: Tensor, force: bool) -> None:
-        self.model, self.force = model, force
+    def __init__(self, model: nn.Module, example: Tensor, force: bool, int8: bool) -> None:
+        self.model, self.force, self.int8 = model, force, int8
         self.example = example[:1] if force and example.ndim > 1 else _few_images(model, example)
-        self.report = Report(machine.engine())
+        self.report = Report(machine.engine(int8))
         self.root = self._folded()  # its only child may be replaced too
         self.dense = copy.deepcopy(self.root, {id(tensor): tensor for tensor in _tensors(self.root)})[0]
         self.calibration = cost.calibration()
@@ -192,10 +201,11 @@ class _Compilation:
         tried = []
         for slot in slots:
             if slot.dense not in built:
-                built[slot.dense] = slot.candidate.build(Assembler(machine.has_avx512()))
+                built[slot.dense] = slot.candidate.build(Assembler(machine.has_avx512(), self.int8))
             slot.sparse = built[slot.dense]
             x = torch.randn(1, *slot.candidate.shape[1:], generator=torch.Generator().manual_seed(0))
-            if _same(slot.dense(x, *slot.candidate.arguments), slot.sparse(x, *slot.candidate.arguments)):
+            outputs = slot.dense(x, *slot.candidate.arguments), slot.sparse(x, *slot.candidate.arguments)
+            if _same(*outputs, INT8_TOLERANCE if self.int8 else TOLERANCE):
                 slot.layer.choice = SPARSE
                 slot.fill(slot.sparse)
                 tried.append(slot)
@@ -223,10 +233,10 @@ def _tensors(model: nn.Module) -> list[Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
-def _same(result: Tensor, expected: Tensor) -> bool:
-    """Returns whether two results differ by no more than rounding."""
+def _same(result: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> bool:
+    """Returns whether two results differ by no more than rounding, or than a tolerance relative to the largest."""
     scale = float(expected.abs().amax()) if expected.numel() else 0.0
-    return result.shape == expected.shape and torch.allclose(result, expected, rtol=0, atol=TOLERANCE * scale)
+    return result.shape == expected.shape and torch.allclose(result, expected, rtol=0, atol=tolerance * scale)
 
 
 def _inputs_of(root: nn.Sequential, example: Tensor) -> dict[nn.Module, _Input]:

@@ -15,6 +15,7 @@ from numba import types
 
 from cap.runtime.attention import attend, cross_attend
 from cap.runtime.codegen import TILE, VECTOR
+from cap.runtime.int8 import QUAD, quantize_tile
 from cap.runtime.panels import (
     add_floats,
     copy_float,
@@ -63,6 +64,7 @@ class Operation(IntEnum):
     SCALE = 8  # matrix or -1 - buffer of (tokens, features), features, address of the factors, of the summands
     GELU_ROWS = 9  # buffer of (tokens, features), features: multiples of 16
     CLAMP = 10  # buffer, features, address of the least value, of the largest
+    QUANTIZE = 11  # buffer, features, buffer of integers
 
 
 FIELDS = 16  # of an operation: its kind and the values that its kind names
@@ -70,9 +72,10 @@ RECORD = 8 * FIELDS  # bytes
 _NEXT_PART, _NEXT_THREAD, _PARTS, _RUNS, _TOKENS, _OPERATIONS, _COUNT, _SEPARATE, _STEPS, _BUFFERS, _MATRICES = (
     8 * field for field in Header
 )
-_PACK, _NORMALIZE, _MULTIPLY, _GELU, _UNPACK, _ATTEND, _CROSS_ATTEND, _CONVOLVE, _SCALE, _GELU_ROWS, _CLAMP = map(
-    int, Operation
-)
+(
+    _PACK, _NORMALIZE, _MULTIPLY, _GELU, _UNPACK, _ATTEND, _CROSS_ATTEND, _CONVOLVE, _SCALE, _GELU_ROWS, _CLAMP,
+    _QUANTIZE,
+) = map(int, Operation)  # fmt: skip
 _CODE, _VALUES, _STARTS, _COLUMNS, _BIAS, _ADDS, _ROWS, _INPUT_TILE, _OUTPUT_TILE = (8 * field for field in Step)
 _STEP = 8 * len(Step)
 
@@ -175,6 +178,11 @@ def _operate(call: int, operation: int, thread: int, image: int, first: int, las
         )
         for token in range(first * TILE, min(last * TILE, tokens)):
             scale_and_shift(rows + token * row, three, integer(operation + 32), two // TILE)
+    elif kind == _QUANTIZE:
+        panels, words = _buffer(call, one, thread, first), _buffer(call, three, thread, first)
+        vectors = (two + QUAD - 1) // QUAD + 1
+        for tile in range(tiles):
+            quantize_tile(panels + tile * two * VECTOR, two, words + tile * vectors * VECTOR)
     elif kind == _CLAMP:
         clamp(_buffer(call, one, thread, first), tiles * two, three, integer(operation + 32))
     elif kind == _GELU_ROWS:

@@ -14,7 +14,7 @@ import numpy as np
 RDX, RSI, RDI = 2, 6, 7  # numbers of the registers that hold addresses
 RAX, RCX = 0, 1  # of those that count
 REACH = 128  # displacements go from -REACH to REACH - 1
-LENGTH = 7  # bytes of `load`, `store`, `broadcast`, `multiply_add` and `add`
+LENGTH = 7  # bytes of each instruction but `to_float`, `loop`, `move` and `leave`
 
 _NO_PREFIX, _PREFIX_66 = 0, 1
 _MAP_0F, _MAP_0F38 = 1, 2
@@ -58,6 +58,51 @@ def broadcast(code: np.ndarray, at: int, register: int, base: int, displacement:
 def multiply_add(code: np.ndarray, at: int, register: int, source: int, base: int, displacement: int) -> int:
     """`vfmadd231ps zmm, zmm_source, dword [base + 4 * displacement]{1to16}`: register += source * float."""
     return _evex(code, at, 0xB8, _MAP_0F38, _PREFIX_66, register, source, base, displacement, 1)
+
+
+@numba.njit(cache=True)
+def multiply_add_bytes(code: np.ndarray, at: int, register: int, source: int, base: int, displacement: int) -> int:
+    """`vpdpbusd zmm, zmm_source, dword [base + 4 * displacement]{1to16}`.
+
+    In each of sixteen lanes, register += products of the source's four unsigned bytes with the four signed ones.
+    """
+    return _evex(code, at, 0x50, _MAP_0F38, _PREFIX_66, register, source, base, displacement, 1)
+
+
+@numba.njit(cache=True)
+def to_float(code: np.ndarray, at: int, register: int) -> int:
+    """`vcvtdq2ps zmm, zmm`: integers become floats."""
+    code[at] = 0x62
+    code[at + 1] = (
+        (~register >> 3 & 1) << 7
+        | (~register >> 4 & 1) << 6
+        | (~register >> 3 & 1) << 5
+        | (~register >> 4 & 1) << 4
+        | _MAP_0F
+    )
+    code[at + 2] = 0x7C
+    code[at + 3] = 0x48
+    code[at + 4] = 0x5B
+    code[at + 5] = 0xC0 | (register & 7) << 3 | register & 7
+    return at + 6
+
+
+@numba.njit(cache=True)
+def multiply(code: np.ndarray, at: int, register: int, base: int, displacement: int) -> int:
+    """`vmulps zmm, zmm, dword [base + 4 * displacement]{1to16}`: register *= float."""
+    return _evex(code, at, 0x59, _MAP_0F, _NO_PREFIX, register, register, base, displacement, 1)
+
+
+@numba.njit(cache=True)
+def scale_and_add(code: np.ndarray, at: int, register: int, factor: int, base: int, displacement: int) -> int:
+    """`vfmadd213ps zmm, zmm_factor, dword [base + 4 * displacement]{1to16}`: register = factor * register + float."""
+    return _evex(code, at, 0xA8, _MAP_0F38, _PREFIX_66, register, factor, base, displacement, 1)
+
+
+@numba.njit(cache=True)
+def scale_and_add_vector(code: np.ndarray, at: int, register: int, factor: int, base: int, displacement: int) -> int:
+    """`vfmadd213ps zmm, zmm_factor, [base + 64 * displacement]`: register = factor * register + vector."""
+    return _evex(code, at, 0xA8, _MAP_0F38, _PREFIX_66, register, factor, base, displacement, 0)
 
 
 @numba.njit(cache=True)

@@ -51,7 +51,11 @@ def save(
 
 
 def load(
-    path: str | os.PathLike[str], create: Create, batch: int = 1, cache: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    create: Create,
+    batch: int = 1,
+    cache: str | os.PathLike[str] | None = None,
+    int8: bool = False,
 ) -> CompiledModel:
     """Returns the model of a file, compiled for this machine.
 
@@ -60,6 +64,7 @@ def load(
         create: Function that makes an architecture by name and options, such as `timm.create_model`.
         batch: Images in a pass for which it is compiled; any other number will do later.
         cache: Folder in which the compiled model is kept, see `compile`.
+        int8: Whether sparse layers multiply integers of eight bits, see `compile`.
 
     Raises:
         ValueError: If the file is damaged or of something else, or the architecture has other weights.
@@ -70,7 +75,7 @@ def load(
         model.load_state_dict(state)
     except RuntimeError:
         raise ValueError(f"{path} is of another {about['name']} than {create.__name__} makes here") from None
-    return compile(model, torch.zeros(batch, *about["input_shape"]), cache=cache)
+    return compile(model, torch.zeros(batch, *about["input_shape"]), cache=cache, int8=int8)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cap.runtime.codegen import TILE, Assembler
 from cap.runtime.driver import Operation
-from cap.runtime.operations import BAND, Attention, Constants, FeedForward, arrays, row_bands
+from cap.runtime.operations import BAND, Attention, Constants, FeedForward, arrays, quantized, row_bands, word_rooms
 from cap.runtime.routines import Entry, Phase, Room, may_stream, num_runs, run
 
 
@@ -29,13 +29,20 @@ class SparseLinear(nn.Module):
         weight, bias = arrays(dense)
         self.out_features, self.in_features = weight.shape
         self._constants = Constants()
-        bands = row_bands(assembler, weight, bias, 0, 1, 1, activation=self._activate(activation))
+        inputs, quantization = quantized(assembler, 0, self.in_features, 2)
+        pack = [(Operation.PACK, 0, 0, self.in_features), *quantization]
+        bands = row_bands(assembler, weight, bias, inputs, 1, 1, activation=self._activate(activation))
         self.program = assembler.finish()
-        self._together = [Phase([(Operation.PACK, 0, 0, self.in_features), *bands])]
-        self._by_rows = [
-            Phase([(Operation.PACK, 0, 0, self.in_features)]),
-            Phase(bands, separate=2 if activation == "none" else 3),
-        ]
+        self._together = [Phase([*pack, *bands])]
+        self._by_rows = [Phase(pack), Phase(bands, separate=2 if activation == "none" else 3)]
+        self._rooms = {
+            few: (
+                Room(self.in_features, shared=few),
+                Room(min(BAND, self.out_features)),
+                *word_rooms(assembler, self.in_features, shared=few),
+            )
+            for few in (False, True)
+        }
 
     def _activate(self, activation: str) -> Entry | None:
         """Returns the operation of an activation on the buffer of products, but for their number."""
@@ -53,9 +60,8 @@ class SparseLinear(nn.Module):
         if y.numel():
             threads = torch.get_num_threads()
             few = len(source) <= TILE * threads  # too few tiles to share: the threads share the outputs
-            rooms = (Room(self.in_features, shared=few), Room(min(BAND, self.out_features)))
             run(
-                self._by_rows if few else self._together, self.program, rooms, (source, y), 1, len(source),
+                self._by_rows if few else self._together, self.program, self._rooms[few], (source, y), 1, len(source),
                 num_runs(len(source), self.in_features, threads), may_stream(y),
             )  # fmt: skip
         return y.view(*x.shape[:-1], self.out_features).to(x.dtype)

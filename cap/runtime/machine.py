@@ -7,6 +7,8 @@ import sys
 
 from llvmlite import binding
 
+PORTABLE = "portable"
+
 
 def has_avx512() -> bool:
     """Returns whether the machine code of `cap.runtime.codegen` runs here: AVX-512 on 64-bit Linux."""
@@ -15,9 +17,16 @@ def has_avx512() -> bool:
     return bool(binding.get_host_cpu_features().get("avx512f"))
 
 
-def engine() -> str:
-    """Returns which kernels run here: "avx512" or "portable"."""
-    return "avx512" if has_avx512() else "portable"
+def has_vnni() -> bool:
+    """Returns whether the machine code for integers of eight bits runs here: AVX-512 with VNNI."""
+    return has_avx512() and bool(binding.get_host_cpu_features().get("avx512vnni"))
+
+
+def engine(int8: bool = False) -> str:
+    """Returns which kernels run here: "avx512", of integers "avx512-vnni", or `PORTABLE`."""
+    if int8:
+        return "avx512-vnni"
+    return "avx512" if has_avx512() else PORTABLE
 
 
 def processor() -> str:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cap.runtime.codegen import TILE, Assembler, even_parts
 from cap.runtime.driver import Operation
+from cap.runtime.int8 import vectors_of
 from cap.runtime.program import Program
 from cap.runtime.routines import Entry, Phase, Room, may_stream, num_runs, run
 
@@ -49,15 +50,19 @@ class FeedForward:
         entries: list[Entry] = [(Operation.PACK, 0, 0, self._features)]
         if epsilon:
             entries.append((Operation.NORMALIZE, 0, self._features, epsilon))
+        inputs, quantization = quantized(assembler, 0, self._features, 3)
+        entries += quantization
         for start, stop in even_parts(hidden, BAND):
             steps1 = assembler.multiply(first[0][start:stop], first[1][start:stop])
             steps2 = assembler.multiply(second[0][:, start:stop], None if start else second[1])
-            entries.append((Operation.MULTIPLY, 0, 1, *steps1))
+            entries.append((Operation.MULTIPLY, inputs, 1, *steps1))
             entries.append((Operation.GELU, 1, stop - start))
-            entries.append((Operation.MULTIPLY, 1, 2, *steps2))
+            band, quantization = quantized(assembler, 1, stop - start, 4)
+            entries += [*quantization, (Operation.MULTIPLY, band, 2, *steps2)]
         entries.append((Operation.UNPACK, 2, 1, outputs, 0, residual))
         self._phases = [Phase(entries)]
-        self._rooms = (Room(self._features), Room(min(BAND, hidden)), Room(outputs))
+        widths = self._features, min(BAND, hidden)
+        self._rooms = (*map(Room, (*widths, outputs)), *word_rooms(assembler, *widths))
 
     def run(self, program: Program, *matrices: Tensor) -> None:
         """Takes the first matrix, (tokens, features), and writes the outputs to the second; none is empty."""
@@ -93,22 +98,31 @@ class Attention:
         pack: list[Entry] = [(Operation.PACK, 0, 0, features)]
         if epsilon:
             pack.append((Operation.NORMALIZE, 0, features, epsilon))
+        inputs, quantization = quantized(assembler, 0, features, 5)
+        pack += quantization
         heads: list[Entry] = []
         for head in range(num_heads):
             steps = assembler.multiply(weight[:, head].reshape(3 * size, -1), bias[:, head].reshape(-1))
-            heads.append((Operation.MULTIPLY, 0, 1, *steps))
+            heads.append((Operation.MULTIPLY, inputs, 1, *steps))
             if not temperatures:
                 heads.append((Operation.ATTEND, 1, 2, 3, head, num_heads, size))
             else:
                 temperature = temperatures + 4 * head
                 heads.append((Operation.CROSS_ATTEND, 1, 2, 3, head, num_heads, size, temperature))
-        project = row_bands(assembler, *proj, 2, 4, 1, 0 if residual else -1)
+        outputs, quantization = quantized(assembler, 2, num_heads * size, 6)
+        project = [*quantization, *row_bands(assembler, *proj, outputs, 4, 1, 0 if residual else -1)]
         self._by_image = [Phase([*pack, *heads, *project])]
         self._by_head = [Phase(pack), Phase(heads, separate=2), Phase(project)]
         room = Room(TILE, TILE) if not temperatures else Room(3 * size, size + TILE + 1 + 3 * size // TILE)
         own = (Room(3 * size), room, Room(min(BAND, len(proj[0]))))
         self._rooms = tuple(
-            (Room(features, shared=shared), own[0], Room(num_heads * size, shared=shared), *own[1:])
+            (
+                Room(features, shared=shared),
+                own[0],
+                Room(num_heads * size, shared=shared),
+                *own[1:],
+                *word_rooms(assembler, features, num_heads * size, shared=shared),
+            )
             for shared in (False, True)
         )
 
@@ -152,6 +166,25 @@ def row_bands(
             bands.append((*activation[:2], stop - start, *activation[3:]))
         bands.append((Operation.UNPACK, room, target, stop - start, start, residual))
     return bands
+
+
+def quantized(assembler: Assembler, source: int, features: int, room: int) -> tuple[int, list[Entry]]:
+    """Returns the number of the buffer to multiply from, and the operation that fills it; none for floats.
+
+    Args:
+        assembler: Maker of the program.
+        source: Number of the buffer of floats.
+        features: Number of its features.
+        room: Number of the buffer for integers.
+    """
+    if not assembler.int8:
+        return source, []
+    return room, [(Operation.QUANTIZE, source, features, room)]
+
+
+def word_rooms(assembler: Assembler, *features: int, shared: bool = False) -> tuple[Room, ...]:
+    """Returns buffers for integers of so many features each; none where floats are multiplied."""
+    return tuple(Room(vectors_of(one), shared=shared) for one in features) if assembler.int8 else ()
 
 
 def arrays(layer: nn.Linear | nn.Conv2d) -> Arrays:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cap.runtime.folding import Fold
+from cap.runtime.machine import PORTABLE, engine
 
 SPARSE, DENSE = "sparse", "dense"  # choices
 
@@ -41,7 +42,7 @@ class Report:
     """Report of one compilation.
 
     Attributes:
-        engine: Kernels that run: "avx512", or "portable" on other processors.
+        engine: Kernels that run: "avx512", "avx512-vnni" for integers, or "portable" on other processors.
         layers: Layers that could be sparse.
         folds: Convolutions that have taken in the batch norm and the activation after them.
         dense_ms: Measured time of the dense model on the images that it was timed with, milliseconds.
@@ -62,8 +63,13 @@ class Report:
         """Returns the layers that run sparse in the compiled model."""
         return [] if self.kept_dense else [layer for layer in self.layers if layer.choice == SPARSE]
 
+    @property
+    def int8(self) -> bool:
+        """Whether sparse layers multiply integers of eight bits."""
+        return self.engine == engine(int8=True)
+
     def __str__(self) -> str:
-        lines = [f"engine: {self.engine}" + ("" if self.engine == "avx512" else " (this processor has no AVX-512)")]
+        lines = [f"engine: {self.engine}" + (" (this processor has no AVX-512)" if self.engine == PORTABLE else "")]
         form = "{:40} {:16} {:>8} {:>11} {:>9} {:>9}  {}"
         lines.append(form.format("layer", "kind", "sparsity", "expected ms", "sparse ms", "dense ms", "choice"))
         lines += [

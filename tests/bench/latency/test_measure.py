@@ -112,6 +112,20 @@ def test_openvino_packs_zeros_and_computes_the_same(cell: MakeCell, tmp_path: Pa
     assert (tmp_path / "0.9").is_dir(), "each sparsity has files of its own"
 
 
+def test_integers_are_a_row_of_their_own_that_may_differ_by_percents(cell: MakeCell, tmp_path: Path) -> None:
+    if reason := ENGINES["sparse_int8"].missing():
+        pytest.skip(reason)
+    _, control, sparse = measure_cell(cell(engines=("eager", "sparse_int8"), sparsities=(0.9,)), tmp_path)
+    assert (control.engine, control.status, control.dense) == ("sparse_int8", "timed", False)
+    assert 1e-3 < (control.deviation or 0) < 0.1, "integers are in use"
+    assert sparse.status == "timed"
+
+
+def test_integers_need_their_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cap.runtime.machine.has_vnni", lambda: False)
+    assert ENGINES["sparse_int8"].missing() == "sparse_int8 needs a processor with AVX-512 and VNNI, on Linux"
+
+
 SIGNAL_AFTER_MEASURING = """
 import gc, pickle, signal, sys
 from pathlib import Path

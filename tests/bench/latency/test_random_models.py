@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import cap
-from bench.latency.measure import TOLERANCE, deviation
+from bench.latency.engines import Engine
+from bench.latency.measure import deviation
 from bench.latency.random_models import pruned_models
 from bench.models import get_model
 
@@ -22,7 +23,7 @@ def test_every_layer_matters_to_the_outputs(name: str) -> None:
         for layer in cap.select_layers(model, spec.prunable):
             other = copy.deepcopy(model)
             other.get_parameter(layer).mul_(1.5)
-            assert deviation(other(images), expected) > TOLERANCE, layer
+            assert deviation(other(images), expected) > Engine.tolerance, layer
 
 
 def test_masks_are_real_and_attention_is_denser() -> None:

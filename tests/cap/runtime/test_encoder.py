@@ -19,6 +19,19 @@ from cap.runtime import encoder as e
         (e.broadcast, (9, e.RDX, -3), "62 72 7d 48 18 4a fd"),  # vbroadcastss zmm9, [rdx-0xc]
         (e.multiply_add, (17, 30, e.RDX, 100), "62 e2 0d 50 b8 4a 64"),  # vfmadd231ps zmm17, zmm30, [rdx+0x190]{1to16}
         (e.multiply_add, (3, 12, e.RDX, -1), "62 f2 1d 58 b8 5a ff"),  # vfmadd231ps zmm3, zmm12, [rdx-0x4]{1to16}
+        (
+            e.multiply_add_bytes,
+            (17, 30, e.RDX, 100),
+            "62 e2 0d 50 50 4a 64",
+        ),  # vpdpbusd zmm17, zmm30, [rdx+0x190]
+        (e.multiply_add_bytes, (3, 29, e.RDX, -1), "62 f2 15 50 50 5a ff"),  # vpdpbusd zmm3, zmm29, [rdx-0x4]{1to16}
+        (e.to_float, (5,), "62 f1 7c 48 5b ed"),  # vcvtdq2ps zmm5, zmm5
+        (e.to_float, (12,), "62 51 7c 48 5b e4"),  # vcvtdq2ps zmm12, zmm12
+        (e.to_float, (23,), "62 a1 7c 48 5b ff"),  # vcvtdq2ps zmm23, zmm23
+        (e.multiply, (20, e.RDX, -128), "62 e1 5c 50 59 62 80"),  # vmulps zmm20, zmm20, [rdx-0x200]{1to16}
+        (e.multiply, (2, e.RDX, 2), "62 f1 6c 58 59 52 02"),  # vmulps zmm2, zmm2, [rdx+0x8]{1to16}
+        (e.scale_and_add, (20, 27, e.RDX, 2), "62 e2 25 50 a8 62 02"),  # vfmadd213ps zmm20, zmm27, [rdx+0x8]{1to16}
+        (e.scale_and_add_vector, (9, 27, e.RSI, 5), "62 72 25 40 a8 4e 05"),  # vfmadd213ps zmm9, zmm27, [rsi+0x140]
         (e.add, (e.RDI, -8192), "48 81 c7 00 e0 ff ff"),  # add rdi, -0x2000
         (e.add, (e.RDX, 1024), "48 81 c2 00 04 00 00"),  # add rdx, 0x400
         (e.loop, (e.RCX, -53), "48 ff c9 0f 85 bf ff ff ff"),  # dec rcx; jne to 56 bytes before

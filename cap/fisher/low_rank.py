@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,8 @@ class LowRankInverse:
     With fewer gradients than weights `F^-1 = (I - V^T V) / damp` by the Woodbury identity, where `V = L^-1 G` and
     `L L^T = m damp I + G G^T` (Frantar, Kurtic and Alistarh, 2021, arXiv 2107.03356, section 3.1). The difference
     cancels where the gradients leave nothing of a weight's own direction, as they do with at least B of them: then
-    `F^-1 = S S^T` with `S = sqrt(m) R^-1` and R the triangle of `[sqrt(m damp) I; G] = Q R`, in which nothing cancels.
+    `F^-1 = S S^T` with `S = sqrt(m) R^-1` and `R^T R = m damp I + G^T G`, in which nothing cancels. R is Cholesky's
+    triangle, or where that system is too ill-conditioned the one of `[sqrt(m damp) I; G] = Q R`.
 
     Attributes:
         root: V, (m, B), or S with the largest entry of each row brought to 1, (B, B).
@@ -60,23 +61,23 @@ class LowRankInverse:
 
 
 def invert_low_rank(gradients: Tensor, damp: float) -> LowRankInverse | None:
-    """Inverts `damp I + G^T G / m` in double precision, in the cheaper of two ways that is accurate.
+    """Inverts `damp I + G^T G / m` in double precision, in the cheapest of three ways that is accurate.
 
     Args:
         gradients: G, (m, B).
         damp: Dampening.
 
     Returns:
-        The inverse, None if the gradients are so large beside the dampening that neither way has six digits.
+        The inverse, None if the gradients are so large beside the dampening that no way has six digits.
     """
     rows = gradients.double()
-    if len(rows) < rows.shape[1]:
-        found = _woodbury(rows, damp)
+    ways = (_woodbury, _cholesky, _orthogonal) if len(rows) < rows.shape[1] else (_cholesky, _orthogonal)
+    for way in ways:
+        found = way(rows, damp)
         if found is not None and found.error <= TOLERANCE:
             return found
         del found  # before its room is needed
-    found = _orthogonal(rows, damp)
-    return found if found.error <= TOLERANCE else None
+    return None
 
 
 def _woodbury(rows: Tensor, damp: float) -> LowRankInverse | None:
@@ -98,22 +99,51 @@ def _woodbury(rows: Tensor, damp: float) -> LowRankInverse | None:
     return LowRankInverse(root, None, damp, error)
 
 
+def _cholesky(rows: Tensor, damp: float) -> LowRankInverse | None:
+    """Returns `S S^T` from the sum of squares, None if that is not positive definite: a third of the other's time."""
+    m = len(rows)
+    norms = _lengths(rows, damp)
+    scaled = rows / norms
+    system = scaled.T @ scaled
+    del scaled
+    system.diagonal().add_(m * damp / norms.square())
+    lower, info = torch.linalg.cholesky_ex(system)
+    del system
+    if int(info) or not bool(lower.diagonal().isfinite().all()):
+        return None
+    found, condition = _from_triangle(lower.T, norms, m, damp)
+    return replace(found, error=condition**2 * torch.finfo(torch.float64).eps)
+
+
 def _orthogonal(rows: Tensor, damp: float) -> LowRankInverse:
-    """Returns `S S^T`; columns are brought to one length first, which makes the triangle better conditioned."""
-    m, size = rows.shape
-    norms = (rows.square().sum(0) + m * damp).sqrt_()
+    """Returns `S S^T` without squares, the condition of which is that of the gradients squared."""
+    m = len(rows)
+    norms = _lengths(rows, damp)
     stacked = torch.cat([torch.diag_embed(math.sqrt(m * damp) / norms), rows / norms])
     upper = torch.linalg.qr(stacked, mode="r").R
     del stacked
+    return _from_triangle(upper, norms, m, damp)[0]
+
+
+def _lengths(rows: Tensor, damp: float) -> Tensor:
+    """Returns the lengths of the columns, with which they are brought to one: R is better conditioned then."""
+    return (rows.square().sum(0) + len(rows) * damp).sqrt_()
+
+
+def _from_triangle(upper: Tensor, norms: Tensor, m: int, damp: float) -> tuple[LowRankInverse, float]:
+    """Returns `S S^T` of columns of one length, with the error of a triangle of rounded entries, and its condition."""
+    size = len(upper)
     identity = torch.eye(size, dtype=upper.dtype, device=upper.device)
     root = torch.linalg.solve_triangular(upper, identity, upper=True)
     condition = math.sqrt(
-        _norm(lambda x: upper.T @ (upper @ x), size, rows) * _norm(lambda x: root @ (root.T @ x), size, rows)
+        _norm(lambda x: upper.T @ (upper @ x), size, upper) * _norm(lambda x: root @ (root.T @ x), size, upper)
     )
+    if not math.isfinite(condition):
+        condition = math.inf
     scale = root.abs().amax(1)
     root /= scale[:, None]
     error = condition * torch.finfo(torch.float64).eps
-    return LowRankInverse(root, scale * (math.sqrt(m) / norms), damp, error if math.isfinite(error) else math.inf)
+    return LowRankInverse(root, scale * (math.sqrt(m) / norms), damp, error), condition
 
 
 def _norm(times: Callable[[Tensor], Tensor], size: int, like: Tensor) -> float:

@@ -24,12 +24,15 @@ from bench.data import imagenet
 from bench.data.imagenet.decoding import decode_for
 from bench.models.imagenet import ImageNetModel
 from bench.specs.trial import Trial
+from cap.fisher.factors import InverseFactor
 from cap.gradients import per_sample_gradients
+from cap.kernels import for_device
 from cap.training.accelerator import Accelerator, Compute, ComputeMode, float32_products, is_convolutional
 
-SECONDS = 6.0  # for each of the five rates
+SECONDS = 5.0  # for each of the six rates
 BATCH = {"cpu": 8, "cuda": 64}  # images in a forward pass
-BLOCKS, BLOCK_SIZE, GRADIENTS = {"cpu": 256, "cuda": 4096}, 128, 128  # of the sums of gradient products
+BLOCKS, BLOCK_SIZE, GRADIENTS = {"cpu": 64, "cuda": 1024}, 192, 128  # of the sums of gradient products and the factors
+DAMP = 1e-3
 
 
 def measure_rates(trials: Sequence[Trial], device: str | None = None, compute: Compute = "auto") -> Rates:
@@ -111,13 +114,10 @@ def _model_rates(trial: Trial, device: str, compute: Compute) -> Rates:
         with torch.inference_mode():
             model(images)
 
-    blocks = torch.randn(BLOCKS[kind], GRADIENTS, BLOCK_SIZE, device=device)
-    products = float(blocks.numel()) * BLOCK_SIZE
     inference = _rate(macs, infer, device)
     gradients = _rate(3 * macs, lambda: per_sample_gradients(model, layers, images, labels, F.cross_entropy), device)
     training = _rate(3 * macs, _step(model, images, labels, mode), device)
-    gram = _rate(products, lambda: blocks.mT @ blocks, device)
-    assumed = RATES["a100" if kind == "cuda" else "cpu"]
+    gram, solve = _fisher_rates(device)
     memory = torch.cuda.get_device_properties(device).total_memory / 2**30 if kind == "cuda" else None
     return Rates(
         name=_slug(hardware(device), kind) + ("" if compute == "auto" else f"-{compute}"),
@@ -126,11 +126,25 @@ def _model_rates(trial: Trial, device: str, compute: Compute) -> Rates:
         gradients=gradients,
         training=training,
         gram=gram,
-        solve=gram * assumed.solve / assumed.gram,
+        solve=solve,
         memory_gib=memory,
         has_bfloat16=accelerator.has_bfloat16,
         trains_in=str(mode),
     )
+
+
+def _fisher_rates(device: str) -> tuple[float, float]:
+    """Returns the rates of sums of gradient products, and of factors of the blocks, as `fisher_work` counts them."""
+    count, place = BLOCKS[torch.device(device).type], torch.device(device)
+    kernels, weights = for_device(place), count * BLOCK_SIZE
+    gradients = torch.randn(GRADIENTS, weights, device=place)
+    sums = torch.zeros(count, BLOCK_SIZE, BLOCK_SIZE, dtype=torch.float64, device=place)
+    gram = _rate(float(GRADIENTS * BLOCK_SIZE * weights), lambda: kernels.add_gram(sums, gradients), device)
+    rows = gradients.view(GRADIENTS, count, BLOCK_SIZE).transpose(0, 1).double()
+    fisher = rows.mT @ rows / GRADIENTS + DAMP * torch.eye(BLOCK_SIZE, device=place)
+    weight, factor = torch.randn(count, BLOCK_SIZE, device=place), InverseFactor.empty(weights, BLOCK_SIZE, place)
+    solve = _rate(float(BLOCK_SIZE**2 * weights), lambda: factor.fill(slice(0, count), fisher.clone(), weight), device)
+    return gram, solve
 
 
 def _step(model: nn.Module, images: Tensor, labels: Tensor, mode: ComputeMode) -> Callable[[], object]:

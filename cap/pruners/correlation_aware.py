@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
+from cap.cost import FitSize, FitWork
 from cap.elimination import eliminate, layer_in_errors
 from cap.fisher.blocks import block_chunks, check_fisher, merge_blocks, split_blocks
 from cap.fisher.dampening import DampScale
 from cap.fisher.factors import InverseFactor
+from cap.fisher.planning import ELIMINATION
 from cap.kernels import for_device
 from cap.patterns import NM, Blocks, Pattern, Unstructured
 from cap.pruners._fisher_based import FisherPruner, jointly_updated
@@ -95,6 +98,11 @@ class CAP(UnitPruner, FisherPruner):
             return super().scores(model, layers, calibration)
         finally:
             self._scratch = None
+
+    def work(self, size: FitSize) -> FitWork:
+        """Returns the work of the first estimate, with the elimination."""
+        work = super().work(size)
+        return replace(work, solve=ELIMINATION * work.solve)
 
     def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
         """Returns the cumulative loss at which the greedy loop removes each weight."""

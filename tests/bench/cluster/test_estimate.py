@@ -26,6 +26,7 @@ def test_seconds_are_those_of_the_measured_sweep(name: str) -> None:
     rows = pd.read_parquet(RESULTS / f"{name}.parquet")
     rows = rows[(rows["status"] == "done") & (rows["phase"] != "dense")]
     own = (rows["fit_seconds"] - rows["shared_seconds"].fillna(0)).groupby(rows["trial_id"]).max().sum()
+    own += rows[rows["phase"] == "one_shot"]["prune_seconds"].sum()
     trained = rows.groupby(["trial_id", "pattern"])["finetune_seconds"].max()
     tuned = trained.groupby("trial_id").max().sum() if name == "gradual" else trained.sum()
     trials = [trial for trial in load_sweep(name).trials("embedded") if trial.id in set(rows["trial_id"])]

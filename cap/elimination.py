@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cap.kernels import eliminator
-from cap.kernels.batched import not_positive
+from cap.kernels.batched import compensate_blocks, not_positive
 from cap.patterns import NM
 
 # Saliencies `w^2 / H_jj` that differ by less than this, relatively, are a tie: weights and gradients come in single
@@ -146,14 +146,9 @@ def compensate(weight: Tensor, fisher_inverse: Tensor, keep: Tensor) -> Tensor:
     chunk = max(1, CHUNK_BYTES // (8 * 3 * weight.shape[1] ** 2))
     for start in range(0, len(weight), chunk):
         part = slice(start, start + chunk)
-        w, h, kept = weight[part].double(), fisher_inverse[part].double(), keep[part]
-        gone = (~kept).double()
-        # identity rows and columns for the kept weights leave the removed ones' system alone
-        system = h * gone[:, :, None] * gone[:, None, :] + torch.diag_embed(kept.double())
-        lower, info = torch.linalg.cholesky_ex(system)
-        check_positive(not_positive(lower, info), first=start)
-        solution = torch.cholesky_solve((w * gone)[:, :, None], lower)
-        result[part] = (w - torch.bmm(h, solution).squeeze(2)) * kept
+        updated, failed = compensate_blocks(weight[part].double(), fisher_inverse[part].double(), keep[part])
+        check_positive(failed, first=start)
+        result[part] = updated
     return result
 
 

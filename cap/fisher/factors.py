@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cap.kernels import batched, for_device
+from cap.kernels import batched, for_device, solves_for
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,33 @@ class InverseFactor:
     def fisher_times(self, vector: Tensor, part: slice) -> Tensor:
         """Returns F v for v (blocks, B), float64: `P F P^T = M^-1 M^-T`."""
         order = self.order[part].long()
-        lower = batched.unpack(self.packed[part], order.shape[1])
-        half = torch.linalg.solve_triangular(lower.transpose(1, 2), vector.gather(1, order).unsqueeze(2), upper=True)
-        product = torch.linalg.solve_triangular(lower, half, upper=False).squeeze(2)
+        kernels = solves_for(vector.device)
+        half = kernels.solve_upper(self.packed[part], vector.gather(1, order))
+        product = kernels.solve_lower(self.packed[part], half)
         return torch.empty_like(product).scatter_(1, order, product)
 
     def quadratic_form(self, vector: Tensor, part: slice) -> Tensor:
         """Returns `v^T F v` for v (blocks, B), float64: (blocks,)."""
-        upper = batched.unpack(self.packed[part], self.order.shape[1]).transpose(1, 2)
-        permuted = vector.gather(1, self.order[part].long()).unsqueeze(2)
-        return torch.linalg.solve_triangular(upper, permuted, upper=True).square().sum((1, 2))
+        permuted = vector.gather(1, self.order[part].long())
+        return solves_for(vector.device).solve_upper(self.packed[part], permuted).square().sum(1)
+
+    def joint_update(self, weight: Tensor, keep: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        """Returns the weights after the joint OBS update that removes any set of them.
+
+        Args:
+            weight: Weights, (blocks, B), float64.
+            keep: Keep-mask, (blocks, B).
+            part: Range of blocks.
+
+        Returns:
+            (blocks, B), float64, exactly zero outside `keep`; and (blocks,), True for blocks that are not positive
+            definite.
+        """
+        order = self.order[part].long()
+        permuted, failed = solves_for(weight.device).joint_update(
+            self.packed[part], weight.gather(1, order), keep.gather(1, order)
+        )
+        return torch.empty_like(permuted).scatter_(1, order, permuted), failed
 
     def without_last(self, weight: Tensor, counts: Tensor) -> Tensor:
         """Returns the weights after the joint OBS update that removes each block's last places.

@@ -93,7 +93,7 @@ def rebuilding_bytes() -> float:
 
 # times that of the factors alone, as measured on a processor with B = 64 and 192
 ELIMINATION = 3.0
-JOINT_UPDATE = 4.5
+JOINT_UPDATE = 1.0
 LARGE_BLOCK = 320  # rows of a matrix from which on the time for a weight rises with B alone, as was measured at 2,000
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from cap.kernels import batched, cpu
+from cap.kernels import batched, cpu, cpu_solves
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,11 @@ logger = logging.getLogger(__name__)
 def for_device(device: torch.device) -> ModuleType:
     """Returns the module whose functions serve a device; `cap.kernels.batched` tells what they do."""
     return cpu if device.type == "cpu" else batched
+
+
+def solves_for(device: torch.device) -> ModuleType:
+    """Returns the module whose solutions with packed triangles serve a device; `cap.kernels.batched` tells of them."""
+    return cpu_solves if device.type == "cpu" else batched
 
 
 def eliminator(device: torch.device) -> Callable[[Tensor, Tensor, int, int, int], tuple[Tensor, Tensor]]:

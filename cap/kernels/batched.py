@@ -146,6 +146,59 @@ def multiply_inverse(packed: Tensor, vector: Tensor) -> Tensor:
     return result
 
 
+def solve_upper(packed: Tensor, vector: Tensor) -> Tensor:
+    """Returns y with `M^T y = v` for every block: (num_blocks, B), float64.
+
+    Args:
+        packed: M, as `factor_blocks` packs it.
+        vector: v, (num_blocks, B), float64.
+    """
+    result = torch.empty_like(vector)
+    for part in _chunks(*vector.shape):
+        upper = unpack(packed[part], vector.shape[1]).transpose(1, 2)
+        result[part] = torch.linalg.solve_triangular(upper, vector[part].unsqueeze(2), upper=True).squeeze(2)
+    return result
+
+
+def solve_lower(packed: Tensor, vector: Tensor) -> Tensor:
+    """Returns y with `M y = v` for every block; see `solve_upper`."""
+    result = torch.empty_like(vector)
+    for part in _chunks(*vector.shape):
+        lower = unpack(packed[part], vector.shape[1])
+        result[part] = torch.linalg.solve_triangular(lower, vector[part].unsqueeze(2), upper=False).squeeze(2)
+    return result
+
+
+def joint_update(packed: Tensor, weight: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    """Removes a set of weights of each block at once, and sets the others to their optimal values.
+
+    Args:
+        packed: M, as `factor_blocks` packs it.
+        weight: w, (num_blocks, B), float64, in the order of M's columns.
+        keep: Keep-mask, (num_blocks, B), in the same order.
+
+    Returns:
+        `w - H[:,S] (H[S,S])^-1 w_S` with H = M^T M and S what is not kept, exactly zero there: (num_blocks, B); and
+        (num_blocks,), True for blocks that are not positive definite.
+    """
+    result, failed = torch.empty_like(weight), torch.zeros(len(weight), dtype=torch.bool, device=weight.device)
+    for part in _chunks(*weight.shape):
+        lower = unpack(packed[part], weight.shape[1])
+        inverse = torch.bmm(lower.transpose(1, 2), lower)
+        result[part], failed[part] = compensate_blocks(weight[part], inverse, keep[part])
+    return result, failed
+
+
+def compensate_blocks(weight: Tensor, inverse: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    """Does what `joint_update` does, with the inverse Fisher blocks H, (num_blocks, B, B), and all in its order."""
+    gone = (~keep).double()
+    # identity rows and columns for the kept weights leave the removed ones' system alone
+    system = inverse * gone[:, :, None] * gone[:, None, :] + torch.diag_embed(keep.double())
+    lower, info = torch.linalg.cholesky_ex(system)
+    solution = torch.cholesky_solve((weight * gone)[:, :, None], lower)
+    return (weight - torch.bmm(inverse, solution).squeeze(2)) * keep, not_positive(lower, info)
+
+
 def _chunks(num_blocks: int, size: int) -> Iterator[slice]:
     step = max(1, CHUNK_BYTES // (8 * size**2))
     for start in range(0, num_blocks, step):

@@ -19,27 +19,27 @@ def eliminate_blocks(
     num_blocks, size = weight.shape
     order = np.empty((num_blocks, steps), dtype=np.int64)
     loss = np.full((num_blocks, size), np.inf)
-    _use_torch_threads()
+    use_torch_threads()
     _eliminate(_numpy(weight), _numpy(fisher_inverse), quota, group, order, loss)
     return torch.from_numpy(order), torch.from_numpy(loss)
 
 
 def add_gram(gram: Tensor, gradients: Tensor) -> None:
     """Adds outer products to blocks, as `cap.kernels.batched.add_gram` does."""
-    _use_torch_threads()
+    use_torch_threads()
     _add_gram(gram.numpy(), gradients.numpy())
 
 
 def damped_mean(gram: Tensor, count: int, damp: float, out: Tensor) -> None:
     """Writes Fisher blocks, as `cap.kernels.batched.damped_mean` does."""
-    _use_torch_threads()
+    use_torch_threads()
     _damped_mean(gram.numpy(), count, damp, out.numpy())
 
 
 def invert_blocks(matrix: Tensor, out: Tensor) -> Tensor:
     """Inverts positive definite blocks, as `cap.kernels.batched.invert_blocks` does."""
     failed = np.zeros(len(matrix), dtype=np.bool_)
-    _use_torch_threads()
+    use_torch_threads()
     _invert(matrix.numpy(), out.numpy(), failed)
     return torch.from_numpy(failed)
 
@@ -47,7 +47,7 @@ def invert_blocks(matrix: Tensor, out: Tensor) -> Tensor:
 def factor_blocks(matrix: Tensor, order: Tensor, weight: Tensor, packed: Tensor, coefficients: Tensor) -> Tensor:
     """Factors the inverse of positive definite blocks, as `cap.kernels.batched.factor_blocks` does."""
     failed = np.zeros(len(matrix), dtype=np.bool_)
-    _use_torch_threads()
+    use_torch_threads()
     _factor(_numpy(matrix), order.numpy(), _numpy(weight), packed.numpy(), coefficients.numpy(), failed)
     return torch.from_numpy(failed)
 
@@ -55,7 +55,7 @@ def factor_blocks(matrix: Tensor, order: Tensor, weight: Tensor, packed: Tensor,
 def subtract_last_rows(weight: Tensor, packed: Tensor, coefficients: Tensor, counts: Tensor) -> Tensor:
     """Takes the last rows of packed triangles from weights, as `cap.kernels.batched.subtract_last_rows` does."""
     result = weight.to(torch.float64, copy=True)
-    _use_torch_threads()
+    use_torch_threads()
     _subtract_last_rows(result.numpy(), packed.numpy(), coefficients.numpy(), counts.numpy())
     return result
 
@@ -63,7 +63,7 @@ def subtract_last_rows(weight: Tensor, packed: Tensor, coefficients: Tensor, cou
 def inverse_diagonal(packed: Tensor, size: int) -> Tensor:
     """Returns diagonals of inverses, as `cap.kernels.batched.inverse_diagonal` does."""
     result = torch.zeros(len(packed), size, dtype=torch.float64)
-    _use_torch_threads()
+    use_torch_threads()
     _inverse_diagonal(packed.numpy(), result.numpy())
     return result
 
@@ -71,12 +71,13 @@ def inverse_diagonal(packed: Tensor, size: int) -> Tensor:
 def multiply_inverse(packed: Tensor, vector: Tensor) -> Tensor:
     """Multiplies inverses with vectors, as `cap.kernels.batched.multiply_inverse` does."""
     result = torch.zeros_like(vector)
-    _use_torch_threads()
+    use_torch_threads()
     _multiply_inverse(packed.numpy(), vector.numpy(), result.numpy())
     return result
 
 
-def _use_torch_threads() -> None:
+def use_torch_threads() -> None:
+    """Sets numba's number of threads to torch's."""
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     numba.set_num_threads(min(torch.get_num_threads(), most))
 
@@ -89,11 +90,11 @@ def _numpy(tensor: Tensor) -> np.ndarray:
     return tensor.contiguous().numpy()
 
 
-_compiled = numba.njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")
+compiled = numba.njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")
 
 
 @numba.njit(inline="always", fastmath={"contract"}, error_model="numpy")
-def _subtract_rows(row, factors, rows, count, n, growth):  # type: ignore[no-untyped-def]
+def subtract_rows(row, factors, rows, count, n, growth):  # type: ignore[no-untyped-def]
     """Does `row[:n] -= sum_i factors[i] * rows[i, :n]` for i < count, eight rows at a time.
 
     With `growth` 1 row i is known to be zero beyond its entry i, with 0 nothing is known.
@@ -116,7 +117,7 @@ def _subtract_rows(row, factors, rows, count, n, growth):  # type: ignore[no-unt
         i += 1
 
 
-@_compiled
+@compiled
 def _add_gram(gram, gradients):  # type: ignore[no-untyped-def]
     num_blocks, size, _ = gram.shape
     count = len(gradients)
@@ -157,7 +158,7 @@ def _add_gram(gram, gradients):  # type: ignore[no-untyped-def]
                     gram[b, last, j] += x[k, last] * x[k, j]
 
 
-@_compiled
+@compiled
 def _eliminate(weight, inverse, quota, group, order, loss):  # type: ignore[no-untyped-def]
     """Fills `order` and `loss`; a block with no removable weight left too early gets a loss of NaN.
 
@@ -202,7 +203,7 @@ def _eliminate(weight, inverse, quota, group, order, loss):  # type: ignore[no-u
             source = inverse[b, gone]
             for j in range(last):
                 row[j] = source[index[j]]
-            _subtract_rows(row, factors, rows, k, last, 0)
+            subtract_rows(row, factors, rows, k, last, 0)
             pivot = diagonal[last]
             step, scale = w[last] / pivot, 1 / np.sqrt(pivot)
             scaled = rows[k]
@@ -225,7 +226,7 @@ def _inverse_factor(matrix, order, upper, lower, factors):  # type: ignore[no-un
             row[j] = source[order[j]]
         for i in range(k):
             factors[i] = upper[i, k]
-        _subtract_rows(row[k:], factors, upper[:, k:], k, size - k, 0)
+        subtract_rows(row[k:], factors, upper[:, k:], k, size - k, 0)
         if not 0 < row[k] < np.inf:
             return False
         scale = 1 / np.sqrt(row[k])
@@ -236,7 +237,7 @@ def _inverse_factor(matrix, order, upper, lower, factors):  # type: ignore[no-un
         row[:] = 0
         for k in range(i):
             factors[k] = upper[k, i]
-        _subtract_rows(row, factors, lower, i, i, 1)
+        subtract_rows(row, factors, lower, i, i, 1)
         scale = 1 / upper[i, i]
         for j in range(i):
             row[j] *= scale
@@ -255,7 +256,7 @@ def _mirror(matrix):  # type: ignore[no-untyped-def]
                     matrix[j, i] = matrix[i, j]
 
 
-@_compiled
+@compiled
 def _damped_mean(gram, count, damp, out):  # type: ignore[no-untyped-def]
     num_blocks, size, _ = gram.shape
     for b in numba.prange(num_blocks):
@@ -266,7 +267,7 @@ def _damped_mean(gram, count, damp, out):  # type: ignore[no-untyped-def]
         _mirror(out[b])
 
 
-@_compiled
+@compiled
 def _invert(matrix, out, failed):  # type: ignore[no-untyped-def]
     num_blocks, size, _ = matrix.shape
     identity = np.arange(size)
@@ -280,13 +281,13 @@ def _invert(matrix, out, failed):  # type: ignore[no-untyped-def]
             row[:] = 0
             for k in range(i, size):
                 factors[k - i] = -lower[k, i]
-            _subtract_rows(row, factors, lower[i:], size - i, i + 1, 0)
+            subtract_rows(row, factors, lower[i:], size - i, i + 1, 0)
             for j in range(i + 1):
                 out[b, i, j] = row[j]
         _mirror(out[b])
 
 
-@_compiled
+@compiled
 def _factor(matrix, order, weight, packed, coefficients, failed):  # type: ignore[no-untyped-def]
     num_blocks, size, _ = matrix.shape
     for b in numba.prange(num_blocks):
@@ -304,7 +305,7 @@ def _factor(matrix, order, weight, packed, coefficients, failed):  # type: ignor
             coefficients[b, i] = total
 
 
-@_compiled
+@compiled
 def _subtract_last_rows(weight, packed, coefficients, counts):  # type: ignore[no-untyped-def]
     num_blocks, size = weight.shape
     for b in numba.prange(num_blocks):
@@ -314,7 +315,7 @@ def _subtract_last_rows(weight, packed, coefficients, counts):  # type: ignore[n
                 weight[b, j] -= factor * packed[b, start + j]
 
 
-@_compiled
+@compiled
 def _inverse_diagonal(packed, out):  # type: ignore[no-untyped-def]
     num_blocks, size = out.shape
     for b in numba.prange(num_blocks):
@@ -324,7 +325,7 @@ def _inverse_diagonal(packed, out):  # type: ignore[no-untyped-def]
                 out[b, j] += np.float64(row[j]) * row[j]
 
 
-@_compiled
+@compiled
 def _multiply_inverse(packed, vector, out):  # type: ignore[no-untyped-def]
     num_blocks, size = vector.shape
     for b in numba.prange(num_blocks):

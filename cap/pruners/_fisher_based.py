@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cap.calibration import Calibration
 from cap.cost import FitSize, FitWork
-from cap.elimination import compensate, layer_in_errors
+from cap.elimination import LARGE, check_positive, compensate, layer_in_errors
 from cap.fisher.blocks import block_chunks, merge_blocks, split_blocks
 from cap.fisher.dampening import DampScale
 from cap.fisher.estimate import fisher_blocks
@@ -303,6 +303,9 @@ class FisherPruner(RecomputingPruner):
         return sum(float(factor.quadratic_form(change[part], part).sum()) / 2 for part in block_chunks(*change.shape))
 
 
+IN_CACHE = 1536  # weights of a block up to which its systems are solved fastest by one core, in its cache
+
+
 def jointly_updated(weight: Tensor, keep: Tensor, factor: InverseFactor) -> Tensor:
     """Returns the weights of some blocks after the joint OBS update, for any mask: (blocks, B).
 
@@ -313,7 +316,12 @@ def jointly_updated(weight: Tensor, keep: Tensor, factor: InverseFactor) -> Tens
     """
     result = torch.empty_like(weight)
     for part in block_chunks(*weight.shape):
-        result[part] = compensate(weight[part], factor.inverse(part), keep[part])  # BLOCK
+        if weight.shape[1] > (IN_CACHE if weight.device.type == "cpu" else LARGE):
+            result[part] = compensate(weight[part], factor.inverse(part), keep[part])
+            continue
+        updated, failed = factor.joint_update(weight[part].double(), keep[part], part)
+        check_positive(failed, first=part.start)
+        result[part] = updated
     return result
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import cap
-from cap.kernels import batched, cpu, reference
+from cap.kernels import batched, cpu, cpu_solves, reference
 
 
 def problem(num_blocks: int, size: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -161,3 +161,30 @@ def test_kernels_against_dense_algebra(kernels, size: int) -> None:
     fisher[3] = -fisher[3]
     assert kernels.invert_blocks(fisher, out).tolist() == [False, False, False, True, False]
     assert kernels.factor_blocks(fisher, order, weight, packed, coefficients).tolist() == [False] * 3 + [True, False]
+
+
+@pytest.mark.parametrize("size", [1, 3, 16, 37])
+@pytest.mark.parametrize("kernels", [batched, cpu_solves])
+def test_solutions_against_dense_algebra(kernels, size: int) -> None:
+    fisher, weight, order = spd(5, size)
+    packed, coefficients = torch.empty(5, size * (size + 1) // 2), torch.empty(5, size, dtype=torch.float64)
+    cpu.factor_blocks(fisher, order, weight, packed, coefficients)
+    lower, vector = batched.unpack(packed, size), torch.randn(5, size, dtype=torch.float64)
+    kept = vector.clone()
+    torch.testing.assert_close((lower.mT @ kernels.solve_upper(packed, vector)[:, :, None])[:, :, 0], vector)
+    torch.testing.assert_close((lower @ kernels.solve_lower(packed, vector)[:, :, None])[:, :, 0], vector)
+    inverse = lower.mT @ lower
+    for share in (0.0, 0.3, 0.9, 1.0):
+        keep = torch.rand(5, size) < share
+        ours, failed = kernels.joint_update(packed, vector, keep)
+        assert not failed.any()
+        assert not ours[~keep].any()
+        for block in range(5):  # the least of d^T F d with d fixed where weights are removed
+            gone = (~keep[block]).nonzero()[:, 0]
+            step = inverse[block][:, gone] @ torch.linalg.solve(inverse[block][gone][:, gone], vector[block, gone])
+            torch.testing.assert_close(ours[block], (vector[block] - step) * keep[block], rtol=1e-7, atol=1e-9)
+    assert torch.equal(vector, kept), "the input is left as it is"
+    packed[3] = torch.nan
+    assert kernels.joint_update(packed, vector, torch.zeros(5, size, dtype=torch.bool))[1].tolist() == [
+        False, False, False, True, False,
+    ]  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import time
 from functools import cache
 from pathlib import Path
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -80,7 +81,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as opened:
                 return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-        state = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+        state = torch.load(path, map_location="meta", weights_only=True, mmap=is_zipfile(path))  # old files are none
         state = state.get("state_dict", state.get("model", state))
         return {name: tuple(value.shape) for name, value in state.items()}
     except Exception as error:  # noqa: BLE001  of many kinds, by what the file holds

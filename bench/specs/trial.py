@@ -144,6 +144,7 @@ class Trial(Spec):
         scope = scopes.pop() if len(scopes) == 1 else ""
         pilot = f"pilot of {self.pilot_images} images" if self.pilot_images is not None else ""
         settings = [self.pruner, f"({self.setting})" if self.setting else "", *self._unusual_options()]
+        settings += self._unusual_surroundings()
         parts = [self.model, *settings, scope, regime, f"seed {self.seed}", pilot]
         return " ".join(filter(None, parts))
 
@@ -158,6 +159,22 @@ class Trial(Spec):
         for name, default in cap.default_options(self.pruner).items():
             if name not in untold and (value := self.pruner_options[name]) != usual.get(name, default):
                 yield f"{name}={json.dumps(value, sort_keys=True)}"
+
+    def _unusual_surroundings(self) -> Iterator[str]:
+        """Yields what else differs from the profile: the calibration, batch norm, a fine-tune's rate; `key=value`."""
+        try:
+            profile = get_profile(self.profile)
+        except UserError:
+            return
+        usual, told = profile.calibration.model_dump(), ["label_source", "gradient", "augmentation"]
+        told += ["batch_size"] if self.calibration.gradient == "batch" else []
+        told = [] if self.setting is not None else told  # which says it all
+        yield from (f"{name}={value}" for name in told if (value := getattr(self.calibration, name)) != usual[name])
+        if self.batch_norm != "kept":
+            yield f"batch_norm={self.batch_norm}"
+        recipe = profile.recipes_of(self.model).finetune
+        if self.finetune is not None and (recipe is None or self.finetune.lr != recipe.lr):
+            yield f"lr={self.finetune.lr:g}"
 
     @property
     def id(self) -> str:

@@ -23,7 +23,7 @@ SWEEP = Sweep(
                 {"pruner": "cap", "pruner_options": {"block_size": 32, "num_gradients": 64}},
             ],
             patterns=("0.75",), evaluation_images=1000, finetune_at=("0.75",), calibration={"images": 64},
-            finetune=FinetuneSpec(epochs=1, images=64, batch_size=32, lr=1e-4, lr_end=1e-5),
+            finetune=FinetuneSpec(epochs=1, images=64, batch_size=32, lr=1e-3, lr_end=1e-4),
         )
     },
 )

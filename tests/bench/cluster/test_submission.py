@@ -98,7 +98,9 @@ def test_the_jobs_of_other_code_are_seen_and_cancelled(
     run = ("run", *only, "--cluster", "local", "--allow-dirty", "--dry-run")
     assert "1 in jobs already, 0 to run" in call(*run)
     assert "cancelled 1 jobs" in call("cancel")
-    assert f"{OLD_TRIAL_ID}  cancelled" in call("status", *only)
+    end = time.monotonic() + 30  # its process ends as soon as it gets to it
+    while f"{OLD_TRIAL_ID}  cancelled" not in (told := call("status", *only)):
+        assert time.monotonic() < end, told
     assert "1 trials, 0 done, 1 to run" in call(*run)
 
 

@@ -141,3 +141,9 @@ def test_names_tell_what_is_unusual() -> None:
     assert Trial(**mixed, pruner_options=usual).label == "vit woodfisher seed 0"
     gradual = {**values, "training": EMBEDDED.recipes.gradual, "pruner_options": usual}
     assert Trial(**gradual).label == "vit woodfisher gradual seed 0"
+    drawn = Trial(**values, pruner_options=usual, calibration={"label_source": "drawn"}, batch_norm="reestimated")
+    assert drawn.label == "vit woodfisher label_source=drawn batch_norm=reestimated seed 0"
+    means = {"gradient": "batch", "batch_size": 8}
+    assert Trial(**values, pruner_options=usual, calibration=means).label.endswith("gradient=batch batch_size=8 seed 0")
+    slow = EMBEDDED.recipes.finetune.model_copy(update={"lr": 3e-5})
+    assert Trial(**values, pruner_options=usual, finetune_at=("0.5",), finetune=slow).label.endswith("lr=3e-05 seed 0")

@@ -7,7 +7,7 @@ from bench.models import MODELS, get_model
 
 
 def test_unknown_model_lists_the_known() -> None:
-    with pytest.raises(UserError, match="choose from convnext, dino, vit, xcit"):
+    with pytest.raises(UserError, match="choose from convnext, dino, simclr, vit, xcit"):
         get_model("embedded", "resnet")
 
 

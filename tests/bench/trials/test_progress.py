@@ -64,7 +64,7 @@ def test_a_trial_writes_the_loss_that_it_trains_with(tmp_path: Path, monkeypatch
     )  # fmt: skip
     run_trial(trial, config=ExecutionConfig(folder=tmp_path, on_progress=lambda told: seen.append(str(told))))
     training = [line for line in seen if "epoch" in line]
-    assert [line.split()[4] for line in training] == ["1/4", "2/4", "3/4", "4/4"]
+    assert [line.split("seed 0")[-1].split()[1] for line in training] == ["1/4", "2/4", "3/4", "4/4"]
     found = read_progress(tmp_path)
     assert found is not None
     assert (found.done, found.total, found.text) == (4, 4, "epoch 2/2")

@@ -166,10 +166,11 @@ class Trial(Spec):
             profile = get_profile(self.profile)
         except UserError:
             return
-        usual, told = profile.calibration.model_dump(), ["label_source", "gradient", "augmentation"]
-        told += ["batch_size"] if self.calibration.gradient == "batch" else []
-        told = [] if self.setting is not None else told  # which says it all
-        yield from (f"{name}={value}" for name in told if (value := getattr(self.calibration, name)) != usual[name])
+        if self.setting is None:  # else that tells the calibration
+            of_means = ["batch_size"] if self.calibration.gradient == "batch" else []  # else it is one pass's alone
+            for name in ("label_source", "gradient", "augmentation", *of_means):
+                if (value := getattr(self.calibration, name)) != getattr(profile.calibration, name):
+                    yield f"{name}={value}"
         if self.batch_norm != "kept":
             yield f"batch_norm={self.batch_norm}"
         recipe = profile.recipes_of(self.model).finetune

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -111,8 +111,7 @@ def _cholesky(rows: Tensor, damp: float) -> LowRankInverse | None:
     del system
     if int(info) or not bool(lower.diagonal().isfinite().all()):
         return None
-    found, condition = _from_triangle(lower.T, norms, m, damp)
-    return replace(found, error=condition**2 * torch.finfo(torch.float64).eps)
+    return _from_triangle(lower.T, norms, m, damp, power=2)
 
 
 def _orthogonal(rows: Tensor, damp: float) -> LowRankInverse:
@@ -122,7 +121,7 @@ def _orthogonal(rows: Tensor, damp: float) -> LowRankInverse:
     stacked = torch.cat([torch.diag_embed(math.sqrt(m * damp) / norms), rows / norms])
     upper = torch.linalg.qr(stacked, mode="r").R
     del stacked
-    return _from_triangle(upper, norms, m, damp)[0]
+    return _from_triangle(upper, norms, m, damp, power=1)
 
 
 def _lengths(rows: Tensor, damp: float) -> Tensor:
@@ -130,20 +129,18 @@ def _lengths(rows: Tensor, damp: float) -> Tensor:
     return (rows.square().sum(0) + len(rows) * damp).sqrt_()
 
 
-def _from_triangle(upper: Tensor, norms: Tensor, m: int, damp: float) -> tuple[LowRankInverse, float]:
-    """Returns `S S^T` of columns of one length, with the error of a triangle of rounded entries, and its condition."""
+def _from_triangle(upper: Tensor, norms: Tensor, m: int, damp: float, power: int) -> LowRankInverse:
+    """Returns `S S^T` of columns of one length; the error rises with a power of the triangle's condition."""
     size = len(upper)
     identity = torch.eye(size, dtype=upper.dtype, device=upper.device)
     root = torch.linalg.solve_triangular(upper, identity, upper=True)
     condition = math.sqrt(
         _norm(lambda x: upper.T @ (upper @ x), size, upper) * _norm(lambda x: root @ (root.T @ x), size, upper)
     )
-    if not math.isfinite(condition):
-        condition = math.inf
+    error = condition**power * torch.finfo(torch.float64).eps
     scale = root.abs().amax(1)
     root /= scale[:, None]
-    error = condition * torch.finfo(torch.float64).eps
-    return LowRankInverse(root, scale * (math.sqrt(m) / norms), damp, error), condition
+    return LowRankInverse(root, scale * (math.sqrt(m) / norms), damp, error if math.isfinite(error) else math.inf)
 
 
 def _norm(times: Callable[[Tensor], Tensor], size: int, like: Tensor) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.cost import FitBytes, FitSize, FitWork
+from cap.cost import FitBytes, FitSize
 from cap.device_memory import fit_budget, gib
 from cap.fisher.blocks import chunk_bytes
 from cap.fisher.factors import InverseFactor
@@ -89,34 +89,6 @@ def rebuilding_bytes() -> float:
     The order of removal, the weights and a copy of the model, scores and their selection, the result at one pattern.
     """
     return 2 + 4 + 4 + 8 + 8 + 5
-
-
-# times that of the factors alone, as measured on a processor with B = 64 and 192
-ELIMINATION = 3.0
-JOINT_UPDATE = 1.0
-LARGE_BLOCK = 320  # rows of a matrix from which on the time for a weight rises with B alone, as was measured at 2,000
-
-
-def fisher_work(size: FitSize, num_gradients: int | None, block_size: int) -> FitWork:
-    """Returns the work of one estimate of the Fisher blocks and of its factors.
-
-    Args:
-        size: Model and calibration set.
-        num_gradients: m, number of gradients; by default one per image, or per whole batch.
-        block_size: B, number of weights in a block.
-    """
-    m, solved = size.gradients(num_gradients), block_size * min(block_size, LARGE_BLOCK)
-    return FitWork(gradients=size.gradient_macs(m), gram=m * block_size * size.weights, solve=solved * size.weights)
-
-
-def joint_update_work(size: FitSize, block_size: int) -> FitWork:
-    """Returns the work of one joint OBS update of all blocks, for any mask: a system of its own for each block.
-
-    Args:
-        size: Model and calibration set.
-        block_size: B, number of weights in a block.
-    """
-    return FitWork(solve=JOINT_UPDATE * block_size * min(block_size, LARGE_BLOCK) * size.weights)
 
 
 def fisher_bytes(size: FitSize, num_gradients: int | None, block_size: int) -> FitBytes:

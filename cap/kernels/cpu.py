@@ -214,6 +214,23 @@ def _eliminate(weight, inverse, quota, group, order, loss):  # type: ignore[no-u
 
 
 @numba.njit(inline="always", fastmath={"contract"}, error_model="numpy")
+def cholesky(upper, factors):  # type: ignore[no-untyped-def]
+    """Replaces the upper triangle of a matrix by R, `R^T R` being it; returns False if it is not positive definite."""
+    size = len(upper)
+    for k in range(size):
+        row = upper[k]
+        for i in range(k):
+            factors[i] = upper[i, k]
+        subtract_rows(row[k:], factors, upper[:, k:], k, size - k, 0)
+        if not 0 < row[k] < np.inf:
+            return False
+        scale = 1 / np.sqrt(row[k])
+        for j in range(k, size):
+            row[j] *= scale
+    return True
+
+
+@numba.njit(inline="always", fastmath={"contract"}, error_model="numpy")
 def _inverse_factor(matrix, order, upper, lower, factors):  # type: ignore[no-untyped-def]
     """Fills `lower` with M, lower triangular: the inverse of the matrix, rows and columns permuted, is M^T M.
 
@@ -224,14 +241,8 @@ def _inverse_factor(matrix, order, upper, lower, factors):  # type: ignore[no-un
         row, source = upper[k], matrix[order[k]]
         for j in range(k, size):
             row[j] = source[order[j]]
-        for i in range(k):
-            factors[i] = upper[i, k]
-        subtract_rows(row[k:], factors, upper[:, k:], k, size - k, 0)
-        if not 0 < row[k] < np.inf:
-            return False
-        scale = 1 / np.sqrt(row[k])
-        for j in range(k, size):
-            row[j] *= scale
+    if not cholesky(upper, factors):
+        return False
     for i in range(size):  # the inverse of upper's transpose, row by row
         row = lower[i]
         row[:] = 0

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cap.kernels.cpu import compiled, subtract_rows, use_torch_threads
+from cap.kernels.cpu import cholesky, compiled, subtract_rows, use_torch_threads
 
 
 def solve_upper(packed: Tensor, vector: Tensor) -> Tensor:
@@ -100,16 +100,8 @@ def _joint_update(packed, weight, keep, failed):  # type: ignore[no-untyped-def]
 def _solve(upper, solution, factors):  # type: ignore[no-untyped-def]
     """Solves a positive definite system in place, of which the upper triangle is given; returns whether it is one."""
     size = len(solution)
-    for k in range(size):
-        row = upper[k]
-        for i in range(k):
-            factors[i] = upper[i, k]
-        subtract_rows(row[k:], factors, upper[:, k:], k, size - k, 0)
-        if not 0 < row[k] < np.inf:
-            return False
-        scale = 1 / np.sqrt(row[k])
-        for j in range(k, size):
-            row[j] *= scale
+    if not cholesky(upper, factors):
+        return False
     for i in range(size):
         solution[i] /= upper[i, i]
         for j in range(i + 1, size):

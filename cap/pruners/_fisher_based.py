@@ -20,6 +20,7 @@ from cap.fisher.estimate import fisher_blocks
 from cap.fisher.factors import InverseFactor
 from cap.fisher.planning import MATRICES, MemoryPlan, plan_fit, rebuilding_bytes, retained_bytes
 from cap.fisher.reconstruction import Reconstruction, moment_bytes
+from cap.fisher.work import joint_update_work
 from cap.layers import owner
 from cap.patterns import Pattern, Units
 from cap.pruned_weights import PrunedWeights
@@ -28,6 +29,7 @@ from cap.pruners._recomputing import RecomputingPruner
 from cap.pruners._schedule import Schedule
 
 RESULT_BYTES = 5  # of a weight and its mask
+IN_CACHE = 1536  # weights of a block up to which its systems are solved fastest by one core, in its cache
 
 
 @dataclass
@@ -140,6 +142,16 @@ class FisherPruner(RecomputingPruner):
         """Returns the work of the first estimate, with that of the layers' inputs where they are mixed in."""
         inputs = 2 * size.macs * size.calibration_images if self.reconstruction else 0
         return super().work(size) + FitWork(inference=inputs)
+
+    @property
+    def updates_jointly(self) -> bool:
+        """Whether each `prune`, or part of one, solves for the joint update of its mask; not if it is a by-product."""
+        return False
+
+    def prune_work(self, size: FitSize) -> FitWork:
+        """Returns the work of the other estimates, and of a joint update after each."""
+        update = joint_update_work(size, self.block_size) if self.updates_jointly else FitWork()
+        return super().prune_work(size) + sum([update] * self.num_recomputations, FitWork())
 
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Estimates the Fisher and scores block after block; no more than a few inverses exist at a time."""
@@ -301,9 +313,6 @@ class FisherPruner(RecomputingPruner):
     def _loss_of(change: Tensor, factor: InverseFactor) -> float:
         """Returns `1/2 d^T F d` of some blocks, d their change, (blocks, B), float64."""
         return sum(float(factor.quadratic_form(change[part], part).sum()) / 2 for part in block_chunks(*change.shape))
-
-
-IN_CACHE = 1536  # weights of a block up to which its systems are solved fastest by one core, in its cache
 
 
 def jointly_updated(weight: Tensor, keep: Tensor, factor: InverseFactor) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from cap.calibration import Calibration
 from cap.cost import FitBytes, FitSize, FitWork
 from cap.fisher.dampening import Dampening, DampScale, check_damp_scale
-from cap.fisher.planning import fisher_bytes, fisher_work
+from cap.fisher.planning import fisher_bytes
+from cap.fisher.work import fisher_work
 from cap.patterns import NM, Allocated, Pattern, Units, UnitsThen
 from cap.pruned_weights import PrunedWeights
 from cap.pruner import Needs, ScorePruner

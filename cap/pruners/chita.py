@@ -7,11 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cap.cost import FitSize, FitWork
 from cap.fisher.blocks import check_fisher
 from cap.fisher.dampening import DampScale
 from cap.fisher.factors import InverseFactor
-from cap.fisher.planning import joint_update_work
 from cap.patterns import Pattern
 from cap.pruners._fisher_based import FisherPruner, jointly_updated
 from cap.pruners._options import check_count
@@ -73,10 +71,10 @@ class CHITA(FisherPruner):
         self.iterations, self.stages = iterations, stages
         self.monotone = False  # the support at one sparsity says nothing of that at another
 
-    def prune_work(self, size: FitSize) -> FitWork:
-        """Returns the work of the other estimates, and of the back-solve of each stage."""
-        joint = joint_update_work(size, self.block_size)
-        return super().prune_work(size) + sum([joint] * self.stages, FitWork())
+    @property
+    def updates_jointly(self) -> bool:
+        """The back-solve of each stage is the joint update."""
+        return True
 
     def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
         """Returns `|w|`, by which the first support is chosen."""

@@ -14,7 +14,7 @@ from cap.elimination import eliminate, layer_in_errors
 from cap.fisher.blocks import block_chunks, check_fisher, merge_blocks, split_blocks
 from cap.fisher.dampening import DampScale
 from cap.fisher.factors import InverseFactor
-from cap.fisher.planning import ELIMINATION
+from cap.fisher.work import ELIMINATION
 from cap.kernels import for_device
 from cap.patterns import NM, Blocks, Pattern, Unstructured
 from cap.pruners._fisher_based import FisherPruner, jointly_updated

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cap.cost import FitSize, FitWork
 from cap.elimination import check_positive, layer_in_errors
 from cap.fisher.blocks import block_chunks, check_fisher, merge_blocks, split_blocks
 from cap.fisher.dampening import DampScale
 from cap.fisher.factors import InverseFactor
-from cap.fisher.planning import joint_update_work
 from cap.kernels.batched import not_positive
 from cap.patterns import Blocks, Pattern
 from cap.pruned_weights import PrunedWeights
@@ -75,10 +73,10 @@ class WoodFisher(FisherPruner):
             return f"{pattern} needs the factors of whole layers, which the memory budget does not hold: raise it"
         return super().supports(pattern)
 
-    def prune_work(self, size: FitSize) -> FitWork:
-        """Returns the work of the other estimates, and of the joint update after each."""
-        joint = joint_update_work(size, self.block_size) if self.joint else FitWork()
-        return super().prune_work(size) + sum([joint] * self.num_recomputations, FitWork())
+    @property
+    def updates_jointly(self) -> bool:
+        """Whether the interaction is taken into account."""
+        return self.joint
 
     def solve(self, weight: Tensor, fisher: Tensor, factor: InverseFactor, part: slice) -> Tensor:
         """Returns `w^2 / (2 diag(H))`."""

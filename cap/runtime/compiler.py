@@ -111,7 +111,7 @@ class _Compilation:
     """The work of one call of `compile`."""
 
     def __init__(self, model: nn.Module, example: Tensor, force: bool, int8: bool) -> None:
-        self.model, self.force, self.int8 = model, force, int8
+        self.model, self.force = model, force
         self.example = example[:1] if force and example.ndim > 1 else _few_images(model, example)
         self.report = Report(machine.engine(int8))
         self.root = self._folded()  # its only child may be replaced too
@@ -201,11 +201,11 @@ class _Compilation:
         tried = []
         for slot in slots:
             if slot.dense not in built:
-                built[slot.dense] = slot.candidate.build(Assembler(machine.has_avx512(), self.int8))
+                built[slot.dense] = slot.candidate.build(Assembler(machine.has_avx512(), self.report.int8))
             slot.sparse = built[slot.dense]
             x = torch.randn(1, *slot.candidate.shape[1:], generator=torch.Generator().manual_seed(0))
             outputs = slot.dense(x, *slot.candidate.arguments), slot.sparse(x, *slot.candidate.arguments)
-            if _same(*outputs, INT8_TOLERANCE if self.int8 else TOLERANCE):
+            if _same(*outputs, INT8_TOLERANCE if self.report.int8 else TOLERANCE):
                 slot.layer.choice = SPARSE
                 slot.fill(slot.sparse)
                 tried.append(slot)

@@ -15,7 +15,7 @@ from numba import types
 
 from cap.runtime.attention import attend, cross_attend
 from cap.runtime.codegen import TILE, VECTOR
-from cap.runtime.int8 import QUAD, quantize_tile
+from cap.runtime.int8 import quantize_tile, vectors_of
 from cap.runtime.panels import (
     add_floats,
     copy_float,
@@ -180,9 +180,8 @@ def _operate(call: int, operation: int, thread: int, image: int, first: int, las
             scale_and_shift(rows + token * row, three, integer(operation + 32), two // TILE)
     elif kind == _QUANTIZE:
         panels, words = _buffer(call, one, thread, first), _buffer(call, three, thread, first)
-        vectors = (two + QUAD - 1) // QUAD + 1
         for tile in range(tiles):
-            quantize_tile(panels + tile * two * VECTOR, two, words + tile * vectors * VECTOR)
+            quantize_tile(panels + tile * two * VECTOR, two, words + tile * vectors_of(two) * VECTOR)
     elif kind == _CLAMP:
         clamp(_buffer(call, one, thread, first), tiles * two, three, integer(operation + 32))
     elif kind == _GELU_ROWS:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 
 from cap.runtime import llvm
 from cap.runtime.llvm import ALIGNED, INTEGERS, LANES, intrinsic
@@ -73,11 +73,13 @@ class Words:
         return self.bias[: 0 if left else None]
 
 
+@extending.register_jitable
 def words_of(features: int) -> int:
     """Returns the number of words that hold so many features."""
     return -(-features // QUAD)
 
 
+@extending.register_jitable
 def vectors_of(features: int) -> int:
     """Returns the number of vectors that hold the quantized features of sixteen tokens, and then the tokens' scales."""
     return words_of(features) + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import cap
-from cap.fisher.planning import JOINT_UPDATE
+from cap.fisher.work import JOINT_UPDATE
 
 THREE_TIMES = {"num_recomputations": 3, "num_gradients": 100, "block_size": 64}
 # pruner, gradients, options; work of inference, gradients, Gram matrices, solutions; least memory, memory in one pass

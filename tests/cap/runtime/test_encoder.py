@@ -19,11 +19,7 @@ from cap.runtime import encoder as e
         (e.broadcast, (9, e.RDX, -3), "62 72 7d 48 18 4a fd"),  # vbroadcastss zmm9, [rdx-0xc]
         (e.multiply_add, (17, 30, e.RDX, 100), "62 e2 0d 50 b8 4a 64"),  # vfmadd231ps zmm17, zmm30, [rdx+0x190]{1to16}
         (e.multiply_add, (3, 12, e.RDX, -1), "62 f2 1d 58 b8 5a ff"),  # vfmadd231ps zmm3, zmm12, [rdx-0x4]{1to16}
-        (
-            e.multiply_add_bytes,
-            (17, 30, e.RDX, 100),
-            "62 e2 0d 50 50 4a 64",
-        ),  # vpdpbusd zmm17, zmm30, [rdx+0x190]
+        (e.multiply_add_bytes, (17, 30, e.RDX, 100), "62 e2 0d 50 50 4a 64"),  # vpdpbusd zmm17, zmm30, [rdx+0x190]
         (e.multiply_add_bytes, (3, 29, e.RDX, -1), "62 f2 15 50 50 5a ff"),  # vpdpbusd zmm3, zmm29, [rdx-0x4]{1to16}
         (e.to_float, (5,), "62 f1 7c 48 5b ed"),  # vcvtdq2ps zmm5, zmm5
         (e.to_float, (12,), "62 51 7c 48 5b e4"),  # vcvtdq2ps zmm12, zmm12

@@ -1,10 +1,8 @@
 """Hyper-parameters of CAP and WoodFisher, one at a time: gradients m, block size B, dampening, recomputations N_r.
 
-The paper's grids, which the profile imagenet has in full; the embedded one has m up to 1,024 (of 4,096) and B up to 64
-(of 192). One model, as in the paper (DeiT).
-
-Of models with dense seeds the grids are wider, so that the best value is within, the dampening is relative to the
-Fisher, and validation images judge; `ablation_test` has the base and the grids' ends on the test images.
+One model, as in the paper (DeiT). The profile imagenet has the paper's grids. Those of the embedded one are wider, so
+that the best value is within, the dampening is relative to the Fisher, and validation images judge; `ablation_test` has
+the base and the grids' ends on the test images.
 """
 
 from typing import Any
@@ -17,10 +15,6 @@ from bench.specs.trial import Trial
 
 RECOMPUTATIONS = (1, 2, 5, 8)
 SIZES: dict[str, dict[str, dict[str, tuple[Any, ...]]]] = {
-    "embedded": {
-        "cap": {"num_gradients": (16, 64, 256, 1024), "block_size": (8, 16, 32, 64)},
-        "woodfisher": {"num_gradients": (16, 64, 256, 1024), "block_size": (1, 16, 32, 64)},
-    },
     "imagenet": {
         "cap": {"num_gradients": (16, 64, 256, 1024, 4096), "block_size": (8, 16, 32, 48, 96, 192)},
         "woodfisher": {"num_gradients": (16, 64, 256, 1024, 4096), "block_size": (1, 48, 96, 192)},
@@ -56,9 +50,7 @@ SWEEP = Sweep(
     name="ablation",
     title="Gradients, block size, dampening and recomputations of CAP and WoodFisher",
     profiles={
-        "embedded": seeded_grid("ablation", EMBEDDED, ablation_cases("vit"), evaluation_split="validation")
-        if EMBEDDED.dense_seeds
-        else trials("embedded", "vit"),
+        "embedded": seeded_grid("ablation", EMBEDDED, ablation_cases("vit"), evaluation_split="validation"),
         "imagenet": trials("imagenet", "deit_small"),
     },
 )

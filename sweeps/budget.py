@@ -5,7 +5,7 @@ Each point is a training of its own from start to end. The control at 0 % is the
 
 from bench.specs.evidence import protocol_cases
 from bench.specs.profiles import EMBEDDED
-from bench.specs.settings import finetune_recipe, setting_cases
+from bench.specs.settings import finetune_recipe
 from bench.specs.sweep import Sweep, grid
 
 EPOCHS = (1, 2, 4, 8)
@@ -13,11 +13,7 @@ PATTERNS = ("0.75", "0.9")
 CONTROL = "0.0"  # nothing is removed
 MODEL = "vit"
 PRUNERS = ("magnitude", "cap")
-CASES = (
-    protocol_cases(EMBEDDED, [MODEL], PRUNERS, patterns=PATTERNS, finetune_at=PATTERNS)
-    if EMBEDDED.dense_seeds
-    else setting_cases(EMBEDDED, [MODEL], PRUNERS, ["authors"], patterns=PATTERNS, finetune_at=PATTERNS)
-)
+CASES = protocol_cases(EMBEDDED, [MODEL], PRUNERS, patterns=PATTERNS, finetune_at=PATTERNS)
 
 SWEEP = Sweep(
     name="budget",

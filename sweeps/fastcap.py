@@ -1,6 +1,6 @@
 """FastCAP against CAP: accuracy and time, every layer at the same sparsity.
 
-On the profile imagenet FastCAP also prunes gradually, in 10 epochs. Models with dense seeds run with tuned settings.
+On the profile imagenet FastCAP also prunes gradually, in 10 epochs. The embedded models run with tuned settings.
 """
 
 from bench.specs.evidence import protocol_cases, seeded_grid
@@ -28,16 +28,7 @@ SWEEP = Sweep(
     name="fastcap",
     title="FastCAP against CAP: accuracy and time",
     profiles={
-        "embedded": seeded()
-        if EMBEDDED.dense_seeds
-        else grid(
-            sweep="fastcap",
-            profile="embedded",
-            model=["vit", "convnext", "xcit", "dino"],
-            seed=[0, 1, 2],
-            pruner=[{"pruner": name, "pruner_options": EMBEDDED.pruner_options(name)} for name in ("cap", "fastcap")],
-            patterns=PATTERNS,
-        ),
+        "embedded": seeded(),
         "imagenet": grid(
             sweep="fastcap",
             profile="imagenet",

@@ -4,7 +4,7 @@ The paper's schedule in small: steps at the sparsities of its ramp that its tabl
 1e-5 between two steps, light1 augmentation, two epochs of 4,096 images a step (of 20 epochs of ImageNet). The profile
 imagenet has the paper's 300 epochs.
 
-Models with dense seeds run with tuned settings. Beside CAP's run stand dedicated ones, one for each sparsity, which end
+The embedded models run with tuned settings. Beside CAP's run stand dedicated ones, one for each sparsity, which end
 there after as many epochs as the run took to get there: as many steps at even distances from 50 %, and one cosine fall
 of the rate in place of the sawtooth, with which they would be the same training.
 """
@@ -49,17 +49,7 @@ SWEEP = Sweep(
     name="gradual",
     title="Gradual pruning to 50, 60, 75, 80 and 90 % in one run",
     profiles={
-        "embedded": seeded()
-        if EMBEDDED.dense_seeds
-        else grid(
-            sweep="gradual",
-            profile="embedded",
-            model=["vit", "convnext"],
-            seed=[0, 1, 2],
-            pruner=[{"pruner": name, "pruner_options": EMBEDDED.pruner_options(name)} for name in PRUNERS],
-            patterns=("0.5", "0.6", "0.75", "0.8", "0.9"),
-            training=EMBEDDED.recipes.gradual,
-        ),
+        "embedded": seeded(),
         "imagenet": grid(
             sweep="gradual",
             profile="imagenet",

@@ -1,7 +1,7 @@
 """N:M sparsity, one-shot at 2:4, 1:4 and 4:8; 2:4 also with a fine-tune: short, or on the profile imagenet 50 epochs.
 
 XCiT's depthwise convolutions, which that profile prunes, have one input each and no groups of four. Those of the
-embedded XCiT with dense seeds stay dense. Tuned settings are those of sparsities; the Fisher is estimated once, since
+embedded XCiT stay dense. Tuned settings are those of sparsities; the Fisher is estimated once, since
 N:M is not reached in parts.
 """
 
@@ -33,18 +33,7 @@ SWEEP = Sweep(
     name="nm",
     title="N:M sparsity: 2:4, 1:4, 4:8",
     profiles={
-        "embedded": seeded()
-        if EMBEDDED.dense_seeds
-        else grid(
-            sweep="nm",
-            profile="embedded",
-            model=["vit", "convnext", "xcit", "dino"],
-            seed=[0, 1, 2],
-            pruner=[{"pruner": name, "pruner_options": EMBEDDED.pruner_options(name)} for name in PRUNERS],
-            patterns=("2:4", "1:4", "4:8"),
-            finetune_at=("2:4",),
-            finetune=EMBEDDED.recipes.finetune,
-        ),
+        "embedded": seeded(),
         "imagenet": grid(
             sweep="nm",
             profile="imagenet",

@@ -1,20 +1,17 @@
 """INT8 of pruned models: the one-shot pruned one, and after a short training in INT8 with masks held.
 
-The same training in single precision stands beside it. Models with dense seeds have CAP's tuned settings and an epoch
-of the protocol's fine-tune in both precisions, without its average: ranges in INT8 are those of the last weights.
+The same training in single precision stands beside it: an epoch of the protocol's fine-tune, without its average, since
+ranges in INT8 are those of the last weights. CAP's settings are tuned.
 """
 
 from bench.specs.evidence import control, protocol_cases, seeded_grid
 from bench.specs.profiles import EMBEDDED
 from bench.specs.recipes import QuantizationSpec
 from bench.specs.settings import finetune_recipe
-from bench.specs.sweep import Sweep, grid
+from bench.specs.sweep import Sweep
 from bench.specs.trial import Trial
 
 PATTERNS = ("0.5", "0.75")
-
-QUANTIZATION = EMBEDDED.recipes.quantization
-assert QUANTIZATION is not None
 
 SEEDED_MODELS = ("vit", "convnext", "xcit")
 
@@ -34,20 +31,5 @@ def seeded() -> tuple[Trial, ...]:
 SWEEP = Sweep(
     name="quantization",
     title="INT8 of pruned models, without and with training in INT8",
-    profiles={
-        "embedded": seeded()
-        if EMBEDDED.dense_seeds
-        else grid(
-            sweep="quantization",
-            profile="embedded",
-            model=["vit", "convnext", "xcit", "dino"],
-            seed=[0, 1, 2],
-            pruner="cap",
-            pruner_options=EMBEDDED.pruner_options("cap"),
-            patterns=PATTERNS,
-            finetune_at=PATTERNS,
-            finetune=QUANTIZATION.finetune,
-            quantization=QUANTIZATION,
-        )
-    },
+    profiles={"embedded": seeded()},
 )

@@ -1,6 +1,6 @@
 """The recovery ablation: a sawtooth rate against one cosine, light1 against deit augmentation, in gradual pruning.
 
-The profile imagenet has the paper's 100 epochs, 40 to 90 %. Of models with dense seeds each architecture runs, with
+The profile imagenet has the paper's 100 epochs, 40 to 90 %. Of the embedded profile each architecture runs, with
 CAP's tuned settings, and the end of a run at 90 % is what counts.
 """
 
@@ -32,18 +32,7 @@ SWEEP = Sweep(
     name="recovery",
     title="Sawtooth against cosine rate, light1 against deit augmentation",
     profiles={
-        "embedded": seeded()
-        if EMBEDDED.dense_seeds
-        else grid(
-            sweep="recovery",
-            profile="embedded",
-            model="vit",
-            seed=[0, 1, 2],
-            pruner="cap",
-            pruner_options=EMBEDDED.pruner_options("cap"),
-            patterns=("0.5", "0.6", "0.75", "0.8", "0.9"),
-            training=RECIPES,
-        ),
+        "embedded": seeded(),
         "imagenet": grid(
             sweep="recovery",
             profile="imagenet",

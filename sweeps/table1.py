@@ -1,8 +1,8 @@
-"""Table 1: one-shot pruning, then a short fine-tune, at 50, 75 and 90 %; one-shot alone at 80, 95 and 98 %.
+"""Table 1: one-shot pruning, then a short fine-tune, at 50, 75 and 90 %.
 
-How the embedded profile is scaled down is told in `bench.specs.profiles`. Its models with dense seeds run with every
-rival that matters, at tuned settings and one-shot also at those of their authors (docs/protocol.md), with the dense
-model after the same fine-tune beside them. The profile imagenet fine-tunes for 20 epochs.
+The embedded models run with every rival that matters, at tuned settings and one-shot also at those of their authors
+(docs/protocol.md), with the dense model after the same fine-tune beside them. The profile imagenet fine-tunes for 20
+epochs, and has one-shot pruning alone at 80, 95 and 98 %.
 """
 
 from bench.specs.evidence import BOTH, TUNED, finetuned, protocol_cases, seeded_grid
@@ -33,18 +33,7 @@ SWEEP = Sweep(
     name="table1",
     title="One-shot pruning, then a short fine-tune",
     profiles={
-        "embedded": seeded()
-        if EMBEDDED.dense_seeds
-        else grid(
-            sweep="table1",
-            profile="embedded",
-            model=["vit", "convnext", "xcit", "dino"],
-            seed=[0, 1, 2],
-            pruner=[{"pruner": name, "pruner_options": EMBEDDED.pruner_options(name)} for name in PRUNERS],
-            patterns=("0.5", "0.75", "0.8", "0.9", "0.95", "0.98"),
-            finetune_at=("0.5", "0.75", "0.9"),
-            finetune=EMBEDDED.recipes.finetune,
-        ),
+        "embedded": seeded(),
         "imagenet": grid(
             sweep="table1",
             profile="imagenet",

@@ -14,7 +14,7 @@ import cap
 from bench.core.timing import seconds_since
 from bench.diagnosis.finding import Finding, Status
 from bench.diagnosis.subject import Subject
-from bench.specs.profiles.own import RELATIVE_DAMP
+from bench.specs.profiles.untuned import RELATIVE_DAMP
 
 FORWARD = 16  # images in one pass
 FITTED = 0.01  # loss in nats, below which an image says next to nothing

@@ -40,7 +40,7 @@ def test_it_has_types_licences_data_and_weights(site_packages: Path) -> None:
     wanted = (
         "bench/py.typed",
         "cap/py.typed",
-        "bench/assets/zoo/vit.safetensors",
+        "bench/assets/zoo/vit-0.safetensors",
         "bench/reports/page/assets/page.html",
     )
     licences = ("LICENSE", "NOTICE.md", "bench/assets/fashion_mnist/LICENSE")
@@ -53,7 +53,7 @@ def test_it_has_types_licences_data_and_weights(site_packages: Path) -> None:
 
 def test_sweeps_are_there(folder: Path) -> None:
     assert "table1" in call(folder, "capbench", "list", "sweeps")
-    assert "36 trials, 0 done, 36 to run" in call(folder, "capbench", "run", "table1", "--dry-run")
+    assert "144 trials, 0 done, 144 to run" in call(folder, "capbench", "run", "table1", "--dry-run")
     assert "hours" in call(folder, "capbench", "plan", "table1")
     assert not list(folder.iterdir())
 

@@ -14,11 +14,10 @@ from bench.models.own import TIMM
 from bench.models.own_text import model_of_text
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.profiles.profile import OptionRule, Profile, Recipes
+from bench.specs.profiles.untuned import untuned_rules
 from bench.specs.recipes import FinetuneSpec, GradualSpec
 
 IMAGES, BATCH = 1024, 128  # to calibrate on, where there are as many
-RELATIVE_DAMP = 0.1  # of the mean of F's diagonal; measured on networks of three kinds, docs/real_networks.md
-ON_THE_FISHER = ("cap", "woodfisher", "obert", "mfac", "chita")  # that have an absolute dampening by default
 TUNING_IMAGES, TUNING_BATCH = 4096, 32
 
 
@@ -59,8 +58,7 @@ def own_profile(
         models: {name: model with the same data}; others are named by their text.
         calibration: Images that a pruner may see; by default 1,024, or all that there are for it.
         recipes: Training; by default an epoch of fine-tuning on at most 4,096 images.
-        option_rules: Options of pruners; by default the sizes of the profile embedded, and for all pruners on the
-            Fisher the same relative dampening.
+        option_rules: Options of pruners; by default those of `bench.specs.profiles.untuned`.
 
     Raises:
         UserError: If there are no such data, or a model has others.
@@ -76,26 +74,9 @@ def own_profile(
         models=dict(models or {}),
         calibration=chosen,
         recipes=recipes or _recipes(counts["tuning"]),
-        option_rules=_option_rules(chosen) if option_rules is None else option_rules,
+        option_rules=untuned_rules(min(IMAGES, chosen.images)) if option_rules is None else option_rules,
         splits=counts,
         data=data,
-    )
-
-
-def _option_rules(calibration: CalibrationSpec) -> tuple[OptionRule, ...]:
-    """Returns the sizes of the profile embedded, with as many gradients as there are images, and one dampening.
-
-    An absolute dampening fits the networks that it was chosen on; of others nobody knows the scale of the gradients.
-    """
-    gradients = min(IMAGES, calibration.images)
-    dampening = {"damp": RELATIVE_DAMP, "damp_scale": "relative"}
-    return (
-        OptionRule({"block_size": 64, "num_gradients": gradients}),
-        *(OptionRule(dampening, pruner) for pruner in ON_THE_FISHER),
-        OptionRule({"block_size": 2048, "span_layers": True}, "mfac"),
-        OptionRule({"block_size": 128, "sequential": True}, "sparsegpt"),
-        OptionRule({"first_options": {"block_size": 64, "num_gradients": gradients, **dampening}}, "snows"),
-        OptionRule({"images": min(256, gradients), "passes": 2, "cg_steps": 20}, "snows"),
     )
 
 

@@ -17,6 +17,7 @@ from bench.models.pretrained import PRETRAINED_IMAGENET as IMAGENET_MODELS
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.profiles.imagenet import TEST_IMAGES, TRAINING_IMAGES
 from bench.specs.profiles.profile import OptionRule, Profile, Recipes
+from bench.specs.profiles.untuned import untuned_rules
 from bench.specs.recipes import FinetuneSpec, GradualSpec
 
 FINETUNE = FinetuneSpec(epochs=1, images=2048, batch_size=32, lr=1e-4, lr_end=1e-5, crop=0.75)
@@ -24,23 +25,15 @@ GRADUAL = GradualSpec(
     epochs=10, images=2048, batch_size=32, lr=1e-4, lr_end=1e-6, crop=0.75, period=2,
     knots=((0, 0.5), (2, 0.6), (4, 0.75), (6, 0.8), (8, 0.9)),
 )  # fmt: skip
-OPTION_RULES = (
-    OptionRule({"block_size": 32, "num_gradients": 256}),
-    OptionRule({"damp": 1e-5}, "cap"),
-    OptionRule({"damp": 1e-5}, "woodfisher"),
-    OptionRule({"damp": 1e-5}, "obert"),
-    OptionRule({"block_size": 128, "sequential": True}, "sparsegpt"),
-    OptionRule({"block_size": 512, "num_gradients": 64, "span_layers": True}, "mfac"),
-    OptionRule({"damp": 1e-4}, "cap", "efficientnet_lite0"),
-    OptionRule({"damp": 1e-4}, "woodfisher", "efficientnet_lite0"),
-)
+BLOCK = 32
+MFAC = OptionRule({"num_gradients": 64}, "mfac")
 
 PRETRAINED = Profile(
     name="pretrained",
     models=MODELS,
     calibration=CalibrationSpec(images=256, batch_size=64),
     recipes=Recipes(FINETUNE, GRADUAL),
-    option_rules=OPTION_RULES,
+    option_rules=(*untuned_rules(256, BLOCK), MFAC),
     splits={"train": 27_000, "validation": 10_000, "test": 10_000},
 )
 PRETRAINED_IMAGENET = Profile(
@@ -48,11 +41,7 @@ PRETRAINED_IMAGENET = Profile(
     models=IMAGENET_MODELS,
     calibration=CalibrationSpec(images=1024, batch_size=32),
     recipes=Recipes(FINETUNE, GRADUAL),
-    option_rules=(
-        *OPTION_RULES,
-        OptionRule({"num_gradients": 600}, "cap"),
-        OptionRule({"num_gradients": 600}, "woodfisher"),
-    ),
+    option_rules=(*untuned_rules(600, BLOCK), MFAC),
     splits={"train": TRAINING_IMAGES, "test": TEST_IMAGES},
 )
 

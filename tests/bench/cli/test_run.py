@@ -181,15 +181,15 @@ def test_damaged_weights_are_found_before_work(
 
     copy = tmp_path / "embedded"
     shutil.copytree(assets.ASSETS, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    content = bytearray((copy / "zoo/vit.safetensors").read_bytes())
+    content = bytearray((copy / "zoo/vit-0.safetensors").read_bytes())
     content[-1] ^= 1
-    (copy / "zoo/vit.safetensors").write_bytes(content)
+    (copy / "zoo/vit-0.safetensors").write_bytes(content)
     monkeypatch.setattr(assets, "ASSETS", copy)
     assets.verified.cache_clear()
     error = fails("run", "table1", "--only", "model=vit", "--results", str(tmp_path / "results"))
     monkeypatch.undo()
     assets.verified.cache_clear()
-    assert "vit.safetensors is damaged" in error
+    assert "vit-0.safetensors is damaged" in error
 
 
 def test_a_pattern_that_matches_no_layer(

@@ -19,7 +19,7 @@ from bench.results.schema import ResultRow
 from bench.results.store import Store
 from bench.specs.trial import Trial
 
-ONE = ("table1", "--only", "model=convnext", "--only", "pruner=magnitude", "--seeds", "0")
+ONE = ("headline", "--only", "model=convnext", "--only", "pruner=magnitude", "--seeds", "0")
 
 
 def test_a_local_job_is_submitted_once_and_cancelled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,7 +33,7 @@ def test_a_local_job_is_submitted_once_and_cancelled(tmp_path: Path, capsys: pyt
         assert "1 in jobs already, 0 to run" in called(*run)
         assert called("status", *ONE).split()[1] in ("pending", "running")
     finally:
-        assert "cancelled 1 jobs" in called("cancel", "table1")
+        assert "cancelled 1 jobs" in called("cancel", "headline")
     end = time.monotonic() + 30
     while called("status", *ONE).split()[1] != "cancelled":
         assert time.monotonic() < end

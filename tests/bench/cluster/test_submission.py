@@ -16,7 +16,9 @@ from bench.cluster.submitted import SubmittedJob, all_jobs, busy
 from bench.core import provenance
 from bench.core.errors import UserError
 from bench.results.store import Store
+from bench.specs.sweep import Sweep
 from bench.specs.trial import Trial
+from sweeps import table1
 
 WAITING = JobState("PENDING", "", "Resources", active=True)
 
@@ -85,22 +87,27 @@ def test_a_submission_of_other_code_is_refused_in_a_line(old_folder: SubmissionF
 
 
 def test_the_jobs_of_other_code_are_seen_and_cancelled(
-    old_folder: SubmissionFolder, store: Store, capsys: pytest.CaptureFixture[str]
+    old_folder: SubmissionFolder,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    then = Sweep(name="table1", title="As it was", profiles={"embedded": (Trial.model_validate_json(OLD_TRIAL),)})
+    monkeypatch.setattr(table1, "SWEEP", then)
+
     def call(command: str, *options: str) -> str:
         cli.main([command, "table1", "--results", str(store.folder.parents[1]), *options])
         return capsys.readouterr().out
 
-    only = ("--only", "model=vit", "--only", "pruner=magnitude", "--seeds", "0")
     (job,) = all_jobs(store)
     assert job.state.active
     assert busy(store) == {OLD_TRIAL_ID}, "a trial's id is what it was"
-    assert f"{OLD_TRIAL_ID}  pending" in call("status", *only)
-    run = ("run", *only, "--cluster", "local", "--allow-dirty", "--dry-run")
+    assert f"{OLD_TRIAL_ID}  pending" in call("status")
+    run = ("run", "--cluster", "local", "--allow-dirty", "--dry-run")
     assert "1 in jobs already, 0 to run" in call(*run)
     assert "cancelled 1 jobs" in call("cancel")
     end = time.monotonic() + 30  # its process ends as soon as it gets to it
-    while f"{OLD_TRIAL_ID}  cancelled" not in (told := call("status", *only)):
+    while f"{OLD_TRIAL_ID}  cancelled" not in (told := call("status")):
         assert time.monotonic() < end, told
     assert "1 trials, 0 done, 1 to run" in call(*run)
 

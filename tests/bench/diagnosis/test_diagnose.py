@@ -202,13 +202,13 @@ def test_the_dampening_is_held_beside_the_gradients(loaded: Subject) -> None:
     def dampening(**options: Any) -> Finding:
         return only(check_dampening(replace(loaded, resolved=plan_trial(*VIT, options)), given), "dampening")
 
-    low = dampening(damp=1e-5 * given.mean)
+    low = dampening(damp=1e-5 * given.mean, damp_scale="absolute")
     assert low.status == "warning"
     assert low.values["relative"] == pytest.approx(1e-5)
     assert "errors of the estimate decide" in low.message
-    assert "hides the Fisher" in dampening(damp=1e3 * given.mean).message
-    assert dampening(damp=0.1 * given.mean).status == "ok"
-    assert dampening(damp=0.1, damp_scale="relative").status == "ok"
+    assert "hides the Fisher" in dampening(damp=1e3).message
+    assert dampening(damp=0.1 * given.mean, damp_scale="absolute").status == "ok"
+    assert dampening().status == "ok"
 
 
 def test_images_that_are_fitted_perfectly(loaded: Subject) -> None:

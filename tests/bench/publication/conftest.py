@@ -62,14 +62,20 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
 @pytest.fixture(scope="session")
 def sweep() -> Sweep:
     """Four trials of Table 1: two pruners with two seeds."""
-    trials = load_sweep("table1").trials("embedded")
-    few = [t for t in trials if t.model == "vit" and t.pruner in ("magnitude", "cap") and t.seed < 2]
-    return Sweep(name="table1", title="Table 1", profiles={"embedded": tuple(few)})
+    found = {}
+    for trial in load_sweep("table1").trials("embedded"):
+        if trial.model == "vit" and trial.pruner in ("magnitude", "cap") and trial.seed < 2:
+            found.setdefault((trial.pruner, trial.seed), trial)
+    return Sweep(name="table1", title="Table 1", profiles={"embedded": tuple(found.values())})
 
 
 @pytest.fixture
 def fill(repository: Repository, sweep: Sweep) -> Callable[..., Store]:
-    """Puts trials into the working folder, with values of columns in place of those of the committed rows."""
+    """Puts trials into the working folder, with values of columns in place of those of the committed rows.
+
+    What is committed may be of another definition of the sweep: a trial takes the rows of the first with its pruner and
+    seed.
+    """
     tables = (pq.read_table(COMMITTED / "table1.parquet"), pq.read_table(COMMITTED / "table1.layers.parquet"))
 
     def write(trials: int = 4, **values: object) -> Store:
@@ -77,14 +83,14 @@ def fill(repository: Repository, sweep: Sweep) -> Callable[..., Store]:
         store.folder.mkdir(parents=True, exist_ok=True)
         values = {"commit": repository.git("rev-parse", "HEAD"), **values}
         for trial in sweep.trials("embedded")[:trials]:
-            rows, layers = (table.filter(pc.field("trial_id") == trial.id) for table in tables)
-            for name, value in values.items():
-                column = pa.array([value] * len(rows), SCHEMA.field(name).type)
-                at = rows.schema.get_field_index(name)
-                rows = rows.set_column(at, name, column)
-            full = pa.Table.from_pylist(rows.to_pylist(), schema=SCHEMA)
+            wanted = {"model": "vit", "pruner": trial.pruner, "seed": trial.seed}
+            first = next(row["trial_id"] for row in tables[0].to_pylist() if wanted.items() <= row.items())
+            rows, layers = (table.filter(pc.field("trial_id") == first).to_pylist() for table in tables)
+            here = {"trial_id": trial.id}
+            full = pa.Table.from_pylist([{**row, **values, **here} for row in rows], schema=SCHEMA)
             pq.write_table(full, store.path(trial.id))
-            pq.write_table(layers.cast(LAYER_SCHEMA), store.folder / f"{trial.id}.layers.parquet")
+            layers = pa.Table.from_pylist([{**layer, **here} for layer in layers], schema=LAYER_SCHEMA)
+            pq.write_table(layers, store.folder / f"{trial.id}.layers.parquet")
         return store
 
     return write

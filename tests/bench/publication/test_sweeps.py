@@ -16,14 +16,20 @@ from bench.specs.sweep import Sweep
 Fill = Callable[..., Store]
 
 
+def rows_of(store: Store, sweep: Sweep) -> pd.DataFrame:
+    """Returns the rows of the first trial; the others have as many."""
+    return pd.read_parquet(store.path(sweep.trials("embedded")[0].id))
+
+
 def test_a_whole_sweep_is_published_with_its_report(repository: Any, sweep: Sweep, fill: Fill) -> None:
-    fill()
+    rows = rows_of(fill(), sweep)
+    count, dense = 4 * len(rows), rows.loc[rows["phase"] == "dense", "top1"].item()
     before = repository.files()
     found = bench.prepare_publication(sweep, results=repository.runs)
     head = repository.git("rev-parse", "HEAD")
     assert found.changes == (
-        f"table1 (embedded): 40 rows of 4 trials, commit {head[:12]}",
-        "nothing is published yet: 40 rows are added",
+        f"table1 (embedded): {count} rows of 4 trials, commit {head[:12]}",
+        f"nothing is published yet: {count} rows are added",
     )
     assert repository.files() == before, "nothing is written before"
     written = found.write(repository.root / "README.md")
@@ -34,18 +40,19 @@ def test_a_whole_sweep_is_published_with_its_report(repository: Any, sweep: Swee
     assert repository.files().keys() - before.keys() == names
     readme = (repository.root / "README.md").read_text()
     assert "stale" not in readme
-    assert "| vit | 88.54 | CAP | " in readme
+    assert f"| vit | {dense:.2f} | CAP | " in readme
     rows = pd.read_parquet(repository.root / "results/embedded/table1.parquet")
     assert list(dict.fromkeys(rows["trial_id"])) == [trial.id for trial in sweep.trials("embedded")]
 
 
 def test_what_changes_is_told(repository: Any, sweep: Sweep, fill: Fill) -> None:
-    fill()
+    rows = rows_of(fill(), sweep)
+    each, dense = len(rows), rows.loc[rows["phase"] == "dense", "top1"].item()
     first = repository.git("rev-parse", "HEAD")
     bench.prepare_publication(sweep, results=repository.runs).write()
     repository.commit()
     assert bench.prepare_publication(sweep, results=repository.runs).changes[1:] == (
-        "rows: 0 added, 0 removed, 0 with another top-1, 40 with the same",
+        f"rows: 0 added, 0 removed, 0 with another top-1, {4 * each} with the same",
     ), "an earlier commit, since when results alone changed"
     stale = repository.root / "results/embedded/table1_nm.png"
     other = repository.root / "results/embedded/table1_of_mine.png"
@@ -54,8 +61,8 @@ def test_what_changes_is_told(repository: Any, sweep: Sweep, fill: Fill) -> None
     few = sweep.model_copy(update={"profiles": {"embedded": sweep.trials("embedded")[:2]}})
     fill(1, top1=12.5, commit=first)
     found = bench.prepare_publication(few, results=repository.runs)
-    assert found.changes[1] == "rows: 0 added, 20 removed, 10 with another top-1, 10 with the same"
-    assert found.changes[2].startswith("largest change of top-1: 88.54 to 12.5, vit ")
+    assert found.changes[1] == f"rows: 0 added, {2 * each} removed, {each} with another top-1, {each} with the same"
+    assert found.changes[2].startswith(f"largest change of top-1: {dense:g} to 12.5, vit ")
     found.write()
     assert not stale.exists(), "a figure that there is no longer"
     assert other.exists()

@@ -80,14 +80,15 @@ def test_the_fine_tune_is_that_of_the_protocol_and_the_dense_model_goes_through_
 def test_own_options_take_precedence(mine: Path) -> None:
     assert planned(f"{mine}:Mine", options={"block_size": 3}).new.options == {"power": 1.0, "block_size": 3}
     again = planned("cap", options={"damp": 1e-5})
-    assert [one.label for one in again.pruners] == ["CAP (damp=1e-05)", "CAP (damp=1e-08)", "GM"]
+    assert [one.label for one in again.pruners] == ["CAP (damp=1e-05)", "CAP (damp=0.1)", "GM"]
 
 
 def test_settings_that_a_profile_shares() -> None:
-    assert EMBEDDED.pruner_options("cap") == {"block_size": 64, "num_gradients": 1024, "damp": 1e-8}
+    shared = {"block_size": 64, "num_gradients": 1024, "damp": 0.1, "damp_scale": "relative"}
+    assert all(EMBEDDED.pruner_options(name) == shared for name in ("cap", "woodfisher", "obert", "chita"))
     assert EMBEDDED.pruner_options("gradient_weight") == {"num_gradients": 1024}
     assert EMBEDDED.pruner_options("magnitude") == {}
-    assert EMBEDDED.pruner_options("mfac")["block_size"] == 2048
+    assert EMBEDDED.pruner_options("mfac")["block_size"] == 512
 
 
 def test_a_trial_does_not_depend_on_how_the_command_was_written(mine: Path, monkeypatch) -> None:

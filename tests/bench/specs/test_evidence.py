@@ -139,12 +139,17 @@ def test_structured_pruning_is_fine_tuned_where_the_claim_looks(load: Load) -> N
 
 
 def test_attribution_shares_one_fisher_and_has_three_allocations(load: Load) -> None:
-    trials = [trial for trial in load("attribution") if (trial.model, trial.seed) == ("vit", 0)]
+    every = [trial for trial in load("attribution") if (trial.model, trial.seed) == ("vit", 0)]
+    trials = [trial for trial in every if trial.pruner_options["weights"] is not None]
     assert len(trials) == 3 * 3 * 3
     shared = {str(trial.pruner_options["mask_options"]) for trial in trials if trial.pruner_options["mask_options"]}
     assert len(shared) == 1
     kinds = {(trial.pruner_options["allocation"], trial.patterns[0]) for trial in trials}
     assert kinds == {(None, "0.5"), (None, "0.5@layer"), ("obc", "0.5")}
+    hybrids = [trial.pruner_options for trial in every if trial not in trials]
+    assert [(one["mask"], one["allocation"]) for one in hybrids] == [
+        (mask, allocation) for mask in ("obc", "alps", "sparsegpt") for allocation in ("cap", None)
+    ]
 
 
 def test_grids_run_on_validation_and_their_ends_on_test(load: Load) -> None:

@@ -44,7 +44,7 @@ def test_options_of_the_refit_after_cap() -> None:
     for profile, model in ((EMBEDDED, "vit"), (IMAGENET, "deit_small"), (IMAGENET, "resnet50d")):
         first = profile.pruner_options("cap", model)
         options = profile.pruner_options("snows", model)
-        assert options["first_options"] == {key: first[key] for key in ("block_size", "num_gradients", "damp")}
+        assert options["first_options"] == first
     assert IMAGENET.pruner_options("snows", "deit_small")["images"] == 3000
     assert IMAGENET.pruner_options("snows", "resnet50d")["operations"] == 20
     for pruner in ("random", "synflow", "ria", "dsnot"):

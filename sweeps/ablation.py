@@ -9,41 +9,23 @@ from typing import Any
 
 from bench.specs.ablation import ablation_cases
 from bench.specs.evidence import seeded_grid
-from bench.specs.profiles import EMBEDDED, get_profile
+from bench.specs.profiles import EMBEDDED, IMAGENET
 from bench.specs.sweep import Sweep, grid
-from bench.specs.trial import Trial
 
 RECOMPUTATIONS = (1, 2, 5, 8)
-SIZES: dict[str, dict[str, dict[str, tuple[Any, ...]]]] = {
-    "imagenet": {
-        "cap": {"num_gradients": (16, 64, 256, 1024, 4096), "block_size": (8, 16, 32, 48, 96, 192)},
-        "woodfisher": {"num_gradients": (16, 64, 256, 1024, 4096), "block_size": (1, 48, 96, 192)},
-    },
+SIZES: dict[str, dict[str, tuple[Any, ...]]] = {  # the paper's grids
+    "cap": {"num_gradients": (16, 64, 256, 1024, 4096), "block_size": (8, 16, 32, 48, 96, 192)},
+    "woodfisher": {"num_gradients": (16, 64, 256, 1024, 4096), "block_size": (1, 48, 96, 192)},
 }
 DAMPENINGS = {"cap": (1e-9, 1e-8, 1e-7), "woodfisher": (1e-7, 1e-6, 1e-5)}
 
 
-def variants(profile: str, pruner: str) -> list[dict[str, Any]]:
+def variants(pruner: str) -> list[dict[str, Any]]:
     """Returns the options of the pruner's base, and those that differ from it in one value."""
-    base = {**get_profile(profile).pruner_options(pruner), "num_recomputations": 1}
-    grids = {**SIZES[profile][pruner], "damp": DAMPENINGS[pruner], "num_recomputations": RECOMPUTATIONS}
+    base = {**IMAGENET.pruner_options(pruner), "num_recomputations": 1}
+    grids = {**SIZES[pruner], "damp": DAMPENINGS[pruner], "num_recomputations": RECOMPUTATIONS}
     changed = [{**base, option: value} for option, values in grids.items() for value in values]
     return [base, *(options for options in changed if options != base)]
-
-
-def trials(profile: str, model: str) -> tuple[Trial, ...]:
-    """Returns the trials of a profile."""
-    return grid(
-        sweep="ablation",
-        profile=profile,
-        model=model,
-        seed=[0, 1, 2],
-        pruner=[
-            {"pruner": name, "pruner_options": options} for name in DAMPENINGS for options in variants(profile, name)
-        ],
-        patterns=("0.75", "0.9"),
-        calibration=get_profile(profile).calibration,
-    )
 
 
 SWEEP = Sweep(
@@ -51,6 +33,14 @@ SWEEP = Sweep(
     title="Gradients, block size, dampening and recomputations of CAP and WoodFisher",
     profiles={
         "embedded": seeded_grid("ablation", EMBEDDED, ablation_cases("vit"), evaluation_split="validation"),
-        "imagenet": trials("imagenet", "deit_small"),
+        "imagenet": grid(
+            sweep="ablation",
+            profile="imagenet",
+            model="deit_small",
+            seed=[0, 1, 2],
+            pruner=[{"pruner": name, "pruner_options": options} for name in DAMPENINGS for options in variants(name)],
+            patterns=("0.75", "0.9"),
+            calibration=IMAGENET.calibration,
+        ),
     },
 )

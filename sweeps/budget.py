@@ -3,14 +3,13 @@
 Each point is a training of its own from start to end. The control at 0 % is the dense model after the same training.
 """
 
-from bench.specs.evidence import protocol_cases
+from bench.specs.evidence import CONTROL, protocol_cases
 from bench.specs.profiles import EMBEDDED
 from bench.specs.settings import finetune_recipe
 from bench.specs.sweep import Sweep, grid
 
 EPOCHS = (1, 2, 4, 8)
 PATTERNS = ("0.75", "0.9")
-CONTROL = "0.0"  # nothing is removed
 MODEL = "vit"
 PRUNERS = ("magnitude", "cap")
 CASES = protocol_cases(EMBEDDED, [MODEL], PRUNERS, patterns=PATTERNS, finetune_at=PATTERNS)

@@ -26,8 +26,6 @@ RECOVERY = FinetuneSpec(
     augmentation="mild", crop=1.0,
 )  # fmt: skip
 
-DENSE_SEEDS = (0, 1, 2)  # of the dense models that sweeps are of
-
 EMBEDDED = Profile(
     name="embedded",
     models=MODELS,
@@ -35,6 +33,6 @@ EMBEDDED = Profile(
     recipes=Recipes(FINETUNE, GRADUAL, QuantizationSpec(finetune=INT8_FINETUNE), RECOVERY),
     option_rules=untuned_rules(1024),
     splits={"train": 27_000, "validation": 10_000, "test": 10_000},
-    dense_seeds=DENSE_SEEDS,
+    dense_seeds=(0, 1, 2),
     controls=SMALLER,
 )

@@ -77,6 +77,7 @@ def fill(repository: Repository, sweep: Sweep) -> Callable[..., Store]:
     seed.
     """
     tables = (pq.read_table(COMMITTED / "table1.parquet"), pq.read_table(COMMITTED / "table1.layers.parquet"))
+    committed = tables[0].to_pylist()
 
     def write(trials: int = 4, **values: object) -> Store:
         store = Store(repository.runs, "embedded", "table1")
@@ -84,7 +85,7 @@ def fill(repository: Repository, sweep: Sweep) -> Callable[..., Store]:
         values = {"commit": repository.git("rev-parse", "HEAD"), **values}
         for trial in sweep.trials("embedded")[:trials]:
             wanted = {"model": "vit", "pruner": trial.pruner, "seed": trial.seed}
-            first = next(row["trial_id"] for row in tables[0].to_pylist() if wanted.items() <= row.items())
+            first = next(row["trial_id"] for row in committed if wanted.items() <= row.items())
             rows, layers = (table.filter(pc.field("trial_id") == first).to_pylist() for table in tables)
             here = {"trial_id": trial.id}
             full = pa.Table.from_pylist([{**row, **values, **here} for row in rows], schema=SCHEMA)

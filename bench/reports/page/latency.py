@@ -28,7 +28,7 @@ def trial_points(rows: Mapping[str, pd.DataFrame]) -> Iterator[LatencyPoint]:
         every = pruned(frame)
         timed = every[every["latency_small"].notna() & ~every["invalid"]]
         for model, part in timed.groupby("model", sort=False):
-            yield _dense_point(str(model), "dense", 1.0, float(part["latency_dense"].mean()), None)
+            yield _dense_point(str(model), "dense", 1.0, float(part["latency_dense"].median()), None)
         for (model, method, variant, pruner, pattern, phase), part in timed.groupby(KEYS, sort=False):
             yield LatencyPoint(
                 model=model,
@@ -36,8 +36,8 @@ def trial_points(rows: Mapping[str, pd.DataFrame]) -> Iterator[LatencyPoint]:
                 family=method_of(pruner).family,
                 label=f"{method} {variant}".strip() + f" {pattern_in_words(pattern)} {PHASES[phase]}",
                 sparsity=float(part["sparsity"].iloc[0]),
-                times=float((part["latency_dense"] / part["latency_small"]).mean()),
-                seconds=float(part["latency_small"].mean()),
+                times=float((part["latency_dense"] / part["latency_small"]).median()),
+                seconds=float(part["latency_small"].median()),
                 kept=float((100 * part["top1"] / part["top1_dense"]).mean()),
                 note=f"smaller model without the removed units, PyTorch eager, timed in its trial; {sweep}",
                 batch=None,

@@ -129,8 +129,8 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         `<phase>_rel_drop` (percent of dense), `<phase>_agreement` (percent), `<phase>_epoch`, `<phase>_bytes` (mean
         size of the file), `<phase>_paper`, and `<phase>_invalid`, whether a seed is invalid: what else the phase has
         is then empty; `dense` and `dense_bytes`; the means `fit_seconds`, `prune_seconds`, and of the one-shot models
-        `predicted_loss_increase` and `observed_loss_increase`; of those that lost units `params_left` and `macs_left`
-        (fractions of dense) and `speedup` (times dense); the sum `violations`; and `pruner_options`.
+        `predicted_loss_increase` and `observed_loss_increase`; of those that lost units the medians `params_left` and
+        `macs_left` (fractions of dense) and `speedup` (times dense); the sum `violations`; and `pruner_options`.
     """
     every = pruned(rows)
     done = every[~every["invalid"]]
@@ -164,7 +164,7 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
     for column in ("predicted_loss_increase", "observed_loss_increase"):
         wide[column] = one_shot[column].mean()
     for column, (part, whole) in RATIOS.items():
-        wide[column] = (done[part] / done[whole]).groupby([done[key] for key in KEYS]).mean()
+        wide[column] = (done[part] / done[whole]).groupby([done[key] for key in KEYS]).median()
     order = ["family", "model", "method", "name", "pruner", "rank", "sparsity", "pattern"]
     wide = wide.reset_index().sort_values(order, key=_ordered, ignore_index=True)
     for (model, family), cells_of_model in wide.groupby(["model", "family"]).groups.items():

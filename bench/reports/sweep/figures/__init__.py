@@ -19,7 +19,10 @@ from bench.reports.sweep.figures.ranks import rank_panels
 from bench.reports.sweep.figures.structured import size_panels
 from bench.reports.sweep.ranks import rankings
 from bench.reports.sweep.summary import SweepResults, series, summarise, valid_cells
-from bench.results.labels import NM, PHASES, UNITS, UNITS_THEN
+from bench.results.labels import NM, PHASES, UNITS, UNITS_THEN, UNPRUNED
+from bench.results.settings import Settings
+from bench.results.tuned import AUTHORS
+from bench.results.variants import SETTING
 
 Draw = Callable[[pd.DataFrame, str, Path, str], list[Path]]
 
@@ -29,11 +32,11 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
 
     Composed pruners get a map of mask by update. A training that was run for three or more numbers of epochs gets
     curves over these. Options that were tried at three or more values get a panel each; otherwise there are curves over
-    the sparsity, and bars for N:M patterns; of many pruners these have the best of each family, and `<stem>_all` has
-    all. Where the increase of the calibration loss was both predicted and observed, one is drawn against the other,
-    under the name `<stem>_loss`. Models that lost units are also drawn against their multiply-adds and their speed,
-    under the name `<stem>_size`. Pruners with several dense models are ranked in `<stem>_ranks`. What is invalid is
-    left out, and a note says how many points.
+    the sparsity, and bars for N:M patterns; of many lines these have the tuned settings alone, or the best of each
+    family, and `<stem>_all` has all. Where the increase of the calibration loss was both predicted and observed, one is
+    drawn against the other, under the name `<stem>_loss`. Models that lost units are also drawn against their
+    multiply-adds and their speed, under the name `<stem>_size`. Pruners with several dense models are ranked in
+    `<stem>_ranks`. What is invalid is left out, and a note says how many points.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
@@ -72,12 +75,19 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
 
 
 def _main_and_all(draw: Draw, summary: pd.DataFrame, title: str, stem: Path, note: str) -> list[Path]:
-    """Draws cells; of many pruners the best of each family, and all of them under the name `<stem>_all`."""
-    names = series(summary)
+    """Draws cells; of many lines the tuned ones, or the best of each family, and all under the name `<stem>_all`."""
+    pruned = summary[summary["method"] != UNPRUNED]
+    names = series(pruned)
     if names.nunique() <= MANY:
         return draw(summary, title, stem, note)
     appendix = stem.with_name(f"{stem.name}_all")
-    told = f"the best of each family of methods; all {names.nunique()} in {appendix.name}"
-    best = summary[names.isin(best_of_families(summary, names))]
-    main = draw(best, title, stem, f"{told}; {note}" if note else told)
-    return main + draw(summary, title, appendix, note)
+    whose = [Settings.from_json(text).get(SETTING) for text in pruned["settings"]]
+    main, told = names[[setting != AUTHORS for setting in whose]], "without the authors' settings"
+    if not 0 < main.nunique() <= MANY:
+        kept = pruned.loc[main.index] if len(main) else pruned
+        best = best_of_families(kept, names.loc[kept.index])
+        main, told = names[names.isin(best)], "the best of each family of methods"
+    told = f"{told}; all {names.nunique()} in {appendix.name}"
+    shown = summary[summary.index.isin(main.index) | (summary["method"] == UNPRUNED)]
+    written = draw(shown, title, stem, f"{told}; {note}" if note else told)
+    return written + draw(summary, title, appendix, note)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bench.reports.common.plotting import DASHES, Style
+from bench.reports.common.plotting import Style
 from bench.reports.sweep.figures.panels import (
     DECADE,
     LARGE,
@@ -23,11 +24,17 @@ from bench.reports.sweep.figures.panels import (
     panels,
 )
 from bench.reports.sweep.summary import series
-from bench.results.labels import PHASES
+from bench.results.labels import PHASES, UNPRUNED
+
+FOCUS = 0.8  # share of the dense accuracy at which a panel may end, where its best line does not go below
+CUT = "lines that leave a panel go on below it"
 
 
 def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "") -> list[Path]:
-    """Draws accuracy against sparsity, one panel per model, and if nothing was trained a panel with the times.
+    """Draws accuracy against sparsity, a panel for every model and phase, and if nothing was trained one with the times.
+
+    The dense model after the same training is a line across. Of up to MANY lines a panel shows the heights in which the
+    best ones differ; of more, all.
 
     Args:
         summary: As `bench.reports.sweep.summary.summarise` returns it.
@@ -38,27 +45,47 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "
     Returns:
         The files written: PNG and SVG.
     """
-    names = series(summary)
-    models, styles = by_model(summary), line_styles(summary, names)
-    phases = [phase for phase in PHASES if summary[f"{phase}_n"].notna().any()]
-    timed = "finetuned" not in phases and summary["fit_seconds"].notna().any() and len(styles) > 1
-    figure, axes = panels(len(models) + timed, *(LARGE if len(styles) > MANY else PANEL))
-    for axis, model in zip(axes, models, strict=False):
+    controls, cells = (summary[part] for part in (summary["method"] == UNPRUNED, summary["method"] != UNPRUNED))
+    names = series(cells)
+    models, styles = by_model(cells), line_styles(cells, names)
+    phases = [phase for phase in PHASES if cells[f"{phase}_n"].notna().any()]
+    timed = "finetuned" not in phases and cells["fit_seconds"].notna().any() and len(styles) > 1
+    figure, axes = panels(len(models) * len(phases) + timed, *(LARGE if len(styles) > MANY else PANEL))
+    cut = False
+    for axis, (phase, model) in zip(axes, product(phases, models), strict=False):
         draw_dense(axis, model.cells)
+        _draw_control(axis, controls[controls["model"] == model.model], phase)
         for name, style in styles.items():
             curve = model.cells[names.loc[model.cells.index] == name]
-            for place, phase in enumerate(phases):
-                points = curve[curve[f"{phase}_n"].notna()]
-                text, dash = (f"{name} {PHASES[phase]}", DASHES[place]) if len(phases) > 1 else (name, style.dash)
-                if len(points):
-                    x = 100 * points["sparsity"]
-                    draw_line(axis, x, points, phase, style, text, dash, hollow=place > 0)
-        axis.set_title(model.title)
+            if len(points := curve[curve[f"{phase}_n"].notna()]):
+                draw_line(axis, 100 * points["sparsity"], points, phase, style, name, style.dash)
+        cut |= len(styles) <= MANY and _focus(axis, model.cells, phase)
+        axis.set_title(f"{model.title}, {PHASES[phase]}" if len(phases) > 1 else model.title)
         axis.set_xlabel("sparsity of the pruned layers, %")
     label_heights(axes, "top-1, %" if len(phases) > 1 else f"{PHASES[phases[0]]} top-1, %")
     if timed:
         _pruning_times(axes[-1], models, styles)
-    return finish(figure, axes, title, stem, note)
+    return finish(figure, axes, title, stem, "; ".join(filter(None, (note, CUT if cut else ""))))
+
+
+def _draw_control(axis: Axes, cells: pd.DataFrame, phase: str) -> None:
+    """Draws the accuracy of the dense model after each training."""
+    if phase == "finetuned":
+        for top1 in cells["finetuned_mean"].dropna():
+            axis.axhline(top1, color="black", linewidth=1, linestyle="-.", label="dense after the same training")
+
+
+def _focus(axis: Axes, cells: pd.DataFrame, phase: str) -> bool:
+    """Ends a panel where no line that is the best somewhere goes, and returns whether others go on below."""
+    top1 = cells[f"{phase}_mean"]
+    best = top1.groupby(cells["sparsity"]).max().min()
+    dense = cells["dense"].iloc[0]
+    bottom = min(FOCUS * dense, best - 0.1 * (dense - best))
+    if not top1.min() < bottom:
+        return False
+    top = max(dense, top1.max())
+    axis.set_ylim(bottom, top + 0.05 * (top - bottom))
+    return True
 
 
 def _pruning_times(axis: Axes, models: list[ModelCells], styles: dict[str, Style]) -> None:

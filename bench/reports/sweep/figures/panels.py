@@ -27,6 +27,7 @@ LARGE = (5.2, 4.6)  # the same of a panel with many lines
 MANY = 8  # lines from which on a figure has the best of each family, and another one all of them
 WIDTH = 15  # inches that panels may take side by side
 LEGEND_COLUMNS, LEGEND_LINE = 8, 0.22  # inches
+HEADING = 0.08  # inches above the heading
 DECADE = 10  # ratio of largest to smallest from which on an axis is logarithmic
 
 
@@ -141,7 +142,7 @@ def finish(figure: Figure, axes: list[Axes], title: str, stem: Path, note: str =
     below = LEGEND_LINE * (ceil(len(entries) / columns) + bool(note)) + 0.15
     height += below
     figure.set_size_inches(width, height)
-    figure.suptitle(title)
+    figure.suptitle(title, y=1 - HEADING / height)
     if entries:
         legend(figure, entries, columns, bottom=LEGEND_LINE * bool(note) / height)
     if note:

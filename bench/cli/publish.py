@@ -15,6 +15,7 @@ def publish(
     profile: Profile = "embedded",
     results: Results = Path("runs"),
     into: Path | None = None,
+    redraw: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Replace the published results of a sweep, in the checkout's folder results, by what was run; nothing else does.
@@ -27,9 +28,10 @@ def publish(
         sweep: Name of a sweep (see `capbench list sweeps`); speedup, as nox -s reproduce_speedup measured it; or
             benchmarks, as nox -s benchmark did.
         into: A document of the checkout whose marked place receives the compact table, such as README.md.
+        redraw: Keep the published rows, whatever the checkout's code is by now, and make their tables and figures anew.
         dry_run: Say what would change, and stop.
     """
-    publication = bench.prepare_publication(sweep, profile, results)
+    publication = bench.prepare_publication(sweep, profile, results, redraw)
     for line in publication.changes:
         say(line)
     if not dry_run:

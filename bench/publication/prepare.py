@@ -15,20 +15,23 @@ from bench.publication.measurements import (
     speedup_publication,
 )
 from bench.publication.publication import Publication
-from bench.publication.sweeps import sweep_publication
+from bench.publication.sweeps import redrawn_publication, sweep_publication
 from bench.publication.tuning import tuning_publication
 from bench.results import folders
 from bench.specs.discovery import sweep_modules
 from bench.specs.sweep import Sweep
 
 
-def prepare_publication(sweep: Sweep | str, profile: str = "embedded", results: Path = folders.WORKING) -> Publication:
+def prepare_publication(
+    sweep: Sweep | str, profile: str = "embedded", results: Path = folders.WORKING, redraw: bool = False
+) -> Publication:
     """Makes sure that results may be published in this checkout, and returns what that changes.
 
     Args:
         sweep: The sweep, its name, or `speedup` or `benchmarks` for what was measured.
         profile: Name of the profile of a sweep.
         results: Working folder.
+        redraw: Whether the rows of the sweep are those that are published, with new tables and figures.
 
     Raises:
         UserError: If results are missing, failed, break their pattern, or are not of this checkout's code as
@@ -37,6 +40,8 @@ def prepare_publication(sweep: Sweep | str, profile: str = "embedded", results: 
     if not (folders.CHECKOUT / "pyproject.toml").is_file():
         raise UserError("results are published in a checkout of the repository; this is an installed package")
     checkout = Checkout(folders.CHECKOUT)
+    if redraw and sweep in (*MEASUREMENTS, folders.TUNING):
+        raise UserError(f"{sweep} cannot be drawn anew: --redraw is for the sweeps of pruned models")
     if sweep == SPEEDUP:
         return speedup_publication(results, checkout)
     if sweep == BENCHMARKS:
@@ -46,4 +51,6 @@ def prepare_publication(sweep: Sweep | str, profile: str = "embedded", results: 
     if isinstance(sweep, str) and sweep not in sweep_modules():
         known = ", ".join((*sweep_modules(), *MEASUREMENTS))
         raise UserError(f"cannot publish {sweep!r}, which is not of this checkout: choose from {known}")
+    if redraw:
+        return redrawn_publication(sweep, profile, checkout)
     return sweep_publication(sweep, profile, results, checkout)

@@ -49,11 +49,34 @@ def sweep_publication(sweep: Sweep | str, profile: str, results: Path, checkout:
     published = Store(checkout.root / PUBLISHED, store.profile, store.sweep)
     old = published.read() if published.collected.exists() else pd.DataFrame()
     title = f"{selection.title}: {len(rows)} rows of {len(selection.trials)} trials, commit {commit[:12]}"
-    names = re.compile(
+    changes = (title, *describe_changes(_values(old), _values(rows), "top-1"))
+    return Publication(checkout.root, store.profile, _names(store), changes, partial(_render, store))
+
+
+def redrawn_publication(sweep: Sweep | str, profile: str, checkout: Checkout) -> Publication:
+    """Returns the publication of rows that are published already, with tables and figures as this code makes them.
+
+    Args:
+        sweep: The sweep, or its name.
+        profile: Name of the profile.
+        checkout: Checkout to publish in.
+
+    Raises:
+        UserError: If nothing is published of the sweep.
+    """
+    store = Store(checkout.root / PUBLISHED, profile, sweep if isinstance(sweep, str) else sweep.name)
+    title = f"{store.sweep} ({store.profile})"
+    if not store.collected.exists():
+        raise UserError(f"{title}: nothing is published that could be drawn anew")
+    changes = (f"{title}: tables and figures anew, of the published rows as they are",)
+    return Publication(checkout.root, store.profile, _names(store), changes, partial(_render, store))
+
+
+def _names(store: Store) -> re.Pattern[str]:
+    """Returns the names of all files that are published of a sweep."""
+    return re.compile(
         rf"{re.escape(store.sweep)}((_nm)?(_all)?(_loss|_size|_ranks)?\.(png|svg)|(\.(layers|predictions))?\.parquet|\.md|\.csv)"
     )
-    changes = (title, *describe_changes(_values(old), _values(rows), "top-1"))
-    return Publication(checkout.root, store.profile, names, changes, partial(_render, store))
 
 
 def check_done(selection: TrialSelection, accepted: Collection[str] = FINISHED) -> None:

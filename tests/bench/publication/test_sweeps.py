@@ -122,3 +122,23 @@ def test_an_installed_package_publishes_nothing(repository: Any) -> None:
     (repository.root / "pyproject.toml").unlink()
     with pytest.raises(UserError, match="published in a checkout of the repository; this is an installed package"):
         bench.prepare_publication("table1", results=repository.runs)
+
+
+def test_published_rows_are_drawn_anew_by_later_code(repository: Any, sweep: Sweep, fill: Fill) -> None:
+    with pytest.raises(UserError, match=r"table1 \(embedded\): nothing is published that could be drawn anew"):
+        bench.prepare_publication(sweep, redraw=True)
+    fill()
+    bench.prepare_publication(sweep, results=repository.runs).write()
+    (repository.root / "bench" / "file.py").write_text("changed = True")
+    repository.commit()
+    before = repository.files()
+    table = repository.root / "results/embedded/table1.md"
+    table.write_text("of older code")
+    with pytest.raises(UserError, match="since when code changed"):
+        bench.prepare_publication(sweep, results=repository.runs)
+    found = bench.prepare_publication(sweep, results=repository.runs, redraw=True)
+    assert found.changes == ("table1 (embedded): tables and figures anew, of the published rows as they are",)
+    found.write()
+    assert repository.files() == before
+    with pytest.raises(UserError, match="speedup cannot be drawn anew"):
+        bench.prepare_publication("speedup", redraw=True)

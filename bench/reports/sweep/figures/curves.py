@@ -31,7 +31,7 @@ CUT = "lines that leave a panel go on below it"
 
 
 def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "") -> list[Path]:
-    """Draws accuracy against sparsity, a panel for every model and phase, and if nothing was trained one with the times.
+    """Draws accuracy against sparsity, a panel a model and phase, and if nothing was trained one with the times.
 
     The dense model after the same training is a line across. Of up to MANY lines a panel shows the heights in which the
     best ones differ; of more, all.

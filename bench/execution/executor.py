@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol
 
 from bench.specs.trial import Trial
+
+SLACK = 1.1  # share of its part of the trials that a process may have at most before groups are cut
+PARTS = 4  # that a process takes one after another, at least, where groups are cut
 
 
 @dataclass(frozen=True)
@@ -37,3 +41,26 @@ def group_by_calibration(trials: Sequence[Trial]) -> list[list[Trial]]:
     for trial in trials:
         groups.setdefault(trial.group, []).append(trial)
     return list(groups.values())
+
+
+def balanced_groups(trials: Sequence[Trial], processes: int) -> list[list[Trial]]:
+    """Returns the groups of trials that share calibration images, cut where processes would wait for the longest.
+
+    What two parts of a group share is computed by both; results are the same.
+
+    Args:
+        trials: The trials.
+        processes: Number of processes that take one group after another.
+    """
+    groups = group_by_calibration(trials)
+    loads = [0] * processes
+    for group in groups:
+        loads[loads.index(min(loads))] += len(group)
+    if max(loads) <= SLACK * len(trials) / processes:
+        return groups
+    most = ceil(len(trials) / (PARTS * processes))
+    cut = []
+    for group in groups:
+        size = ceil(len(group) / ceil(len(group) / most))
+        cut += [group[start : start + size] for start in range(0, len(group), size)]
+    return cut

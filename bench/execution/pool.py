@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.execution.executor import FinishedTrial, group_by_calibration
+from bench.execution.executor import FinishedTrial, balanced_groups
 from bench.execution.progress import sender
 from bench.results.store import Store
 from bench.specs.trial import Trial
@@ -31,7 +31,7 @@ END_SECONDS = 10.0  # that a process may take to end once its pipe is closed
 
 @dataclass(frozen=True)
 class PoolExecutor:
-    """An executor that runs trials in parallel processes, those of a group in the same one.
+    """An executor that runs trials in parallel processes, as far as it goes those of a group in the same one.
 
     A trial whose process dies is put aside and tried once more by itself after all others: a neighbour may have
     taken the memory. If its process dies again, the trial has failed.
@@ -48,7 +48,7 @@ class PoolExecutor:
 
     def run(self, trials: Sequence[Trial]) -> Generator[FinishedTrial]:
         """Runs trials and yields each as soon as it has ended; closing the generator ends all processes."""
-        interrupted = yield from self._run_groups(group_by_calibration(trials), self.processes)
+        interrupted = yield from self._run_groups(balanced_groups(trials, self.processes), self.processes)
         for trial, _ in interrupted:
             for _, reason in (yield from self._run_groups([[trial]], 1)):
                 yield FinishedTrial(trial, "failed", reason)

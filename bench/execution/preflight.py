@@ -35,7 +35,8 @@ class LocalResources:
     """Resources of this machine that trials may use.
 
     Attributes:
-        processes: Number of parallel processes; None for one for each core, on a GPU for one.
+        processes: Number of parallel processes; None for one for each core, if there are as many groups of trials that
+            share calibration images, on a GPU for one.
         device: The torch device of all trials.
         memory_gb: GiB that the fits of all processes together may take; None for what is free less a tenth.
         compute: How training computes, see `cap.training.accelerator.Accelerator.mode`.
@@ -66,8 +67,9 @@ class LocalResources:
 
     def share(self, trials: Sequence[Trial]) -> tuple[int, ExecutionConfig]:
         """Returns the number of processes for some trials, and what each of these may use."""
-        processes = self.processes or (len(os.sched_getaffinity(0)) if self.device == "cpu" else 1)
-        processes = max(1, min(processes, len(group_by_calibration(trials))))
+        cores = len(os.sched_getaffinity(0)) if self.device == "cpu" else 1
+        processes = self.processes or min(cores, len(group_by_calibration(trials)))
+        processes = max(1, min(processes, len(trials)))
         if self.memory_gb is not None:
             budget = int(self.memory_gb * 2**30) // processes
         else:

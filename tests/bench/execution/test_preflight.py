@@ -41,7 +41,10 @@ def test_memory_and_cores_are_shared_by_the_processes(make_trial: MakeTrial) -> 
     trials = [make_trial(seed=seed) for seed in range(3)]
     LocalResources(2).check()
     assert LocalResources(2, memory_gb=1.0).share(trials) == (2, ExecutionConfig("cpu", GIB // 2))
-    assert LocalResources(8, memory_gb=1.5).share(trials) == (3, ExecutionConfig("cpu", GIB // 2)), "one for each group"
+    assert LocalResources(8, memory_gb=1.5).share(trials) == (3, ExecutionConfig("cpu", GIB // 2)), "as many as trials"
+    alike = [make_trial("magnitude"), make_trial("sparsegpt")]
+    assert LocalResources(8, memory_gb=1.0).share(alike) == (2, ExecutionConfig("cpu", GIB // 2)), "a group is cut"
+    assert LocalResources().share(alike)[0] == 1, "unless nobody asks for it"
     assert LocalResources(1, compute="plain", memory_gb=1.0).share(trials)[1].compute == "plain"
     processes, config = LocalResources().share(trials)
     assert processes == min(3, len(os.sched_getaffinity(0)))

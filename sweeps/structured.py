@@ -1,11 +1,11 @@
 """Structured pruning: whole heads, hidden units and channels, one-shot; and unstructured pruning of what is left.
 
-Beside CAP's joint cost stand the usual scores of units, magnitude and first-order Taylor. Settings are those tuned for
-single weights, the Fisher estimated once. The models are fine-tuned after the pattern that saves about a quarter of the
-multiply-adds.
+Beside CAP's joint cost stand the usual scores of units, magnitude and Taylor. Settings are the profile's own: those
+tuned for single weights have blocks that are too large for units (docs/structured.md). The models are fine-tuned
+after the pattern that saves about a quarter of the multiply-adds.
 """
 
-from bench.specs.evidence import control, protocol_cases, seeded_grid
+from bench.specs.evidence import control, seeded_grid
 from bench.specs.profiles import EMBEDDED
 from bench.specs.settings import finetune_recipe
 from bench.specs.sweep import Sweep
@@ -21,12 +21,8 @@ def seeded() -> tuple[Trial, ...]:
     cases = []
     for model, quarter in QUARTER.items():
         recipe = finetune_recipe(EMBEDDED, model)
-        cases += [
-            {**case, "finetune": recipe, "finetune_at": (quarter,)}
-            for case in protocol_cases(
-                EMBEDDED, [model], PRUNERS, one_step=True, patterns=tuple(dict.fromkeys([*PATTERNS, quarter]))
-            )
-        ]
+        patterns = tuple(dict.fromkeys([*PATTERNS, quarter]))
+        cases += EMBEDDED.cases([model], PRUNERS, patterns=patterns, finetune=recipe, finetune_at=(quarter,))
         cases.append(control(model, recipe))
     return seeded_grid("structured", EMBEDDED, cases)
 

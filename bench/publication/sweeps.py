@@ -75,7 +75,7 @@ def redrawn_publication(sweep: Sweep | str, profile: str, checkout: Checkout) ->
 def _names(store: Store) -> re.Pattern[str]:
     """Returns the names of all files that are published of a sweep."""
     return re.compile(
-        rf"{re.escape(store.sweep)}((_nm)?(_all)?(_loss|_size|_ranks)?\.(png|svg)|(\.(layers|predictions))?\.parquet|\.md|\.csv)"
+        rf"{re.escape(store.sweep)}((_nm)?(_all)?(_loss|_size|_ranks|_layers)?\.(png|svg)|(\.(layers|predictions))?\.parquet|\.md|\.csv)"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from cap.patterns import Blocks, Units, UnitsThen, Unstructured, parse_pattern
@@ -37,6 +37,9 @@ UNPRUNED = "unpruned"  # whichever the pruner, at a sparsity of 0: the control o
 FAMILY_ORDER = ("vit", "convnext", "hybrid", "dino")  # of models, as in the paper
 METHOD_ORDER = tuple(LABELS.values())
 BESIDE = {UNIFORM: "GM", ANY_MAGNITUDE: "GM", DIAGONAL: "WF", STAGED_CHITA: "CHITA"}  # sorted right after these
+COMPOSED = "compose"  # registered name of the pruner
+OWN, NO_UPDATE, JOINT = "own", "no update", "joint"
+UPDATES = {None: OWN, "none": NO_UPDATE, "obert": JOINT, "cap": JOINT}
 NM, GLOBAL, LAYER = "N:M", "global", "layer"
 UNITS, UNITS_THEN = "units", "units, then"
 PHASES = {"one_shot": "one-shot", "finetuned": "fine-tuned", "int8": "INT8", "int8_finetuned": "INT8 fine-tuned"}
@@ -47,6 +50,26 @@ def label(pruner: str) -> str:
     """Returns a pruner's short name; that of a file `path/to/file.py:ClassName` is its class."""
     path, _, name = pruner.rpartition(":")
     return LABELS.get(pruner, name if path.endswith(".py") else pruner)
+
+
+def update_label(weights: str | None) -> str:
+    """Returns the short name of a composed pruner's part `weights`: `own` where the mask's pruner gives them."""
+    return UPDATES.get(weights) or label(weights or "")
+
+
+def composition(parts: Mapping[str, str | None]) -> str:
+    """Returns a composed pruner in words: `CAP mask, joint update, layers of OBC`.
+
+    Args:
+        parts: Those of `allocation`, `mask` and `weights` that are to be named, as in the options of `compose`.
+    """
+    mask, weights, allocation = label(parts.get("mask") or ""), parts.get("weights"), parts.get("allocation")
+    if "weights" not in parts or weights is None:
+        said = [mask]
+    else:
+        update = update_label(weights)
+        said = [f"{mask} mask", update if update == NO_UPDATE else f"{update} update"]
+    return ", ".join([*said, *([f"layers of {label(allocation)}"] if allocation else [])])
 
 
 def model_labels(models: Iterable[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from bench.results.labels import (
     STAGED_CHITA,
     UNIFORM,
     UNPRUNED,
+    composition,
     is_unpruned,
     kind,
     label,
@@ -25,6 +26,7 @@ from bench.results.labels import (
 from bench.results.settings import Settings, baseline_of, names_of, sort_key, value_text
 
 CALIBRATION = ("gradient", "calibration_images", "calibration_batch_size", "label_source", "batch_norm")
+PARTS = ("allocation", "mask", "weights")  # of composed pruners
 SETTING = "setting"  # in the settings of trials that say whose their options are
 
 
@@ -72,6 +74,8 @@ def _settings(rows: pd.DataFrame, options: list[Settings]) -> list[str]:
     for _, places in rows.reset_index(drop=True).groupby("method").groups.items():
         said = [whose if isinstance(whose, str) else "" for whose in rows["setting"].iloc[places]]
         own = _varied(zip(rows["model"].iloc[places], said, strict=True), [options[place] for place in places])
+        if "mask" in own:
+            own = _of_parts(own, rows.iloc[places], [options[place] for place in places])
         for place in places:
             values = options[place].select(own) | recipes[place].select(common)
             if isinstance(whose := rows["setting"].iloc[place], str):
@@ -80,6 +84,21 @@ def _settings(rows: pd.DataFrame, options: list[Settings]) -> list[str]:
                 values |= {"regime": rows["regime"].iloc[place]}
             result[place] = values.to_json()
     return result
+
+
+def _of_parts(varied: list[str], rows: pd.DataFrame, options: list[Settings]) -> list[str]:
+    """Returns what tells composed pruners apart: their parts alone, unless one of these has several options on a model.
+
+    Args:
+        varied: Names of all that differs.
+        rows: Rows of composed pruners.
+        options: Options of each.
+    """
+    parts = [name for name in varied if name in PARTS]
+    seen: dict[tuple[str, ...], set[str]] = {}
+    for model, pattern, values in zip(rows["model"], rows["kind"], options, strict=True):
+        seen.setdefault((model, pattern, values.select(parts).to_json()), set()).add(values.select(varied).to_json())
+    return parts if all(len(found) == 1 for found in seen.values()) else varied
 
 
 def _methods(rows: pd.DataFrame, options: list[Settings]) -> list[str]:
@@ -170,6 +189,9 @@ def _variants(rows: pd.DataFrame) -> tuple[list[str], list[int]]:
         for rank, place in enumerate(sorted(range(len(every)), key=places.__getitem__)):
             values, chosen = named[place]
             text = " ".join(_in_words(key, values[key]) for key in chosen if key in values)
+            if "mask" in values and set(values) <= set(PARTS):
+                words[str(method), values.to_json()] = (composition(values), rank)
+                continue
             words[str(method), values.to_json()] = ("base" if values == base else text, rank)
     found = [words[key] for key in zip(rows["method"], rows["settings"], strict=True)]
     return [text for text, _ in found], [rank for _, rank in found]

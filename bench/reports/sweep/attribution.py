@@ -7,11 +7,9 @@ import json
 import pandas as pd
 
 from bench.reports.common.text import plus_minus
-from bench.results.labels import LAYER, label, method_order, percent
+from bench.results.labels import CAP, COMPOSED, JOINT, LAYER, NO_UPDATE, OWN, label, method_order, percent, update_label
 
-COMPOSED = "compose"  # registered name of the pruner
-OWN, NO_UPDATE, UNIFORM = "own", "no update", "uniform"
-UPDATES = {None: OWN, "none": NO_UPDATE, "obert": "joint", "cap": "joint"}
+UNIFORM = "uniform"
 PARTS = ["allocation", "mask", "update"]
 
 
@@ -32,7 +30,7 @@ def composed(summary: pd.DataFrame) -> pd.DataFrame:
         for scope, values in zip(cells["kind"], options, strict=True)
     ]
     cells["mask"] = [label(values["mask"]) for values in options]
-    cells["update"] = [UPDATES.get(values["weights"], label(values["weights"] or "")) for values in options]
+    cells["update"] = [update_label(values["weights"]) for values in options]
     if cells["mask"].nunique() < 2 or cells["update"].nunique() < 2:
         return cells.iloc[:0]
     order = {name: place for place, name in enumerate((NO_UPDATE, OWN))}
@@ -43,6 +41,20 @@ def composed(summary: pd.DataFrame) -> pd.DataFrame:
         ),
         kind="stable",
     )
+
+
+def of_both_allocations(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns the cells of composed pruners that ran with CAP's layer sparsities and with equal ones.
+
+    Each mask is with the weights of its own pruner, or else with the joint update.
+
+    Args:
+        summary: As `bench.reports.sweep.summary.summarise` returns it.
+    """
+    cells = composed(summary)
+    cells = cells[cells["allocation"].isin((UNIFORM, CAP)) & cells["update"].isin((OWN, JOINT))]
+    both = cells.groupby("mask")["allocation"].nunique() == 2
+    return cells[cells["mask"].map(both).astype(bool)]
 
 
 def attribution_table(summary: pd.DataFrame) -> pd.DataFrame:

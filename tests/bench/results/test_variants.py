@@ -117,3 +117,23 @@ def test_what_nothing_was_removed_from_is_no_pruners(make, frame) -> None:
         make("magnitude", "0.5", [80.0]), make("cap", "0.5", [81.0]),
     )  # fmt: skip
     assert described(rows) == [("unpruned", ""), ("GM", ""), ("CAP", "")]
+
+
+def test_composed_pruners_are_named_by_their_parts(make, frame) -> None:
+    """Options that follow from model and part go unsaid; those that a part has several of on a model do not."""
+
+    def parts(mask: str, weights: str | None, damp: float, allocation: str | None = None) -> dict:
+        return {"mask": mask, "mask_options": {"damp": damp}, "weights": weights, "allocation": allocation}
+
+    rows = frame(
+        make("compose", "0.5", [1.0], options=parts("cap", "obert", 0.1)),
+        make("compose", "0.5", [1.0], options=parts("magnitude", "none", 0.2)),
+        make("compose", "0.5", [1.0], options=parts("obc", None, 0.3, "cap")),
+        make("compose", "0.5", [1.0], options=parts("cap", "woodfisher", 0.4, "obc"), model="xcit"),
+        make("compose", "0.5", [1.0], options=parts("cap", "obert", 0.5), model="xcit"),
+    )
+    assert {variant for _, variant in described(rows)} == {
+        "CAP mask, joint update", "GM mask, no update", "OBC, layers of CAP", "CAP mask, WF update, layers of OBC",
+    }  # fmt: skip
+    again = make("compose", "0.5", [1.0], options=parts("cap", "obert", 0.6))
+    assert any("mask_options.damp=0.6" in variant for _, variant in described(pd.concat([rows, frame(again)])))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.reports.sweep.claims.ablation import option_effects
 from bench.reports.sweep.claims.accuracy_at_75 import keeps_accuracy_at_75
-from bench.reports.sweep.claims.attribution import shares_of_mask_and_update
+from bench.reports.sweep.claims.attribution import gain_of_layer_sparsities, shares_of_mask_and_update
 from bench.reports.sweep.claims.fastcap import fastcap_against_cap
 from bench.reports.sweep.claims.finding import Finding
 from bench.reports.sweep.claims.gradual import one_run_gives_all_sparsities
@@ -39,6 +39,7 @@ CLAIMS: tuple[Claim, ...] = (  # in the order in which they are reported
     fastcap_against_cap,
     per_layer_ranking,
     shares_of_mask_and_update,
+    gain_of_layer_sparsities,
 )
 
 

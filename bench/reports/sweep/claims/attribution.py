@@ -1,13 +1,13 @@
-"""Shares of mask and update in the lead of one pruner over another."""
+"""Shares of mask, update and layer sparsities in the lead of one pruner over another."""
 
 from __future__ import annotations
 
-from bench.reports.sweep.attribution import NO_UPDATE, composed
+from bench.reports.sweep.attribution import UNIFORM, composed, of_both_allocations
 from bench.reports.sweep.claims.finding import Finding
 from bench.reports.sweep.summary import SweepResults
-from bench.results.labels import CAP, LABELS, percent
+from bench.results.labels import CAP, JOINT, LABELS, NO_UPDATE, method_order, percent
 
-BASE, JOINT = LABELS["magnitude"], "joint"
+BASE = LABELS["magnitude"]
 
 
 def shares_of_mask_and_update(results: SweepResults) -> list[Finding]:
@@ -29,3 +29,20 @@ def shares_of_mask_and_update(results: SweepResults) -> list[Finding]:
     over = f"{models} model{'s' if models > 1 else ''}"
     gained = "One-shot top-1 that CAP's mask and the joint update gain over magnitude without an update, in points"
     return [Finding(statement=f"{gained}, mean of {over}", text=f"{'; '.join(gains)}.")] if gains else []
+
+
+def gain_of_layer_sparsities(results: SweepResults) -> list[Finding]:
+    """Returns what each mask gains by CAP's layer sparsities over equal ones."""
+    cells = of_both_allocations(results.summary)
+    if cells.empty:
+        return []
+    top1 = cells.pivot_table(index=["sparsity", "mask", "model"], columns="allocation", values="one_shot_mean").dropna()
+    gains = (top1[CAP] - top1[UNIFORM]).groupby(["sparsity", "mask"]).mean()
+    told = []
+    for sparsity, part in gains.groupby("sparsity"):
+        masks = sorted(part.droplevel("sparsity").items(), key=lambda gain: method_order(str(gain[0])))
+        told.append(f"{percent(sparsity)}: {', '.join(f'{mask} {gain:+.2f}' for mask, gain in masks)}")
+    models = top1.index.get_level_values("model").nunique()
+    over = f"{models} model{'s' if models > 1 else ''}"
+    statement = f"One-shot top-1 that CAP's layer sparsities gain over equal ones, in points, mean of {over}"
+    return [Finding(statement=statement, text=f"{'; '.join(told)}.")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.reports.sweep.attribution import composed
-from bench.reports.sweep.figures.attribution import attribution_maps
+from bench.reports.sweep.figures.attribution import allocation_maps, attribution_maps
 from bench.reports.sweep.figures.bars import pattern_bars
 from bench.reports.sweep.figures.budget import budget_curves, has_budgets
 from bench.reports.sweep.figures.curves import accuracy_curves
@@ -30,13 +30,14 @@ Draw = Callable[[pd.DataFrame, str, Path, str], list[Path]]
 def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     """Draws the figures that these rows have something for.
 
-    Composed pruners get a map of mask by update. A training that was run for three or more numbers of epochs gets
-    curves over these. Options that were tried at three or more values get a panel each; otherwise there are curves over
-    the sparsity, and bars for N:M patterns; of many lines these have the tuned settings alone, or the best of each
-    family, and `<stem>_all` has all. Where the increase of the calibration loss was both predicted and observed, one is
-    drawn against the other, under the name `<stem>_loss`. Models that lost units are also drawn against their
-    multiply-adds and their speed, under the name `<stem>_size`. Pruners with several dense models are ranked in
-    `<stem>_ranks`. What is invalid is left out, and a note says how many points.
+    Composed pruners get a map of mask by update, and under the name `<stem>_layers` one of mask by allocation. A
+    training that was run for three or more numbers of epochs gets curves over these. Options that were tried at three
+    or more values get a panel each; otherwise there are curves over the sparsity, and bars for N:M patterns; of many
+    lines these have the tuned settings alone, or the best of each family, and `<stem>_all` has all. Where the increase
+    of the calibration loss was both predicted and observed, one is drawn against the other, under the name
+    `<stem>_loss`. Models that lost units are also drawn against their multiply-adds and their speed, under the name
+    `<stem>_size`. Pruners with several dense models are ranked in `<stem>_ranks`. What is invalid is left out, and a
+    note says how many points.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
@@ -54,6 +55,7 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     written: list[Path] = []
     if not composed(summary).empty:
         written += attribution_maps(summary, title, stem, note)
+        written += allocation_maps(summary, title, stem.with_name(f"{stem.name}_layers"), note)
     elif has_budgets(summary):
         written += budget_curves(summary, title, stem, note)
     elif has_option_curves(summary):

@@ -77,3 +77,14 @@ def test_uniform_sparsities_stand_apart_from_what_the_masks_decide(make, frame) 
     ]  # fmt: skip
     [sentence] = [line for line in claims(rows) if "gain over magnitude without an update" in line]
     assert "update alone +5.00, mask alone +20.00, both +40.00" in sentence
+
+
+def test_masks_that_ran_with_both_allocations_have_a_map_of_their_own(make, frame, tmp_path: Path) -> None:
+    rows = frame(
+        composed(make, "obc", None, [70.0], allocation="cap"), composed(make, "obc", None, [50.0], pattern="0.9@layer"),
+        composed(make, "cap", "obert", [80.0]), composed(make, "cap", "obert", [75.0], pattern="0.9@layer"),
+    )  # fmt: skip
+    written = [path.name for path in figures(rows, "Title", tmp_path / "figure")]
+    assert "figure_layers.svg" in written
+    text = (tmp_path / "figure_layers.svg").read_text()
+    assert all(words in text for words in ("90 % uniform layers", "90 % CAP layers", "50.0", "80.0"))

@@ -91,6 +91,12 @@ def test_the_readme_table_is_the_committed_result(committed: pd.DataFrame) -> No
     assert all(claim in README for claim in said)
 
 
+def test_the_readme_says_what_the_parts_gain() -> None:
+    said = claims(committed_rows("attribution"))
+    assert len(said) == 2
+    assert all(claim in README for claim in said)
+
+
 def test_table_1_is_whole_and_of_one_commit(committed: pd.DataFrame) -> None:
     assert committed.groupby(["model", "pruner", "phase"])["seed"].nunique().eq(3).all()
     if not has_dense_seeds(committed):

@@ -11,6 +11,7 @@ from bench.statistics.outcomes import LEVEL
 from bench.statistics.ranking import Ranking, rank_methods
 
 FEWEST = 3  # methods and cells from which on ranks say something
+MANY = 10  # pruners from which on a sentence names the best alone
 KINDS = {GLOBAL: "all layers together", LAYER: "per layer", NM: "N:M"}  # of patterns, in the order of reports
 
 
@@ -41,16 +42,20 @@ class PrunerRanking:
 
     @property
     def sentence(self) -> str:
-        """Mean ranks, best first, with the critical difference, and who cannot be told apart."""
+        """Mean ranks, best first, with the critical difference, and who is not told apart; of many the best."""
         found = self.ranking
         order = sorted(range(len(self.names)), key=lambda place: found.mean_ranks[place])
-        numbers = ", ".join(f"{self.names[place]} {found.mean_ranks[place]:.2f}" for place in order)
-        alike = "; ".join(joined(self.names[place] for place in group) for group in found.groups)
+        many = len(order) > MANY
+        numbers = ", ".join(f"{self.names[place]} {found.mean_ranks[place]:.2f}" for place in order[:MANY])
+        numbers += f" and {len(order) - MANY} others" if many else ""
+        groups = [group for group in found.groups if not many or order[0] in group]
+        alike = "; ".join(joined(self.names[place] for place in group) for group in groups)
+        who = " from the best" if many else ""
         p_value = "p < 0.001" if found.p_value < 1e-3 else f"p = {found.p_value:.3f}"
         return (
             f"Mean ranks {self.title}, over {self.cells} cells (model, dense seed and pattern) that all pruners have: "
             f"{numbers}. Friedman's test {p_value}; critical difference at {100 * LEVEL:g} % "
-            f"{found.critical_difference:.2f}, by which are not told apart: {alike or 'none'}. Cells of one dense "
+            f"{found.critical_difference:.2f}, by which are not told apart{who}: {alike or 'none'}. Cells of one dense "
             "model are not independent: this describes and decides no claim."
         )
 

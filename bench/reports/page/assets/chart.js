@@ -140,7 +140,8 @@ function chart(spec) {
   const x = { ...spec.x, domain: spec.x.domain || domain(xs, spec.x.log) };
   const y = { ...spec.y, domain: spec.y.domain || domain(ys, spec.y.log) };
   const count = Math.max(1, spec.panels.length);
-  const columns = Math.max(1, Math.min(count, spec.width >= 1000 ? (count % 3 === 0 ? 3 : count === 4 || count === 2 ? 2 : 3) : spec.width >= 640 ? 2 : 1));
+  const fitting = Math.floor(spec.width / ((spec.left || MARGIN.left) + 150));
+  const columns = Math.max(1, Math.min(count, fitting, spec.width >= 1000 ? (count % 3 === 0 ? 3 : count === 4 || count === 2 ? 2 : 3) : spec.width >= 640 ? 2 : 1));
   const width = spec.width / columns;
   const hits = [];
   const items = [];

@@ -3,18 +3,22 @@
 const FACTS = DATA.protocol;
 const anyFacts = FACTS.headlines.length + FACTS.leads.length + FACTS.ranks.length > 0;
 
-function namedLines(names) {
-  // the names of lines, the first on top, for the upright axis
+function namedLines(names, width) {
+  // the names of lines, the first on top, for the upright axis, and the room for them; what does not fit is cut
   const count = names.length;
-  return { of: (name) => count - names.indexOf(name), axis: { label: '', domain: [0.3, count + 0.7], ticks: names.map((_, i) => count - i), format: (v) => names[count - v] ?? '', names: true } };
+  const room = Math.min(330, 0.6 * width, 16 + 6.7 * Math.max(...names.map((name) => name.length)));
+  const most = Math.floor((room - 16) / 6.6);
+  const fitted = names.map((name) => (name.length > most ? `${name.slice(0, most - 1)}\u2026` : name));
+  return {
+    of: (name) => count - names.indexOf(name), room,
+    axis: { label: '', domain: [0.3, count + 0.7], ticks: names.map((_, i) => count - i), format: (v) => fitted[count - v] ?? '', names: true },
+  };
 }
-
-const roomOf = (names) => Math.min(190, 16 + 6.7 * Math.max(...names.map((name) => name.length)));
 
 function headlineSpec(sweep, phase, width) {
   const found = FACTS.headlines.filter((one) => one.sweep === sweep && one.phase === phase);
   const names = unique(found.map((one) => one.name));
-  const lines = namedLines(names);
+  const lines = namedLines(names, width);
   const models = unique(found.map((one) => one.model)).sort((a, b) => (MODELS.get(a) ?? 99) - (MODELS.get(b) ?? 99));
   const panels = models.map((model) => ({
     title: model,
@@ -24,7 +28,7 @@ function headlineSpec(sweep, phase, width) {
     })),
   }));
   return {
-    title: `Sparsity at 1 % relative drop, ${sweep}, ${phase}`, width, height: 92 + 19 * names.length, left: roomOf(names), panels,
+    title: `Sparsity at 1 % relative drop, ${sweep}, ${phase}`, width, height: 92 + 19 * names.length, left: lines.room, panels,
     x: { label: 'sparsity at 1 % relative drop, %', format: percentNumber }, y: lines.axis,
   };
 }
@@ -59,7 +63,7 @@ const tableCommand = (sweep) => {
 
 function ranksSpec(ranks, width) {
   const names = ranks.pruners.map((one) => one.name);
-  const lines = namedLines(names);
+  const lines = namedLines(names, width);
   const series = ranks.pruners.map((one) => ({
     name: one.name, style: namedStyle(one.method, one.name, ranks.pruners), joined: false,
     points: [{ x: one.rank, y: lines.of(one.name), left: 1, right: one.rank, ref: rankRef(one, ranks) }],
@@ -67,7 +71,7 @@ function ranksSpec(ranks, width) {
   const count = names.length;
   const bars = ranks.groups.map(([first, last], i) => ({ x: count + 0.35 + 0.22 * i, from: count - first + 0.25, to: count - last - 0.25 }));
   return {
-    title: `Mean ranks, ${ranks.title}`, width: Math.min(width, 760), height: 92 + 19 * count, left: roomOf(names), panels: [{ title: ranks.title, series, bars }],
+    title: `Mean ranks, ${ranks.title}`, width: Math.min(width, 760), height: 92 + 19 * count, left: lines.room, panels: [{ title: ranks.title, series, bars }],
     x: { label: 'mean rank, 1 is best', format: (v) => short(v), domain: [0.8, count + 0.5 + 0.22 * bars.length] }, y: lines.axis,
   };
 }

@@ -21,6 +21,29 @@ def test_cells_that_every_pruner_has_are_ranked(everywhere, seeded, frame) -> No
     assert "describes and decides no claim" in found.sentence
 
 
+def test_of_many_pruners_the_sentence_has_the_best(everywhere, frame) -> None:
+    names = (
+        "cap",
+        "obert",
+        "mfac",
+        "woodfisher",
+        "chita",
+        "obc",
+        "alps",
+        "sparsegpt",
+        "wanda",
+        "ria",
+        "dsnot",
+        "magnitude",
+    )
+    rows = frame(*(everywhere(name, "0.5", [90.0 - place, 89.5 - place]) for place, name in enumerate(names)))
+    [found] = rankings(SweepResults.of(rows))
+    assert "CAP 1.00, oBERT 2.00" in found.sentence
+    assert "RIA 10.00 and 2 others. Friedman's test" in found.sentence
+    assert "by which are not told apart from the best: CAP, oBERT, " in found.sentence
+    assert "GM" not in found.sentence
+
+
 def test_kinds_of_patterns_are_ranked_apart_and_few_are_not(everywhere, frame) -> None:
     layerwise = {"obc": [88.0, 88.1], "wanda": [87.0, 87.1], "sparsegpt": [86.0, 86.1]}
     parts = [*(everywhere(name, "0.5", top1) for name, top1 in TOPS.items()),

@@ -62,6 +62,9 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "
         cut |= len(styles) <= MANY and _focus(axis, model.cells, phase)
         axis.set_title(f"{model.title}, {PHASES[phase]}" if len(phases) > 1 else model.title)
         axis.set_xlabel("sparsity of the pruned layers, %")
+        if len(phases) > 1:  # not all sparsities may have both
+            low, high = 100 * model.cells["sparsity"].min(), 100 * model.cells["sparsity"].max()
+            axis.set_xlim(low - 0.05 * (high - low) - 0.5, high + 0.05 * (high - low) + 0.5)
     label_heights(axes, "top-1, %" if len(phases) > 1 else f"{PHASES[phases[0]]} top-1, %")
     if timed:
         _pruning_times(axes[-1], models, styles)

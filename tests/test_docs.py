@@ -91,6 +91,17 @@ def test_the_readme_table_is_the_committed_result(committed: pd.DataFrame) -> No
     assert all(claim in README for claim in said)
 
 
+def test_the_page_on_units_quotes_the_committed_sweep() -> None:
+    cells = summarise(committed_rows("structured"))
+    top1 = cells.set_index(["family", "pattern", "method"])["one_shot_mean"]
+    rows = re.findall(r"^\| (\w+), `(\S+)` \| (.*) \|$", (ROOT / "docs/structured.md").read_text(), flags=re.MULTILINE)
+    assert len(rows) == 6
+    families = {"ViT": "vit", "ConvNeXt": "convnext", "XCiT": "hybrid"}
+    for name, pattern, values in rows:
+        found = [top1[families[name], pattern, method] for method in ("GM", "Taylor", "CAP")]
+        assert values == " | ".join(f"{value:.2f}" for value in found)
+
+
 def test_the_readme_says_what_the_parts_gain() -> None:
     said = claims(committed_rows("attribution"))
     assert len(said) == 2

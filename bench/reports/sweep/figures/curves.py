@@ -43,9 +43,11 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "
         note: Line below the legend.
 
     Returns:
-        The files written: PNG and SVG.
+        The files written: PNG and SVG; none where there is no pruned model.
     """
     controls, cells = (summary[part] for part in (summary["method"] == UNPRUNED, summary["method"] != UNPRUNED))
+    if cells.empty:
+        return []
     names = series(cells)
     models, styles = by_model(cells), line_styles(cells, names)
     phases = [phase for phase in PHASES if cells[f"{phase}_n"].notna().any()]

@@ -160,9 +160,7 @@ def draw_dense(axis: Axes, cells: pd.DataFrame) -> None:
     axis.set_axisbelow(True)
 
 
-def draw_line(
-    axis: Axes, x: pd.Series, points: pd.DataFrame, phase: str, style: Style, name: str, dash: str, hollow: bool = False
-) -> None:
+def draw_line(axis: Axes, x: pd.Series, points: pd.DataFrame, phase: str, style: Style, name: str, dash: str) -> None:
     """Draws the means of a phase, with their standard deviations, joined by a line.
 
     Args:
@@ -173,7 +171,6 @@ def draw_line(
         style: Colour and marker, whose dash does not count.
         name: Text in the legend.
         dash: Line style of matplotlib.
-        hollow: Whether the markers are not filled.
     """
     color, marker, _ = style
     axis.errorbar(
@@ -183,7 +180,6 @@ def draw_line(
         color=color,
         marker=marker,
         markersize=4,
-        markerfacecolor="white" if hollow else color,
         linestyle=dash,
         linewidth=1.3,
         capsize=2,

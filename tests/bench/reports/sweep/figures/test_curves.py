@@ -28,6 +28,10 @@ def test_the_dense_model_after_the_same_training_is_a_line_across(make, frame, d
     assert "unpruned" not in figure.legend
 
 
+def test_controls_alone_are_no_figure(make, frame, drawn) -> None:
+    assert drawn(frame(make("magnitude", "0", [90.0]), make("magnitude", "0", [88.5], phase="finetuned"))) == {}
+
+
 def test_a_panel_ends_where_the_best_line_does_and_says_that_others_go_on(make, frame, drawn) -> None:
     rows = frame(
         make("cap", "0.5", [89.0]), make("cap", "0.9", [80.0]),

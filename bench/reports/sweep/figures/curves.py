@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bench.reports.common.plotting import Style
+from bench.reports.common.plotting import DASHES, MARKERS, Style
 from bench.reports.sweep.figures.panels import (
     DECADE,
     LARGE,
@@ -26,15 +25,17 @@ from bench.reports.sweep.figures.panels import (
 from bench.reports.sweep.summary import series
 from bench.results.labels import PHASES, UNPRUNED
 
+FEW = 4  # lines up to which phases are drawn in one panel
 FOCUS = 0.8  # share of the dense accuracy at which a panel may end, where its best line does not go below
 CUT = "lines that leave a panel go on below it"
 
 
 def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "") -> list[Path]:
-    """Draws accuracy against sparsity, a panel a model and phase, and if nothing was trained one with the times.
+    """Draws accuracy against sparsity, a panel a model, and if nothing was trained one with the times.
 
-    The dense model after the same training is a line across. Of up to MANY lines a panel shows the heights in which the
-    best ones differ; of more, all.
+    Phases are lines of a panel where there are few, else they have panels of their own. The dense model after the
+    same training is a line across. Of up to MANY lines a panel shows the heights in which the best ones differ; of
+    more, all.
 
     Args:
         summary: As `bench.reports.sweep.summary.summarise` returns it.
@@ -52,19 +53,19 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "
     models, styles = by_model(cells), line_styles(cells, names)
     phases = [phase for phase in PHASES if cells[f"{phase}_n"].notna().any()]
     timed = "finetuned" not in phases and cells["fit_seconds"].notna().any() and len(styles) > 1
-    figure, axes = panels(len(models) * len(phases) + timed, *(LARGE if len(styles) > MANY else PANEL))
+    together = len(phases) == 1 or len(phases) * len(styles) <= FEW
+    shown = [(part, model) for part in ([phases] if together else [[phase] for phase in phases]) for model in models]
+    figure, axes = panels(len(shown) + timed, *(LARGE if len(styles) > MANY else PANEL))
     cut = False
-    for axis, (phase, model) in zip(axes, product(phases, models), strict=False):
+    for axis, (part, model) in zip(axes, shown, strict=False):
         draw_dense(axis, model.cells)
-        _draw_control(axis, controls[controls["model"] == model.model], phase)
+        _draw_control(axis, controls[controls["model"] == model.model], part)
         for name, style in styles.items():
-            curve = model.cells[names.loc[model.cells.index] == name]
-            if len(points := curve[curve[f"{phase}_n"].notna()]):
-                draw_line(axis, 100 * points["sparsity"], points, phase, style, name, style.dash)
-        cut |= len(styles) <= MANY and _focus(axis, model.cells, phase)
-        axis.set_title(f"{model.title}, {PHASES[phase]}" if len(phases) > 1 else model.title)
+            _draw_phases(axis, model.cells[names.loc[model.cells.index] == name], part, name, style)
+        cut |= len(styles) <= MANY and _focus(axis, model.cells, part)
+        axis.set_title(model.title if together else f"{model.title}, {PHASES[part[0]]}")
         axis.set_xlabel("sparsity of the pruned layers, %")
-        if len(phases) > 1:  # not all sparsities may have both
+        if not together:  # not all sparsities may have all phases
             low, high = 100 * model.cells["sparsity"].min(), 100 * model.cells["sparsity"].max()
             axis.set_xlim(low - 0.05 * (high - low) - 0.5, high + 0.05 * (high - low) + 0.5)
     label_heights(axes, "top-1, %" if len(phases) > 1 else f"{PHASES[phases[0]]} top-1, %")
@@ -73,22 +74,32 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "
     return finish(figure, axes, title, stem, "; ".join(filter(None, (note, CUT if cut else ""))))
 
 
-def _draw_control(axis: Axes, cells: pd.DataFrame, phase: str) -> None:
+def _draw_phases(axis: Axes, curve: pd.DataFrame, phases: list[str], name: str, style: Style) -> None:
+    """Draws the line of a pruner; of several phases one each, told apart by markers and dashes."""
+    for place, phase in enumerate(phases):
+        points = curve[curve[f"{phase}_n"].notna()]
+        text, look = name, style
+        if len(phases) > 1:
+            text, look = f"{name} {PHASES[phase]}", Style(style.color, MARKERS[place], DASHES[place % len(DASHES)])
+        if len(points):
+            draw_line(axis, 100 * points["sparsity"], points, phase, look, text, look.dash)
+
+
+def _draw_control(axis: Axes, cells: pd.DataFrame, phases: list[str]) -> None:
     """Draws the accuracy of the dense model after each training."""
-    if phase == "finetuned":
-        for top1 in cells["finetuned_mean"].dropna():
-            axis.axhline(top1, color="black", linewidth=1, linestyle="-.", label="dense after the same training")
+    for top1 in cells["finetuned_mean"].dropna() if "finetuned" in phases else ():
+        axis.axhline(top1, color="black", linewidth=1, linestyle="-.", label="dense after the same training")
 
 
-def _focus(axis: Axes, cells: pd.DataFrame, phase: str) -> bool:
+def _focus(axis: Axes, cells: pd.DataFrame, phases: list[str]) -> bool:
     """Ends a panel where no line that is the best somewhere goes, and returns whether others go on below."""
-    top1 = cells[f"{phase}_mean"]
-    best = top1.groupby(cells["sparsity"]).max().min()
+    top1 = cells[[f"{phase}_mean" for phase in phases]]
+    best = top1.groupby(cells["sparsity"]).max().min(axis=None)
     dense = cells["dense"].iloc[0]
     bottom = min(FOCUS * dense, best - 0.1 * (dense - best))
-    if not top1.min() < bottom:
+    if not top1.min(axis=None) < bottom:
         return False
-    top = max(dense, top1.max())
+    top = max(dense, top1.max(axis=None))
     axis.set_ylim(bottom, top + 0.05 * (top - bottom))
     return True
 

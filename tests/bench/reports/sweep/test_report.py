@@ -27,7 +27,7 @@ def test_files_and_readme(table_rows, tmp_path: Path) -> None:
     assert [f.name for f in figures] == ["figure.png", "figure.svg"]
     assert figures[0].read_bytes().startswith(b"\x89PNG")
     svg = figures[1].read_text()
-    assert "<!-- CAP -->" in svg
+    assert "<!-- CAP one-shot -->" in svg
     again = accuracy_curves(summarise(rows), "Title", tmp_path / "figure")
     assert again[1].read_text() == svg, "the same results give the same file"
     document = tmp_path / "README.md"

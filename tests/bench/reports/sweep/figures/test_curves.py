@@ -1,23 +1,39 @@
 from __future__ import annotations
 
+RIVALS = ("magnitude", "woodfisher")
 
-def test_curves_of_both_phases(make, frame, drawn, line) -> None:
+
+def test_phases_of_few_lines_share_a_panel(make, frame, drawn, line) -> None:
     rows = frame(
         make("cap", "0.5", [80.0, 82.0], fit_seconds=1.0), make("cap", "0.9", [60.0, 62.0], fit_seconds=1.0),
         make("cap", "0.5", [85.0, 87.0], phase="finetuned"), make("magnitude", "0.5", [70.0, 70.0]),
     )  # fmt: skip
     figures = drawn(rows)
     assert list(figures) == ["sweep"]
-    one_shot, tuned = figures["sweep"].panels
+    [axis] = figures["sweep"].panels
+    assert line(axis, "CAP one-shot") == ([50, 90], [81, 61])
+    assert line(axis, "CAP fine-tuned") == ([50], [86])
+    assert figures["sweep"].legend == ["dense", "1 % relative drop", "GM one-shot", "CAP one-shot", "CAP fine-tuned"]
+
+
+def test_phases_of_more_lines_have_panels_of_their_own(make, frame, drawn, line) -> None:
+    rows = frame(
+        make("cap", "0.5", [80.0, 82.0]), make("cap", "0.9", [60.0, 62.0]),
+        make("cap", "0.5", [85.0, 87.0], phase="finetuned"), *(make(name, "0.5", [70.0]) for name in RIVALS),
+    )  # fmt: skip
+    figure = drawn(rows)["sweep"]
+    one_shot, tuned = figure.panels
     assert line(one_shot, "CAP") == ([50, 90], [81, 61])
     assert line(tuned, "CAP") == ([50], [86])
     assert [axis.get_title() for axis in (one_shot, tuned)] == ["vit, one-shot", "vit, fine-tuned"]
-    assert figures["sweep"].legend == ["dense", "1 % relative drop", "GM", "CAP"]
+    assert one_shot.get_xlim() == tuned.get_xlim()
+    assert figure.legend == ["dense", "1 % relative drop", "GM", "WF", "CAP"]
 
 
 def test_the_dense_model_after_the_same_training_is_a_line_across(make, frame, drawn) -> None:
     rows = frame(
         make("cap", "0.5", [80.0]), make("cap", "0.5", [85.0], phase="finetuned"),
+        *(make(name, "0.5", [70.0]) for name in RIVALS),
         make("magnitude", "0", [90.0]), make("magnitude", "0", [88.5], phase="finetuned"),
     )  # fmt: skip
     figure = drawn(rows)["sweep"]

@@ -185,7 +185,7 @@ def reproduce_table1(session: nox.Session) -> None:
 
 @nox.session
 def one_shot_curves(session: nox.Session) -> None:
-    """All pruners one-shot, 30 to 98 %."""
+    """All pruners one-shot, 50 to 90 %."""
     reproduce(session, "one_shot_curves")
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bench.results.predictions import PREDICTION_SCHEMA
 from bench.results.schema import ADDED_COLUMNS, LAYER_SCHEMA, SCHEMA, arrow_schema
 
 COMMITTED = sorted((Path(__file__).parents[3] / "results" / "embedded").glob("*.parquet"))
@@ -38,7 +39,8 @@ def test_the_schema_of_a_dataclass() -> None:
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_the_schema_is_that_of_committed_results(path: Path) -> None:
-    schema = LAYER_SCHEMA if path.stem.endswith(".layers") else SCHEMA
+    kind = path.stem.partition(".")[2]
+    schema = {"": SCHEMA, "layers": LAYER_SCHEMA, "predictions": PREDICTION_SCHEMA}[kind]
     found = pq.read_schema(path)
     assert [name for name in schema.names if name in found.names] == found.names
     assert set(schema.names) - set(found.names) <= set(ADDED_COLUMNS)

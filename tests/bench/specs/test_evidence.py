@@ -66,14 +66,14 @@ def test_trials_are_of_dense_seeds_at_chosen_settings(load: Load, name: str) -> 
     assert {trial.evaluation_split for trial in trials} == {"test"}
     assert set(MODELS) <= {trial.model for trial in trials} or name == "budget"
     chosen_ones = [trial for trial in trials if trial.setting == "tuned"]
-    assert chosen_ones or name == "attribution"
+    assert chosen_ones or name in ("attribution", "structured"), "these two have settings of their own"
     for trial in chosen_ones:
         chosen = CHOSEN[trial.pruner]
         differing = {key for key, value in chosen.pruner_options.items() if trial.pruner_options[key] != value}
         assert differing <= {"num_recomputations"}, "what is not reached in parts"
         assert trial.calibration == chosen.calibration
     others = {trial.pruner for trial in trials if trial.setting is None}
-    assert others <= {"magnitude", "random", "wanda", "compose"}, "there is nothing to choose"
+    assert others <= {"magnitude", "random", "wanda", "compose"} or name == "structured", "there is nothing to choose"
 
 
 def test_table_1_has_every_rival_in_both_settings_and_the_control(load: Load) -> None:
@@ -132,7 +132,12 @@ def test_n_m_leaves_depthwise_convolutions_dense(load: Load) -> None:
 
 def test_structured_pruning_is_fine_tuned_where_the_claim_looks(load: Load) -> None:
     trials = [trial for trial in load("structured") if trial.patterns != ("0.0",)]
-    assert {trial.finetune_at for trial in trials} == {("0.25@units",)}
+    quarter = {"vit": "0.25@units", "convnext": "0.6@units", "xcit": "0.5@units"}  # of the multiply-adds
+    assert {(trial.model, *trial.finetune_at) for trial in trials} == set(quarter.items())
+    assert all(trial.finetune_at[0] in trial.patterns for trial in trials)
+    own = ("block_size", "damp", "damp_scale")
+    settings = {tuple(trial.pruner_options[name] for name in own) for trial in trials if trial.pruner == "cap"}
+    assert settings == {(64, 0.1, "relative")}, "not those tuned for single weights"
     int8 = [trial for trial in load("quantization") if trial.quantization is not None]
     assert all(trial.quantization.finetune == trial.finetune for trial in int8 if trial.quantization), "trained alike"
     assert all("0.75" in trial.finetune_at for trial in int8)

@@ -16,6 +16,7 @@ from bench.reports import kernels as benchmarks
 from bench.reports.common.text import to_markdown
 from bench.reports.latency import report as speedup_report
 from bench.reports.sweep import report, tables
+from bench.reports.sweep.attribution import composed
 from bench.reports.sweep.claims import claims
 from bench.reports.sweep.summary import summarise
 from bench.results.store import Store
@@ -106,6 +107,12 @@ def test_the_readme_says_what_the_parts_gain() -> None:
     said = claims(committed_rows("attribution"))
     assert len(said) == 2
     assert all(claim in README for claim in said)
+    parts = composed(summarise(committed_rows("attribution")))
+    top1 = parts[parts["sparsity"] == 0.9].set_index(["model", "allocation", "mask", "update"])["one_shot_mean"]
+    text = " ".join(README.split())
+    for model, name in {"vit": "ViT", "convnext": "ConvNeXt", "xcit": "XCiT"}.items():
+        obc, alps = (top1[model, "CAP", mask, "own"] for mask in ("OBC", "ALPS"))
+        assert f"{name} {obc:.2f} and {alps:.2f} against {top1[model, 'CAP', 'CAP', 'joint']:.2f}" in text
 
 
 def test_table_1_is_whole_and_of_one_commit(committed: pd.DataFrame) -> None:

@@ -10,7 +10,6 @@ from typing import Protocol
 from bench.specs.trial import Trial
 
 SLACK = 1.1  # share of its part of the trials that a process may have at most before groups are cut
-PARTS = 4  # that a process takes one after another, at least, where groups are cut
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,20 @@ def balanced_groups(trials: Sequence[Trial], processes: int) -> list[list[Trial]
         trials: The trials.
         processes: Number of processes that take one group after another.
     """
-    groups = group_by_calibration(trials)
+    groups, each = group_by_calibration(trials), len(trials) / processes
+    cut, parts = groups, 0
+    while _largest_load(cut, processes) > SLACK * each and max(map(len, cut)) > 1:
+        parts += 1
+        most, cut = ceil(each / parts), []
+        for group in groups:
+            size = ceil(len(group) / ceil(len(group) / most))
+            cut += [group[start : start + size] for start in range(0, len(group), size)]
+    return cut
+
+
+def _largest_load(groups: Sequence[Sequence[Trial]], processes: int) -> int:
+    """Returns the most trials that one of some processes gets, each of which takes the next group when it is free."""
     loads = [0] * processes
     for group in groups:
         loads[loads.index(min(loads))] += len(group)
-    if max(loads) <= SLACK * len(trials) / processes:
-        return groups
-    most = ceil(len(trials) / (PARTS * processes))
-    cut = []
-    for group in groups:
-        size = ceil(len(group) / ceil(len(group) / most))
-        cut += [group[start : start + size] for start in range(0, len(group), size)]
-    return cut
+    return max(loads)

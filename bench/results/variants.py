@@ -74,7 +74,7 @@ def _settings(rows: pd.DataFrame, options: list[Settings]) -> list[str]:
     for _, places in rows.reset_index(drop=True).groupby("method").groups.items():
         said = [whose if isinstance(whose, str) else "" for whose in rows["setting"].iloc[places]]
         own = _varied(zip(rows["model"].iloc[places], said, strict=True), [options[place] for place in places])
-        if "mask" in own:
+        if all("mask" in options[place] and "weights" in options[place] for place in places):
             own = _of_parts(own, rows.iloc[places], [options[place] for place in places])
         for place in places:
             values = options[place].select(own) | recipes[place].select(common)
@@ -94,7 +94,7 @@ def _of_parts(varied: list[str], rows: pd.DataFrame, options: list[Settings]) ->
         rows: Rows of composed pruners.
         options: Options of each.
     """
-    parts = [name for name in varied if name in PARTS]
+    parts = [name for name in PARTS if any(name in values for values in options)]
     seen: dict[tuple[str, ...], set[str]] = {}
     for model, pattern, values in zip(rows["model"], rows["kind"], options, strict=True):
         seen.setdefault((model, pattern, values.select(parts).to_json()), set()).add(values.select(varied).to_json())

@@ -136,7 +136,7 @@ def _from_triangle(upper: Tensor, norms: Tensor, m: int, damp: float, power: int
     root = torch.linalg.solve_triangular(upper, identity, upper=True)
     eps = torch.finfo(torch.float64).eps
     error = float(torch.linalg.vector_norm(upper) * torch.linalg.vector_norm(root)) ** power * eps
-    if not error <= TOLERANCE:  # a bound: the largest eigenvalues are in place of the sums of all where it matters
+    if not error <= TOLERANCE:  # Frobenius norms only bound the condition: its estimate decides
         condition = math.sqrt(
             _norm(lambda x: upper.T @ (upper @ x), size, upper) * _norm(lambda x: root @ (root.T @ x), size, upper)
         )

@@ -52,9 +52,10 @@ def of_both_allocations(summary: pd.DataFrame) -> pd.DataFrame:
         summary: As `bench.reports.sweep.summary.summarise` returns it.
     """
     cells = composed(summary)
-    cells = cells[cells["allocation"].isin((UNIFORM, CAP)) & cells["update"].isin((OWN, JOINT))]
-    both = cells.groupby("mask")["allocation"].nunique() == 2
-    return cells[cells["mask"].map(both).astype(bool)]
+    own = set(cells.loc[cells["update"] == OWN, "mask"])
+    wanted = cells["mask"].map(lambda mask: OWN if mask in own else JOINT)
+    cells = cells[cells["allocation"].isin((UNIFORM, CAP)) & (cells["update"] == wanted)]
+    return cells[cells.groupby(["model", "sparsity", "mask"])["allocation"].transform("nunique") == 2]
 
 
 def attribution_table(summary: pd.DataFrame) -> pd.DataFrame:

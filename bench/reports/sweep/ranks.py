@@ -47,7 +47,7 @@ class PrunerRanking:
         order = sorted(range(len(self.names)), key=lambda place: found.mean_ranks[place])
         many = len(order) > MANY
         numbers = ", ".join(f"{self.names[place]} {found.mean_ranks[place]:.2f}" for place in order[:MANY])
-        numbers += f" and {len(order) - MANY} others" if many else ""
+        numbers += f" and {len(order) - MANY} more" if many else ""
         groups = [group for group in found.groups if not many or order[0] in group]
         alike = "; ".join(joined(self.names[place] for place in group) for group in groups)
         who = " from the best" if many else ""

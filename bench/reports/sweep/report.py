@@ -36,7 +36,7 @@ EXPLAINED = {  # part of a column's name: what it says
     tables.SIZE: f"{tables.SIZE}: size of the file, sparse but for the dense model's",
     tables.PREDICTED: "loss +: increase of the calibration loss, as the pruner predicts it and as observed",
     tables.PARAMETERS: f"{tables.PARAMETERS}, {tables.MACS}: of the smaller model without the removed units, of dense",
-    tables.SPEED: f"{tables.SPEED}: as the dense model, PyTorch eager, timed in turn, median over seeds",
+    tables.SPEED: f"{tables.SPEED}: as the dense model, PyTorch eager, timed in turn, median of all its models",
     "violations": "violations: of the pattern, over all seeds",
     tables.FIT: f"{tables.FIT}: seconds that fitting took, where the model trains all of it so far, mean over seeds",
     tables.PRUNE: f"{tables.PRUNE}: seconds from the fit to the weights at this pattern",

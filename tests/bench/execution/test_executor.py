@@ -22,4 +22,6 @@ def test_groups_are_cut_where_processes_would_wait_for_each_other(make_trial: Ca
     assert all(len({trial.seed for trial in part}) == 1 for part in cut)
     assert balanced_groups(trials[:4], 4) == [[trial] for trial in trials[:4]], "a single group"
     assert balanced_groups(trials[:1], 8) == [trials[:1]]
+    many = [make_trial(name, seed=seed) for seed in range(9) for name in names]
+    assert [len(part) for part in balanced_groups(many, 2)] == [2] * 18, "5 groups for one, 4 for the other"
     assert balanced_groups([], 2) == []

@@ -8,7 +8,7 @@ function namedLines(names, width) {
   const count = names.length;
   const room = Math.min(330, 0.6 * width, 16 + 6.7 * Math.max(...names.map((name) => name.length)));
   const most = Math.floor((room - 16) / 6.6);
-  const fitted = names.map((name) => (name.length > most ? `${name.slice(0, most - 1)}\u2026` : name));
+  const fitted = names.map((name) => (name.length > most ? `${name.slice(0, Math.ceil(most / 2) - 1)}\u2026${name.slice(-Math.floor(most / 2))}` : name));
   return {
     of: (name) => count - names.indexOf(name), room,
     axis: { label: '', domain: [0.3, count + 0.7], ticks: names.map((_, i) => count - i), format: (v) => fitted[count - v] ?? '', names: true },

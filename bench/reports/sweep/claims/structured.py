@@ -63,7 +63,8 @@ def _judged(results: SweepResults) -> list[Finding]:
         outcome = Outcome.UNDECIDED
     if set(speeds) == {Outcome.FAILS} and not absent_architectures(rows["family"]):
         outcome = Outcome.FAILS
-    text = f"{found.text} Times as fast as dense, with intervals over dense seeds: {'; '.join(told)}.".strip()
+    speed = "Fine-tuned models, times as fast as dense, mean with interval over dense seeds"
+    text = f"{found.text} {speed}: {'; '.join(told)}.".strip()
     return [replace(found, outcome=outcome.value, text=text)]
 
 

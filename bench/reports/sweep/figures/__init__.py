@@ -84,12 +84,13 @@ def _main_and_all(draw: Draw, summary: pd.DataFrame, title: str, stem: Path, not
         return draw(summary, title, stem, note)
     appendix = stem.with_name(f"{stem.name}_all")
     whose = [Settings.from_json(text).get(SETTING) for text in pruned["settings"]]
-    main, told = names[[setting != AUTHORS for setting in whose]], "without the authors' settings"
-    if not 0 < main.nunique() <= MANY:
-        kept = pruned.loc[main.index] if len(main) else pruned
-        best = best_of_families(kept, names.loc[kept.index])
-        main, told = names[names.isin(best)], "the best of each family of methods"
-    told = f"{told}; all {names.nunique()} in {appendix.name}"
+    main = names[[setting != AUTHORS for setting in whose]]
+    main = main if len(main) else names
+    told = ["without the authors' settings"] if len(main) < len(names) else []
+    if main.nunique() > MANY:
+        main = main[main.isin(best_of_families(pruned.loc[main.index], main))]
+        told.insert(0, "the best of each family of methods")
+    said = f"{', '.join(told)}; all {names.nunique()} in {appendix.name}"
     shown = summary[summary.index.isin(main.index) | (summary["method"] == UNPRUNED)]
-    written = draw(shown, title, stem, f"{told}; {note}" if note else told)
+    written = draw(shown, title, stem, f"{said}; {note}" if note else said)
     return written + draw(summary, title, appendix, note)

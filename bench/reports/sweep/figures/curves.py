@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bench.reports.common.plotting import DASHES, MARKERS, Style
+from bench.reports.common.plotting import DASHES, Style
 from bench.reports.sweep.figures.panels import (
     DECADE,
     LARGE,
@@ -59,10 +59,11 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "
     cut = False
     for axis, (part, model) in zip(axes, shown, strict=False):
         draw_dense(axis, model.cells)
-        _draw_control(axis, controls[controls["model"] == model.model], part)
+        control = controls.loc[controls["model"] == model.model, "finetuned_mean"].dropna()
+        _draw_control(axis, control, part)
         for name, style in styles.items():
             _draw_phases(axis, model.cells[names.loc[model.cells.index] == name], part, name, style)
-        cut |= len(styles) <= MANY and _focus(axis, model.cells, part)
+        cut |= len(styles) <= MANY and _focus(axis, model.cells, control, part)
         axis.set_title(model.title if together else f"{model.title}, {PHASES[part[0]]}")
         axis.set_xlabel("sparsity of the pruned layers, %")
         if not together:  # not all sparsities may have all phases
@@ -75,23 +76,23 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "
 
 
 def _draw_phases(axis: Axes, curve: pd.DataFrame, phases: list[str], name: str, style: Style) -> None:
-    """Draws the line of a pruner; of several phases one each, told apart by markers and dashes."""
+    """Draws the line of a pruner; of several phases one each, told apart by dashes."""
     for place, phase in enumerate(phases):
         points = curve[curve[f"{phase}_n"].notna()]
         text, look = name, style
         if len(phases) > 1:
-            text, look = f"{name} {PHASES[phase]}", Style(style.color, MARKERS[place], DASHES[place % len(DASHES)])
+            text, look = f"{name} {PHASES[phase]}", style._replace(dash=DASHES[place % len(DASHES)])
         if len(points):
             draw_line(axis, 100 * points["sparsity"], points, phase, look, text, look.dash)
 
 
-def _draw_control(axis: Axes, cells: pd.DataFrame, phases: list[str]) -> None:
+def _draw_control(axis: Axes, control: pd.Series, phases: list[str]) -> None:
     """Draws the accuracy of the dense model after each training."""
-    for top1 in cells["finetuned_mean"].dropna() if "finetuned" in phases else ():
+    for top1 in control if "finetuned" in phases else ():
         axis.axhline(top1, color="black", linewidth=1, linestyle="-.", label="dense after the same training")
 
 
-def _focus(axis: Axes, cells: pd.DataFrame, phases: list[str]) -> bool:
+def _focus(axis: Axes, cells: pd.DataFrame, control: pd.Series, phases: list[str]) -> bool:
     """Ends a panel where no line that is the best somewhere goes, and returns whether others go on below."""
     top1 = cells[[f"{phase}_mean" for phase in phases]]
     best = top1.groupby(cells["sparsity"]).max().min(axis=None)
@@ -99,7 +100,8 @@ def _focus(axis: Axes, cells: pd.DataFrame, phases: list[str]) -> bool:
     bottom = min(FOCUS * dense, best - 0.1 * (dense - best))
     if not top1.min(axis=None) < bottom:
         return False
-    top = max(dense, top1.max(axis=None))
+    errors = cells[[f"{phase}_std" for phase in phases]].fillna(0).max(axis=None)
+    top = max(dense, top1.max(axis=None) + errors, *control)
     axis.set_ylim(bottom, top + 0.05 * (top - bottom))
     return True
 

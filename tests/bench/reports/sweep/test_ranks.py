@@ -39,7 +39,7 @@ def test_of_many_pruners_the_sentence_has_the_best(everywhere, frame) -> None:
     rows = frame(*(everywhere(name, "0.5", [90.0 - place, 89.5 - place]) for place, name in enumerate(names)))
     [found] = rankings(SweepResults.of(rows))
     assert "CAP 1.00, oBERT 2.00" in found.sentence
-    assert "RIA 10.00 and 2 others. Friedman's test" in found.sentence
+    assert "RIA 10.00 and 2 more. Friedman's test" in found.sentence
     assert "by which are not told apart from the best: CAP, oBERT, " in found.sentence
     assert "GM" not in found.sentence
 

@@ -27,3 +27,9 @@ def test_what_each_mask_gains_by_caps_layer_sparsities(make, frame, one, none) -
     claim = one(rows, "One-shot top-1 that CAP's layer sparsities gain over equal ones")
     assert "mean of 1 model: 90 %: CAP +5.00, OBC +20.00." in claim
     assert none(rows.iloc[:2], "One-shot top-1 that CAP's layer"), "one mask is no comparison of masks"
+    apart = frame(
+        part(make, "cap", "obert", [80.0]), part(make, "cap", "none", [70.0]), part(make, "magnitude", "obert", [60.0]),
+        make("compose", "0.9", [70.0], options={**options, "allocation": "cap"}),
+        make("compose", "0.9@layer", [50.0], options={**options, "allocation": None}, model="xcit"),
+    )  # fmt: skip
+    assert none(apart, "One-shot top-1 that CAP's layer"), "on no model with both"

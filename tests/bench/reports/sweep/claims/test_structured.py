@@ -38,7 +38,7 @@ def test_by_the_protocol_accuracy_and_speed_are_needed(everywhere, frame, judged
         row["latency_small"] = 0.2 + 0.001 * (number % 3)
     [found] = judged(frame(good), "C4b")
     assert found.outcome == "holds"
-    assert "Times as fast as dense, with intervals over dense seeds: vit 1.49 (1.47 to 1.51)" in found.text
+    assert "times as fast as dense, mean with interval over dense seeds: vit 1.49 (1.47 to 1.51)" in found.text
     [untimed] = judged(frame(good).assign(latency_small=None), "C4b")
     assert untimed.outcome == "undecided"
     assert "vit not measured" in untimed.text

@@ -39,18 +39,18 @@ def prepare_publication(
     """
     if not (folders.CHECKOUT / "pyproject.toml").is_file():
         raise UserError("results are published in a checkout of the repository; this is an installed package")
-    checkout = Checkout(folders.CHECKOUT)
-    if redraw and sweep in (*MEASUREMENTS, folders.TUNING):
-        raise UserError(f"{sweep} cannot be drawn anew: --redraw is for the sweeps of pruned models")
+    checkout, name = Checkout(folders.CHECKOUT), sweep if isinstance(sweep, str) else sweep.name
+    if redraw and name in (*MEASUREMENTS, folders.TUNING):
+        raise UserError(f"{name} cannot be drawn anew: --redraw is for the sweeps of pruned models")
     if sweep == SPEEDUP:
         return speedup_publication(results, checkout)
     if sweep == BENCHMARKS:
         return benchmarks_publication(results, replace(checkout, code=(*checkout.code, "tests/benchmarks")))
-    if folders.TUNING in (sweep, getattr(sweep, "name", None)):
+    if name == folders.TUNING:
         return tuning_publication(profile, results, checkout, sweep if isinstance(sweep, Sweep) else None)
     if isinstance(sweep, str) and sweep not in sweep_modules():
         known = ", ".join((*sweep_modules(), *MEASUREMENTS))
         raise UserError(f"cannot publish {sweep!r}, which is not of this checkout: choose from {known}")
     if redraw:
-        return redrawn_publication(sweep, profile, checkout)
+        return redrawn_publication(name, profile, checkout)
     return sweep_publication(sweep, profile, results, checkout)

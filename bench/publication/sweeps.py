@@ -53,18 +53,18 @@ def sweep_publication(sweep: Sweep | str, profile: str, results: Path, checkout:
     return Publication(checkout.root, store.profile, _names(store), changes, partial(_render, store))
 
 
-def redrawn_publication(sweep: Sweep | str, profile: str, checkout: Checkout) -> Publication:
+def redrawn_publication(sweep: str, profile: str, checkout: Checkout) -> Publication:
     """Returns the publication of rows that are published already, with tables and figures as this code makes them.
 
     Args:
-        sweep: The sweep, or its name.
+        sweep: Name of the sweep.
         profile: Name of the profile.
         checkout: Checkout to publish in.
 
     Raises:
         UserError: If nothing is published of the sweep.
     """
-    store = Store(checkout.root / PUBLISHED, profile, sweep if isinstance(sweep, str) else sweep.name)
+    store = Store(checkout.root / PUBLISHED, profile, sweep)
     title = f"{store.sweep} ({store.profile})"
     if not store.collected.exists():
         raise UserError(f"{title}: nothing is published that could be drawn anew")

@@ -61,15 +61,13 @@ def composition(parts: Mapping[str, str | None]) -> str:
     """Returns a composed pruner in words: `CAP mask, joint update, layers of OBC`.
 
     Args:
-        parts: Those of `allocation`, `mask` and `weights` that are to be named, as in the options of `compose`.
+        parts: `mask` and `weights`, and `allocation` where there is one, as in the options of `compose`.
     """
-    mask, weights, allocation = label(parts.get("mask") or ""), parts.get("weights"), parts.get("allocation")
-    if "weights" not in parts or weights is None:
-        said = [mask]
-    else:
-        update = update_label(weights)
-        said = [f"{mask} mask", update if update == NO_UPDATE else f"{update} update"]
-    return ", ".join([*said, *([f"layers of {label(allocation)}"] if allocation else [])])
+    mask, update = label(parts["mask"] or ""), update_label(parts["weights"])
+    said = [mask] if update == OWN else [f"{mask} mask", update if update == NO_UPDATE else f"{update} update"]
+    if allocation := parts.get("allocation"):
+        said.append(f"layers of {label(allocation)}")
+    return ", ".join(said)
 
 
 def model_labels(models: Iterable[str]) -> dict[str, str]:

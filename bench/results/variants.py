@@ -73,9 +73,10 @@ def _settings(rows: pd.DataFrame, options: list[Settings]) -> list[str]:
     result = [""] * len(rows)
     for _, places in rows.reset_index(drop=True).groupby("method").groups.items():
         said = [whose if isinstance(whose, str) else "" for whose in rows["setting"].iloc[places]]
-        own = _varied(zip(rows["model"].iloc[places], said, strict=True), [options[place] for place in places])
-        if all("mask" in options[place] and "weights" in options[place] for place in places):
-            own = _of_parts(own, rows.iloc[places], [options[place] for place in places])
+        every = [options[place] for place in places]
+        own = _varied(zip(rows["model"].iloc[places], said, strict=True), every)
+        if all("mask" in values and "weights" in values for values in every):
+            own = _of_parts(own, rows.iloc[places], every)
         for place in places:
             values = options[place].select(own) | recipes[place].select(common)
             if isinstance(whose := rows["setting"].iloc[place], str):
@@ -188,11 +189,13 @@ def _variants(rows: pd.DataFrame) -> tuple[list[str], list[int]]:
         ]
         for rank, place in enumerate(sorted(range(len(every)), key=places.__getitem__)):
             values, chosen = named[place]
-            text = " ".join(_in_words(key, values[key]) for key in chosen if key in values)
             if "mask" in values and set(values) <= set(PARTS):
-                words[str(method), values.to_json()] = (composition(values), rank)
-                continue
-            words[str(method), values.to_json()] = ("base" if values == base else text, rank)
+                text = composition(values)
+            elif values == base:
+                text = "base"
+            else:
+                text = " ".join(_in_words(key, values[key]) for key in chosen if key in values)
+            words[str(method), values.to_json()] = (text, rank)
     found = [words[key] for key in zip(rows["method"], rows["settings"], strict=True)]
     return [text for text, _ in found], [rank for _, rank in found]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from bench.reports.sweep.attribution import UNIFORM, composed, of_both_allocations
 from bench.reports.sweep.claims.finding import Finding
 from bench.reports.sweep.summary import SweepResults
@@ -25,10 +27,8 @@ def shares_of_mask_and_update(results: SweepResults) -> list[Finding]:
         f"{row[corners[2]] - row[corners[0]]:+.2f}, both {row[corners[3]] - row[corners[0]]:+.2f}"
         for sparsity, row in means.iterrows()
     ]
-    models = complete.index.get_level_values("model").nunique()
-    over = f"{models} model{'s' if models > 1 else ''}"
     gained = "One-shot top-1 that CAP's mask and the joint update gain over magnitude without an update, in points"
-    return [Finding(statement=f"{gained}, mean of {over}", text=f"{'; '.join(gains)}.")] if gains else []
+    return [Finding(statement=f"{gained}, {_mean_over(complete)}", text=f"{'; '.join(gains)}.")] if gains else []
 
 
 def gain_of_layer_sparsities(results: SweepResults) -> list[Finding]:
@@ -42,7 +42,11 @@ def gain_of_layer_sparsities(results: SweepResults) -> list[Finding]:
     for sparsity, part in gains.groupby("sparsity"):
         masks = sorted(part.droplevel("sparsity").items(), key=lambda gain: method_order(str(gain[0])))
         told.append(f"{percent(sparsity)}: {', '.join(f'{mask} {gain:+.2f}' for mask, gain in masks)}")
-    models = top1.index.get_level_values("model").nunique()
-    over = f"{models} model{'s' if models > 1 else ''}"
-    statement = f"One-shot top-1 that CAP's layer sparsities gain over equal ones, in points, mean of {over}"
+    statement = f"One-shot top-1 that CAP's layer sparsities gain over equal ones, in points, {_mean_over(top1)}"
     return [Finding(statement=statement, text=f"{'; '.join(told)}.")]
+
+
+def _mean_over(top1: pd.DataFrame) -> str:
+    """Returns `mean of 3 models` of a table that has the models in its index."""
+    models = top1.index.get_level_values("model").nunique()
+    return f"mean of {models} model{'s' if models > 1 else ''}"

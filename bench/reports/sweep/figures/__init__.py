@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.reports.sweep.attribution import composed
-from bench.reports.sweep.figures.attribution import allocation_maps, attribution_maps
+from bench.reports.sweep.figures.attribution import attribution_maps
 from bench.reports.sweep.figures.bars import pattern_bars
 from bench.reports.sweep.figures.budget import budget_curves, has_budgets
 from bench.reports.sweep.figures.curves import accuracy_curves
@@ -55,7 +55,6 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     written: list[Path] = []
     if not composed(summary).empty:
         written += attribution_maps(summary, title, stem, note)
-        written += allocation_maps(summary, title, stem.with_name(f"{stem.name}_layers"), note)
     elif has_budgets(summary):
         written += budget_curves(summary, title, stem, note)
     elif has_option_curves(summary):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -9,72 +10,53 @@ from matplotlib.axes import Axes
 
 from bench.reports.sweep.attribution import UNIFORM, composed, of_both_allocations
 from bench.reports.sweep.figures.panels import by_model, finish, panels
-from bench.results.labels import CAP, method_order, percent
+from bench.results.labels import CAP, percent
 
 
 def attribution_maps(summary: pd.DataFrame, title: str, stem: Path, note: str = "") -> list[Path]:
-    """Draws a map of mask by update and sparsity for every model, each field with its one-shot top-1.
+    """Draws maps for every model, each field with its one-shot top-1: mask by update and sparsity, mask by allocation.
+
+    The second has the masks that ran with CAP's layer sparsities and with equal ones, with the weights of their own
+    pruner or else with the joint update, under the name `<stem>_layers`.
 
     Args:
         summary: As `bench.reports.sweep.summary.summarise` returns it.
-        title: Heading of the figure.
+        title: Heading of the figures.
         stem: Path without suffix.
-        note: Line below the figure.
+        note: Line below the figures.
 
     Returns:
-        The files written, PNG and SVG; none without composed pruners.
+        The files written, PNG and SVG; none of what there are no composed pruners for.
     """
     cells = composed(summary)
     own = cells["allocation"] == cells["mask"]  # where masks do not decide on layers themselves, the table tells
     cells = cells[own] if own.any() else cells
+    written = _maps(cells, "update", cells["update"].unique(), ("{} mask", "{}"), title, stem, note)
+    title, stem = f"{title}: equal layer sparsities, and CAP's", stem.with_name(f"{stem.name}_layers")
+    cells = of_both_allocations(summary)
+    return written + _maps(cells, "allocation", (UNIFORM, CAP), ("{}", "{} layers"), title, stem, note)
+
+
+def _maps(
+    cells: pd.DataFrame, part: str, values: Iterable[str], words: tuple[str, str], title: str, stem: Path, note: str
+) -> list[Path]:
+    """Draws a map for every model of masks by sparsity and the values of another part, in words for mask and value."""
     if cells.empty:
         return []
     models = by_model(cells)
     figure, axes = panels(len(models), width=5.4)
     for axis, model in zip(axes, models, strict=True):
-        masks = list(dict.fromkeys(model.cells["mask"]))
-        columns = [
-            (sparsity, update)
-            for sparsity in sorted(model.cells["sparsity"].unique())
-            for update in dict.fromkeys(cells["update"])
-        ]
-        top1 = model.cells.pivot_table(index="mask", columns=["sparsity", "update"], values="one_shot_mean")
-        values = top1.reindex(index=masks, columns=pd.MultiIndex.from_tuples(columns))
-        _draw_map(axis, values, [f"{mask} mask" for mask in masks])
+        top1 = model.cells.pivot_table(index="mask", columns=["sparsity", part], values="one_shot_mean")
+        columns = pd.MultiIndex.from_product([sorted(model.cells["sparsity"].unique()), values])
+        shown = top1.reindex(index=model.cells["mask"].unique(), columns=columns)
+        rows = [words[0].format(mask) for mask in shown.index]
+        _draw_map(axis, shown, rows, [f"{percent(sparsity)} {words[1].format(value)}" for sparsity, value in columns])
         axis.set_title(model.title)
     return finish(figure, axes, title, stem, note)
 
 
-def allocation_maps(summary: pd.DataFrame, title: str, stem: Path, note: str = "") -> list[Path]:
-    """Draws a map for every model of the masks that ran with CAP's layer sparsities and with equal ones.
-
-    Each mask is with the weights of its own pruner, or else with the joint update.
-
-    Args:
-        summary: As `bench.reports.sweep.summary.summarise` returns it.
-        title: Heading of the figure.
-        stem: Path without suffix.
-        note: Line below the figure.
-
-    Returns:
-        The files written, PNG and SVG; none where no mask ran with both.
-    """
-    cells = of_both_allocations(summary)
-    if cells.empty:
-        return []
-    models = by_model(cells)
-    figure, axes = panels(len(models), width=5.4)
-    for axis, model in zip(axes, models, strict=True):
-        top1 = model.cells.pivot_table(index="mask", columns=["sparsity", "allocation"], values="one_shot_mean")
-        columns = [(sparsity, whose) for sparsity in top1.columns.levels[0] for whose in (UNIFORM, CAP)]
-        values = top1.reindex(index=sorted(top1.index, key=method_order), columns=pd.MultiIndex.from_tuples(columns))
-        _draw_map(axis, values, [str(mask) for mask in values.index], " layers")
-        axis.set_title(model.title)
-    return finish(figure, axes, f"{title}: equal layer sparsities, and CAP's", stem, note)
-
-
-def _draw_map(axis: Axes, values: pd.DataFrame, rows: list[str], after: str = "") -> None:
-    """Draws top-1 as colours with numbers in them, columns by sparsity and what else their second level names."""
+def _draw_map(axis: Axes, values: pd.DataFrame, rows: list[str], columns: list[str]) -> None:
+    """Draws top-1 as colours with numbers in them."""
     axis.imshow(values.to_numpy(), cmap="viridis", vmin=0, vmax=100, aspect="auto")
     for row, line in enumerate(values.to_numpy()):
         for column, value in enumerate(line):
@@ -82,6 +64,5 @@ def _draw_map(axis: Axes, values: pd.DataFrame, rows: list[str], after: str = ""
                 color = "black" if value > 60 else "white"
                 axis.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=7, color=color)
     axis.grid(visible=False)
-    names = [f"{percent(sparsity)} {other}{after}" for sparsity, other in values.columns]
-    axis.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7)
+    axis.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=7)
     axis.set_yticks(range(len(rows)), rows, fontsize=7)

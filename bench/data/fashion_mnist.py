@@ -33,9 +33,9 @@ SPLIT_FILES = dict(zip(("train", "test", "validation"), (*DATA_FILES, VALIDATION
 MEAN, STD = 0.2860, 0.3530  # of the 60,000 original training images, pixels scaled to [0, 1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
-    """Images and labels of one split, in memory, to be read only: readers share the tensors.
+    """Images and labels of one split, in memory, to be read only: readers share the tensors. Equal is only the same.
 
     Attributes:
         images: Pixels (n, channels, height, width), uint8.

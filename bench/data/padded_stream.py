@@ -15,14 +15,18 @@ from torch import Tensor
 from bench.core.random_state import random_state, seed_everything, set_random_state
 from bench.data.augmentation.transforms import create_mixup, create_shift, keep_one_bit
 from bench.data.fashion_mnist import MEAN, STD, Split, to_input
+from bench.data.made_batches import MadeBatches
 from bench.data.stream import StreamRecipe
+
+MADE = MadeBatches()
 
 
 @dataclass(frozen=True)
 class PaddedStream:
     """Augmented batches of a split in memory: see `bench.data.stream.TrainingStream`.
 
-    Every process makes whole batches and keeps its share of each; the shares together are one process's batch.
+    Every process makes whole batches and keeps its share of each; the shares together are one process's batch. The
+    next training of this process with the same stream takes them from `MADE`.
 
     Attributes:
         split: Training images.
@@ -55,11 +59,17 @@ class PaddedStream:
         order = torch.randperm(len(self.split))[: recipe.images]
         if state is not None:
             set_random_state(state)
-        for images, labels in self.split.batches(recipe.batch_size, order[skip * recipe.batch_size :]):
-            changed = np.stack([np.asarray(transform(PIL.Image.fromarray(image[0].numpy()))) for image in images])
-            inputs = erase(to_input(torch.from_numpy(changed)[:, None], self.input_size))
-            if mix is not None and len(labels) % 2 == 0:
-                inputs, labels = mix(inputs, labels)
+        shape = recipe.images, recipe.batch_size, recipe.crop, recipe.label_smoothing, recipe.augmentation_set
+        stream = self.split, self.seed, self.input_size, self.num_classes, shape
+        batches = self.split.batches(recipe.batch_size, order[skip * recipe.batch_size :])
+        for index, (images, labels) in enumerate(batches, start=skip):
+
+            def make(images: Tensor = images, labels: Tensor = labels) -> tuple[Tensor, Tensor]:
+                changed = np.stack([np.asarray(transform(PIL.Image.fromarray(image[0].numpy()))) for image in images])
+                inputs = erase(to_input(torch.from_numpy(changed)[:, None], self.input_size))
+                return mix(inputs, labels) if mix is not None and len(labels) % 2 == 0 else (inputs, labels)
+
+            inputs, labels = MADE.get(stream, (number, index), make)
             share = slice(self.rank, None, self.world_size)
             yield inputs[share].to(self.device), labels[share].to(self.device)
 

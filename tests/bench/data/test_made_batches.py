@@ -1,0 +1,122 @@
+"""Batches that are taken instead of made are the same to the bit, and leave the generators where making them does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.core.random_state import random_state, set_random_state
+from bench.data import padded_stream
+from bench.data.fashion_mnist import Split, load_split
+from bench.data.made_batches import MadeBatches
+from bench.data.padded_stream import PaddedStream
+from bench.specs.recipes import FinetuneSpec
+
+Batch = tuple[Tensor, Tensor]
+
+
+def recipe(augmentation: str) -> FinetuneSpec:
+    return FinetuneSpec(epochs=2, images=48, batch_size=16, lr=1, lr_end=1, augmentation=augmentation, crop=0.75)
+
+
+def epochs(augmentation: str, draw: Callable[[], object] = lambda: None) -> Iterator[Batch]:
+    stream = PaddedStream(load_split("train"), recipe(augmentation), 28, 10, seed=3)
+    for number in range(2):
+        for batch in stream.epoch(number):
+            draw()  # as stochastic depth does in a model
+            yield batch
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> MadeBatches:
+    monkeypatch.setattr(padded_stream, "MADE", memory := MadeBatches())
+    return memory
+
+
+@pytest.fixture
+def transforms(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Returns a list with an entry for every image that was changed."""
+    changed: list[int] = []
+    original = padded_stream.image_transform
+
+    def counted(*args: object) -> Callable[[object], object]:
+        transform = original(*args)
+        return lambda image: (changed.append(1), transform(image))[1]
+
+    monkeypatch.setattr(padded_stream, "image_transform", counted)
+    return changed
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return one[0].equal(other[0]) and one[1].equal(other[1])
+
+
+@pytest.mark.parametrize("name", ["mild", "deit"])
+def test_a_second_training_makes_no_batch_and_ends_in_the_same_state(
+    name: str, made: MadeBatches, transforms: list[int]
+) -> None:
+    first = [(inputs.clone(), labels.clone()) for inputs, labels in epochs(name, lambda: torch.rand(7))]
+    state = random_state()
+    count = len(transforms)
+    assert count == 96
+    torch.manual_seed(99)
+    second = list(epochs(name, lambda: torch.rand(7)))
+    assert len(transforms) == count
+    assert all(map(same, first, second))
+    assert str(random_state()) == str(state)
+    assert random_state()["torch"].equal(state["torch"])
+
+
+def test_a_model_that_draws_otherwise_gets_the_batches_that_it_would_have_got(
+    made: MadeBatches, transforms: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(epochs("mild", lambda: torch.rand(7)))
+    known = list(epochs("mild", lambda: torch.rand(5)))
+    assert len(transforms) > 96, "all but the first batch of each epoch are others"
+    monkeypatch.setattr(padded_stream, "MADE", MadeBatches(limit=0))
+    assert all(map(same, known, epochs("mild", lambda: torch.rand(5))))
+
+
+def test_a_batch_is_the_callers(made: MadeBatches) -> None:
+    first = [(inputs.clone(), labels.clone()) for inputs, labels in epochs("mild")]
+    for _ in range(2):
+        for inputs, labels in epochs("mild"):
+            inputs.zero_()
+            labels.zero_()
+    assert all(map(same, first, epochs("mild")))
+
+
+def test_other_streams_are_never_mixed_up(made: MadeBatches) -> None:
+    split = load_split("train")
+    other = Split(split.images.flip(0), split.labels.flip(0))
+    common = {"split": split, "recipe": recipe("mild"), "input_size": 28, "num_classes": 10, "seed": 3}
+    changes = [{}, {"split": other}, {"recipe": recipe("light1")}, {"input_size": 32}, {"seed": 4},
+               {"recipe": recipe("mild").model_copy(update={"crop": 0.5})}]  # fmt: skip
+    alone = []
+    for change in changes:
+        padded_stream.MADE = MadeBatches(limit=0)
+        alone.append(next(PaddedStream(**{**common, **change}).epoch(0)))
+    padded_stream.MADE = made
+    for _ in range(2):
+        for change, expected in zip(changes, alone, strict=True):
+            assert same(next(PaddedStream(**{**common, **change}).epoch(0)), expected)
+
+
+def test_no_more_is_kept_than_the_limit() -> None:
+    memory, calls = MadeBatches(limit=3 * 8), []
+
+    def make() -> Batch:
+        calls.append(1)
+        return torch.rand(1), torch.ones(1)  # 4 bytes each
+
+    for _ in range(2):
+        torch.manual_seed(0)
+        for place in range(5):
+            memory.get("stream", place, make)
+    assert len(calls) == 5 + 2
+    set_random_state(random_state())
+    memory.get("another", 0, make)
+    assert len(memory._made) == 1

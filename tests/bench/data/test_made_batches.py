@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from bench.core.random_state import random_state, set_random_state
@@ -13,6 +16,7 @@ from bench.data import padded_stream
 from bench.data.fashion_mnist import Split, load_split
 from bench.data.made_batches import MadeBatches
 from bench.data.padded_stream import PaddedStream
+from bench.data.stream import StreamRecipe
 from bench.specs.recipes import FinetuneSpec
 
 Batch = tuple[Tensor, Tensor]
@@ -42,9 +46,14 @@ def transforms(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     changed: list[int] = []
     original = padded_stream.image_transform
 
-    def counted(*args: object) -> Callable[[object], object]:
-        transform = original(*args)
-        return lambda image: (changed.append(1), transform(image))[1]
+    def counted(recipe: StreamRecipe, size: int) -> Callable[[Image], Image]:
+        transform = original(recipe, size)
+
+        def count(image: Image) -> Image:
+            changed.append(1)
+            return transform(image)
+
+        return count
 
     monkeypatch.setattr(padded_stream, "image_transform", counted)
     return changed
@@ -92,17 +101,19 @@ def test_a_batch_is_the_callers(made: MadeBatches) -> None:
 def test_other_streams_are_never_mixed_up(made: MadeBatches) -> None:
     split = load_split("train")
     other = Split(split.images.flip(0), split.labels.flip(0))
-    common = {"split": split, "recipe": recipe("mild"), "input_size": 28, "num_classes": 10, "seed": 3}
-    changes = [{}, {"split": other}, {"recipe": recipe("light1")}, {"input_size": 32}, {"seed": 4},
-               {"recipe": recipe("mild").model_copy(update={"crop": 0.5})}]  # fmt: skip
+    stream = PaddedStream(split, recipe("mild"), 28, 10, seed=3)
+    changes: list[dict[str, Any]] = [
+        {}, {"split": other}, {"recipe": recipe("light1")}, {"input_size": 32}, {"seed": 4},
+        {"recipe": recipe("mild").model_copy(update={"crop": 0.5})},
+    ]  # fmt: skip
     alone = []
     for change in changes:
         padded_stream.MADE = MadeBatches(limit=0)
-        alone.append(next(PaddedStream(**{**common, **change}).epoch(0)))
+        alone.append(next(replace(stream, **change).epoch(0)))
     padded_stream.MADE = made
     for _ in range(2):
         for change, expected in zip(changes, alone, strict=True):
-            assert same(next(PaddedStream(**{**common, **change}).epoch(0)), expected)
+            assert same(next(replace(stream, **change).epoch(0)), expected)
 
 
 def test_no_more_is_kept_than_the_limit() -> None:

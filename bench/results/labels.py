@@ -58,7 +58,7 @@ def update_label(weights: str | None) -> str:
 
 
 def composition(parts: Mapping[str, str | None]) -> str:
-    """Returns a composed pruner in words: `CAP mask, joint update, layers of OBC`.
+    """Returns a composed pruner in words: `CAP mask + joint update + layers of OBC`.
 
     Args:
         parts: `mask` and `weights`, and `allocation` where there is one, as in the options of `compose`.
@@ -67,7 +67,7 @@ def composition(parts: Mapping[str, str | None]) -> str:
     said = [mask] if update == OWN else [f"{mask} mask", update if update == NO_UPDATE else f"{update} update"]
     if allocation := parts.get("allocation"):
         said.append(f"layers of {label(allocation)}")
-    return ", ".join(said)
+    return " + ".join(said)
 
 
 def model_labels(models: Iterable[str]) -> dict[str, str]:

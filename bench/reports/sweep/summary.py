@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from bench.reports.sweep.estimates import Estimator
 from bench.results.folders import paper_values
-from bench.results.labels import FAMILY_ORDER, GLOBAL, PHASES, label, method_order
+from bench.results.labels import COMPOSED, FAMILY_ORDER, GLOBAL, PHASES, label, method_order
 from bench.results.predictions import Predictions
 from bench.results.schema import SCHEMA
 from bench.results.tuned import AUTHORS
@@ -197,8 +197,16 @@ def plain(frame: pd.DataFrame) -> pd.Series:
 
 
 def series(frame: pd.DataFrame) -> pd.Series:
-    """Returns what a line of a figure is called: the pruner, its scope where there are several, its variant."""
-    return (frame["name"] + " " + frame["variant"]).str.strip()
+    """Returns what a line of a figure is called: the pruner, its scope where there are several, its variant.
+
+    Composed pruners have the names of their parts, since all are composed.
+    """
+    composed = label(COMPOSED)
+    found = [
+        variant + name.removeprefix(method) if method == composed and variant else f"{name} {variant}".strip()
+        for name, method, variant in frame[["name", "method", "variant"]].itertuples(index=False)
+    ]
+    return pd.Series(found, frame.index, dtype=str)
 
 
 def read_paper_values(results: Path) -> pd.DataFrame:

@@ -133,7 +133,8 @@ def test_composed_pruners_are_named_by_their_parts(make, frame) -> None:
         make("compose", "0.5", [1.0], options=parts("cap", "obert", 0.5), model="xcit"),
     )
     assert {variant for _, variant in described(rows)} == {
-        "CAP mask, joint update", "GM mask, no update", "OBC, layers of CAP", "CAP mask, WF update, layers of OBC",
+        "CAP mask + joint update", "GM mask + no update", "OBC + layers of CAP",
+        "CAP mask + WF update + layers of OBC",
     }  # fmt: skip
     again = make("compose", "0.5", [1.0], options=parts("cap", "obert", 0.6))
     assert any("mask_options.damp=0.6" in variant for _, variant in described(pd.concat([rows, frame(again)])))

@@ -11,7 +11,20 @@ function unpack(value) {
   return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, unpack(part)]));
 }
 
-const DATA = unpack(JSON.parse(byId('data').textContent));
+function bytesOf(id) {
+  return Uint8Array.from(atob(byId(id).textContent.trim()), (c) => c.charCodeAt(0));
+}
+
+function readData() {
+  const packed = new Blob([bytesOf('data')]).stream();
+  return new Response(packed.pipeThrough(new DecompressionStream('gzip'))).json();
+}
+
+if (typeof DecompressionStream === 'undefined') {
+  byId('main').textContent = 'This page needs a browser of 2023 or later.';
+  return;
+}
+const DATA = unpack(await readData());
 DATA.cells.forEach((cell, i) => { cell.id = i; });
 const METHODS = new Map(DATA.methods.map((method) => [method.method, method]));
 const ORIGINS = new Map(DATA.origins.map((origin) => [origin.sweep, origin]));
@@ -39,7 +52,7 @@ function firstSetting(sweep) {
 
 const state = {
   sweep: DATA.sweeps[0] || '', model: '', method: '', family: '', target: '', setting: firstSetting(DATA.sweeps[0]), phase: '', text: '',
-  mode: 'absolute', pinned: null, hidden: new Set(), columns: new Map(), layout: narrow() ? 'list' : 'wide', axis: 'stretched',
+  mode: 'absolute', pinned: null, hidden: new Set(), late: new Set(), lines: '', columns: new Map(), layout: narrow() ? 'list' : 'wide', axis: 'stretched',
 };
 const listeners = [];
 const changed = () => listeners.forEach((listener) => listener());
@@ -89,8 +102,13 @@ const unique = (values) => [...new Set(values)];
 const methodLink = (name) => `#/method/${encodeURIComponent(name)}`;
 const modelLink = (name) => `#/model/${encodeURIComponent(name)}`;
 
+// Composed pruners have the names of their parts, since all are composed.
+function named(cell, text) {
+  return (cell.pruner === 'compose' && text ? [text] : [cell.method, text]).filter(Boolean).join(' ');
+}
+
 function seriesName(cell) {
-  return [cell.method, cell.variant].filter(Boolean).join(' ');
+  return named(cell, cell.variant);
 }
 
 function settingText(cell) {

@@ -30,8 +30,7 @@ function csvText(cells) {
 }
 
 function saveParquet() {
-  const text = atob(byId('parquet').textContent.trim());
-  save(`${DATA.profile}.parquet`, Uint8Array.from(text, (c) => c.charCodeAt(0)), 'application/vnd.apache.parquet');
+  save(`${DATA.profile}.parquet`, bytesOf('parquet'), 'application/vnd.apache.parquet');
 }
 
 function lightColours() {

@@ -17,9 +17,11 @@ function sparsityAxis(sparsities) {
 
 class Figure {
   // make(width) returns the spec of a chart, whose series carry name and style; refs of points are cells or latency points
-  constructor(root, { name, title, caption, controls = [], make }) {
+  // crowded: whether its lines decide which of many are shown first
+  constructor(root, { name, title, caption, controls = [], crowded = false, make }) {
     this.name = name;
     this.make = make;
+    this.crowded = crowded;
     this.active = -1;
     this.box = el('div', { class: 'plot', tabindex: '0', role: 'group', 'aria-label': `${title}. Arrow keys go from point to point, Enter pins one.` });
     this.legend = el('div', { class: 'legend', role: 'group', 'aria-label': `Legend of: ${title}` });
@@ -40,6 +42,8 @@ class Figure {
     this.spec = this.make(width);
     const series = this.spec.panels.flatMap((panel) => panel.series);
     this.entries = [...new Map(series.map((one) => [one.name, one])).values()];
+    if (this.crowded) startLines(series);
+    this.entries.sort((a, b) => state.late.has(a.name) - state.late.has(b.name));
     if (!this.spec.y.names) for (const panel of this.spec.panels) panel.series = panel.series.filter((one) => !state.hidden.has(one.name));
     for (const panel of this.spec.panels) if (panel.frontOf) panel.front = panel.frontOf(panel.series.flatMap((one) => one.points));
     const { scene, hits } = chart(this.spec);
@@ -56,12 +60,23 @@ class Figure {
   drawLegend() {
     const focused = document.activeElement && document.activeElement.dataset.series;
     this.legend.hidden = Boolean(this.spec.y.names); // whose lines are named beside the axis
-    this.legend.replaceChildren(...this.entries.map((entry) => el('button', {
+    const whole = this.entries.length > MOST_LINES ? [this.wholeButton()] : [];
+    this.legend.replaceChildren(...whole, ...this.entries.map((entry) => el('button', {
       type: 'button', 'data-series': entry.name, 'aria-pressed': String(!state.hidden.has(entry.name)),
       title: 'Hide or show; with Shift all others', class: entry.theirs ? 'theirs' : '',
       onclick: (event) => this.toggle(entry.name, event.shiftKey),
     }, swatch(entry.style), entry.name)));
     if (focused) [...this.legend.children].find((button) => button.dataset.series === focused)?.focus();
+  }
+
+  wholeButton() {
+    const shown = this.entries.filter((entry) => !state.hidden.has(entry.name)).length;
+    const all = shown === this.entries.length;
+    return el('button', { type: 'button', class: 'whole', 'data-series': ' ', onclick: () => {
+      if (all) state.lines = ''; // the first choice again
+      else state.hidden.clear();
+      redrawFigures();
+    } }, all ? 'Show the best' : `${shown} of ${this.entries.length} lines: show all`);
   }
 
   toggle(name, others) {
@@ -132,6 +147,31 @@ class Figure {
   }
 }
 
+const MOST_LINES = 12;
+
+// Of more lines than can be told apart those begin hidden that are neither among the best nor the best of a family, in
+// each phase. It is decided anew where other lines are there.
+function startLines(series) {
+  const names = unique(series.map((one) => one.name)).sort().join('\n');
+  if (names === state.lines) return;
+  state.lines = names;
+  state.late.clear();
+  const lines = unique(series.map((one) => one.name)).map((name) => {
+    const own = series.filter((one) => one.name === name);
+    const cells = own.flatMap((one) => one.points.map((point) => point.ref));
+    const kept = cells.reduce((sum, cell) => sum + cell.kept, 0) / cells.length;
+    return { name, kept, phase: cells[0].phase, family: cells[0].family, theirs: own.some((one) => one.theirs) };
+  }).sort((a, b) => b.kept - a.kept);
+  for (const phase of unique(lines.map((line) => line.phase))) {
+    const ranked = lines.filter((line) => line.phase === phase);
+    if (ranked.length <= MOST_LINES) continue;
+    const first = new Set(ranked.filter((line, i) => line.theirs || ranked.findIndex((other) => other.family === line.family) === i));
+    for (const line of ranked) if (first.size < MOST_LINES) first.add(line);
+    for (const line of ranked) if (!first.has(line)) state.late.add(line.name);
+  }
+  state.hidden = new Set(state.late);
+}
+
 let figures = [];
 const redrawFigures = () => figures.forEach((figure) => figure.draw());
 
@@ -153,7 +193,7 @@ function seriesOf(cells, point, joined) {
     const variant = `${variantText}|${cell.kind}`;
     variants.set(cell.method, kinds.add(variant));
     const phase = severalPhases ? phases.indexOf(cell.phase) : 0;
-    const words = [cell.method, settingText(cell), severalKinds && !['global', 'N:M'].includes(cell.kind) ? `(${cell.kind})` : '', severalPhases ? cell.phase : ''];
+    const words = [named(cell, settingText(cell)), severalKinds && !['global', 'N:M'].includes(cell.kind) ? `(${cell.kind})` : '', severalPhases ? cell.phase : ''];
     const name = words.filter(Boolean).join(' ');
     if (!groups.has(name)) {
       const style = styleOf(cell.method, [...kinds].indexOf(variant), phase, setting);

@@ -61,3 +61,4 @@ addEventListener('resize', () => {
   redrawFigures();
 });
 route();
+document.documentElement.dataset.drawn = '';

@@ -17,7 +17,8 @@ function namedLines(names, width) {
 
 function headlineSpec(sweep, phase, width) {
   const found = FACTS.headlines.filter((one) => one.sweep === sweep && one.phase === phase);
-  const names = unique(found.map((one) => one.name));
+  const mean = (name) => found.filter((one) => one.name === name).reduce((sum, one, _, own) => sum + one.at / own.length, 0);
+  const names = unique(found.map((one) => one.name)).sort((a, b) => mean(b) - mean(a));
   const lines = namedLines(names, width);
   const models = unique(found.map((one) => one.model)).sort((a, b) => (MODELS.get(a) ?? 99) - (MODELS.get(b) ?? 99));
   const panels = models.map((model) => ({
@@ -98,7 +99,7 @@ function headlineFigure(section, sweep) {
   const choice = phases.length > 1 ? [select('headline-phase', 'phase', phases.map((one) => [one, one]), phase, (value) => { phase = value; figure.draw(); }, null)] : [];
   const figure = new Figure(section, {
     name: `headline-${sweep}`, title: `Sparsity at 1 % relative drop, ${sweep}`, controls: choice,
-    caption: 'The sparsity at which a pruner has lost 1 % of the dense top-1, linear between those measured; bars are 95 % intervals over dense models and test images. A hollow mark was not reached: it is at least the largest sparsity measured.',
+    caption: 'The sparsity at which a pruner has lost 1 % of the dense top-1, linear between those measured; bars are 95 % intervals over dense models and test images. A hollow mark was not reached: it is at least the largest sparsity measured. In the order of the mean over models.',
     make: (width) => headlineSpec(sweep, phase, width),
   });
   figures.push(figure);

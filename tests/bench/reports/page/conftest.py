@@ -117,6 +117,7 @@ class OpenPage:
         self.page.on("pageerror", lambda error: self.console.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(file.as_uri())
+        self.page.wait_for_selector("html[data-drawn]")
         self.file = file
 
     def download(self, selector: str, to: Path) -> Path:

@@ -30,6 +30,7 @@ def open_page(browser: Any, file: Path, width: int, height: int, scheme: str = "
     """Opens the page in a window of its own."""
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     page.goto(file.as_uri())
+    page.wait_for_selector("html[data-drawn]")
     return page
 
 

@@ -249,7 +249,19 @@ def test_two_thousand_rows_of_twenty_methods_open_in_two_seconds(
     assert one.page.locator("#table tbody td[data-cell]").count() == 2000
     one.page.select_option("[name=layout]", "list")
     assert one.page.locator("#table tbody tr").count() == 2000
+    assert one.page.locator("#sparsity .point").count() == 12 * 100, "those of twelve methods"
+    legend = one.page.locator("#sparsity .legend button")
+    assert legend.first.inner_text() == "12 of 20 lines: show all"
+    shown = one.page.locator('#sparsity .legend button[aria-pressed="true"]').all_inner_texts()
+    assert {"GM", "Random", "Own"} <= set(shown), "the best, and the best of each family, whatever its rank"
+    assert one.page.locator('#sparsity .legend button[aria-pressed="false"]').count() == 8
+    legend.first.click()
     assert one.page.locator("#sparsity .point").count() == 2000
+    one.page.locator('#sparsity .legend button[data-series="GM"]').click()
+    assert legend.first.inner_text() == "19 of 20 lines: show all", "what is hidden by hand stays so"
+    legend.first.click()
+    legend.first.click()
+    assert one.page.locator("#sparsity .point").count() == 12 * 100
 
 
 def contrast(first: str, second: str) -> float:

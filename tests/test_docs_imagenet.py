@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.cluster import estimate
 from bench.cluster.config import ClusterConfig
 from bench.cluster.plan_table import describe_parts
+from bench.cluster.rates import RATES
 from bench.specs.discovery import load_sweep
 from bench.specs.sweep import filter_trials
 
@@ -18,7 +18,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "imagenet.md"
 @pytest.mark.parametrize("sweep", ["table1", "gradual"])
 def test_what_models_take(sweep: str) -> None:
     trials = filter_trials(load_sweep(sweep).trials("imagenet"), seeds=[0])
-    lines = describe_parts(trials, "model", ClusterConfig(cpus_per_task=16), estimate.RATES["a100"])
+    lines = describe_parts(trials, "model", ClusterConfig(cpus_per_task=16), RATES["a100"])
     text = DOCUMENT.read_text()
     said = text.split(f"<!-- {sweep} -->\n")[1].split(f"<!-- /{sweep} -->")[0]
     assert said == "\n".join((*lines, ""))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.cluster import estimate
 from bench.cluster.config import ClusterConfig
+from bench.cluster.rates import Rates
 from bench.core.errors import UserError
 from bench.core.files import atomic_write
 from bench.execution.executor import group_by_calibration
@@ -47,7 +48,7 @@ class Cell:
 
 
 def choose_cells(
-    trials: Sequence[Trial], hours: float, config: ClusterConfig, rates: estimate.Rates
+    trials: Sequence[Trial], hours: float, config: ClusterConfig, rates: Rates
 ) -> tuple[list[Cell], list[Cell]]:
     """Returns the cells that fit into a number of hours, and those that do not.
 
@@ -78,7 +79,7 @@ def choose_cells(
     return list(chosen.values()), left
 
 
-def _cell(label: str, trials: Sequence[Trial], config: ClusterConfig, rates: estimate.Rates) -> Cell:
+def _cell(label: str, trials: Sequence[Trial], config: ClusterConfig, rates: Rates) -> Cell:
     groups = group_by_calibration(trials)
     seconds = sum(sum(estimate.group_seconds(group, rates, config.cpus_per_task)) for group in groups)
     return Cell(label, tuple(trials), (seconds + estimate.START * len(groups)) / 3600)
@@ -92,7 +93,7 @@ def _one_shot(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def write_budget(
-    trials: Sequence[Trial], hours: float, config: ClusterConfig, rates: estimate.Rates, folder: Path = Path()
+    trials: Sequence[Trial], hours: float, config: ClusterConfig, rates: Rates, folder: Path = Path()
 ) -> Iterator[str]:
     """Writes the trials that fit into a number of hours as a sweep, and yields what it has, line by line.
 

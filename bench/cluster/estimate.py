@@ -1,109 +1,30 @@
 """Estimates of what trials will take: time, memory, storage.
 
-A trial's work is counted in multiply-adds of a few kinds; a device does each kind at its own rate. The rates of two
-processor cores were fitted to the committed results of the embedded profile, and the tests hold them to these. No GPU
-was measured: those rates are assumptions, told as such wherever they are used. Images that are decoded take the time of
-the processor's cores.
+A trial's work is counted in multiply-adds of a few kinds; a device does each kind at its own rate (`rates.py`). Images
+that are decoded take the time of the processor's cores.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import torch
 from torch import nn
 
 import cap
+from bench.cluster.rates import Rates
 from bench.evaluation.macs import count_macs
 from bench.models import ModelSpec
 from bench.specs.recipes import TrainingSpec
 from bench.specs.trial import Trial
 from bench.trials.session import LOSS_IMAGES
-from cap.training.accelerator import AMPERE, TENSOR_CORES, Accelerator, is_convolutional
+from cap.training.accelerator import is_convolutional
 
 START = 20.0  # seconds until a job's first trial begins: libraries, model, data
-DECODED = 150.0  # images of ImageNet's usual size that a core decodes and augments in a second, see docs/imagenet.md
 ROWS = 64 * 1024  # bytes of a trial's two files
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Rates of a device, in multiply-adds per second.
-
-    Attributes:
-        name: Name of the device.
-        measured: Whether the rates were measured, or are assumed.
-        inference: Forward passes in float32.
-        gradients: Passes that give each image's gradients, in float32.
-        training: Passes of training with the recipe's precision.
-        gram: Sums of gradient products.
-        solve: Factors, elimination, and reading off weights.
-        image_seconds: Time to augment one training image that need not be decoded, seconds.
-        memory_gib: Memory of the device, GiB; None where it is that of the machine.
-        has_bfloat16: Whether it computes in bfloat16.
-        decoded: Images that a core beside it decodes and augments in a second.
-        trains_in: Precision and layout that training was measured with; empty where it was not.
-    """
-
-    name: str
-    measured: bool
-    inference: float
-    gradients: float
-    training: float
-    gram: float
-    solve: float
-    image_seconds: float = 3e-4
-    memory_gib: float | None = None
-    has_bfloat16: bool = True
-    decoded: float = DECODED
-    trains_in: str = ""
-
-    @property
-    def accelerator(self) -> Accelerator:
-        """Device in what its precisions depend on."""
-        if self.memory_gib is None:
-            return Accelerator("cpu")
-        return Accelerator("cuda", AMPERE if self.has_bfloat16 else TENSOR_CORES)
-
-
-def _card(name: str, half: float, single: float, memory_gib: float, has_bfloat16: bool = True) -> Rates:
-    """Returns assumed rates: a quarter of what the maker states, a tenth of that for elimination.
-
-    Args:
-        name: Name of the card.
-        half: Multiply-adds per second with half precision, as stated.
-        single: Multiply-adds per second in float32, as stated.
-        memory_gib: Memory, GiB.
-        has_bfloat16: Whether it computes in bfloat16.
-    """
-    plain = single / 4
-    return Rates(name, False, plain, plain, half / 4, plain, plain / 10,
-                 memory_gib=memory_gib, has_bfloat16=has_bfloat16)  # fmt: skip
-
-
-RATES = {
-    rates.name: rates
-    for rates in (
-        Rates("cpu", True, 3e10, gradients=1.1e10, training=1.5e10, gram=8e9, solve=2e9),
-        _card("a100", 156e12, 9.75e12, 80),
-        _card("a100-40gb", 156e12, 9.75e12, 40),
-        _card("h100", 495e12, 33e12, 80),
-        _card("h200", 495e12, 33e12, 141),
-        _card("v100", 62.5e12, 7.85e12, 32, has_bfloat16=False),
-        _card("t4", 32.5e12, 4.05e12, 16, has_bfloat16=False),
-        _card("a10", 62.5e12, 15.6e12, 24),
-        _card("l40s", 181e12, 45.8e12, 48),
-        _card("rtx4090", 82.6e12, 41.3e12, 24),
-    )
-}
-
-
-def assumed_rates(device: str) -> Rates:
-    """Returns the rates of a torch device that nothing else is known of, to bring trials together by."""
-    return RATES["a100" if device.startswith("cuda") else "cpu"]
 
 
 @dataclass(frozen=True)
@@ -277,13 +198,31 @@ def _decoded_for(trial: Trial, fit: cap.FitWork) -> float:
 
 def group_work(group: Sequence[Trial]) -> list[TrialWork]:
     """Returns the work of each trial of a group, which share what they can, in this order: the dense model, too."""
-    works, summed = [], False
+    works, summed, made = [], False, dict[Hashable, float]()
     for number, trial in enumerate(group):
         shares = trial.resolve().pruner().shares_gram
         work = trial_work(trial, shared=summed and shares)
+        work = replace(work, training_images=_to_augment(trial, work.training_images, made))
         works.append(work if number else work + evaluation_work(trial))
         summed |= shares
     return works
+
+
+def _to_augment(trial: Trial, images: float, made: dict[Hashable, float]) -> float:
+    """Returns how many images are augmented for a trial, without those that `bench.data.made_batches` has.
+
+    Args:
+        trial: The trial.
+        images: Images of all its trainings.
+        made: Images that the trials before it made, {what shapes them: number}; those of this one are added.
+    """
+    if not images or (recipe := trial.recipe) is None:
+        return images
+    each = images / (len(trial.finetune_at) if trial.training is None else 1)
+    shape = recipe.images, recipe.batch_size, recipe.crop, recipe.label_smoothing, recipe.augmentation
+    known = made.get(shape, 0.0)
+    made[shape] = max(known, each)
+    return max(0.0, each - known)
 
 
 def group_seconds(group: Sequence[Trial], rates: Rates, cores: int = 1) -> list[float]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.cluster.config import ClusterConfig
-from bench.cluster.estimate import assumed_rates
 from bench.cluster.plan import pack_jobs
+from bench.cluster.rates import assumed_rates
 from bench.cluster.status import SweepStatus, TrialStatus
 from bench.cluster.submission import Cluster, Submission, new_folder
 from bench.cluster.submit import FullError, Jobs, Submitter, room

@@ -12,6 +12,7 @@ import torch
 
 from bench.cluster import estimate
 from bench.cluster.config import ClusterConfig
+from bench.cluster.rates import DECODED, Rates
 from bench.data import imagenet
 from bench.data.imagenet.decoding import WORKERS_VARIABLE, decode, num_workers
 from bench.models.imagenet import ImageNetModel
@@ -44,7 +45,7 @@ class Need:
         return f"{self.images:,.0f} images a second of {self.model} in {self.work}"
 
 
-def find_need(trials: Sequence[Trial], rates: estimate.Rates) -> Need | None:
+def find_need(trials: Sequence[Trial], rates: Rates) -> Need | None:
     """Returns what a device takes at the most; None where no image is decoded."""
     needs = []
     for trial in {trial.model: trial for trial in sorted(trials, key=lambda trial: trial.recipe is not None)}.values():
@@ -57,7 +58,7 @@ def find_need(trials: Sequence[Trial], rates: estimate.Rates) -> Need | None:
     return max(needs, key=lambda need: need.images, default=None)
 
 
-def with_cores(config: ClusterConfig, trials: Sequence[Trial], rates: estimate.Rates) -> ClusterConfig:
+def with_cores(config: ClusterConfig, trials: Sequence[Trial], rates: Rates) -> ClusterConfig:
     """Returns the settings of jobs with as many cores as keep a card busy, where nobody says how many.
 
     Args:
@@ -96,7 +97,7 @@ def loader_rate(trial: Trial, workers: int, work: str = "training") -> float:
     recipe = trial.recipe or resolved.profile.recipes_of(trial.model).finetune
     stored = imagenet.load_stored_split("train")
     total = len(stored.labels)
-    count = min(total, int(SECONDS * estimate.DECODED * max(1, workers)))
+    count = min(total, int(SECONDS * DECODED * max(1, workers)))
     chosen = torch.randperm(total, generator=torch.Generator().manual_seed(0))[:count]
     batches = chosen.split(max(1, count // 8))
     config, augments = resolved.model.data_config(), work == "training"
@@ -109,7 +110,7 @@ def loader_rate(trial: Trial, workers: int, work: str = "training") -> float:
     return (done - first) / max(time.perf_counter() - start, 1e-9)
 
 
-def describe_loader(trials: Sequence[Trial], config: ClusterConfig, rates: estimate.Rates) -> tuple[bool, str]:
+def describe_loader(trials: Sequence[Trial], config: ClusterConfig, rates: Rates) -> tuple[bool, str]:
     """Measures the loader, with as many processes as are planned, against what the device takes.
 
     Args:

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import cap
-from bench.cluster.estimate import DECODED, RATES, Rates, model_size
+from bench.cluster.estimate import model_size
+from bench.cluster.rates import DECODED, RATES, Rates
 from bench.core.errors import UserError
 from bench.core.files import atomic_write
 from bench.core.hardware import hardware

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from bench.cluster import estimate
 from bench.cluster.config import ClusterConfig
 from bench.cluster.loading import find_need
+from bench.cluster.rates import Rates
 from bench.execution.executor import group_by_calibration
 from bench.specs.trial import Trial
 
@@ -16,7 +17,7 @@ CORES = (4, 8, 16, 32)  # of a process, for which the hours are told
 Jobs = Sequence[Sequence[Trial]]
 
 
-def pack_jobs(trials: Sequence[Trial], config: ClusterConfig, rates: estimate.Rates) -> list[list[Trial]]:
+def pack_jobs(trials: Sequence[Trial], config: ClusterConfig, rates: Rates) -> list[list[Trial]]:
     """Brings trials together into jobs: those that share what is computed, as far as the time limit lets them.
 
     Args:
@@ -60,7 +61,7 @@ def describe(
     trials: Sequence[Trial],
     done: Collection[str],
     config: ClusterConfig,
-    rates: estimate.Rates,
+    rates: Rates,
     keep_models: bool = True,
 ) -> Iterator[str]:
     """Yields what there is to know of a sweep before it is submitted, line by line.
@@ -87,7 +88,7 @@ def describe(
     yield _storage(todo, keep_models)
 
 
-def _time(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterator[str]:
+def _time(jobs: Jobs, config: ClusterConfig, rates: Rates) -> Iterator[str]:
     """Yields the hours of all jobs, and of the longest one."""
     processes = config.nodes * config.tasks
     times = [estimate.START + sum(estimate.group_seconds(job, rates, config.cpus_per_task)) / processes for job in jobs]
@@ -100,7 +101,7 @@ def _time(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterator[
     yield f"          the longest job takes {_hours(times[longest])} ({label}){_restarts(times[longest], config)}"
 
 
-def _images(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterator[str]:
+def _images(jobs: Jobs, config: ClusterConfig, rates: Rates) -> Iterator[str]:
     """Yields what the decoding of images takes, where there is any, and the hours with other numbers of cores."""
     works = [sum(estimate.group_work(job), estimate.TrialWork()) for job in jobs]
     total = sum(works, estimate.TrialWork())
@@ -123,7 +124,7 @@ def _images(jobs: Jobs, config: ClusterConfig, rates: estimate.Rates) -> Iterato
     yield f"          hours by cores of a process: {', '.join(f'{n}: {h:,.2f}' for n, h in hours.items())}"
 
 
-def _precisions(trials: Sequence[Trial], rates: estimate.Rates) -> Iterator[str]:
+def _precisions(trials: Sequence[Trial], rates: Rates) -> Iterator[str]:
     """Yields a line for every way in which a card trains models of the trials."""
     if rates.memory_gib is None:
         return
@@ -138,7 +139,7 @@ def _precisions(trials: Sequence[Trial], rates: estimate.Rates) -> Iterator[str]
         yield f"training  on {rates.name} in {how}: {', '.join(names)}"
 
 
-def _misfits(trials: Sequence[Trial], config: ClusterConfig, rates: estimate.Rates) -> Iterator[str]:
+def _misfits(trials: Sequence[Trial], config: ClusterConfig, rates: Rates) -> Iterator[str]:
     """Yields a line for every model that the card has no memory for."""
     if rates.memory_gib is None:
         return

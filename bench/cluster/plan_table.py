@@ -7,6 +7,7 @@ from typing import Literal
 
 from bench.cluster import estimate
 from bench.cluster.config import ClusterConfig
+from bench.cluster.rates import Rates
 from bench.execution.executor import group_by_calibration
 from bench.specs.trial import Trial
 
@@ -16,7 +17,7 @@ GIB, MIB = 2**30, 2**20
 
 
 def describe_parts(
-    trials: Sequence[Trial], by: By, config: ClusterConfig, rates: estimate.Rates, keep_models: bool = True
+    trials: Sequence[Trial], by: By, config: ClusterConfig, rates: Rates, keep_models: bool = True
 ) -> Iterator[str]:
     """Yields a Markdown table, line by line: what all trials of each model, or pruner, take.
 

@@ -142,7 +142,7 @@ def plan_sweep(
     Args:
         selection: The trials.
         config: Settings of each job.
-        hardware: Hardware of one process: a name of `estimate.RATES`, or one that was measured; None for what was
+        hardware: Hardware of one process: a name of `rates.RATES`, or one that was measured; None for what was
             measured last, else a100 where the jobs have GPUs or the profile is large.
         measure: Whether the rates of this machine are measured first.
         budget: Hours of one device, such as `100h`; the trials that fit are written as a sweep. None for no choice.

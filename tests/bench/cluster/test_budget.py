@@ -6,7 +6,7 @@ import pytest
 
 from bench.cluster.budget import choose_cells, read_hours, write_budget
 from bench.cluster.config import ClusterConfig
-from bench.cluster.estimate import RATES
+from bench.cluster.rates import RATES
 from bench.core.errors import UserError
 from bench.specs.discovery import load_sweep
 

@@ -8,19 +8,21 @@ import pandas as pd
 import pytest
 
 from bench.cluster import estimate
+from bench.cluster.rates import RATES
 from bench.execution.executor import group_by_calibration
 from bench.models import get_model
 from bench.specs.discovery import load_sweep
 from bench.specs.profiles import EMBEDDED
+from bench.specs.settings import finetune_recipe
 from bench.specs.trial import Trial
 from bench.trials.planning import plan_fit
 
 RESULTS = Path(__file__).parents[3] / "results" / "embedded"
-CPU = estimate.RATES["cpu"]
+CPU = RATES["cpu"]
 BASE = {"sweep": "s", "profile": "embedded", "patterns": ("0.5", "0.75")}
 
 
-@pytest.mark.parametrize("name", ["table1", "one_shot_curves", "nm", "gradual"])
+@pytest.mark.parametrize("name", ["table1", "one_shot_curves", "nm", "gradual", "structured"])
 def test_seconds_are_those_of_the_measured_sweep(name: str) -> None:
     """Within a factor of two, summed up over a sweep; two processes shared the two cores when it was measured."""
     rows = pd.read_parquet(RESULTS / f"{name}.parquet")
@@ -76,6 +78,19 @@ def test_trials_that_share_gradients_pay_for_them_once() -> None:
     alone = estimate.trial_work(group[2]).seconds(CPU)
     assert magnitude < woodfisher
     assert cap < alone
+
+
+def test_images_are_augmented_once_for_all_fine_tunes_of_a_group() -> None:
+    short = finetune_recipe(EMBEDDED, "vit").model_copy(update={"epochs": 1})
+    long = short.model_copy(update={"epochs": 3})
+    other = short.model_copy(update={"augmentation": "light1"})
+    group = [
+        Trial(**BASE, model="vit", pruner="magnitude", finetune=recipe, finetune_at=at)
+        for recipe, at in ((short, ("0.5", "0.75")), (short, ("0.5",)), (long, ("0.5",)), (other, ("0.5",)))
+    ]
+    images = [work.training_images for work in estimate.group_work(group)]
+    assert images == [short.images, 0, 2 * short.images, short.images]
+    assert sum(images) < sum(estimate.trial_work(trial).training_images for trial in group)
 
 
 def test_images_that_are_not_held_are_decoded_for_every_fit() -> None:

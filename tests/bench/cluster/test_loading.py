@@ -9,7 +9,8 @@ import torch
 
 from bench.cluster import loading
 from bench.cluster.config import ClusterConfig
-from bench.cluster.estimate import RATES, Rates, model_size
+from bench.cluster.estimate import model_size
+from bench.cluster.rates import RATES, Rates
 from bench.cluster.sweeps import ClusterTarget, plan_sweep
 from bench.core.errors import UserError
 from bench.execution.selection import select_trials

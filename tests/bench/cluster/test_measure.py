@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.cluster import measure
-from bench.cluster.estimate import DECODED, RATES
+from bench.cluster.rates import DECODED, RATES
 from bench.core.errors import UserError
 from bench.data.imagenet import cache_folder
 from bench.specs.discovery import load_sweep

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from bench.cluster import estimate
 from bench.cluster.config import ClusterConfig
 from bench.cluster.plan import describe, pack_jobs, split_groups
+from bench.cluster.rates import RATES
 from bench.execution.executor import group_by_calibration
 from bench.specs.discovery import load_sweep
 
-CPU, H100 = estimate.RATES["cpu"], estimate.RATES["h100"]
+CPU, H100 = RATES["cpu"], RATES["h100"]
 EMBEDDED = load_sweep("table1").trials("embedded")
 
 
@@ -30,7 +30,7 @@ def test_jobs_fit_into_the_time_limit_but_for_single_trials() -> None:
 
 def test_a_plan_says_what_is_assumed() -> None:
     trials = load_sweep("table1").trials("embedded")
-    lines = "\n".join(describe(trials, {trials[0].id}, ClusterConfig(time=60, mem_gb=8), estimate.RATES["a100"]))
+    lines = "\n".join(describe(trials, {trials[0].id}, ClusterConfig(time=60, mem_gb=8), RATES["a100"]))
     count, groups = len(trials), len(group_by_calibration(trials))
     assert f"{count}, 1 done or in jobs already, {count - 1} to run" in lines
     assert f"{groups} of {groups} groups" in lines
@@ -62,7 +62,7 @@ def test_what_a_card_cannot_hold_is_told() -> None:
     lines = [line for line in describe(trials, (), ClusterConfig(), H100) if line.startswith("too much")]
     assert any("deit_base: training takes" in line and "for 1024 images at once; --micro-batch" in line
                for line in lines)  # fmt: skip
-    old = "\n".join(describe(trials, (), ClusterConfig(), estimate.RATES["v100"]))
+    old = "\n".join(describe(trials, (), ClusterConfig(), RATES["v100"]))
     assert "training  on v100 in float16, for it has no bfloat16: deit_tiny, deit_base" in old
     new = list(describe(trials, (), ClusterConfig(), H100))
     assert "training  on h100 in bfloat16, tf32: deit_tiny, deit_base" in new

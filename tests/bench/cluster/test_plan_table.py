@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from bench.cluster import estimate
 from bench.cluster.config import ClusterConfig
 from bench.cluster.plan_table import describe_parts
+from bench.cluster.rates import RATES
 from bench.specs.discovery import load_sweep
 
-A100 = estimate.RATES["a100"]
+A100 = RATES["a100"]
 PARAMETERS, WEIGHTS = (
     5_717_416,
     12 * 12 * 192**2,

@@ -216,7 +216,7 @@ def _to_augment(trial: Trial, images: float, made: dict[Hashable, float]) -> flo
         images: Images of all its trainings.
         made: Images that the trials before it made, {what shapes them: number}; those of this one are added.
     """
-    if not images or (recipe := trial.recipe) is None:
+    if (recipe := trial.recipe) is None or not trial.resolve().model.shares_batches:
         return images
     each = images / (len(trial.finetune_at) if trial.training is None else 1)
     shape = recipe.images, recipe.batch_size, recipe.crop, recipe.label_smoothing, recipe.augmentation

@@ -18,13 +18,17 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def random_state() -> dict[str, Any]:
-    """Returns every generator's state, of cards the one at work, in values that `torch.load` reads without code."""
+def random_state(cards: bool = True) -> dict[str, Any]:
+    """Returns every generator's state in values that `torch.load` reads without code.
+
+    Args:
+        cards: Whether the state of the card at work is among them.
+    """
     legacy: Any = np.random.get_state()
     name, keys, *rest = legacy
     return {
         "torch": torch.get_rng_state(),
-        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state()] if cards and torch.cuda.is_available() else [],
         "python": random.getstate(),
         "numpy": (name, keys.tolist(), *rest),
     }

@@ -28,6 +28,7 @@ class EmbeddedModel(ModelSpec):
     num_classes: ClassVar[int] = len(CLASSES)
     gate: ClassVar[float] = 0.1  # ten of 10,000 images may change sides between processors
     seeded: ClassVar[bool] = True
+    shares_batches: ClassVar[bool] = True
 
     seed: int | None = None
     seeded_prunable: tuple[str, ...] = ()

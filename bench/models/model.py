@@ -33,6 +33,7 @@ class ModelSpec(Spec):
         gate: Percentage points by which the dense top-1 may differ from the recorded one.
         seeded: Whether there are weights of several seeds, see `with_seed`.
         decodes: Whether images are decoded each time they are wanted, which takes the time of cores.
+        shares_batches: Whether trainings of one process share their augmented batches, see `bench.data.made_batches`.
         augments: Whether calibration images can be augmented, see `streamed_inputs`.
     """
 
@@ -41,6 +42,7 @@ class ModelSpec(Spec):
     gate: ClassVar[float]
     seeded: ClassVar[bool] = False
     decodes: ClassVar[bool] = False
+    shares_batches: ClassVar[bool] = False
     augments: ClassVar[bool] = False
 
     name: str

@@ -58,7 +58,7 @@ METHODS = {  # in the order in which a family's markers and shades go to them
     ),
     "mfac": Method(
         FISHER, "Optimal Brain Surgeon with a matrix-free inverse of the Fisher, kept as gradients.", "2107.03356",
-        authors={"block_size": 2048},
+        authors={"block_size": 128, "num_recomputations": 16},
     ),
     "fastcap": Method(
         FISHER, "CAP in one sweep over columns, with one Fisher block a layer.", "2210.09223", "Algorithm 2"

@@ -64,7 +64,8 @@ class ResultRow:
         fit_seconds: Time of the fits, as if nothing were shared, seconds.
         shared_seconds: Part of it that another trial of the group spent, seconds.
         prune_seconds: Time of reading off the pruned weights, seconds.
-        finetune_seconds: Time of the training, seconds.
+        finetune_seconds: Time of the training, seconds; of embedded models the first in a process also makes the
+            augmented batches that the next ones share.
         peak_memory_bytes: Peak memory during the fits.
         calibration_images: Training images that the pruner saw.
         num_gradients: Gradients that the pruner used.

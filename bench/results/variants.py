@@ -27,6 +27,7 @@ from bench.results.settings import Settings, baseline_of, names_of, sort_key, va
 
 CALIBRATION = ("gradient", "calibration_images", "calibration_batch_size", "label_source", "batch_norm")
 PARTS = ("allocation", "mask", "weights")  # of composed pruners
+BASE = "base"  # of variants that differ from it in one setting each
 SETTING = "setting"  # in the settings of trials that say whose their options are
 
 
@@ -192,7 +193,7 @@ def _variants(rows: pd.DataFrame) -> tuple[list[str], list[int]]:
             if "mask" in values and set(values) <= set(PARTS):
                 text = composition(values)
             elif values == base:
-                text = "base"
+                text = BASE
             else:
                 text = " ".join(_in_words(key, values[key]) for key in chosen if key in values)
             words[str(method), values.to_json()] = (text, rank)

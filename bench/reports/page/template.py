@@ -15,6 +15,7 @@ SCRIPTS = (
     "scene.js",
     "export.js",
     "chart.js",
+    "lines.js",
     "figures.js",
     "table.js",
     "wide.js",

@@ -15,7 +15,7 @@ from bench.results.predictions import Predictions
 from bench.results.schema import SCHEMA
 from bench.results.tuned import AUTHORS
 from bench.results.validity import INVALID
-from bench.results.variants import describe
+from bench.results.variants import BASE, describe
 
 IDENTITY = ["family", "model", "pruner", "method", "name", "rank", "variant", "settings", "regime"]
 KEYS = [*IDENTITY, "sparsity", "pattern", "kind"]  # seeds alone are averaged
@@ -199,11 +199,13 @@ def plain(frame: pd.DataFrame) -> pd.Series:
 def series(frame: pd.DataFrame) -> pd.Series:
     """Returns what a line of a figure is called: the pruner, its scope where there are several, its variant.
 
-    Composed pruners have the names of their parts, since all are composed.
+    Composed pruners have the names of their parts, since all are composed; not where an option tells them apart.
     """
     composed = label(COMPOSED)
     found = [
-        variant + name.removeprefix(method) if method == composed and variant else f"{name} {variant}".strip()
+        variant + name.removeprefix(method)
+        if method == composed and variant not in ("", BASE) and "=" not in variant
+        else f"{name} {variant}".strip()
         for name, method, variant in frame[["name", "method", "variant"]].itertuples(index=False)
     ]
     return pd.Series(found, frame.index, dtype=str)

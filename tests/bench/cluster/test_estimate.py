@@ -91,6 +91,10 @@ def test_images_are_augmented_once_for_all_fine_tunes_of_a_group() -> None:
     images = [work.training_images for work in estimate.group_work(group)]
     assert images == [short.images, 0, 2 * short.images, short.images]
     assert sum(images) < sum(estimate.trial_work(trial).training_images for trial in group)
+    network = Trial(sweep="s", profile="cifar10", model="resnet20", pruner="magnitude", patterns=("0.5", "0.75"),
+                    finetune=short, finetune_at=("0.5", "0.75"))  # fmt: skip
+    works = estimate.group_work([network, network])
+    assert {work.training_images for work in works} == {2 * short.images}, "its batches are made anew"
 
 
 def test_images_that_are_not_held_are_decoded_for_every_fit() -> None:

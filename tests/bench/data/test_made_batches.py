@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from bench.core.random_state import random_state, set_random_state
-from bench.data import padded_stream
+from bench.data import made_batches, padded_stream
 from bench.data.fashion_mnist import Split, load_split
 from bench.data.made_batches import MadeBatches
 from bench.data.padded_stream import PaddedStream
@@ -98,36 +99,79 @@ def test_a_batch_is_the_callers(made: MadeBatches) -> None:
     assert all(map(same, first, epochs("mild")))
 
 
-def test_other_streams_are_never_mixed_up(made: MadeBatches) -> None:
+def test_other_streams_are_never_mixed_up(made: MadeBatches, transforms: list[int]) -> None:
+    """Each is asked for twice in turn, as by trials of two recipes: the second time nothing is made."""
     split = load_split("train")
     other = Split(split.images.flip(0), split.labels.flip(0))
-    stream = PaddedStream(split, recipe("mild"), 28, 10, seed=3)
+    common = recipe("mild")
+    stream = PaddedStream(split, common, 28, 10, seed=3)
+    mixed = recipe("deit")
     changes: list[dict[str, Any]] = [
         {}, {"split": other}, {"recipe": recipe("light1")}, {"input_size": 32}, {"seed": 4},
-        {"recipe": recipe("mild").model_copy(update={"crop": 0.5})},
+        {"recipe": common.model_copy(update={"crop": 0.5})}, {"recipe": common.model_copy(update={"images": 32})},
+        {"recipe": common.model_copy(update={"batch_size": 8})},
+        {"recipe": mixed}, {"recipe": mixed.model_copy(update={"label_smoothing": 0.0})},
+        {"recipe": mixed, "num_classes": 12},
     ]  # fmt: skip
     alone = []
     for change in changes:
         padded_stream.MADE = MadeBatches(limit=0)
-        alone.append(next(replace(stream, **change).epoch(0)))
+        alone.append(list(replace(stream, **change).epoch(0)))
     padded_stream.MADE = made
+    counts = []
     for _ in range(2):
         for change, expected in zip(changes, alone, strict=True):
-            assert same(next(replace(stream, **change).epoch(0)), expected)
+            assert all(map(same, replace(stream, **change).epoch(0), expected))
+        counts.append(len(transforms))
+    assert counts[0] == counts[1]
 
 
-def test_no_more_is_kept_than_the_limit() -> None:
-    memory, calls = MadeBatches(limit=3 * 8), []
+def test_the_rest_of_an_epoch_and_shares_of_a_batch(made: MadeBatches, transforms: list[int]) -> None:
+    states, whole = [], []
+    stream = PaddedStream(load_split("train"), recipe("deit"), 28, 10, seed=3)
+    for inputs, labels in stream.epoch(0):
+        states.append(random_state())
+        whole.append((inputs.clone(), labels.clone()))
+    count = len(transforms)
+    set_random_state(states[0])
+    assert all(map(same, stream.epoch(0, skip=1), whole[1:]))
+    for rank in range(2):
+        shares = ((inputs[rank::2], labels[rank::2]) for inputs, labels in whole)
+        assert all(map(same, replace(stream, rank=rank, world_size=2).epoch(0), shares))
+    assert len(transforms) == count
+
+
+def test_streams_that_were_asked_for_last_are_kept() -> None:
+    calls: list[int] = []
 
     def make() -> Batch:
         calls.append(1)
-        return torch.rand(1), torch.ones(1)  # 4 bytes each
+        return torch.rand(1000), torch.ones(1000)
 
-    for _ in range(2):
+    def ask(memory: MadeBatches, stream: str, batches: int = 1) -> int:
+        before = len(calls)
         torch.manual_seed(0)
-        for place in range(5):
-            memory.get("stream", place, make)
-    assert len(calls) == 5 + 2
-    set_random_state(random_state())
-    memory.get("another", 0, make)
-    assert len(memory._made) == 1
+        for place in range(batches):
+            memory.get(stream, place, make)
+        return len(calls) - before
+
+    memory = MadeBatches(limit=100_000)
+    ask(memory, "a")
+    each = memory._size
+    assert 8_000 < each < 40_000
+    memory = MadeBatches(limit=2 * each)
+    assert [ask(memory, stream) for stream in "abab"] == [1, 1, 0, 0]
+    assert ask(memory, "c") == 1, "in the place of a"
+    assert [ask(memory, stream) for stream in "bc"] == [0, 0]
+    assert ask(memory, "a") == 1
+    assert [ask(memory, "long", 5) for _ in range(2)] == [5, 3], "two have room when the others have gone"
+
+
+def test_a_full_disk_costs_time_alone(made: MadeBatches, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, content: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(made_batches.tempfile, "TemporaryFile", Full)
+    first = list(epochs("mild"))
+    assert all(map(same, first, epochs("mild")))

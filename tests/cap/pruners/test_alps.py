@@ -87,7 +87,7 @@ def test_groups_are_near_the_best_support() -> None:
 
 
 def test_below_sparsegpt_and_obc_on_correlated_inputs() -> None:
-    model, calibration = correlated(256, 24, 0)
+    model, calibration = correlated(256, 256, 0)
     dense, moment, layers = (
         model[0].weight.detach(),
         hessian(model, calibration),

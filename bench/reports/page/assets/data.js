@@ -24,7 +24,13 @@ if (typeof DecompressionStream === 'undefined') {
   byId('main').textContent = 'This page needs a browser of 2023 or later.';
   return;
 }
-const DATA = unpack(await readData());
+let DATA;
+try {
+  DATA = unpack(await readData());
+} catch (error) {
+  byId('main').textContent = `The data of this page cannot be read: ${error.message}.`;
+  return;
+}
 DATA.cells.forEach((cell, i) => { cell.id = i; });
 const METHODS = new Map(DATA.methods.map((method) => [method.method, method]));
 const ORIGINS = new Map(DATA.origins.map((origin) => [origin.sweep, origin]));
@@ -52,7 +58,7 @@ function firstSetting(sweep) {
 
 const state = {
   sweep: DATA.sweeps[0] || '', model: '', method: '', family: '', target: '', setting: firstSetting(DATA.sweeps[0]), phase: '', text: '',
-  mode: 'absolute', pinned: null, hidden: new Set(), late: new Set(), lines: '', columns: new Map(), layout: narrow() ? 'list' : 'wide', axis: 'stretched',
+  mode: 'absolute', pinned: null, chosen: new Map(), columns: new Map(), layout: narrow() ? 'list' : 'wide', axis: 'stretched',
 };
 const listeners = [];
 const changed = () => listeners.forEach((listener) => listener());
@@ -104,7 +110,8 @@ const modelLink = (name) => `#/model/${encodeURIComponent(name)}`;
 
 // Composed pruners have the names of their parts, since all are composed.
 function named(cell, text) {
-  return (cell.pruner === 'compose' && text ? [text] : [cell.method, text]).filter(Boolean).join(' ');
+  const parts = cell.pruner === 'compose' && text && !/=|^base$/.test(text);
+  return (parts ? [text] : [cell.method, text]).filter(Boolean).join(' ');
 }
 
 function seriesName(cell) {

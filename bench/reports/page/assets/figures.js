@@ -16,12 +16,11 @@ function sparsityAxis(sparsities) {
 }
 
 class Figure {
-  // make(width) returns the spec of a chart, whose series carry name and style; refs of points are cells or latency points
-  // crowded: whether its lines decide which of many are shown first
-  constructor(root, { name, title, caption, controls = [], crowded = false, make }) {
+  // make(width) returns the spec of a chart, whose series carry key, name and style; refs of points are cells or latency points
+  constructor(root, { name, title, caption, controls = [], make }) {
     this.name = name;
     this.make = make;
-    this.crowded = crowded;
+    this.late = new Set();
     this.active = -1;
     this.box = el('div', { class: 'plot', tabindex: '0', role: 'group', 'aria-label': `${title}. Arrow keys go from point to point, Enter pins one.` });
     this.legend = el('div', { class: 'legend', role: 'group', 'aria-label': `Legend of: ${title}` });
@@ -41,11 +40,16 @@ class Figure {
     const width = Math.max(280, Math.floor(this.box.parentElement.clientWidth || 800));
     this.spec = this.make(width);
     const series = this.spec.panels.flatMap((panel) => panel.series);
-    this.entries = [...new Map(series.map((one) => [one.name, one])).values()];
-    if (this.crowded) startLines(series);
-    this.entries.sort((a, b) => state.late.has(a.name) - state.late.has(b.name));
-    if (!this.spec.y.names) for (const panel of this.spec.panels) panel.series = panel.series.filter((one) => !state.hidden.has(one.name));
-    for (const panel of this.spec.panels) if (panel.frontOf) panel.front = panel.frontOf(panel.series.flatMap((one) => one.points));
+    for (const one of series) one.key ??= one.name;
+    this.entries = [...new Map(series.map((one) => [one.key, one])).values()];
+    const fronts = new Set();
+    for (const panel of this.spec.panels) {
+      if (panel.frontOf) panel.front = panel.frontOf(panel.series.flatMap((one) => one.points));
+      for (const point of panel.front || []) fronts.add(point);
+    }
+    this.late = this.spec.y.names ? new Set() : lateLines(series, fronts);
+    this.entries.sort((one, other) => this.late.has(one.key) - this.late.has(other.key));
+    if (!this.spec.y.names) for (const panel of this.spec.panels) panel.series = panel.series.filter((one) => !this.hides(one.key));
     const { scene, hits } = chart(this.spec);
     this.scene = scene;
     this.hits = hits;
@@ -57,32 +61,37 @@ class Figure {
     this.mark();
   }
 
+  hides(key) {
+    return !(state.chosen.get(key) ?? !this.late.has(key));
+  }
+
   drawLegend() {
-    const focused = document.activeElement && document.activeElement.dataset.series;
+    const focused = this.legend.contains(document.activeElement) && document.activeElement.dataset.series;
     this.legend.hidden = Boolean(this.spec.y.names); // whose lines are named beside the axis
-    const whole = this.entries.length > MOST_LINES ? [this.wholeButton()] : [];
-    this.legend.replaceChildren(...whole, ...this.entries.map((entry) => el('button', {
-      type: 'button', 'data-series': entry.name, 'aria-pressed': String(!state.hidden.has(entry.name)),
+    this.legend.replaceChildren(...this.wholeButton(), ...this.entries.map((entry) => el('button', {
+      type: 'button', 'data-series': entry.name, 'aria-pressed': String(!this.hides(entry.key)),
       title: 'Hide or show; with Shift all others', class: entry.theirs ? 'theirs' : '',
-      onclick: (event) => this.toggle(entry.name, event.shiftKey),
+      onclick: (event) => this.toggle(entry.key, event.shiftKey),
     }, swatch(entry.style), entry.name)));
-    if (focused) [...this.legend.children].find((button) => button.dataset.series === focused)?.focus();
+    if (focused) [...this.legend.children].find((button) => button.dataset.series === focused)?.focus({ preventScroll: true });
   }
 
+  // How many lines of how many are shown, and all of them or the first choice again; nothing where none is hidden.
   wholeButton() {
-    const shown = this.entries.filter((entry) => !state.hidden.has(entry.name)).length;
+    const shown = this.entries.filter((entry) => !this.hides(entry.key)).length;
     const all = shown === this.entries.length;
-    return el('button', { type: 'button', class: 'whole', 'data-series': ' ', onclick: () => {
-      if (all) state.lines = ''; // the first choice again
-      else state.hidden.clear();
+    if (all && !this.late.size) return [];
+    const count = [`${shown} of ${this.entries.length} lines`, el('span', { class: 'noprint' }, ': show all')];
+    return [el('button', { type: 'button', 'data-series': ' ', onclick: () => {
+      for (const entry of this.entries) if (all) state.chosen.delete(entry.key); else state.chosen.set(entry.key, true);
       redrawFigures();
-    } }, all ? 'Show the best' : `${shown} of ${this.entries.length} lines: show all`);
+    } }, all ? 'Show the best' : count)];
   }
 
-  toggle(name, others) {
-    const names = others ? this.entries.map((entry) => entry.name).filter((other) => other !== name) : [name];
-    const hide = !names.every((one) => state.hidden.has(one));
-    for (const one of names) if (hide) state.hidden.add(one); else state.hidden.delete(one);
+  toggle(key, others) {
+    const keys = others ? this.entries.map((entry) => entry.key).filter((other) => other !== key) : [key];
+    const hide = !keys.every((one) => this.hides(one));
+    for (const one of keys) state.chosen.set(one, !hide);
     redrawFigures();
   }
 
@@ -142,34 +151,9 @@ class Figure {
   }
 
   download(kind) {
-    const shown = this.spec.y.names ? [] : this.entries.filter((entry) => !state.hidden.has(entry.name));
+    const shown = this.spec.y.names ? [] : this.entries.filter((entry) => !this.hides(entry.key));
     (kind === 'SVG' ? saveSvg : savePdf)(this.name, withLegend(this.scene, shown));
   }
-}
-
-const MOST_LINES = 12;
-
-// Of more lines than can be told apart those begin hidden that are neither among the best nor the best of a family, in
-// each phase. It is decided anew where other lines are there.
-function startLines(series) {
-  const names = unique(series.map((one) => one.name)).sort().join('\n');
-  if (names === state.lines) return;
-  state.lines = names;
-  state.late.clear();
-  const lines = unique(series.map((one) => one.name)).map((name) => {
-    const own = series.filter((one) => one.name === name);
-    const cells = own.flatMap((one) => one.points.map((point) => point.ref));
-    const kept = cells.reduce((sum, cell) => sum + cell.kept, 0) / cells.length;
-    return { name, kept, phase: cells[0].phase, family: cells[0].family, theirs: own.some((one) => one.theirs) };
-  }).sort((a, b) => b.kept - a.kept);
-  for (const phase of unique(lines.map((line) => line.phase))) {
-    const ranked = lines.filter((line) => line.phase === phase);
-    if (ranked.length <= MOST_LINES) continue;
-    const first = new Set(ranked.filter((line, i) => line.theirs || ranked.findIndex((other) => other.family === line.family) === i));
-    for (const line of ranked) if (first.size < MOST_LINES) first.add(line);
-    for (const line of ranked) if (!first.has(line)) state.late.add(line.name);
-  }
-  state.hidden = new Set(state.late);
 }
 
 let figures = [];
@@ -195,13 +179,14 @@ function seriesOf(cells, point, joined) {
     const phase = severalPhases ? phases.indexOf(cell.phase) : 0;
     const words = [named(cell, settingText(cell)), severalKinds && !['global', 'N:M'].includes(cell.kind) ? `(${cell.kind})` : '', severalPhases ? cell.phase : ''];
     const name = words.filter(Boolean).join(' ');
-    if (!groups.has(name)) {
+    const key = [cell.method, settingText(cell), cell.kind, cell.phase].join('|'); // the same in all figures
+    if (!groups.has(key)) {
       const style = styleOf(cell.method, [...kinds].indexOf(variant), phase, setting);
       const theirs = isNew(cell);
       if (theirs) Object.assign(style, { width: 3.4, size: 6.5 });
-      groups.set(name, { name, style, theirs, joined, points: [], order: [ORDER.get(cell.method) ?? 999, phase] });
+      groups.set(key, { key, name, style, theirs, joined, points: [], order: [ORDER.get(cell.method) ?? 999, phase] });
     }
-    groups.get(name).points.push({ ...point(cell), ref: cell });
+    groups.get(key).points.push({ ...point(cell), ref: cell });
   }
   const found = [...groups.values()].sort((a, b) => a.order[0] - b.order[0] || a.order[1] - b.order[1] || a.name.localeCompare(b.name));
   for (const one of found) one.points.sort((a, b) => a.x - b.x);

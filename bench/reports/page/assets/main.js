@@ -15,6 +15,7 @@ function route() {
   if (key !== drawnView) {
     drawnView = key;
     if (state.pinned) pin(null);
+    state.chosen.clear();
     figures = [];
     tables = [];
     listeners.length = 0;

@@ -17,8 +17,9 @@ function namedLines(names, width) {
 
 function headlineSpec(sweep, phase, width) {
   const found = FACTS.headlines.filter((one) => one.sweep === sweep && one.phase === phase);
-  const mean = (name) => found.filter((one) => one.name === name).reduce((sum, one, _, own) => sum + one.at / own.length, 0);
-  const names = unique(found.map((one) => one.name)).sort((a, b) => mean(b) - mean(a));
+  const own = (name) => found.filter((one) => one.name === name);
+  const mean = (name) => own(name).reduce((sum, one) => sum + one.at, 0) / own(name).length;
+  const names = unique(found.map((one) => one.name)).sort((a, b) => own(b).length - own(a).length || mean(b) - mean(a));
   const lines = namedLines(names, width);
   const models = unique(found.map((one) => one.model)).sort((a, b) => (MODELS.get(a) ?? 99) - (MODELS.get(b) ?? 99));
   const panels = models.map((model) => ({

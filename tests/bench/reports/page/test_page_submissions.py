@@ -39,7 +39,7 @@ def test_a_verified_one_and_one_that_changed(table1: Store, tmp_path: Path) -> N
         assert one.seeds == 3
 
 
-def test_the_page_has_a_section_where_there_are_any(table1: Store, tmp_path: Path) -> None:
+def test_submissions_are_in_the_data_where_there_are_any(table1: Store, tmp_path: Path) -> None:
     assert json.loads(to_json(page(table1, tmp_path / "nothing")))["submissions"] == []
     assert "LeCun, Denker and Solla" in to_json(page(table1, CHECKOUT / "submissions"))
 

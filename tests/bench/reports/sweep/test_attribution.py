@@ -9,7 +9,7 @@ from bench.reports.sweep import report
 from bench.reports.sweep.attribution import attribution_table
 from bench.reports.sweep.claims import claims
 from bench.reports.sweep.figures import figures
-from bench.reports.sweep.summary import summarise
+from bench.reports.sweep.summary import series, summarise
 
 
 def composed(make, mask: str, weights: str | None, top1: list[float], allocation: str | None = None, pattern="0.9"):  # type: ignore[no-untyped-def]
@@ -40,6 +40,16 @@ def test_allocations_have_rows_of_their_own(make, frame) -> None:
     )  # fmt: skip
     table = attribution_table(summarise(rows))
     assert table[["allocation", "mask"]].to_numpy().tolist() == [["GM", "GM"], ["CAP", "GM"], ["CAP", "OBC"]]
+
+
+def test_lines_are_named_by_parts_and_scope(make, frame) -> None:
+    parts = [composed(make, "cap", "obert", [80.0]), composed(make, "obc", None, [70.0], "cap")]
+    layers = composed(make, "obc", None, [70.0], pattern="0.9@layer")
+    cells = summarise(frame(*parts, layers, make("cap", "0.9", [85.0])))
+    assert set(series(cells)) == {"CAP mask + joint update", "OBC + layers of CAP", "OBC (per layer)", "CAP"}
+    options = [{"mask": "cap", "weights": "obert", "mask_options": {"damp": damp}} for damp in (0.1, 0.6)]
+    damped = summarise(frame(*(make("compose", "0.9", [80.0], options=one) for one in options)))
+    assert all(name.startswith("composed ") for name in series(damped)), "an option tells them apart"
 
 
 def test_sweeps_without_composed_pruners_have_no_such_table(make, frame) -> None:

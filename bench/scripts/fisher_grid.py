@@ -43,7 +43,7 @@ class Cell:
     """One setting of a pruner on one model.
 
     Attributes:
-        model: Name of the model.
+        model: Name of the model, with the seed of its weights where one was asked for.
         labels: `given` or `drawn`, see `cap.Calibration`.
         gradients: m, number of gradients.
         pruner: Registered name.
@@ -93,6 +93,7 @@ class Grid:
 
     def __init__(self, spec: ModelSpec, images: Inputs, arguments: argparse.Namespace) -> None:
         self.spec, self.images, self.arguments = spec, images, arguments
+        self.name = named(spec, arguments.dense_seed)
         self.model = spec.load()
         self.dense = evaluate(self.model, images).top1
 
@@ -109,7 +110,7 @@ class Grid:
                 scales = given.damp if "damp_scale" in known else [("absolute", known.get("damp", 0.0))]
                 for scale, damp in scales:
                     for pattern, batch_norm in itertools.product(given.patterns, given.batch_norm):
-                        yield Cell(self.spec.name, labels, given.gradients, pruner, block, scale, damp, other, pattern,
+                        yield Cell(self.name, labels, given.gradients, pruner, block, scale, damp, other, pattern,
                                    batch_norm, given.split, len(self.images), round(self.dense, 3))  # fmt: skip
 
     def measured(self, done: set[tuple[str, ...]]) -> Iterator[Cell]:
@@ -154,6 +155,11 @@ class Grid:
         if cell.batch_norm != "kept":
             reestimate_batch_norm(model, calibration)
         return replace(cell, top1=round(evaluate(model, self.images).top1, 3), objective=pruner.predicted_loss(pruned))
+
+
+def named(spec: ModelSpec, seed: int | None) -> str:
+    """Returns the name of a model, with the seed of its weights where one was asked for."""
+    return spec.name if seed is None else f"{spec.name}-{seed}"
 
 
 def evaluated(spec: ModelSpec, split: str, count: int | None) -> TensorInputs:
@@ -224,6 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="embedded", help="profile, or the text of data of your own")
     parser.add_argument("--model", required=True)
+    parser.add_argument("--dense-seed", type=int, help="seed that the model's weights were trained with")
     parser.add_argument("--pruners", nargs="+", default=["cap", "woodfisher", "obert", "chita"])
     parser.add_argument("--labels", nargs="+", choices=["given", "drawn"], default=["given"])
     parser.add_argument("--damp", nargs="+", type=dampening, required=True, help="SCALE:VALUE")
@@ -242,11 +249,13 @@ def main() -> None:
     arguments.options = dict(arguments.options)
     try:
         spec = get_profile(arguments.profile).model(arguments.model)
+        spec = spec if arguments.dense_seed is None else spec.with_seed(arguments.dense_seed)
         spec.check()
     except UserError as error:
         sys.exit(str(error))
     run(Grid(spec, evaluated(spec, arguments.split, arguments.images), arguments), arguments.output)
-    for line in table((one for one in read_cells(arguments.output) if one.model == spec.name), arguments.objective):
+    name = named(spec, arguments.dense_seed)
+    for line in table((one for one in read_cells(arguments.output) if one.model == name), arguments.objective):
         print(line)
 
 

@@ -115,6 +115,44 @@ def test_the_readme_says_what_the_parts_gain() -> None:
         assert f"{name} {obc:.2f} and {alps:.2f} against {top1[model, 'CAP', 'CAP', 'joint']:.2f}" in text
 
 
+def test_the_readme_says_who_is_best_one_shot() -> None:
+    """CAP, the best that does not start from it, and the refit of what it leaves."""
+    cells = summarise(committed_rows("one_shot_curves"))
+    top1 = cells.pivot_table(index="method", columns=["sparsity", "model"], values="one_shot_mean").round(2)
+    text = " ".join(README.split())
+    for model, before in {"vit": "on ViT", "convnext": "on ConvNeXt", "xcit": "on XCiT", "simclr": "SimCLR"}.items():
+        others = top1[0.9, model].drop(["CAP", "SNOWS"])
+        said = re.search(rf"(\d\d\.\d\d)(?: %)? (?:on the self-supervised )?{before} \((\S+) (\d\d\.\d\d)\)", text)
+        assert said is not None
+        assert (float(said[1]), said[2], float(said[3])) == (top1[0.9, model]["CAP"], others.idxmax(), others.max())
+        rest = top1[0.8, model].drop(["CAP", "SNOWS"])
+        assert (abs(top1[0.8, model]["CAP"] - rest.max()) < 0.5) == (model != "simclr")
+    refitted = [top1[0.9, model]["SNOWS"] for model in ("vit", "convnext", "xcit", "simclr")]
+    assert "{:.2f}, {:.2f}, {:.2f} and {:.2f}.".format(*refitted) in text
+    assert f"CAP has {top1[0.8, 'simclr']['CAP']:.2f} (ALPS {top1[0.8, 'simclr']['ALPS']:.2f})" in text
+    assert top1[0.8, "simclr"].drop(["CAP", "SNOWS"]).idxmax() == "ALPS"
+    models = ("vit", "convnext", "xcit", "simclr")
+    ahead = [model for model in models if top1[0.9, model]["SNOWS"] > top1[0.9, model]["CAP"]]
+    assert ahead == ["vit", "xcit", "simclr"]
+
+
+def test_the_page_on_chita_quotes_the_committed_objectives() -> None:
+    cells = pd.read_csv(io.BytesIO(committed_file("results/objective.csv")))
+    names = {"ViT": "vit-0", "ConvNeXt": "convnext-0", "XCiT": "xcit-0"}
+    page = (ROOT / "docs/pruners/chita.md").read_text()
+    rows = re.findall(r"^\| (\w+), `(\w+)`, ([\d.]+) \| (.*) \|$", page, flags=re.MULTILINE)
+    assert len(rows) == 3 * 4 * 2
+    for name, pruner, damp, values in rows:
+        own = cells[(cells["model"] == names[name]) & (cells["pruner"] == pruner) & (cells["damp"] == float(damp))]
+        found = own.sort_values("pattern")[["top1", "objective"]].itertuples(index=False)
+        assert values == " | ".join(f"{top1:.2f}, {objective:.2g}" for top1, objective in found)
+    table = cells.pivot_table(index=["model", "damp", "pattern"], columns="pruner", values="objective")
+    assert (table.idxmin(axis=1) != "cap").sum() == 1
+    ratios = (table["chita"] / table["cap"]).xs(0.9, level="pattern")
+    assert 2.5 <= ratios.min() < 2.6
+    assert 14 <= ratios.max() < 15
+
+
 def test_table_1_is_whole_and_of_one_commit(committed: pd.DataFrame) -> None:
     assert committed.groupby(["model", "pruner", "phase"])["seed"].nunique().eq(3).all()
     if not has_dense_seeds(committed):

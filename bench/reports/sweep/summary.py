@@ -128,7 +128,8 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         `<phase>_std` (sample standard deviation, empty for n = 1), `<phase>_n`, `<phase>_drop` (percentage points),
         `<phase>_rel_drop` (percent of dense), `<phase>_agreement` (percent), `<phase>_epoch`, `<phase>_bytes` (mean
         size of the file), `<phase>_paper`, and `<phase>_invalid`, whether a seed is invalid: what else the phase has
-        is then empty; `dense` and `dense_bytes`; the means `fit_seconds`, `prune_seconds`, and of the one-shot models
+        is then empty; `dense`, the mean of the dense models, and `dense_bytes`; the means
+        `fit_seconds`, `prune_seconds`, and of the one-shot models
         `predicted_loss_increase` and `observed_loss_increase`; of those that lost units the medians `params_left` and
         `macs_left` (fractions of dense) and `speedup` (times dense); the sum `violations`; and `pruner_options`.
     """
@@ -154,7 +155,8 @@ def summarise(rows: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         wide[f"{phase}_paper"] = float("nan")
         wrong = every[every["phase"] == phase].groupby(KEYS)["invalid"].any()
         wide[f"{phase}_invalid"] = wrong.reindex(wide.index, fill_value=False)
-    wide["dense"] = cells["top1_dense"].first()
+    once = every.drop_duplicates([*KEYS, "trial_id"]).groupby(KEYS)  # a trial has as many rows as phases
+    wide["dense"] = once["top1_dense"].mean().round(6)
     wide["dense_bytes"] = cells["dense_bytes"].first()
     for column in ("fit_seconds", "prune_seconds"):
         wide[column] = cells[column].mean()

@@ -69,3 +69,10 @@ def test_columns_of_older_files_count_as_empty(table_rows) -> None:
     rows = table_rows()
     old = rows.drop(columns=["regime", "recipe", "epoch", "agreement", "violations", "predicted_loss_increase"])
     pd.testing.assert_frame_equal(summarise(old), summarise(rows))
+
+
+def test_the_dense_accuracy_is_the_mean_of_the_dense_models(make, frame) -> None:
+    rows = frame(make("cap", "0.5", [80.0, 82.0, 84.0]))
+    rows["top1_dense"] = rows["seed"].map({0: 88.0, 1: 89.0, 2: 90.5})
+    rows["dense_seed"] = rows["seed"]
+    assert summarise(rows)["dense"].tolist() == [pytest.approx(89.166667, abs=1e-6)]

@@ -50,7 +50,8 @@ class Head(nn.Module):
         return self.mlp(F.scaled_dot_product_attention(q, k, v))
 
 
-def test_later_operations_come_closer_than_with_the_layer_alone() -> None:
+@pytest.mark.parametrize(("first", "pattern"), [("magnitude", "0.6"), ("obc", "0.6@layer")])
+def test_later_operations_come_closer_than_with_the_layer_alone(first: str, pattern: str) -> None:
     """Outputs of the whole model on other images, at three operations, one, and none."""
     torch.manual_seed(0)
     model, images, others = Head().eval(), torch.randn(160, 2, 5, 5), torch.randn(100, 2, 5, 5)
@@ -65,11 +66,11 @@ def test_later_operations_come_closer_than_with_the_layer_alone() -> None:
         return found
 
     refitted = {
-        k: cap.create("snows", first="magnitude", operations=k, images=160).fit(model, layers, calibration(images))
+        k: cap.create("snows", first=first, operations=k, images=160).fit(model, layers, calibration(images))
         for k in (1, 3)
     }
-    none = distance(cap.create("magnitude").fit(model, layers, calibration(images)).prune("0.6"))
-    one, three = (distance(pruner.prune("0.6")) for pruner in refitted.values())
+    none = distance(cap.create(first).fit(model, layers, calibration(images)).prune(pattern))
+    one, three = (distance(pruner.prune(pattern)) for pruner in refitted.values())
     assert three < one < 0.8 * none
 
 

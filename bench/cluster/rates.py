@@ -71,7 +71,7 @@ def _card(name: str, half: float, single: float, memory_gib: float, has_bfloat16
 RATES = {
     rates.name: rates
     for rates in (
-        Rates("cpu", True, 3e10, gradients=1.1e10, training=1.5e10, gram=8e9, solve=2e9),
+        Rates("cpu", True, 3e10, gradients=1.1e10, training=1.5e10, gram=3.2e10, solve=8e9),
         _card("a100", 156e12, 9.75e12, 80),
         _card("a100-40gb", 156e12, 9.75e12, 40),
         _card("h100", 495e12, 33e12, 80),

@@ -16,6 +16,7 @@ from torch import nn
 
 import cap
 from bench.cluster.rates import Rates
+from bench.data.stream import shape_of
 from bench.evaluation.macs import count_macs
 from bench.models import ModelSpec
 from bench.specs.recipes import TrainingSpec
@@ -219,7 +220,7 @@ def _to_augment(trial: Trial, images: float, made: dict[Hashable, float]) -> flo
     if (recipe := trial.recipe) is None or not trial.resolve().model.shares_batches:
         return images
     each = images / (len(trial.finetune_at) if trial.training is None else 1)
-    shape = recipe.images, recipe.batch_size, recipe.crop, recipe.label_smoothing, recipe.augmentation
+    shape = shape_of(recipe)
     known = made.get(shape, 0.0)
     made[shape] = max(known, each)
     return max(0.0, each - known)

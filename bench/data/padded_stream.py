@@ -16,7 +16,7 @@ from bench.core.random_state import random_state, seed_everything, set_random_st
 from bench.data.augmentation.transforms import create_mixup, create_shift, keep_one_bit
 from bench.data.fashion_mnist import MEAN, STD, Split, to_input
 from bench.data.made_batches import MadeBatches
-from bench.data.stream import StreamRecipe
+from bench.data.stream import StreamRecipe, shape_of
 
 MADE = MadeBatches()
 
@@ -59,8 +59,7 @@ class PaddedStream:
         order = torch.randperm(len(self.split))[: recipe.images]
         if state is not None:
             set_random_state(state)
-        shape = recipe.images, recipe.batch_size, recipe.crop, recipe.label_smoothing, recipe.augmentation_set
-        stream = self.split, self.seed, self.input_size, self.num_classes, shape
+        stream = self.split, self.seed, self.input_size, self.num_classes, shape_of(recipe)
         batches = self.split.batches(recipe.batch_size, order[skip * recipe.batch_size :])
         for index, (images, labels) in enumerate(batches, start=skip):
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Protocol
 
 from torch import Tensor
@@ -37,6 +37,11 @@ class StreamRecipe(Protocol):
     def augmentation_set(self) -> AugmentationSet:
         """Augmentation set of the batches."""
         ...
+
+
+def shape_of(recipe: StreamRecipe) -> Hashable:
+    """Returns all of a recipe that its batches depend on."""
+    return recipe.images, recipe.batch_size, recipe.crop, recipe.label_smoothing, recipe.augmentation_set
 
 
 class TrainingStream(Protocol):

@@ -27,7 +27,6 @@ from bench.results.settings import Settings, baseline_of, names_of, sort_key, va
 
 CALIBRATION = ("gradient", "calibration_images", "calibration_batch_size", "label_source", "batch_norm")
 PARTS = ("allocation", "mask", "weights")  # of composed pruners
-BASE = "base"  # of variants that differ from it in one setting each
 SETTING = "setting"  # in the settings of trials that say whose their options are
 
 
@@ -190,15 +189,20 @@ def _variants(rows: pd.DataFrame) -> tuple[list[str], list[int]]:
         ]
         for rank, place in enumerate(sorted(range(len(every)), key=places.__getitem__)):
             values, chosen = named[place]
-            if "mask" in values and set(values) <= set(PARTS):
+            if is_named_by_parts(values):
                 text = composition(values)
             elif values == base:
-                text = BASE
+                text = "base"
             else:
                 text = " ".join(_in_words(key, values[key]) for key in chosen if key in values)
             words[str(method), values.to_json()] = (text, rank)
     found = [words[key] for key in zip(rows["method"], rows["settings"], strict=True)]
     return [text for text, _ in found], [rank for _, rank in found]
+
+
+def is_named_by_parts(settings: Settings) -> bool:
+    """Returns whether settings are the parts of a composed pruner alone, which then name it, see `composition`."""
+    return "mask" in settings and set(settings) <= set(PARTS)
 
 
 def _in_words(name: str, value: Any) -> str:

@@ -93,7 +93,7 @@ class Grid:
 
     def __init__(self, spec: ModelSpec, images: Inputs, arguments: argparse.Namespace) -> None:
         self.spec, self.images, self.arguments = spec, images, arguments
-        self.name = named(spec, arguments.dense_seed)
+        self.name = spec.name if arguments.dense_seed is None else f"{spec.name}-{arguments.dense_seed}"
         self.model = spec.load()
         self.dense = evaluate(self.model, images).top1
 
@@ -155,11 +155,6 @@ class Grid:
         if cell.batch_norm != "kept":
             reestimate_batch_norm(model, calibration)
         return replace(cell, top1=round(evaluate(model, self.images).top1, 3), objective=pruner.predicted_loss(pruned))
-
-
-def named(spec: ModelSpec, seed: int | None) -> str:
-    """Returns the name of a model, with the seed of its weights where one was asked for."""
-    return spec.name if seed is None else f"{spec.name}-{seed}"
 
 
 def evaluated(spec: ModelSpec, split: str, count: int | None) -> TensorInputs:
@@ -253,9 +248,9 @@ def main() -> None:
         spec.check()
     except UserError as error:
         sys.exit(str(error))
-    run(Grid(spec, evaluated(spec, arguments.split, arguments.images), arguments), arguments.output)
-    name = named(spec, arguments.dense_seed)
-    for line in table((one for one in read_cells(arguments.output) if one.model == name), arguments.objective):
+    grid = Grid(spec, evaluated(spec, arguments.split, arguments.images), arguments)
+    run(grid, arguments.output)
+    for line in table((one for one in read_cells(arguments.output) if one.model == grid.name), arguments.objective):
         print(line)
 
 

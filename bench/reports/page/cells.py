@@ -16,6 +16,7 @@ from bench.results.methods import method_of, setting_of
 from bench.results.settings import Settings
 from bench.results.store import DAMAGED
 from bench.results.validity import INVALID
+from bench.results.variants import is_named_by_parts
 
 Row = dict[str, Any]  # a result row by its columns, with those of `bench.results.variants.describe`
 UNSUCCESSFUL = ("skipped", "failed", "timeout", "preempted", DAMAGED)
@@ -98,6 +99,7 @@ def _cell(
         pruner=first["pruner"],
         method=first["method"],
         variant=first["variant"],
+        by_parts=is_named_by_parts(Settings.from_json(first["settings"])),
         family=method_of(first["pruner"]).family,
         setting=setting_of(first["pruner"], Settings.from_json(first["pruner_options"]), first["setting"]),
         pattern=first["pattern"],
@@ -154,6 +156,7 @@ def _without_result(sweep: str, rows: pd.DataFrame, options: OptionTable) -> Ite
             pruner=first["pruner"],
             method=label(first["pruner"]),
             variant="",
+            by_parts=False,
             family=method_of(first["pruner"]).family,
             setting=setting_of(first["pruner"], Settings.from_json(first["pruner_options"]), first["setting"]),
             pattern=pattern,

@@ -22,6 +22,7 @@ class Cell:
         pruner: Registered name, or `path/to/file.py:ClassName`.
         method: Name of the method for readers.
         variant: What tells its trials from others of the method, in words.
+        by_parts: Whether the variant is the parts of a composed pruner, which name it without the method.
         family: One of `bench.results.methods.FAMILIES`.
         setting: Whose settings: `authors'`, `tuned`, `profile's` or nothing.
         pattern: Sparsity pattern.
@@ -57,6 +58,7 @@ class Cell:
     pruner: str
     method: str
     variant: str
+    by_parts: bool
     family: str
     setting: str
     pattern: str | None

@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from bench.reports.sweep.estimates import Estimator
 from bench.results.folders import paper_values
-from bench.results.labels import COMPOSED, FAMILY_ORDER, GLOBAL, PHASES, label, method_order
+from bench.results.labels import FAMILY_ORDER, GLOBAL, PHASES, label, method_order
 from bench.results.predictions import Predictions
 from bench.results.schema import SCHEMA
+from bench.results.settings import Settings
 from bench.results.tuned import AUTHORS
 from bench.results.validity import INVALID
-from bench.results.variants import BASE, describe
+from bench.results.variants import describe, is_named_by_parts
 
 IDENTITY = ["family", "model", "pruner", "method", "name", "rank", "variant", "settings", "regime"]
 KEYS = [*IDENTITY, "sparsity", "pattern", "kind"]  # seeds alone are averaged
@@ -203,12 +204,12 @@ def series(frame: pd.DataFrame) -> pd.Series:
 
     Composed pruners have the names of their parts, since all are composed; not where an option tells them apart.
     """
-    composed = label(COMPOSED)
+    columns = frame[["name", "method", "variant", "settings"]].itertuples(index=False)
     found = [
         variant + name.removeprefix(method)
-        if method == composed and variant not in ("", BASE) and "=" not in variant
+        if is_named_by_parts(Settings.from_json(settings))
         else f"{name} {variant}".strip()
-        for name, method, variant in frame[["name", "method", "variant"]].itertuples(index=False)
+        for name, method, variant, settings in columns
     ]
     return pd.Series(found, frame.index, dtype=str)
 

@@ -108,10 +108,8 @@ const unique = (values) => [...new Set(values)];
 const methodLink = (name) => `#/method/${encodeURIComponent(name)}`;
 const modelLink = (name) => `#/model/${encodeURIComponent(name)}`;
 
-// Composed pruners have the names of their parts, since all are composed.
 function named(cell, text) {
-  const parts = cell.pruner === 'compose' && text && !/=|^base$/.test(text);
-  return (parts ? [text] : [cell.method, text]).filter(Boolean).join(' ');
+  return [cell.by_parts ? '' : cell.method, text].filter(Boolean).join(' ');
 }
 
 function seriesName(cell) {

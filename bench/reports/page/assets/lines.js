@@ -1,7 +1,6 @@
 // Which lines of a figure are shown: what was chosen by hand, else, of more than can be told apart, the best.
 
 const MOST_LINES = 12;
-const ALWAYS = ['CAP', 'unpruned'];
 
 // Of the lines of a phase: mean accuracy kept on the models and sparsities that all of them have, else on their own.
 function meanKept(lines) {
@@ -18,23 +17,22 @@ function meanKept(lines) {
 function lateLines(series, fronts) {
   const lines = new Map();
   for (const one of series) {
-    const line = lines.get(one.key) || { key: one.key, cells: [], kept: one.theirs || one.points.some((point) => fronts.has(point)) };
+    const line = lines.get(one.key) || { key: one.key, cells: [], first: false };
     line.cells.push(...one.points.map((point) => point.ref).filter((ref) => ref.seeds)); // results, not times
-    line.kept ||= one.theirs || one.points.some((point) => fronts.has(point));
+    line.first ||= one.theirs || one.points.some((point) => fronts.has(point));
     lines.set(one.key, line);
   }
-  const late = new Set();
-  const all = [...lines.values()].filter((line) => line.cells.length);
-  for (const phase of unique(all.map((line) => line.cells[0].phase))) {
-    const part = all.filter((line) => line.cells[0].phase === phase && !ALWAYS.slice(1).includes(line.cells[0].method));
-    if (part.length <= MOST_LINES) continue;
-    const means = meanKept(part);
-    const ranked = part.map((line, i) => ({ ...line, mean: means[i] })).sort((a, b) => b.mean - a.mean);
-    const family = (line) => line.cells[0].family;
-    const first = new Set(ranked.filter((line, i) => line.kept || ALWAYS.includes(line.cells[0].method)
-      || ranked.findIndex((other) => family(other) === family(line)) === i));
-    for (const line of ranked) if (first.size < MOST_LINES) first.add(line);
-    for (const line of ranked) if (!first.has(line)) late.add(line.key);
-  }
-  return late;
+  const pruned = [...lines.values()].filter((line) => line.cells.length && line.cells[0].method !== 'unpruned')
+    .map((line) => ({ ...line, method: line.cells[0].method, family: line.cells[0].family, phase: line.cells[0].phase }));
+  return new Set(unique(pruned.map((line) => line.phase)).flatMap((phase) => lateOfPhase(pruned.filter((line) => line.phase === phase))));
+}
+
+function lateOfPhase(lines) {
+  if (lines.length <= MOST_LINES) return [];
+  const means = meanKept(lines);
+  const ranked = lines.map((line, i) => ({ ...line, mean: means[i] })).sort((a, b) => b.mean - a.mean);
+  const bestOfFamily = (line) => ranked.find((other) => other.family === line.family) === line;
+  const first = new Set(ranked.filter((line) => line.first || line.method === 'CAP' || bestOfFamily(line)));
+  for (const line of ranked) if (first.size < MOST_LINES) first.add(line);
+  return ranked.filter((line) => !first.has(line)).map((line) => line.key);
 }

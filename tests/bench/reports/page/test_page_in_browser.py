@@ -251,6 +251,8 @@ def test_two_thousand_rows_of_twenty_methods_open_in_two_seconds(
     one.page.select_option("[name=layout]", "list")
     assert one.page.locator("#table tbody tr").count() == 2000
     assert one.page.locator("#sparsity .point").count() == 12 * 100, "those of twelve methods"
+    one.page.locator("#sparsity .legend button").first.click()
+    assert one.page.locator("#sparsity .point").count() == 2000
 
 
 @pytest.fixture

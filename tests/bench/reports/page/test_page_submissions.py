@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,14 @@ def test_a_verified_one_and_one_that_changed(table1: Store, tmp_path: Path) -> N
         assert one.seeds == 3
 
 
-def test_submissions_are_in_the_data_where_there_are_any(table1: Store, tmp_path: Path) -> None:
+def test_the_page_has_a_section_where_there_are_any(
+    table1: Store, tmp_path: Path, page_text: Callable[[Path], str]
+) -> None:
     assert json.loads(to_json(page(table1, tmp_path / "nothing")))["submissions"] == []
-    assert "LeCun, Denker and Solla" in to_json(page(table1, CHECKOUT / "submissions"))
+    submissions = find_submissions(CHECKOUT / "submissions")
+    text = page_text(PageReport([table1], table1.results, None, submissions).write(tmp_path / "page.html"))
+    assert "submissionsView" in text
+    assert "LeCun, Denker and Solla" in text
 
 
 def test_in_a_browser(open_page: Any, table1: Store) -> None:

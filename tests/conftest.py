@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import base64
+import gzip
 import os
+import re
+from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the tests must not fight others for the cores
 
@@ -34,3 +39,14 @@ def layers(model: TinyNet) -> dict[str, nn.Parameter]:
 @pytest.fixture
 def calibration() -> cap.Calibration:
     return tiny_calibration()
+
+
+@pytest.fixture
+def page_text() -> Callable[[Path], str]:
+    """Returns a function that reads a page of HTML with its data unpacked."""
+
+    def read(file: Path) -> str:
+        start, data, end = re.split(r'(?<=id="data">)([^<]*)', file.read_text(), maxsplit=1)
+        return start + gzip.decompress(base64.b64decode(data)).decode() + end
+
+    return read

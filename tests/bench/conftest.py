@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import base64
-import gzip
 import io
 import json
 import pickle
-import re
 import shutil
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,17 +19,6 @@ from bench.results.schema import SCHEMA
 from cap.patterns import parse_pattern
 
 DENSE = 90.0
-
-
-@pytest.fixture
-def page_text() -> Callable[[Path], str]:
-    """Returns a function that reads a page of HTML with its data unpacked."""
-
-    def read(file: Path) -> str:
-        start, data, end = re.split(r'(?<=id="data">)([^<]*)', file.read_text(), maxsplit=1)
-        return start + gzip.decompress(base64.b64decode(data)).decode() + end
-
-    return read
 
 
 class Make(Protocol):

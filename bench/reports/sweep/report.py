@@ -17,6 +17,7 @@ from bench.reports.sweep import tables
 from bench.reports.sweep.attribution import attribution_table
 from bench.reports.sweep.claims import claim_sentences
 from bench.reports.sweep.control import control_lines
+from bench.reports.sweep.document import document_text
 from bench.reports.sweep.protocol import ProtocolTables
 from bench.reports.sweep.smaller import SWEEP, SmallerModel, smaller_lines, smaller_models
 from bench.reports.sweep.summary import SweepResults, published_for, read_paper_values, summarise
@@ -174,21 +175,6 @@ def write_figures(rows: pd.DataFrame, store: Store, title: str) -> list[Path]:
     return figures(rows, title, store.collected.with_suffix(""))
 
 
-def insert(document: Path, name: str, rows: pd.DataFrame, predictions: Predictions | None = None) -> None:
-    """Puts compact tables and the claims between `<!-- name -->` and `<!-- /name -->` in a Markdown document.
-
-    Raises:
-        UserError: If there is no such document, or it lacks the two marks.
-    """
-    summary = summarise(rows)
-    parts = attribution_table(summary)
-    table = to_markdown(tables.compact(summary) if parts.empty else parts)
-    found = SweepResults.of(rows, predictions)
-    beside = "".join(f"{title}:\n\n{to_markdown(part)}\n" for title, part in ProtocolTables.of(found).tables.items())
-    lines = "".join(f"* {sentence}\n" for sentence in (*claim_sentences(found), *control_lines(summary)))
-    insert_text(document, name, f"{table}\n{origin(rows)}\n\n{beside}{lines}")
-
-
 class SweepReport:
     """Report on a sweep: terminal, Markdown, CSV, figures, README.
 
@@ -236,7 +222,7 @@ class SweepReport:
         if into is not None:
             if pilot := pilot_text(self.rows):
                 raise UserError(f"{self.store.sweep} goes into no document:{pilot.removeprefix(',')}")
-            insert(into, self.store.sweep, self.rows, self.predictions)
+            insert_text(into, self.store.sweep, document_text(self.rows, self.predictions))
         self.written.collected.parent.mkdir(parents=True, exist_ok=True)
         written = write_tables(self.rows, self.written, self.results, self.title, self.predictions)
         return [*written, *([into] if into is not None else [])]

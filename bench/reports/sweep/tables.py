@@ -13,7 +13,6 @@ AGREEMENT, EPOCHS, FIT, PRUNE, TOTAL = "agree %", "epochs", "fit s", "prune s", 
 PREDICTED, OBSERVED = "loss + predicted", "loss + observed"
 SIZE, PUBLISHED = "KiB", "published"
 PARAMETERS, MACS, SPEED = "parameters %", "MACs %", "times as fast"
-COMPACT_LINES = 24
 
 
 def _top1(row: pd.Series, phase: str) -> str:
@@ -70,7 +69,7 @@ def detailed(summary: pd.DataFrame) -> pd.DataFrame:
     return table.loc[:, (table != "").any()]
 
 
-def _compact_columns(summary: pd.DataFrame) -> pd.Series:
+def compact_columns(summary: pd.DataFrame) -> pd.Series:
     """Returns for each cell the column of the compact table that it stands in, empty for none."""
     groups = summary["kind"] == NM
     tuned = summary.loc[~groups & summary["finetuned_n"].notna(), "sparsity"]
@@ -83,42 +82,28 @@ def compact(summary: pd.DataFrame) -> pd.DataFrame:
     """Returns one row per model, pruner and variant with the top-1 of each phase at some patterns.
 
     These are all N:M patterns, and of the others the sparsities that have a fine-tuned model; without such the ones
-    nearest to 50, 75 and 90 %, with the time of the fit and that of reading off all of these. Where the rows would be
-    more than COMPACT_LINES, models are columns, too, with the means alone.
+    nearest to 50, 75 and 90 %, with the time of the fit and that of reading off all of these.
     """
-    cells = summary.assign(column=_compact_columns(summary))
+    cells = summary.assign(column=compact_columns(summary))
     cells = cells[cells["column"] != ""]
-    models = list(cells["model"].unique())
-    wide = len(models) > 1 and len(cells[["model", "pruner", "name", "variant"]].drop_duplicates()) > COMPACT_LINES
     timed = cells["finetuned_n"].isna().all()
-    dense: dict[str, str] = {"pruner": "dense"}
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     prunes: dict[tuple[str, ...], float] = {}
     for _, row in cells.iterrows():
-        columns = {"pruner": row["name"], "variant": row["variant"]}
-        if not wide:
-            columns = {"model": row["model"], "dense": number(row["dense"]), **columns}
+        columns = {"model": row["model"], "dense": number(row["dense"]), "pruner": row["name"],
+                   "variant": row["variant"]}  # fmt: skip
         key = (row["pruner"], *columns.values())
         line = lines.setdefault(key, columns)
-        if timed and not wide:
+        if timed:
             line[FIT] = seconds_in_column(row["fit_seconds"])
             prunes[key] = prunes.get(key, 0.0) + row["prune_seconds"]
             line[PRUNE] = seconds_in_column(prunes[key])
             line[TOTAL] = seconds_in_column(row["fit_seconds"] + prunes[key])
         for phase, name in PHASES.items():
-            if pd.isna(row[f"{phase}_n"]) and not row[f"{phase}_invalid"]:
-                continue
-            column = f"{name} {row['column']}"
-            if wide:
-                line[f"{row['model']} {column}"] = INVALID if row[f"{phase}_invalid"] else number(row[f"{phase}_mean"])
-                dense[f"{row['model']} {column}"] = number(row["dense"])
-            else:
-                line[column] = _top1(row, phase)
+            if not pd.isna(row[f"{phase}_n"]) or row[f"{phase}_invalid"]:
+                line[f"{name} {row['column']}"] = _top1(row, phase)
     by_sparsity = list(cells.sort_values(["sparsity", "pattern"])["column"].unique())
     header = [f"{name} {column}" for name in PHASES.values() for column in by_sparsity]
-    if wide:
-        header = ["pruner", "variant", *(f"{model} {column}" for model in models for column in header)]
-    else:
-        header = ["model", "dense", "pruner", "variant", *header, FIT, PRUNE, TOTAL]
-    table = pd.DataFrame([*([dense] if wide else []), *lines.values()]).reindex(columns=header).fillna("")
+    header = ["model", "dense", "pruner", "variant", *header, FIT, PRUNE, TOTAL]
+    table = pd.DataFrame(lines.values()).reindex(columns=header).fillna("")
     return table.loc[:, (table != "").any()]

@@ -75,10 +75,10 @@ def claims(rows: pd.DataFrame, predictions: Predictions | None = None) -> list[s
 
 def claim_sentences(results: SweepResults) -> list[str]:
     """Returns what the results of a sweep say on the claims that they can decide, a sentence or a few each."""
-    return [found.finding.sentence for found in findings(results)] + _left_out(results.rows)
+    return [found.finding.sentence for found in findings(results)] + left_out(results.rows)
 
 
-def _left_out(rows: pd.DataFrame) -> list[str]:
+def left_out(rows: pd.DataFrame) -> list[str]:
     """Returns a sentence on the cells that no claim uses; none where all rows are valid."""
     every = pruned(rows)
     cells = every.loc[every["invalid"], ["name", "pattern", "model", "phase"]].drop_duplicates()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 from bench.statistics.estimate import Estimate
 
 PERCENT, POINTS = "%", "points"
+FEW_CELLS = 6  # that a document shows one by one
 
 
 @dataclass(frozen=True)
@@ -111,5 +113,18 @@ class Finding:
     @property
     def sentence(self) -> str:
         """The finding as it is printed."""
-        told = " ".join(filter(None, (self.rule_text, self.cell_text, self.text)))
+        return self._told(self.cell_text)
+
+    @property
+    def short(self) -> str:
+        """The finding for a document: as it is printed, or where its cells are many, how often each outcome came."""
+        tested = [cell.outcome for cell in self.cells if cell.p_value is not None]
+        if len(tested) <= FEW_CELLS:
+            return self.sentence
+        counts = ", ".join(f"{outcome} in {count}" for outcome, count in Counter(tested).items())
+        return self._told(f"Of {len(tested)} cells: {counts}.")
+
+    def _told(self, cells: str) -> str:
+        """Returns the finding with a text on its cells."""
+        told = " ".join(filter(None, (self.rule_text, cells, self.text)))
         return f"{self.head}: {self.outcome}{self.joint if self.outcome else ''}{told}"

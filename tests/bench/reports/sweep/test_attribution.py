@@ -8,6 +8,7 @@ from rich.console import Console
 from bench.reports.sweep import report
 from bench.reports.sweep.attribution import attribution_table
 from bench.reports.sweep.claims import claims
+from bench.reports.sweep.document import document_text
 from bench.reports.sweep.figures import figures
 from bench.reports.sweep.summary import series, summarise
 
@@ -66,10 +67,7 @@ def test_report_and_figure_show_it(make, frame, tmp_path: Path) -> None:
     out = io.StringIO()
     report.print_report(rows, tmp_path, "Title", Console(file=out, width=120))
     assert "one-shot by mask and update" in out.getvalue()
-    document = tmp_path / "README.md"
-    document.write_text("<!-- attribution -->\n<!-- /attribution -->\n")
-    report.insert(document, "attribution", rows)
-    assert "| vit | GM | 40.00 | 45.00 |" in document.read_text()
+    assert "| vit | GM | 40.00 | 45.00 |" in document_text(rows)
     assert [path.name for path in figures(rows, "Title", tmp_path / "figure")] == ["figure.png", "figure.svg"]
     assert "CAP mask" in (tmp_path / "figure.svg").read_text()
 

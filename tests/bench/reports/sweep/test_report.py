@@ -6,10 +6,8 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import pytest
 from rich.console import Console
 
-from bench.core.errors import UserError
 from bench.reports.sweep import report
 from bench.reports.sweep.figures.curves import accuracy_curves
 from bench.reports.sweep.summary import summarise
@@ -30,16 +28,6 @@ def test_files_and_readme(table_rows, tmp_path: Path) -> None:
     assert "<!-- CAP one-shot -->" in svg
     again = accuracy_curves(summarise(rows), "Title", tmp_path / "figure")
     assert again[1].read_text() == svg, "the same results give the same file"
-    document = tmp_path / "README.md"
-    document.write_text("before\n<!-- table1 -->\nstale\n<!-- /table1 -->\nafter\n")
-    report.insert(document, "table1", rows)
-    assert "stale" not in document.read_text()
-    assert "| vit | 90.00 | CAP | 83.00 ± 3.61 | 89.40 ± 0.20 |" in document.read_text()
-    assert document.read_text().startswith("before\n")
-    assert document.read_text().endswith("after\n")
-    document.write_text("no marks")
-    with pytest.raises(UserError, match="needs the lines <!-- table1 -->"):
-        report.insert(document, "table1", rows)
 
 
 def test_the_terminal_table_leaves_out_columns_that_do_not_fit(make, frame, tmp_path: Path) -> None:
@@ -82,9 +70,5 @@ def test_reports_of_several_dense_models_have_headline_leads_and_ranks(everywher
     console = Console(width=150, file=io.StringIO())
     report.print_report(rows, tmp_path, "Title", console)
     assert "Mean ranks one-shot" in console.file.getvalue()
-    document = tmp_path / "README.md"
-    document.write_text("<!-- x -->\n<!-- /x -->\n")
-    report.insert(document, "x", rows)
-    assert "| mean | +0.50 (+0.50 to +0.50) over WF |" in document.read_text()
     old = report.markdown(rows.assign(dense_seed=None), tmp_path, "Title")
     assert not any(word in old for word in ("Sparsity at 1 %", "Mean ranks", "the best of all rivals"))

@@ -105,20 +105,3 @@ def test_the_compact_table_of_curves_takes_the_nearest_sparsities(make, frame) -
     [line] = tables.compact(summarise(rows)).to_dict("records")
     assert list(line)[3:] == ["one-shot 52 %", "one-shot 77 %", "one-shot 92 %", "fit s"]
     assert line["fit s"] == "12.3"
-
-
-def test_a_long_compact_table_has_the_models_as_columns(make, frame) -> None:
-    rows = frame(
-        *(
-            make("cap", "0.5", [80.0 + power], model=model, options={"power": power})
-            for model in ("vit", "dino")
-            for power in range(13)
-        ),
-        make("magnitude", "0.5@layer", [50.0, 51.0], model="dino"),
-    )
-    table = tables.compact(summarise(rows)).set_index("pruner")
-    assert list(table.columns) == ["variant", "vit one-shot 50 %", "dino one-shot 50 %"]
-    assert table.loc["dense"].tolist() == ["", "90.00", "90.00"]
-    assert table.loc["UM"].tolist() == ["", "", "50.50"]
-    assert table.loc["CAP"].values.tolist()[3] == ["power=3", "83.00", "83.00"]
-    assert len(table) == 15

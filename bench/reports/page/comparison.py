@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.core.errors import UserError
-from bench.reports.common.origin import code_state
-from bench.reports.common.text import joined
 from bench.reports.comparison.document import VERSION
 from bench.reports.comparison.statistics import EVEN
 from bench.reports.page.cells import OptionTable
 from bench.reports.page.comparison_data import ComparedPruner, ComparisonFacts, PairedDifference
+from bench.reports.page.comparison_texts import appendix, command, options_by_model, references
 from bench.results.labels import PHASES, pattern_in_words
-from bench.results.methods import method_of
-from bench.results.references import bibtex
 from bench.results.store import Store
 
 FOLDER = "compare"  # name of the sweep whose parts are comparisons
@@ -75,11 +71,15 @@ def comparison_facts(
         options: Table of the page's options.
         resampled: Whether predicted classes are stored, so that intervals are by a bootstrap.
     """
+    models = list(dict.fromkeys(one["model"] for one in document["cells"]))
     pruners = tuple(
         ComparedPruner(
             label=one["label"],
             pruner=one["pruner"],
-            options=options.place(json.dumps(one["options"], sort_keys=True)),
+            options={
+                model: options.place(json.dumps(own, sort_keys=True))
+                for model, own in options_by_model(one["options"], models).items()
+            },
             source=one["source"],
             sha256=one["sha256"] or "",
             code=one["code"] or "",
@@ -105,33 +105,10 @@ def comparison_facts(
         verdicts=tuple(document["verdicts"]),
         pruners=pruners,
         differences=differences,
-        command=_command(document, rows),
-        bibtex=_bibtex([one.pruner for one in pruners], rows),
-        appendix=_appendix(document, rows, resampled),
+        command=command(document, rows),
+        bibtex=references([one.pruner for one in pruners], rows),
+        appendix=appendix(document, rows, resampled),
     )
-
-
-def _command(document: Mapping[str, Any], rows: pd.DataFrame) -> str:
-    """Returns the command that makes the comparison."""
-    new, *others = document["pruners"]
-    cells = pd.DataFrame(document["cells"])
-    words = ["capbench", "compare", "--pruner", new["pruner"]]
-    if new["options"]:
-        words += ["--option", *(f"{key}={json.dumps(value)}" for key, value in new["options"].items())]
-    words += ["--against", *(one["pruner"] for one in others), "--model", *cells["model"].unique()]
-    words += ["--sparsity", *cells["pattern"].unique(), "--seeds", *map(str, sorted(set(rows["seed"])))]
-    words += ["--finetune"] if "finetuned" in set(cells["phase"]) else []
-    return shlex.join(words)
-
-
-def _bibtex(pruners: Sequence[str], rows: pd.DataFrame) -> str:
-    """Returns the entries of the papers of several pruners, and one of this suite at the rows' commit."""
-    numbers = dict.fromkeys(source for source in (method_of(pruner).source for pruner in pruners) if source)
-    suite = (
-        "@misc{capbench,\n  title = {{cap-bench}: a benchmark of pruners for vision models},\n"
-        f"  note = {{{code_state(rows)}}},\n}}\n"
-    )
-    return "\n".join([suite, *(bibtex(number) for number in numbers)])
 
 
 def _needed(difference: Mapping[str, Any]) -> str:
@@ -139,44 +116,3 @@ def _needed(difference: Mapping[str, Any]) -> str:
     if difference["verdict"] != EVEN:
         return ""
     return "no number" if difference["seeds_to_decide"] is None else str(difference["seeds_to_decide"])
-
-
-def _appendix(document: Mapping[str, Any], rows: pd.DataFrame, resampled: bool) -> str:
-    """Returns a paragraph and a table in LaTeX that an appendix can take over."""
-    cells = pd.DataFrame(document["cells"])
-    seeds = rows["seed"].nunique()
-    models = f"{', '.join(cells['model'].unique())} ({rows['dataset'].dropna().iloc[0]})"
-    patterns = ", ".join(pattern_in_words(pattern) for pattern in cells["pattern"].unique())
-    images, tests = (int(rows[name].max()) for name in ("calibration_images", "n_images"))
-    interval = "a bootstrap over seeds and test images" if resampled else "Student's t"
-    lines = [
-        f"We compare {document['new']} with {joined(document['against'])} on {models} at {patterns}. All pruners see "
-        f"the same {images:,} calibration images, drawn anew by each of {seeds} seed{'s' if seeds > 1 else ''}; "
-        "models, data, patterns and fine-tuning are the same for all. We report top-1 on "
-        f"{tests:,} test images, mean and sample standard deviation over seeds, and the difference paired by seed "
-        f"with its 95 % interval by {interval}. Measured with cap-bench, {code_state(rows)}.",
-        "",
-        *document["verdicts"],
-    ]
-    text = "\n".join(lines).replace("%", r"\%").replace("_", r"\_")
-    return f"{text}\n\n{_latex(document)}"
-
-
-def _latex(document: Mapping[str, Any]) -> str:
-    """Returns the cells with the paired differences as a table in LaTeX."""
-    paired = {_key(one): one for one in document["differences"]}
-    lines = []
-    for one in document["cells"]:
-        top1 = one["status"] if one["top1_mean"] is None else f"{one['top1_mean']:.2f}"
-        top1 += f" $\\pm$ {one['top1_std']:.2f}" if one["top1_std"] is not None and one["top1_mean"] is not None else ""
-        found = paired.get(_key(one))
-        gap = "" if found is None or found["difference"] is None else f"${found['difference']:+.2f}$"
-        span = "" if found is None or found["low"] is None else f"$[{found['low']:+.2f}, {found['high']:+.2f}]$"
-        cells = [one["model"], pattern_in_words(one["pattern"]), PHASES[one["phase"]], one["label"], top1, gap, span]
-        lines.append(" & ".join(cells).replace("%", r"\%").replace("_", r"\_") + r" \\")
-    head = r"model & sparsity & phase & pruner & top-1 & difference & 95\,\% interval \\"
-    return "\n".join([r"\begin{tabular}{llllrrr}", r"\hline", head, r"\hline", *lines, r"\hline", r"\end{tabular}", ""])
-
-
-def _key(one: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    return one["model"], one["pattern"], one["phase"], one["label"]

@@ -14,7 +14,7 @@ class ComparedPruner:
     Attributes:
         label: Name in the comparison, different from that of all others.
         pruner: Registered name, or `path/to/file.py:ClassName`.
-        options: Place of the options among those of the page.
+        options: Place of the options on each model among those of the page.
         source: Name of the pruner's file, or the class where it is of this package.
         sha256: Checksum of the file; empty where there is none.
         code: Text of the file; empty where there is none.
@@ -22,7 +22,7 @@ class ComparedPruner:
 
     label: str
     pruner: str
-    options: int
+    options: dict[str, int]
     source: str
     sha256: str
     code: str

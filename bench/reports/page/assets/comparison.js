@@ -5,7 +5,8 @@ const sameOptions = (a, b) => {
   const sorted = (text) => JSON.stringify(Object.entries(JSON.parse(text)).sort());
   return a === b || sorted(DATA.options[a]) === sorted(DATA.options[b]);
 };
-const isNew = (cell) => NEW !== null && cell.pruner === NEW.pruner && cell.sweep === 'compare' && sameOptions(cell.options, NEW.options);
+const hasOptions = (pruner, cell) => cell.model in pruner.options && sameOptions(cell.options, pruner.options[cell.model]);
+const isNew = (cell) => NEW !== null && cell.pruner === NEW.pruner && cell.sweep === 'compare' && hasOptions(NEW, cell);
 
 function differenceSpec(width, phase) {
   const differences = DATA.comparison.differences.filter((one) => one.phase === phase && one.difference);
@@ -13,7 +14,7 @@ function differenceSpec(width, phase) {
   const panels = unique(differences.map((one) => one.model)).map((model) => {
     const others = DATA.comparison.pruners.slice(1);
     const series = others.map((other) => {
-      const style = styleOf(DATA.cells.find((cell) => cell.pruner === other.pruner && sameOptions(cell.options, other.options))?.method);
+      const style = styleOf(DATA.cells.find((cell) => cell.pruner === other.pruner && hasOptions(other, cell))?.method);
       const own = differences.filter((one) => one.model === model && one.against === other.label);
       const points = own.map((one) => ({ x: axis.of(one.sparsity), y: one.difference[0], low: one.difference[1], high: one.difference[2], ref: one }));
       return { name: `against ${other.label}`, style, joined: true, points: points.sort((a, b) => a.x - b.x) };
@@ -49,6 +50,15 @@ function differenceTable() {
     el('thead', {}, el('tr', {}, head.map((text) => el('th', { scope: 'col', class: numbers.includes(text) ? 'num' : '' }, text)))), el('tbody', {}, rows)));
 }
 
+// The options of a pruner, a line for each set that models have of their own.
+function optionLines(pruner) {
+  const places = unique(Object.values(pruner.options));
+  return places.flatMap((place) => {
+    const models = Object.keys(pruner.options).filter((model) => pruner.options[model] === place);
+    return [el('div', {}, places.length > 1 ? `${models.join(', ')}: ` : '', el('code', {}, DATA.options[place]))];
+  });
+}
+
 function textBlock(title, name, text, type) {
   return el('details', {}, el('summary', {}, title), el('pre', { tabindex: '0' }, text),
     el('button', { type: 'button', onclick: () => save(name, text, type) }, `${name} as a file`));
@@ -69,7 +79,7 @@ function comparisonView() {
   });
   figures.push(figure);
   section.append(differenceTable(), el('h3', {}, 'Pruners'), el('div', { class: 'scroll' }, el('table', { class: 'plain' }, el('tbody', {}, comparison.pruners.map((one) => el('tr', { class: one === NEW ? 'theirs' : '' },
-    el('th', { scope: 'row' }, one.label), el('td', { class: 'wrap' }, el('code', {}, one.source), one.sha256 ? ` SHA-256 ${one.sha256.slice(0, 12)}\u2026` : ''), el('td', { class: 'wrap' }, el('code', {}, DATA.options[one.options]))))))));
+    el('th', { scope: 'row' }, one.label), el('td', { class: 'wrap' }, el('code', {}, one.source), one.sha256 ? ` SHA-256 ${one.sha256.slice(0, 12)}\u2026` : ''), el('td', { class: 'wrap' }, optionLines(one))))))));
   section.append(...comparison.pruners.filter((one) => one.code).map((one) => textBlock(`Source of ${one.label}`, one.source, one.code, 'text/x-python')),
     textBlock('BibTeX', 'references.bib', comparison.bibtex, 'text/x-bibtex'),
     textBlock('Text and table for an appendix', 'appendix.tex', comparison.appendix, 'text/x-tex'));

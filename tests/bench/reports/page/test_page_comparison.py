@@ -12,9 +12,11 @@ import pytest
 from bench.core.errors import UserError
 from bench.reports.comparison.report import ComparisonReport, Entry
 from bench.reports.page.comparison import find_comparison
+from bench.reports.page.comparison_texts import escaped
 from bench.reports.page.report import PageReport
 from bench.results.references import REFERENCES, bibtex
 from bench.results.store import Store
+from bench.results.submissions import PROTOCOL
 
 OPTIONS = '{"block_size": 64}'
 CODE = "class Mine:\n    name = '</script>'\n"
@@ -63,8 +65,65 @@ def test_differences_sources_and_texts(comparison: Store) -> None:
     )
     assert "eprint = {1506.02626}" in facts.bibtex
     assert "eprint = {2210.09223}" in facts.bibtex
+    assert "  title = {{CAP} benchmark suite}" in facts.bibtex
     assert "the same 64 calibration images, drawn anew by each of 3 seeds" in facts.appendix
+    assert f"by version {PROTOCOL} of its protocol" in facts.appendix
+    assert r"Mine & all & block\_size=64 \\" in facts.appendix
     assert r"vit & 90 \% & one-shot & GM & 51.00 $\pm$ 1.00 & $+22.00$ & $[+15.43, +28.57]$ \\" in facts.appendix
+
+
+@pytest.fixture
+def tuned(write: Any, make: Any, frame: Any, tmp_path: Path) -> Store:
+    """OBC against CAP on two models with tuned settings, which differ by model, on validation images of a profile."""
+    values = {"dataset": "d", "calibration_images": 64, "profile": "own", "split": "validation", "setting": "tuned",
+              "batch_norm": "reestimated", "device": "CPU", "versions": '{"torch": "2.15.0"}',
+              "recipe": {"epochs": 4, "images": 128, "batch_size": 64, "lr": 1e-4}}  # fmt: skip
+    damps = {"vit": 0.1, "convnext": 0.01}
+    rows = frame(*(
+        make(pruner, "0.5", [88.0, 88.4], model=model, options=options, phase=phase, **values)
+        for model, damp in damps.items()
+        for pruner, options in (("obc", {"damp": damp}), ("cap", {"damp": 1e-3}))
+        for phase in ("one_shot", "finetuned")
+    ))  # fmt: skip
+    store = write("compare", rows)
+    part = Store(tmp_path, "embedded", "compare", "OBC-1a2b3c4d")
+    part.collected.parent.mkdir()
+    store.collected.rename(part.collected)
+    own = {model: json.dumps({"damp": damp}) for model, damp in damps.items()}
+    entries = [Entry("OBC", "obc", own["vit"], model_options=own), Entry("CAP", "cap", '{"damp": 0.001}')]
+    ComparisonReport(part.read(), entries, "OBC against CAP").write(part.collected.with_suffix(""))
+    return part
+
+
+def test_settings_of_each_model_and_how_it_was_made(tuned: Store) -> None:
+    found = find_comparison("OBC-1a2b3c4d", "embedded", tuned.results)
+    data = PageReport([], tuned.results, found).data()
+    facts = data.comparison
+    assert facts is not None
+    assert {model: data.options[place] for model, place in facts.pruners[0].options.items()} == {
+        "vit": '{"damp": 0.1}', "convnext": '{"damp": 0.01}'
+    }  # fmt: skip
+    assert facts.command == (
+        "capbench compare --pruner obc --against cap --model vit convnext --sparsity 0.5 --seeds 0 1 --finetune "
+        "--profile own --split validation --setting tuned --batch-norm reestimated"
+    )
+    assert r"OBC & vit & damp=0.1 \\" in facts.appendix
+    assert r"OBC & convnext & damp=0.01 \\" in facts.appendix
+    assert r"CAP & all & damp=0.001 \\" in facts.appendix
+    assert "chosen on validation images" in facts.appendix
+    assert "fine-tuned: epochs 4, images an epoch 128, batch size 64, peak rate 0.0001" in facts.appendix
+    assert "; CPU; torch 2.15.0." in facts.appendix
+
+
+def test_what_latex_reads_as_commands_is_escaped() -> None:
+    assert escaped(r"50 % of a_b & {x} \ ^") == r"50 \% of a\_b \& \{x\} \textbackslash{} \textasciicircum{}"
+
+
+def test_settings_of_each_model_in_a_browser(open_comparison: Any, tuned: Store) -> None:
+    one = open_comparison(tuned)
+    assert one.page.locator("#table tr.theirs").count() == 2, "one line a model"
+    assert 'vit: {"damp": 0.1}' in one.page.inner_text("#comparison")
+    assert one.page.locator("#differences .point").count() == 2
 
 
 def test_a_file_stands_for_the_comparison(comparison: Store, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -87,4 +88,5 @@ def _report(planned: bench.Comparison, selection: bench.TrialSelection) -> bench
     say_invalid(report.invalid)
     table = selection.store.collected
     say_written([table, *report.write(table.with_suffix(""))])
+    say(f"as a page: capbench report --compare {shlex.quote(str(table.with_suffix('.json')))}")
     return report

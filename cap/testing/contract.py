@@ -28,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     checks_of_fit.gradients_of_batches_work_or_are_refused,
     checks_of_fit.a_saved_state_prunes_as_before,
 )
+"""All checks of the contract, in the order in which they run."""
 
 
 def run_checks(name: str, options: Mapping[str, Any], progress: Progress | None = None) -> Iterator[Outcome]:

@@ -23,6 +23,7 @@ PATTERNS: tuple[cap.Pattern, ...] = (
     cap.NM(4, 8),
     cap.Blocks(4, 0.5),
 )
+"""Patterns that pruners are checked at: one of each kind."""
 # values that fit the tiny model, or save time on it, for options of these names
 SMALL = {"block_size": 8, "num_gradients": 40, "iterations": 10, "passes": 1, "cg_steps": 5, "images": 24}
 

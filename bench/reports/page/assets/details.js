@@ -31,7 +31,7 @@ function cellFacts(cell) {
     ['dense top-1, %', cell.top1_dense?.toFixed(2)],
     [cell.resampled ? 'by dense model' : 'by seed', cell.values.map((value, i) => `${cell.seeds[i]}: ${value.toFixed(2)}`).join(', ')],
     ['fit, prune', cell.fit_seconds === null ? '' : `${seconds(cell.fit_seconds)} s, ${seconds(cell.prune_seconds)} s`],
-    ['settings', [cell.regime === 'one-shot' ? cell.regime : '', settingsText(cell)].filter(Boolean).join(', ')],
+    ['settings', settingsText(cell)],
     ['options', DATA.options[cell.options] === '{}' ? '' : DATA.options[cell.options]],
     ['trials', cell.trials.join(' ')],
     ['sweep', cell.sweep],

@@ -41,6 +41,7 @@ class Figure {
     this.spec = this.make(width);
     const series = this.spec.panels.flatMap((panel) => panel.series);
     for (const one of series) one.key ??= one.name;
+    tellApart(series);
     this.entries = [...new Map(series.map((one) => [one.key, one])).values()];
     const fronts = new Set();
     for (const panel of this.spec.panels) {
@@ -72,7 +73,7 @@ class Figure {
       type: 'button', 'data-series': entry.name, 'aria-pressed': String(!this.hides(entry.key)),
       title: 'Hide or show; with Shift all others', class: entry.theirs ? 'theirs' : '',
       onclick: (event) => this.toggle(entry.key, event.shiftKey),
-    }, swatch(entry.style), entry.name)));
+    }, lineSwatch(entry.style), entry.name)));
     if (focused) [...this.legend.children].find((button) => button.dataset.series === focused)?.focus({ preventScroll: true });
   }
 
@@ -249,11 +250,13 @@ function latencySpec(points, width, axis, batch) {
       if (!groups.has(name)) groups.set(name, { name, style: styleOf(point.method, Math.max(0, engines.indexOf(point.method))), joined: METHODS.has(point.method) && point.group === 'speedup', points: [] });
       groups.get(name).points.push({ x: x(point), y: point.kept, ref: point });
     }
-    return { title: model, series: [...groups.values()], frontOf: (all) => paretoFront(all, axis === 'times') };
+    const against = modelPoints(model).some((point) => point.group === 'speedup') ? 'the best dense engine' : 'dense in PyTorch';
+    const title = axis === 'times' ? `${model}, against ${against}` : model;
+    return { title, series: [...groups.values()], frontOf: (all) => paretoFront(all, axis === 'times') };
   });
   return {
     title: 'Accuracy against measured latency', width, height: panels.length > 1 ? 290 : 400, panels,
-    x: axis === 'times' ? { label: points.some((point) => point.group === 'speedup') ? 'times as fast as the best dense engine' : 'times as fast as dense', format: (v) => short(v) }
+    x: axis === 'times' ? { label: 'times as fast', format: (v) => short(v) }
       : { label: 'seconds of a pass, median', log: true, format: (v) => short(v) },
     y: { label: 'top-1 kept, % of dense', format: (v) => short(v, 4) },
   };

@@ -57,18 +57,45 @@ function toSvg(scene, colour) {
     + ` role="img" aria-label="${escape(scene.title)}">${parts.join('')}</svg>`;
 }
 
-const DASHES = [null, [9, 3], [2, 2], [9, 3, 2, 3]]; // of the methods of a family that share a shade
+const DASHES = [null, [9, 3], [2, 2], [9, 3, 2, 3]];
+const PHASE_DASHES = [null, [5, 4], [2, 2], [9, 3, 2, 3]]; // of a line after the first phase; every second is hollow
 
-// The authors' setting beside a tuned one is the same method: its marker and shade, but small and dotted.
+// A method has the same look everywhere; the authors' setting beside a tuned one is small and dotted.
 function styleOf(method, variant = 0, phase = 0, setting = '') {
   const facts = METHODS.get(method);
   const family = Math.max(0, DATA.families.indexOf(facts ? facts.family : 'other'));
-  const place = (facts ? facts.place : 0) + variant;
-  const dash = setting === 'authors' ? [1.5, 3] : phase > 0 ? [5, 4] : DASHES[Math.floor(place / 3) % DASHES.length];
-  return { ...(setting === 'authors' ? { size: 3.2, width: 1.2 } : {}), colour: `f${family}-${place % 3}`, shape: SHAPES[place % SHAPES.length], hollow: phase > 0, dash };
+  const rank = ORDER.get(method) ?? ORDER.size;
+  const own = DASHES[(Math.floor(rank / SHAPES.length) + variant) % DASHES.length];
+  const dash = setting === 'authors' ? [1.5, 3] : phase > 0 ? PHASE_DASHES[phase % PHASE_DASHES.length] : own;
+  const shape = SHAPES[(rank + 3 * variant) % SHAPES.length];
+  const colour = `f${family}-${((facts ? facts.place : 0) + variant) % 3}`;
+  return { ...(setting === 'authors' ? { size: 3.2, width: 1.2 } : {}), colour, shape, hollow: phase % 2 === 1, dash };
+}
+
+// Gives lines whose looks differ by colour alone another shape, in the order given, the same in all panels.
+function tellApart(series) {
+  const look = (style) => [style.shape, style.hollow, style.dash, style.size].join('|');
+  const [taken, styles] = [new Set(), new Map()];
+  for (const one of series) {
+    if (!styles.has(one.key)) {
+      let style = one.style;
+      for (let turn = 1; taken.has(look(style)) && turn < SHAPES.length; turn += 1) {
+        style = { ...style, shape: SHAPES[(SHAPES.indexOf(one.style.shape) + turn) % SHAPES.length] };
+      }
+      taken.add(look(style));
+      styles.set(one.key, style);
+    }
+    one.style = styles.get(one.key);
+  }
 }
 
 function swatch(style) {
   const items = [marker(8, 8, style, { size: 5.2 })];
   return el('span', { class: 'swatch', 'aria-hidden': 'true', html: toSvg({ items, width: 16, height: 16, title: '' }, (name) => `var(--${name})`) });
+}
+
+// A piece of the line with its marker, for a legend.
+function lineSwatch(style) {
+  const items = [line([[0, 8], [32, 8]], style.colour, { width: 1.8, dash: style.dash }), marker(16, 8, style, { size: style.size || 5.2 })];
+  return el('span', { class: 'swatch line', 'aria-hidden': 'true', html: toSvg({ items, width: 32, height: 16, title: '' }, (name) => `var(--${name})`) });
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from bench.reports.page.report import PageReport
+from bench.results.folders import CHECKOUT, collected_sweeps
 from bench.results.methods import METHODS
 from bench.results.store import Store
 
@@ -301,6 +303,22 @@ def test_the_front_of_the_cost_is_that_of_all_lines(open_page: Any, twenty: Stor
     page = open_page(twenty).page
     assert page.locator('#cost .legend button[aria-pressed="false"]').count() == 0, "each is cheaper than all better"
     assert page.locator("#cost .point").count() == 20
+
+
+def test_no_two_lines_of_a_published_figure_look_alike(open_page: Any) -> None:
+    """But for their colour: each differs in marker, filling, dashes or size from the others of its legend."""
+    results = CHECKOUT / "results"
+    sweeps = collected_sweeps("embedded", results)
+    page = open_page(*(Store(results, "embedded", name, source=name) for name in sweeps)).page
+    checked = 0
+    for sweep in sweeps:
+        page.select_option("[name=sweep]", sweep)
+        for legend in page.locator("figure .legend:visible").all():
+            looks = [re.sub(r"var\(--f\d-\d\)", "colour", html) for html in legend.evaluate(
+                "one => [...one.querySelectorAll('.swatch')].map((swatch) => swatch.innerHTML)")]  # fmt: skip
+            assert len(set(looks)) == len(looks), f"{sweep}: {legend.get_attribute('aria-label')}"
+            checked += len(looks)
+    assert checked > 200
 
 
 def test_data_that_cannot_be_read_are_said(chromium: Any, table1: Store, tmp_path: Path) -> None:

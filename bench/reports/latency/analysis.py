@@ -13,6 +13,7 @@ from bench.results.folders import source
 from bench.results.labels import CAP, FAMILY_ORDER, percent
 from bench.results.store import Store
 from bench.results.timings import TIMED
+from bench.results.tuned import AUTHORS
 
 BASELINE, SPARSE = "eager", "sparse"
 CELL = ["model", "threads", "batch"]
@@ -63,7 +64,7 @@ def _compare(cell: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy(results: Path) -> pd.DataFrame:
-    """Returns what the embedded models keep when CAP prunes them, from Table 1.
+    """Returns what the embedded models keep when CAP prunes them at tuned settings, from Table 1.
 
     Returns:
         Columns family, model, sparsity, `one_shot` and `finetuned`: the relative drop of top-1 in percent, means over
@@ -76,7 +77,7 @@ def accuracy(results: Path) -> pd.DataFrame:
     if not store.collected.exists():
         return pd.DataFrame(columns=shown)
     rows = store.read()
-    cells = valid_cells(summarise(rows))
+    cells = valid_cells(summarise(rows[rows["setting"] != AUTHORS]))
     cells = cells[plain(cells) & (cells["method"] == CAP)].rename(columns=columns)
     return cells.assign(seeded=bool(rows["dense_seed"].notna().any()))[shown].reset_index(drop=True)
 

@@ -84,6 +84,9 @@ def test_accuracy_is_table_1s(make, frame, tmp_path: Path) -> None:
     assert line == {"family": "vit", "model": "vit", "sparsity": 0.5, "one_shot": pytest.approx(1.5),
                     "finetuned": pytest.approx(10), "seeded": False}  # fmt: skip
     seeded = [dataclasses.replace(row, dense_seed=row.seed) for row in rows]
-    write_rows(seeded, TRIALS, tmp_path / "embedded" / "table1.parquet")
-    assert analysis.accuracy(tmp_path)["seeded"].all()
+    worse = [dataclasses.replace(row, setting="authors", top1_rel_drop=50.0) for row in seeded]
+    write_rows([*seeded, *worse], TRIALS, tmp_path / "embedded" / "table1.parquet")
+    assert analysis.accuracy(tmp_path).to_dict("records") == [{**line, "seeded": True}], (
+        "the authors' settings do not count"
+    )
     assert analysis.accuracy(tmp_path / "nowhere").empty

@@ -100,8 +100,8 @@ def _focus(axis: Axes, cells: pd.DataFrame, control: pd.Series, phases: list[str
     bottom = min(FOCUS * dense, best - 0.1 * (dense - best))
     if not top1.min(axis=None) < bottom:
         return False
-    errors = cells[[f"{phase}_std" for phase in phases]].fillna(0).max(axis=None)
-    top = max(dense, top1.max(axis=None) + errors, *control)
+    errors = cells[[f"{phase}_std" for phase in phases]].fillna(0).set_axis(top1.columns, axis=1)
+    top = max(dense, (top1 + errors).max(axis=None), *control)
     axis.set_ylim(bottom, top + 0.05 * (top - bottom))
     return True
 

@@ -51,7 +51,7 @@ def test_controls_alone_are_no_figure(make, frame, drawn) -> None:
 def test_a_panel_ends_where_the_best_line_does_and_says_that_others_go_on(make, frame, drawn) -> None:
     rows = frame(
         make("cap", "0.5", [89.0]), make("cap", "0.9", [80.0]),
-        make("magnitude", "0.5", [88.0]), make("magnitude", "0.9", [20.0]),
+        make("magnitude", "0.5", [88.0]), make("magnitude", "0.9", [0.0, 40.0]),
     )  # fmt: skip
     figure = drawn(rows)["sweep"]
     low, high = figure.panels[0].get_ylim()

@@ -9,7 +9,7 @@ from bench.specs.profiles import PRETRAINED, PRETRAINED_IMAGENET
 from bench.specs.sweep import Sweep, grid
 
 SPARSITIES = ("0.5", "0.6", "0.75")
-UNIFORM = ("0.5@layer", "0.75@layer")  # OBC and ALPS solve anew for each, which takes minutes
+UNIFORM = ("0.5@layer", "0.75@layer")  # shared by all; OBC and ALPS solve anew for each, which takes minutes
 TOGETHER, LAYER_BY_LAYER = ("magnitude", "woodfisher", "cap"), ("obc", "alps")
 IMAGES = 500  # evaluated, the same for all
 STATISTICS = [{"batch_norm": "kept"}, {"batch_norm": "reestimated"}]
@@ -23,7 +23,7 @@ SWEEP = Sweep(
                 sweep="pretrained",
                 profile="pretrained",
                 case=[
-                    *PRETRAINED.cases(["vit_small"], TOGETHER, patterns=SPARSITIES),
+                    *PRETRAINED.cases(["vit_small"], TOGETHER, patterns=(*SPARSITIES, *UNIFORM)),
                     *PRETRAINED.cases(["vit_small"], LAYER_BY_LAYER, patterns=UNIFORM),
                 ],
                 calibration=PRETRAINED.calibration,

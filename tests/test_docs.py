@@ -155,8 +155,6 @@ def test_the_page_on_chita_quotes_the_committed_objectives() -> None:
 
 def test_table_1_is_whole_and_of_one_commit(committed: pd.DataFrame) -> None:
     assert committed.groupby(["model", "pruner", "phase"])["seed"].nunique().eq(3).all()
-    if not has_dense_seeds(committed):
-        assert len(committed) == 4 * 3 * 3 * (1 + 6 + 3)
     assert committed["commit"].nunique() == 1
 
 

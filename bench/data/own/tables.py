@@ -27,7 +27,7 @@ class ParquetFiles:
 
     def class_names(self) -> Sequence[str] | None:
         """Returns the names of the label column's classes."""
-        return _table_classes(next(iter(self._tables().values())), str(self))
+        return _shared_classes(self._tables(), str(self))
 
     def _tables(self) -> Mapping[str, Any]:
         from datasets import disable_progress_bars, load_dataset
@@ -72,7 +72,7 @@ class HubDataset:
 
     def class_names(self) -> Sequence[str] | None:
         """Returns the names of the label column's classes."""
-        return _table_classes(next(iter(self._tables().values())), str(self))
+        return _shared_classes(self._tables(), str(self))
 
     def _tables(self) -> Mapping[str, Any]:
         from datasets import disable_progress_bars, load_dataset
@@ -107,6 +107,26 @@ def _table_images(rows: Any, where: str) -> list[StoredImage]:
     table = table if image == "image" else table.rename_column(image, "image")
     labels = enumerate(rows[label][:])
     return [StoredImage(f"image {number} of {where}", cls, table=table, index=number) for number, cls in labels]
+
+
+def _shared_classes(tables: Mapping[str, Any], where: str) -> Sequence[str] | None:
+    """Returns the names of classes, which labels of all parts count through; None where the tables do not name them.
+
+    Raises:
+        UserError: If parts name other classes, or in another order: the same label would mean two things.
+    """
+    named = {part: _table_classes(rows, f"{where}, {part}") for part, rows in tables.items()}
+    known = {part: list(names) for part, names in named.items() if names is not None}
+    if not known:
+        return None
+    (first, names), *others = known.items()
+    for part, own in others:
+        if own != names:
+            raise UserError(
+                f"{where}: the classes of {part} are {', '.join(own)}, those of {first} {', '.join(names)}: "
+                "write all parts with the same names of the label column, in the same order"
+            )
+    return names
 
 
 def _table_classes(rows: Any, where: str) -> Sequence[str] | None:

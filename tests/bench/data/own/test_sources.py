@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,20 @@ def test_every_kind_of_source_gives_the_same_images(sources: dict[str, str]) -> 
     assert {label for _, label in expected} == {0, 1, 2}
     for kind, text in sources.items():
         assert content(text) == expected, kind
+
+
+def test_parts_that_count_their_classes_otherwise_are_refused(
+    tmp_path: Path, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a cat label 0 is a dog in one file and a cat in the other."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    fewer = shutil.copytree(own_folder / "photos", tmp_path / "fewer", ignore=shutil.ignore_patterns("cat"))
+    place = tmp_path / "files"
+    as_parquet(own_folder / "photos", place, "train-0.parquet")
+    as_parquet(fewer, tmp_path / "other", "test-0.parquet")
+    shutil.copy(tmp_path / "other/test-0.parquet", place)
+    with pytest.raises(UserError, match=r"classes of train are cat, dog, owl, those of test dog, owl: write all parts"):
+        open_data(f"parquet:{place}")
 
 
 def test_classes_without_an_image_keep_their_numbers(tmp_path: Path, pictures: Any) -> None:

@@ -19,7 +19,8 @@ from bench.reports.sweep import report
 from bench.reports.sweep.attribution import composed
 from bench.reports.sweep.claims import claims
 from bench.reports.sweep.document import document_text
-from bench.reports.sweep.summary import summarise
+from bench.reports.sweep.leads import MEAN, leads_over_best
+from bench.reports.sweep.summary import SweepResults, summarise
 from bench.results.store import Store
 from bench.results.timings import Timings
 from bench.specs.discovery import load_sweep, sweep_modules
@@ -90,6 +91,25 @@ def test_the_readme_table_is_the_committed_result(committed: pd.DataFrame) -> No
     predictions = Store(ROOT / "results", "embedded", "table1").predictions()
     assert f"<!-- table1 -->\n{document_text(committed, predictions)}<!-- /table1 -->" in README
     assert [claim[:2] for claim in claims(committed)] == ["C1", "C2"]
+
+
+def test_the_readme_leads_with_what_table_1_found(committed: pd.DataFrame) -> None:
+    predictions = Store(ROOT / "results", "embedded", "table1").predictions()
+    results = SweepResults.of(committed, predictions)
+    mean = {lead.sparsity: lead.estimate for lead in leads_over_best(results, (0.75, 0.9)) if lead.model == MEAN}
+    text = " ".join(README.split())
+    for sparsity, name in ((0.75, "points "), (0.9, "")):
+        low, high = mean[sparsity].interval()
+        value = mean[sparsity].value
+        assert f"{value:+.2f} {name}({low:+.2f} to {high:+.2f}) at {100 * sparsity:.0f} %" in text
+    tuned = results.summary[results.summary["variant"] != "authors"].set_index(["model", "sparsity", "method"])
+    one_shot, trained = tuned["one_shot_mean"], tuned["finetuned_mean"]
+    assert one_shot["vit", 0.9].idxmax() == "M-FAC"
+    for model in ("vit", "convnext", "xcit"):
+        close = trained[model, 0.75].drop(["GM", "ALPS"])
+        assert close.max() - close.min() < 0.5
+    drops = tuned["finetuned_rel_drop"].xs((0.75, "CAP"), level=("sparsity", "method"))
+    assert f"lost {drops.min():.1f} to {drops.max():.1f} %" in text
 
 
 def test_the_page_on_units_quotes_the_committed_sweep() -> None:

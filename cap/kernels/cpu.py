@@ -77,9 +77,16 @@ def multiply_inverse(packed: Tensor, vector: Tensor) -> Tensor:
 
 
 def use_torch_threads() -> None:
-    """Sets numba's number of threads to torch's."""
+    """Sets numba's number of threads to torch's, and keeps torch's.
+
+    When numba starts its threads it sets the number of OpenMP, which is torch's where both share the library: processes
+    side by side with one thread each would have as many as there are cores from then on.
+    """
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    numba.set_num_threads(min(torch.get_num_threads(), most))
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, most))
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -188,3 +192,13 @@ def test_solutions_against_dense_algebra(kernels, size: int) -> None:
     assert kernels.joint_update(packed, vector, torch.zeros(5, size, dtype=torch.bool))[1].tolist() == [
         False, False, False, True, False,
     ]  # fmt: skip
+
+
+def test_starting_numba_leaves_torch_its_threads() -> None:
+    """In a process of its own, since numba starts its threads once."""
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from cap.kernels.cpu import use_torch_threads\n"
+        "use_torch_threads(); assert torch.get_num_threads() == 1, torch.get_num_threads()"
+    )
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "NUMBA_NUM_THREADS": "2"}, check=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         select_to_retry,
         sweep_status,
     )
+    from bench.core.durations import TimeLeft, duration
     from bench.core.errors import UserError
     from bench.diagnosis.diagnose import diagnose, diagnose_models
     from bench.diagnosis.finding import Diagnosis, Finding, as_json
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from bench.reports.latency.report import progress_lines as timing_lines
     from bench.reports.page.comparison import find_comparison
     from bench.reports.page.report import PageReport
+    from bench.reports.sweep.outcome import outcome_table
     from bench.reports.sweep.report import SweepReport
     from bench.reports.tuning import print_choices
     from bench.results.folders import collected_sweeps
@@ -93,6 +95,7 @@ _MODULES = {
     "StoredTrial": "bench.execution.stored",
     "Sweep": "bench.specs.sweep",
     "SweepReport": "bench.reports.sweep.report",
+    "TimeLeft": "bench.core.durations",
     "Timings": "bench.results.timings",
     "Trial": "bench.specs.trial",
     "TrialSelection": "bench.execution.selection",
@@ -108,6 +111,7 @@ _MODULES = {
     "contract_failures": "bench.execution.contract",
     "diagnose": "bench.diagnosis.diagnose",
     "diagnose_models": "bench.diagnosis.diagnose",
+    "duration": "bench.core.durations",
     "examine": "bench.cluster.doctor",
     "export_model": "bench.export.model",
     "find_benchmarks": "bench.reports.kernels",
@@ -127,6 +131,7 @@ _MODULES = {
     "model_notes": "bench.specs.trial",
     "model_text": "bench.models.own_text",
     "one_shot_trial": "bench.export.source",
+    "outcome_table": "bench.reports.sweep.outcome",
     "own_model": "bench.models.own",
     "own_profile": "bench.specs.profiles",
     "plan_comparison": "bench.specs.comparison:plan",
@@ -178,6 +183,7 @@ __all__ = [
     "StoredTrial",
     "Sweep",
     "SweepReport",
+    "TimeLeft",
     "Timings",
     "Trial",
     "TrialSelection",
@@ -193,6 +199,7 @@ __all__ = [
     "contract_failures",
     "diagnose",
     "diagnose_models",
+    "duration",
     "examine",
     "export_model",
     "find_benchmarks",
@@ -212,6 +219,7 @@ __all__ = [
     "model_notes",
     "model_text",
     "one_shot_trial",
+    "outcome_table",
     "own_model",
     "own_profile",
     "plan_comparison",

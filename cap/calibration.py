@@ -213,7 +213,8 @@ class Calibration(FitResources):
         labels, loss = self.labels, self.loss
         if self.label_source == "drawn":
             labels, loss = DrawnLabels.numbers(len(self), self.seed), DrawnLabels(self.loss)
-        for (first, chosen), images in zip(batches, self.inputs.take(c for _, c in batches), strict=True):
+        steps = zip(batches, self.inputs.take(c for _, c in batches), strict=True)
+        for (first, chosen), images in self.counted(steps, len(batches), "batches of gradients"):
             found = compute(model, layers, images.to(device), labels[chosen].to(device), loss).at(first)
             yield self._checked(found, model, known, device, size)
 
@@ -258,9 +259,9 @@ class Calibration(FitResources):
         Raises:
             ValueError: If a layer is of another kind, or is not called, or an input is not finite.
         """
-        modules = input_layers(model, layers)
-        device = next(iter(layers.values())).device
-        for images in self._image_batches(divided):
+        modules, device = input_layers(model, layers), next(iter(layers.values())).device
+        count = -(-len(self) // (self.batch_size * (distributed.world_size() if divided else 1)))
+        for images in self.counted(self._image_batches(divided), count, "batches of layer inputs"):
             with evaluating(model):
                 rows = run_recorded(modules, partial(_input_rows, model, images.to(device)))
             check_inputs(rows, model, self.inputs)
@@ -332,8 +333,7 @@ class Calibration(FitResources):
     def _batches(self, total: int, size: int) -> Iterator[tuple[int, slice | Tensor]]:
         """Yields the number of each batch's first gradient, and the batch's images."""
         if self.gradient == "batch":
-            size = min(self.batch_size, len(self))
-            yield from enumerate(shuffled_batches(len(self), size, total, self.seed))
+            yield from enumerate(shuffled_batches(len(self), min(self.batch_size, len(self)), total, self.seed))
         else:
             for start in range(0, total, size):
                 yield start, slice(start, min(start + size, total))

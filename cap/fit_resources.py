@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import torch
 
+T = TypeVar("T")
 Progress = Callable[[int, int, str], None]
 
 
@@ -42,6 +44,18 @@ class FitResources:
         """
         if self.on_progress is not None:
             self.on_progress(done, total, text)
+
+    def counted(self, steps: Iterable[T], total: int, text: str) -> Iterator[T]:
+        """Yields steps, and says how many are done whenever the next one is asked for.
+
+        Args:
+            steps: The steps.
+            total: Number of them.
+            text: Name of the steps.
+        """
+        for done, step in enumerate(steps, 1):
+            yield step
+            self.progress(done, total, text)
 
     def share_resources(self, other: FitResources) -> None:
         """Takes over the resources of another calibration set; the generator is one and the same."""

@@ -79,6 +79,11 @@ def run(
     say_gaps(collected)
     if (line := collected.skips()) is not None:
         say(line)
+    if collected.has_pruned():
+        console.print(bench.outcome_table(collected.rows, selection.title))
+        say(
+            f"written: {collected.selection.store.collected}; more: {selection.store.command('table')}, capbench report"
+        )
     if say_invalid(collected.invalid()) or failures or not collected.has_pruned():
         raise SystemExit(1)
 
@@ -121,7 +126,7 @@ def run_here(run: bench.LocalRun, dry_run: bool) -> int:
 def _follow(run: bench.LocalRun) -> int:
     """Runs trials under a progress bar, or with a line now and then where the output is no terminal."""
     total, failures, number, start = len(run.todo), 0, 0, time.monotonic()
-    lines_at = {-(-total * tenth // 10) for tenth in range(1, 11)}
+    lines_at, left = {-(-total * tenth // 10) for tenth in range(1, 11)}, bench.TimeLeft()
     with progress_bar(total, "trials") as bar:
         try:
             with closing(run.run(lambda one: bar.inside(one.trial, one.done, one.total, one.text))) as trials:
@@ -131,12 +136,12 @@ def _follow(run: bench.LocalRun) -> int:
                         failures += 1
                         say_error(_failure(finished, run.selection.store.log(finished.trial.id)))
                     if not console.is_terminal and number in lines_at:
-                        print(f"{number} of {total} trials", flush=True)
+                        print(f"{number} of {total} trials{left.text(number, total)}", flush=True)
         except KeyboardInterrupt:
             say_error(f"interrupted after {number} of {total} trials; run again to go on")
             raise SystemExit(130) from None
-    minutes, seconds = divmod(round(time.monotonic() - start), 60)
-    say(f"{total} trials in {minutes} min {seconds:02d} s: {total - failures} done, {failures} failed")
+    took = bench.duration(time.monotonic() - start)
+    say(f"{total} trials in {took}: {total - failures} done, {failures} failed")
     return failures
 
 

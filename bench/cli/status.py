@@ -33,12 +33,14 @@ def status(
     """
     selection = (chosen or TrialOptions()).select(sweep, profile, results)
     found = bench.sweep_status(selection)
+    left = bench.TimeLeft(found.num_settled)
     print("\n".join([*(found.table() if summary else found.lines(state=state)), found.summary]), flush=True)
     while watch and not found.is_settled:
         time.sleep(every)
         before, found = found, bench.sweep_status(selection)
         lines = [] if summary else found.lines(before, state)
-        print("\n".join([*lines, found.summary]), flush=True)
+        estimate = left.text(found.num_settled, len(found.trials))
+        print("\n".join([*lines, f"{found.summary}{estimate}"]), flush=True)
     if (line := selection.published()) is not None:
         print(line)
 

@@ -188,7 +188,12 @@ class SelectionStatus:
     @property
     def is_settled(self) -> bool:
         """Whether nothing runs or waits that will change it."""
-        return all(status.is_settled for status in self.trials)
+        return self.num_settled == len(self.trials)
+
+    @property
+    def num_settled(self) -> int:
+        """Number of trials that nothing which runs or waits will change."""
+        return sum(status.is_settled for status in self.trials)
 
     def lines(self, before: SelectionStatus | None = None, state: str | None = None) -> list[str]:
         """Returns a line for each trial.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -13,6 +14,8 @@ import cap
 from bench.data.inputs import Inputs
 from cap.distributed import all_reduce_scalar, all_reduce_sum, shard, world_size
 from cap.model_state import full_precision
+
+ShowEvaluation = Callable[[int, int], None]  # of images that are evaluated, and of all
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,16 @@ class Accuracy:
 
 @torch.inference_mode()
 @full_precision()
-def evaluate(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Accuracy:
+def evaluate(
+    model: nn.Module, inputs: Inputs, batch_size: int = 250, on_progress: ShowEvaluation | None = None
+) -> Accuracy:
     """Evaluates a model: sums over samples, divided once at the end; processes that work together share the batches.
 
     Args:
         model: Classifier; it is put into eval mode.
         inputs: Images to evaluate on.
         batch_size: Number of images at a time; does not change the result.
+        on_progress: Function that is told how many of this process's images are evaluated, and how many there are.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -63,6 +69,8 @@ def evaluate(model: nn.Module, inputs: Inputs, batch_size: int = 250) -> Accurac
         top1 += int(ranked[:, 0].sum())
         top5 += int(ranked.any(dim=1).sum())
         loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        if on_progress is not None:
+            on_progress(sum(map(len, found)), n if order is None else len(order))
     top1, top5, loss = all_reduce_scalar(top1), all_reduce_scalar(top5), all_reduce_scalar(loss)
     if not math.isfinite(loss):
         raise ValueError("the model's outputs are not finite, so it has no accuracy")

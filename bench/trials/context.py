@@ -230,7 +230,7 @@ class TrialContext:
             invalid = find_invalid(weights, masks, pattern, dense)
             violations = cap.count_violations(weights, pattern)
         return replace(
-            self._count(model, phase, evaluate(model, self.evaluation_inputs)),
+            self._count(model, phase, evaluate(model, self.evaluation_inputs, on_progress=self.reporter.evaluation)),
             pattern=pattern,
             invalid=invalid,
             violations=violations,

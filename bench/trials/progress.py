@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.core import distributed
+from bench.core.durations import duration
 from bench.core.files import atomic_write
 
 FILE = Path("checkpoint", "progress.json")  # below the folder of a trial
@@ -17,22 +18,25 @@ SECONDS = 5.0  # between two writings
 
 @dataclass(frozen=True)
 class FitProgress:
-    """How far a step of a trial is: the fit of its pruner, or a training.
+    """How far a step of a trial is: the fit of its pruner, a training, or an evaluation.
 
     Attributes:
         trial: Label of the trial.
         done: Number of steps that are done.
         total: Number of all steps.
         text: Name of the steps, such as `layers`; may be empty.
+        remaining_seconds: Time that these steps will still take; None where it is not known, or in the text.
     """
 
     trial: str
     done: int
     total: int
     text: str
+    remaining_seconds: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.trial}: {' '.join(filter(None, [f'{self.done}/{self.total}', self.text]))}"
+        line = f"{self.trial}: {' '.join(filter(None, [f'{self.done}/{self.total}', self.text]))}"
+        return line if self.remaining_seconds is None else f"{line}, {duration(self.remaining_seconds)} left"
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class TrialProgress:
         if self.loss is not None:
             parts.append(f"loss {self.loss:.3f}")
         if self.remaining_seconds is not None:
-            parts.append(f"{_duration(self.remaining_seconds)} left")
+            parts.append(f"{duration(self.remaining_seconds)} left")
         return ", ".join(parts)
 
 
@@ -74,9 +78,19 @@ def read_progress(folder: Path) -> TrialProgress | None:
         return None
 
 
-def _duration(seconds: float) -> str:
-    minutes = int(seconds // 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {int(seconds % 60):02d} s"
+@dataclass
+class _Stage:
+    """Steps of one name, which those of another may interrupt: passes over the gradients, and layers between them.
+
+    Attributes:
+        began: When this process took them up, on the monotonic clock.
+        first: Number of the first step that it did.
+        last: Number of the last.
+    """
+
+    began: float
+    first: int
+    last: int
 
 
 class ProgressReporter:
@@ -94,8 +108,7 @@ class ProgressReporter:
         self._label, self._show = label, show
         self._path = folder / FILE if folder is not None else None
         self._written = -SECONDS  # on the monotonic clock
-        # text of the present steps, when and where this process took them up, and the last of them
-        self._stage, self._began, self._first, self._last = "", 0.0, 0, 0
+        self._stages: dict[str, _Stage] = {}
 
     @property
     def is_wanted(self) -> bool:
@@ -104,12 +117,18 @@ class ProgressReporter:
 
     def fit(self, done: int, total: int, text: str) -> None:
         """Reports a step of a pruner's fit, of an author's own making: small enough to be sent at once."""
-        done, total, text = int(done), int(total), str(text)[:80]
-        if self._show is not None:
-            self._show(FitProgress(self._label, done, total, text))
-        each = self._seconds_per_step(f"fit {text}", done)
+        self._step(int(done), int(total), str(text)[:80], f"fit {str(text)[:80]}".strip())
+
+    def evaluation(self, done: int, total: int) -> None:
+        """Reports how many images of an evaluation have gone through the model."""
+        self._step(done, total, "images evaluated", "evaluation")
+
+    def _step(self, done: int, total: int, text: str, stage: str) -> None:
+        each = self._seconds_per_step(stage, done)
         remaining = each * (total - done) if each is not None else None
-        self._write(lambda: TrialProgress(done, total, f"fit {text}".strip(), remaining_seconds=remaining))
+        if self._show is not None:
+            self._show(FitProgress(self._label, done, total, text, remaining))
+        self._write(lambda: TrialProgress(done, total, stage, remaining_seconds=remaining))
 
     def training(self, epoch: int, epochs: int, step: int, steps: int, batch: int, loss: Callable[[], float]) -> None:
         """Reports a step of a training.
@@ -133,14 +152,15 @@ class ProgressReporter:
             rest = str(found).partition(", ")[2]
             self._show(FitProgress(self._label, step, steps, ", ".join(filter(None, [text, rest]))))
 
-    def _seconds_per_step(self, stage: str, done: int) -> float | None:
+    def _seconds_per_step(self, name: str, done: int) -> float | None:
         """Returns the time of one of the present steps, since this process took them up; None before the second."""
         now = time.monotonic()
-        if stage != self._stage or done < self._last:
-            self._stage, self._began, self._first = stage, now, done
-        self._last = done
-        steps = done - self._first
-        return (now - self._began) / steps if steps > 0 else None
+        if name not in self._stages or done < self._stages[name].last:
+            self._stages[name] = _Stage(now, done, done)
+        stage = self._stages[name]
+        stage.last = done
+        steps = done - stage.first
+        return (now - stage.began) / steps if steps > 0 else None
 
     def _is_due(self) -> bool:
         return self.is_wanted and time.monotonic() - self._written >= SECONDS

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import cap
 from bench.data.inputs import stack_batches
-from bench.evaluation.accuracy import Accuracy, evaluate
+from bench.evaluation.accuracy import Accuracy, ShowEvaluation, evaluate
 from bench.specs.trial import ResolvedTrial
 from bench.trials.gate import Gate
 
@@ -69,12 +69,15 @@ class TrialSession:
         self._dense: dict[tuple[str | float | None, ...], DenseModel] = {}
         self._calibration: tuple[str, SharedCalibration] | None = None
 
-    def dense(self, resolved: ResolvedTrial, expected_top1: float | None = None) -> DenseModel:
+    def dense(
+        self, resolved: ResolvedTrial, expected_top1: float | None = None, on_progress: ShowEvaluation | None = None
+    ) -> DenseModel:
         """Returns a trial's dense model, evaluated.
 
         Args:
             resolved: The trial.
             expected_top1: Accuracy that the user expects of it, percent; None for the recorded one.
+            on_progress: Function that is told how far the evaluation is.
 
         Raises:
             GateError: If its top-1 differs from that.
@@ -82,7 +85,7 @@ class TrialSession:
         trial = resolved.trial
         key = (*trial.dense_key, trial.evaluation_split, trial.evaluation_images, expected_top1)
         if key not in self._dense:
-            self._dense[key] = load_dense(resolved, self.device, expected_top1)
+            self._dense[key] = load_dense(resolved, self.device, expected_top1, on_progress)
         return self._dense[key]
 
     def calibration(self, resolved: ResolvedTrial, share: bool) -> SharedCalibration:
@@ -104,20 +107,26 @@ class TrialSession:
         self._calibration = None
 
 
-def load_dense(resolved: ResolvedTrial, device: str = "cpu", expected_top1: float | None = None) -> DenseModel:
+def load_dense(
+    resolved: ResolvedTrial,
+    device: str = "cpu",
+    expected_top1: float | None = None,
+    on_progress: ShowEvaluation | None = None,
+) -> DenseModel:
     """Loads a trial's dense model onto a device and evaluates it.
 
     Args:
         resolved: The trial.
         device: Torch device.
         expected_top1: Accuracy that the user expects of it, percent; None for the recorded one.
+        on_progress: Function that is told how far the evaluation is.
 
     Raises:
         GateError: If its top-1 differs from that.
     """
     spec, trial = resolved.model, resolved.trial
     model = spec.load(device)
-    accuracy = evaluate(model, resolved.evaluation_inputs())
+    accuracy = evaluate(model, resolved.evaluation_inputs(), on_progress=on_progress)
     gate = Gate.of(resolved, expected_top1)
     gate.check(resolved, accuracy)
     knn_top1 = spec.knn_top1(model, device, trial.evaluation_images, trial.evaluation_split)

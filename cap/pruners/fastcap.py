@@ -70,7 +70,7 @@ class FastCAP(RecomputingPruner, LayerwisePruner):
         distributed.all_reduce_sum(*fishers.values())
         count = distributed.all_reduce_scalar(count)
         scores, self.factors = {}, {}
-        for name, weight in layers.items():
+        for name, weight in calibration.counted(layers.items(), len(layers), "layers"):
             fisher = fishers[name] / count
             with layer_in_errors(name, 0):
                 self.factors[name] = upper_factor(fisher[None], self.damp)[0]

@@ -130,6 +130,7 @@ class MFAC(RecomputingPruner):
             self.diagonals.append(inverse.diagonal())
             self.inverses.append(inverse.single() or gradients)
             del inverse  # before the next one is computed
+            calibration.progress(len(self.inverses), len(self.layout.sizes), "Fisher blocks")
         halves = [w.square() / (2 * d) for w, d in zip(self.layout.split(layers), self.diagonals, strict=True)]
         return self.layout.merge(halves, layers, fill=0.0)
 

@@ -45,6 +45,36 @@ def test_a_fit_tells_what_is_left(tmp_path: Path, clock: list[float]) -> None:
     assert str(read_progress(tmp_path)) == "fit layers: 2/5, 3 h 00 min left"
 
 
+def test_steps_that_others_interrupt_are_estimated_as_a_whole(tmp_path: Path, clock: list[float]) -> None:
+    shown: list[FitProgress] = []
+    reporter = ProgressReporter("t", tmp_path, shown.append)
+    for layer in (1, 2):
+        for batch in (1, 2, 3):
+            reporter.fit(batch, 3, "batches of gradients")
+            clock[0] += 20
+        reporter.fit(layer, 4, "layers")
+    assert str(shown[2]) == "t: 3/3 batches of gradients, 0 min 00 s left"
+    assert str(shown[5]) == "t: 2/3 batches of gradients, 0 min 20 s left", "the second pass begins anew"
+    assert str(shown[-1]) == "t: 2/4 layers, 2 min 00 s left", "with the passes between"
+    reporter.evaluation(250, 1000)
+    assert str(shown[-1]) == "t: 250/1000 images evaluated"
+
+
+def test_the_steps_of_a_fit_are_shown(tmp_path: Path) -> None:
+    seen: list[FitProgress] = []
+    trial = Trial(
+        sweep="s", profile="embedded", model="vit", pruner="cap", patterns=("0.5",), calibration={"images": 48,
+        "batch_size": 16}, pruner_options={"block_size": 16, "num_gradients": 48}, evaluation_images=500,
+    )  # fmt: skip
+    run_trial(trial, config=ExecutionConfig(folder=tmp_path, on_progress=seen.append))
+    texts = list(dict.fromkeys(told.text for told in seen))
+    assert texts[0] == "images evaluated", "of the dense model"
+    assert {"batches of gradients", "layers"} < set(texts)
+    assert [told.done for told in seen if told.text == "images evaluated"] == [250, 500] * 2
+    passes = [(told.done, told.total) for told in seen if told.text == "batches of gradients"]
+    assert passes[:3] == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_a_file_of_another_form_tells_nothing(tmp_path: Path) -> None:
     assert read_progress(tmp_path) is None
     (tmp_path / "checkpoint").mkdir()
@@ -65,8 +95,7 @@ def test_a_trial_writes_the_loss_that_it_trains_with(tmp_path: Path, monkeypatch
     run_trial(trial, config=ExecutionConfig(folder=tmp_path, on_progress=lambda told: seen.append(str(told))))
     training = [line for line in seen if "epoch" in line]
     assert [line.split("seed 0")[-1].split()[1] for line in training] == ["1/4", "2/4", "3/4", "4/4"]
-    found = read_progress(tmp_path)
-    assert found is not None
-    assert (found.done, found.total, found.text) == (4, 4, "epoch 2/2")
-    assert 0 < (found.loss or 0) < 5
-    assert (found.images_per_second or 0) > 0
+    assert 0 < float(training[-1].partition("loss ")[2].partition(",")[0]) < 5
+    assert "images/s" in training[-1]
+    assert seen[-1].endswith("50/50 images evaluated")
+    assert read_progress(tmp_path) == TrialProgress(50, 50, "evaluation")

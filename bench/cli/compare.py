@@ -46,7 +46,7 @@ def compare(
         against: The pruners to compare it with.
         model: Models; by default all of the profile. With --data: timm:NAME, or my_model.py:FUNCTION.
         sparsity: Sparsities or other patterns: 0.75, 0.75@layer, 0.75@blocks4, 2:4.
-        seeds: Each draws other calibration images.
+        seeds: Each is another dense model where there are several, and draws other calibration images.
         finetune: Also fine-tune after every pattern, and the dense model: the protocol's training where there is one.
         jobs: Parallel processes; by default one for each core, on a GPU one.
         device: The torch device of all trials: cpu, cuda, cuda:1, ...

@@ -60,7 +60,7 @@ def compare(
         against: Names of the pruners to compare it with.
         models: Names of models; none for all of the profile.
         sparsities: Sparsities or other patterns: 0.75, 0.75@layer, 0.75@blocks4, 2:4.
-        seeds: Seeds; each draws other calibration images.
+        seeds: Seeds; each is another dense model where there are several, and draws other calibration images.
         finetune: Whether models are also fine-tuned after every pattern, and the dense ones, by the protocol's recipe.
         profile: Name of the profile.
         results: Folder of all results.

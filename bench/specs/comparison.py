@@ -176,7 +176,7 @@ def plan(
         against: The pruners to compare it with.
         models: Models of the profile; none for all of them.
         sparsities: Sparsities or other patterns, as `cap.parse_pattern` reads them.
-        seeds: Seeds; each draws other calibration images.
+        seeds: Seeds; each is another dense model where there are several, and draws other calibration images.
         finetune: Whether to fine-tune after every pattern and the dense model, by the protocol's recipe where the
             profile has it.
         profile: The profile.
@@ -233,7 +233,8 @@ def _trials(
             if model in recipes:
                 cases = [{**case, "finetune": recipes[model], "finetune_at": patterns} for case in cases]
                 cases.append({**control(model, recipes[model]), "calibration": profile.calibration, "setting": None})
-            found += grid(sweep=COMPARE, profile=profile.name, model=model, **fields, seed=list(seeds), case=cases)
+            units = [{"seed": seed, "dense_seed": seed} for seed in seeds] if profile.model(model).seeded else [*seeds]
+            found += grid(sweep=COMPARE, profile=profile.name, model=model, **fields, seed=units, case=cases)
         return tuple(found)
     except ValidationError as error:
         raise UserError(first_mistake(error)) from None

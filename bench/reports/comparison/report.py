@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +40,15 @@ no difference is shown, the number of seeds is told that would show the differen
 comparisons; more test images may be needed instead.
 
 {{finetune}}What the intervals cover: a seed draws the calibration images, and the order and augmentation of the
-fine-tune; the bootstrap covers other test images, too. The dense model is the same for all seeds, so nothing is said
-about other models. Without predicted classes, where neither pruner depends on the seed, the same difference repeats,
-and there is no verdict. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
+fine-tune; the bootstrap covers other test images, too.
+{{units}}
+Without predicted classes, where neither pruner depends on the seed, the same difference repeats, and there is no
+verdict. With few seeds intervals are wide. Each stands for itself: where there is no difference, one in
 {1 / (1 - CONFIDENCE):.0f} still shows one by chance.
 
 Error bars in the figure: the standard deviation of top-1, the interval of the difference. What is invalid, its weights
 or masks not at the pattern, has no number and takes part in no comparison.
 """
-
 
 FINETUNE = """\
 Fine-tuned by the protocol's training where the profile has it: warm-up, annealing, a moving average of the weights,
@@ -175,7 +175,10 @@ class ComparisonReport:
             "",
             to_markdown(self._pruners()),
             NOTES.format(
-                images=self.rows["calibration_images"].max(), new=self.new, finetune=FINETUNE if self._trained else ""
+                images=self.rows["calibration_images"].max(),
+                new=self.new,
+                finetune=FINETUNE if self._trained else "",
+                units="\n".join(_units(self.rows)),
             ),
             to_markdown(self._accuracies(self.cells)),
         ]
@@ -209,6 +212,15 @@ class ComparisonReport:
 def _print_table(console: Console, cells: pd.DataFrame, title: str) -> None:
     left = ("model", "pattern", "pruner", "verdict")
     console.print(text_table(cells, title, left, wrapped=("verdict",), sections=True))
+
+
+def _units(rows: pd.DataFrame) -> Iterator[str]:
+    """Yields what a seed stands for: a dense model of its own, or other calibration images of the same one."""
+    drawn = sorted({model for model, part in rows.groupby("model") if part["dense_seed"].isna().all()})
+    if trained := sorted(set(rows["model"]) - set(drawn)):
+        yield f"Each seed of {', '.join(trained)} is a dense model of its own, trained from other random weights."
+    if drawn:
+        yield f"The dense model {', '.join(drawn)} is the same for all seeds: nothing is said about other models."
 
 
 def _verdict(row: Mapping[str, Any]) -> str:

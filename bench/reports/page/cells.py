@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.reports.page.cell_estimates import BASELINE, CellEstimates
 from bench.reports.page.data import Cell
+from bench.reports.page.made import MadeTable
 from bench.reports.sweep.summary import KEYS, SweepResults, plain, pruned, published_for
 from bench.results.labels import PHASES, REGIMES, kind, label, pattern_in_words
 from bench.results.methods import method_of, setting_of
@@ -38,7 +39,9 @@ class OptionTable:
         return tuple(self._places)
 
 
-def cells_of(sweep: str, results: SweepResults, paper: pd.DataFrame, options: OptionTable) -> list[Cell]:
+def cells_of(
+    sweep: str, results: SweepResults, paper: pd.DataFrame, options: OptionTable, made: MadeTable
+) -> list[Cell]:
     """Returns the cells of a sweep: models in the order of rows, those without a valid result last.
 
     Args:
@@ -46,6 +49,7 @@ def cells_of(sweep: str, results: SweepResults, paper: pd.DataFrame, options: Op
         results: Its results.
         paper: The paper's own values, as `bench.reports.sweep.summary.read_paper_values` reads them.
         options: Table that receives the options.
+        made: Table that receives how the cells were made.
     """
     every = pruned(results.rows)
     every = every.assign(baseline=_baseline(every), plain=plain(every))
@@ -56,9 +60,10 @@ def cells_of(sweep: str, results: SweepResults, paper: pd.DataFrame, options: Op
         groups.setdefault(tuple(str(row[key]) for key in (*KEYS, "phase")), []).append(row)
     estimates.load([row for row in part if not row["invalid"]] for part in groups.values())
     cells = [
-        _cell(sweep, sorted(part, key=lambda row: row["seed"]), known, options, estimates) for part in groups.values()
+        _cell(sweep, sorted(part, key=lambda row: row["seed"]), known, options, made, estimates)
+        for part in groups.values()
     ]
-    return [*cells, *_without_result(sweep, results.rows, options)]
+    return [*cells, *_without_result(sweep, results.rows, options, made)]
 
 
 def _baseline(every: pd.DataFrame) -> pd.Series:
@@ -84,6 +89,7 @@ def _cell(
     rows: Sequence[Row],
     paper: Mapping[tuple[str, str, float, str], float],
     options: OptionTable,
+    made: MadeTable,
     estimates: CellEstimates,
 ) -> Cell:
     """Returns the cell of rows that differ in their seed alone."""
@@ -128,6 +134,7 @@ def _cell(
         values=tuple(float(row["top1"]) for row in rows),
         trials=tuple(str(row["trial_id"]) for row in rows),
         options=options.place(first["pruner_options"]),
+        made=made.place(rows),
     )
 
 
@@ -142,7 +149,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return sum(there) / len(there) if there else None
 
 
-def _without_result(sweep: str, rows: pd.DataFrame, options: OptionTable) -> Iterator[Cell]:
+def _without_result(sweep: str, rows: pd.DataFrame, options: OptionTable, made: MadeTable) -> Iterator[Cell]:
     """Yields a cell for every group of rows that was skipped or ended without a result."""
     wrong = rows[rows["status"].isin(UNSUCCESSFUL)]
     keys = ["model", "pruner", "pruner_options", "pattern", "phase", "status"]
@@ -185,6 +192,7 @@ def _without_result(sweep: str, rows: pd.DataFrame, options: OptionTable) -> Ite
             values=(),
             trials=tuple(str(trial) for trial in part["trial_id"]),
             options=options.place(first["pruner_options"]),
+            made=made.place(part.to_dict("records")),
         )
 
 

@@ -94,7 +94,7 @@ def appendix(document: Mapping[str, Any], rows: pd.DataFrame, resampled: bool) -
     lines = [
         f"We compare {document['new']} with {joined(document['against'])} on {models} at {patterns}. All pruners see "
         f"the same {images:,} calibration images, drawn anew by each of {seeds} seed{'s' if seeds > 1 else ''} from "
-        "the training images of one dense model; models, data, patterns and fine-tuning are the same for all. "
+        f"the training images; {_units_of(rows)}; models, data, patterns and fine-tuning are the same for all. "
         f"{_settings_of(rows)} {_training(rows)}We report top-1 on {tests:,} {split} images, mean and sample standard "
         f"deviation over seeds, and the difference paired by seed with its 95 % interval by {interval}.",
         "",
@@ -103,6 +103,15 @@ def appendix(document: Mapping[str, Any], rows: pd.DataFrame, resampled: bool) -
         *document["verdicts"],
     ]
     return "\n".join([escaped("\n".join(lines)), "", _results(document), _settings(document, cells)])
+
+
+def _units_of(rows: pd.DataFrame) -> str:
+    """Returns what a seed stands for."""
+    if rows["dense_seed"].notna().all():
+        return "each seed is a dense model of its own, trained from other random weights"
+    if rows["dense_seed"].isna().all():
+        return "the dense model is the same for all seeds"
+    return "each seed is a dense model of its own where there are several"
 
 
 def _settings_of(rows: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.reports.page.claim_data import ClaimLine
 from bench.reports.page.comparison_data import ComparisonFacts, Interval
+from bench.reports.page.made import Made
 from bench.reports.page.protocol_data import ProtocolFacts
 from bench.reports.page.submission_data import SubmissionFacts
 
@@ -51,6 +52,7 @@ class Cell:
         values: Top-1 of each seed, percent.
         trials: Identities of the trials, by seed.
         options: Place of the options among those of the page.
+        made: Place of how it was made, likewise.
     """
 
     sweep: str
@@ -87,6 +89,7 @@ class Cell:
     values: tuple[float, ...]
     trials: tuple[str, ...]
     options: int
+    made: int
 
 
 @dataclass(frozen=True)
@@ -245,6 +248,7 @@ class PageData:
         models: Models, in the order of tables.
         origins: Origin of the rows, by sweep.
         options: JSON of pruners' options, each once.
+        made: How cells were made, each way once.
         comparison: Comparison that the page is of; None where it is of sweeps.
         submissions: Submissions to the leaderboard, verified ones first.
     """
@@ -261,5 +265,6 @@ class PageData:
     models: tuple[ModelFacts, ...]
     origins: tuple[Origin, ...]
     options: tuple[str, ...]
+    made: tuple[Made, ...]
     comparison: ComparisonFacts | None = None
     submissions: tuple[SubmissionFacts, ...] = ()

@@ -15,6 +15,7 @@ from bench.reports.page.claims import claim_lines, speedup_line
 from bench.reports.page.comparison import comparison_facts, read_document
 from bench.reports.page.data import Cell, MethodFacts, PageData
 from bench.reports.page.latency import speedup_points, trial_points
+from bench.reports.page.made import MadeTable
 from bench.reports.page.models import model_facts
 from bench.reports.page.origins import made_in, parquet_bytes, sweep_origin, timings_origin
 from bench.reports.page.protocol import protocol_facts
@@ -81,9 +82,9 @@ class PageReport:
 
     def data(self) -> PageData:
         """Returns all that the page shows."""
-        options, paper = OptionTable(), read_paper_values(self.results)
+        options, made, paper = OptionTable(), MadeTable(), read_paper_values(self.results)
         found = {store.sweep: SweepResults.of(self.rows[store.sweep], store.predictions()) for store in self.stores}
-        cells = [cell for sweep, results in found.items() for cell in cells_of(sweep, results, paper, options)]
+        cells = [cell for sweep, results in found.items() for cell in cells_of(sweep, results, paper, options, made)]
         claims = [
             line
             for store in self.stores
@@ -117,6 +118,7 @@ class PageReport:
             models=tuple(model_facts(cells, self.rows, _layers(self.stores))),
             origins=tuple(origins),
             options=options.texts,
+            made=made.all,
             comparison=facts,
             submissions=submitted,
         )

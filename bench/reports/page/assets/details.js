@@ -21,7 +21,8 @@ function estimateText(estimate, format) {
 function cellFacts(cell) {
   const origin = ORIGINS.get(cell.sweep);
   const compared = DATA.comparison && cell.sweep === 'compare';
-  const only = [`--only model=${cell.model}`, `--only pruner=${cell.pruner}`].join(' ');
+  const made = DATA.made[cell.made];
+  const only = [`--only model=${cell.model}`, `--only pruner=${cell.pruner}`, made.only].join(' ').trim();
   return [
     ['status', cell.status === 'done' ? '' : [cell.status, cell.reason].filter(Boolean).join(': ')],
     ['top-1, %', estimateText(cell.top1, (v) => v.toFixed(2))],
@@ -35,8 +36,8 @@ function cellFacts(cell) {
     ['options', DATA.options[cell.options] === '{}' ? '' : DATA.options[cell.options]],
     ['trials', cell.trials.join(' ')],
     ['sweep', cell.sweep],
-    ['commit', origin ? origin.commits.map((commit) => commit.slice(0, 12)).join(' ') + (origin.dirty ? ', with changes' : '') : ''],
-    ['machine', origin ? `${origin.devices.join(', ')}, threads ${origin.threads.join(', ')}` : ''],
+    ['commit', made.commits.join(', ')],
+    ['machine', [made.devices.join(', '), made.threads.length ? `threads ${made.threads.join(', ')}` : ''].filter(Boolean).join(', ')],
     ['make it', compared ? DATA.comparison.command : origin && origin.command ? `${origin.command} ${only}` : ''],
     ['make it again', origin && cell.trials.length ? `capbench rerun ${cell.trials[0]}${origin.folder}` : ''],
   ].filter((fact) => fact[1]);

@@ -12,7 +12,7 @@ function save(name, content, type) {
 const CSV_COLUMNS = ['sweep', 'model', 'pruner', 'method', 'variant', 'family', 'setting', 'regime', 'pattern', 'sparsity', 'phase',
   'status', 'reason', 'n', 'top1', 'top1_low', 'top1_high', 'top1_dense', 'drop', 'drop_low', 'drop_high', 'loss', 'loss_low', 'loss_high', 'gain', 'gain_low',
   'gain_high', 'kept', 'paper', 'agreement', 'fit_seconds', 'prune_seconds', 'peak_memory_bytes', 'predicted', 'observed', 'seeds',
-  'values', 'trials', 'options'];
+  'values', 'trials', 'options', 'commits', 'devices', 'threads'];
 
 function csvText(cells) {
   const quoted = (value) => {
@@ -20,7 +20,7 @@ function csvText(cells) {
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const rows = cells.map((cell) => {
-    const flat = { ...cell, n: cell.values.length, options: DATA.options[cell.options] };
+    const flat = { ...cell, ...DATA.made[cell.made], n: cell.values.length, options: DATA.options[cell.options] };
     for (const name of ['top1', 'drop', 'loss', 'gain']) {
       [flat[name], flat[`${name}_low`], flat[`${name}_high`]] = cell[name] || [null, null, null];
     }

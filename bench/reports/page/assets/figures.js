@@ -15,6 +15,9 @@ function sparsityAxis(sparsities) {
   return { of: axis.of, axis: { label: axis.label, format: (v) => percentNumber(axis.back(v)), ticks } };
 }
 
+const PAPER_WIDTH = 680; // pixels between the margins of a sheet of A4
+let printing = false;
+
 class Figure {
   // make(width) returns the spec of a chart, whose series carry key, name and style; refs of points are cells or latency points
   constructor(root, { name, title, caption, controls = [], make }) {
@@ -37,7 +40,7 @@ class Figure {
   }
 
   draw() {
-    const width = Math.max(280, Math.floor(this.box.parentElement.clientWidth || 800));
+    const width = printing ? PAPER_WIDTH : Math.max(280, Math.floor(this.box.parentElement.clientWidth || 800));
     this.spec = this.make(width);
     const series = this.spec.panels.flatMap((panel) => panel.series);
     for (const one of series) one.key ??= one.name;

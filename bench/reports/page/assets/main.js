@@ -46,8 +46,14 @@ let themeOnScreen = null;
 addEventListener('beforeprint', () => {
   themeOnScreen = document.documentElement.dataset.theme;
   setTheme('light');
+  printing = true;
+  redrawFigures();
 });
-addEventListener('afterprint', () => themeOnScreen && setTheme(themeOnScreen));
+addEventListener('afterprint', () => {
+  if (themeOnScreen) setTheme(themeOnScreen);
+  printing = false;
+  redrawFigures();
+});
 addEventListener('keydown', (event) => {
   if (event.key === 'Escape') {
     hideTip();

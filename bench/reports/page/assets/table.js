@@ -27,7 +27,8 @@ function columnsOf({ sweep = false, method = true, model = true } = {}) {
     { key: 'paper', head: 'published', number: true, value: (cell) => cell.paper, html: (cell) => (cell.paper === null ? '' : cell.paper.toFixed(2)) },
     { key: 'options', head: 'options', wrap: true, off: true, value: (cell) => DATA.options[cell.options] },
     { key: 'trials', head: 'trials', wrap: true, off: true, value: (cell) => cell.trials.map((trial) => trial.slice(0, 8)).join(' ') },
-    { key: 'commit', head: 'commit', off: true, value: (cell) => (ORIGINS.get(cell.sweep)?.commits || []).map((commit) => commit.slice(0, 12)).join(' ') },
+    { key: 'commit', head: 'commit', off: true, value: (cell) => DATA.made[cell.made].commits.join(', ') },
+    { key: 'machine', head: 'machine', wrap: true, off: true, value: (cell) => DATA.made[cell.made].devices.join(', ') },
     { key: 'status', head: 'status', roomy: true, value: (cell) => statusRank[cell.status] ?? 9, html: statusHtml },
   ];
   return columns.filter(Boolean);

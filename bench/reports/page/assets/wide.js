@@ -3,6 +3,12 @@
 const targetKey = (cell) => (['global', 'layer', 'erk'].includes(cell.kind) ? percentTick(cell.sparsity) : cell.target);
 const scopeOf = (cell) => (['layer', 'erk'].includes(cell.kind) ? cell.target.replace(percentTick(cell.sparsity), '').trim() : '');
 
+// columns of a line itself: what it is sorted by
+const FIXED = {
+  sweep: (line) => line.first.sweep, model: (line) => MODELS.get(line.first.model) ?? 99,
+  pruner: (line) => ORDER.get(line.first.method) ?? 999, settings: (line) => settingsText(line.first), dense: (line) => line.first.top1_dense,
+};
+
 class WideTable {
   constructor(root, { cells, caption }) {
     this.cells = cells;
@@ -36,13 +42,16 @@ class WideTable {
   }
 
   sorted(lines, mode) {
+    const fixed = FIXED[this.sort.column];
     const value = (one) => {
+      if (fixed) return fixed(one) ?? null;
       const cell = one.values.get(this.sort.column);
       return cell && mode.of(cell) ? mode.of(cell)[0] : null;
     };
     const sign = this.sort.down ? -1 : 1;
+    const order = (a, b) => (typeof a === 'string' ? a.localeCompare(b) : a - b);
     return [...lines].sort((a, b) => (value(a) === null || value(b) === null
-      ? (value(a) === null) - (value(b) === null) : sign * (value(a) - value(b))));
+      ? (value(a) === null) - (value(b) === null) : sign * order(value(a), value(b))));
   }
 
   best(lines, column, mode) {
@@ -72,10 +81,12 @@ class WideTable {
     const kept = names.filter((name) => name !== 'settings' || lines.some(words));
     const phases = unique(columns.map((column) => column.phase));
     const top = phases.map((phase) => `<th scope="colgroup" class="phase" colspan="${columns.filter((column) => column.phase === phase).length}">${escape(phase)}, ${escape(mode.label)}</th>`);
-    const heads = columns.map((column) => {
-      const order = this.sort && this.sort.column === column.key ? (this.sort.down ? 'descending' : 'ascending') : 'none';
-      return `<th scope="col" class="num" aria-sort="${order}"><button type="button" data-key="${escape(column.key)}" aria-label="${escape(`${column.phase} ${column.target}`)}">${escape(column.target)}</button></th>`;
-    });
+    const head = (key, name, text, attributes) => {
+      const order = this.sort && this.sort.column === key ? (this.sort.down ? 'descending' : 'ascending') : 'none';
+      return `<th scope="col" ${attributes} aria-sort="${order}"><button type="button" data-key="${escape(key)}" aria-label="${escape(name)}">${escape(text)}</button></th>`;
+    };
+    const heads = columns.map((column) => head(column.key, `${column.phase} ${column.target}`, column.target, 'class="num"'));
+    const fixedHeads = kept.map((name) => head(name, name, name, `rowspan="2"${name === 'dense' ? ' class="num"' : ''}`));
     const labels = {
       sweep: (line) => escape(line.first.sweep), model: (line) => `<a href="${modelLink(line.first.model)}">${escape(line.first.model)}</a>`,
       pruner: (line) => methodHtml(line.first), settings: (line) => escape(words(line)),
@@ -89,7 +100,7 @@ class WideTable {
       return `<tr class="${isNew(line.first) ? 'theirs' : ''}${begins}">${fixed.join('')}${columns.map((column) => this.cellHtml(line.values.get(column.key), best.get(column.key), mode)).join('')}</tr>`;
     });
     const focused = this.table.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-    this.table.innerHTML = `<thead><tr>${kept.map((name) => `<th scope="col" rowspan="2" class="${name === 'dense' ? 'num' : ''}">${name}</th>`).join('')}${top.join('')}</tr><tr>${heads.join('')}</tr></thead><tbody>${body.join('')}</tbody>`;
+    this.table.innerHTML = `<thead><tr>${fixedHeads.join('')}${top.join('')}</tr><tr>${heads.join('')}</tr></thead><tbody>${body.join('')}</tbody>`;
     if (focused) [...this.table.querySelectorAll('button')].find((button) => button.dataset.key === focused)?.focus();
     this.table.querySelector('td[data-cell]')?.setAttribute('tabindex', '0');
     const number = this.shown.length;
@@ -109,8 +120,9 @@ class WideTable {
   click(event) {
     const key = event.target.closest('button[data-key]')?.dataset.key;
     if (key) {
-      const down = !(this.sort && this.sort.column === key && this.sort.down) !== Boolean(MODES[state.mode].lessIsBetter && !(this.sort && this.sort.column === key));
-      this.sort = { column: key, down };
+      const again = Boolean(this.sort) && this.sort.column === key;
+      const bestFirst = !MODES[state.mode].lessIsBetter && (!(key in FIXED) || key === 'dense');
+      this.sort = { column: key, down: again ? !this.sort.down : bestFirst };
       this.draw();
       return;
     }

@@ -64,6 +64,11 @@ def test_sparsities_side_by_side(open_page: Any, table1: Store) -> None:
     assert page.locator("#table tbody td.best").all_inner_texts() == ["88.50 \u00b11.24", "73.00 \u00b18.96"]
     page.click('#table button[aria-label="one-shot 90 %"]')
     assert page.locator("#table tbody th").all_inner_texts() == ["CAP", "GM"]
+    page.click('#table button[aria-label="pruner"]')
+    assert page.locator("#table tbody th").all_inner_texts() == ["GM", "CAP"], "by the columns of a line, too"
+    page.click('#table button[aria-label="pruner"]')
+    assert page.locator("#table tbody th").all_inner_texts() == ["CAP", "GM"]
+    assert page.get_attribute('#table th:has(button[aria-label="pruner"])', "aria-sort") == "descending"
     page.focus("#table td[tabindex='0']")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")
@@ -192,6 +197,28 @@ def test_pages_of_methods_and_models(open_page: Any, table1: Store) -> None:
     assert page.locator("#loss .point").count() == 2
     page.go_back()
     page.wait_for_selector('h2:has-text("CAP")')
+
+
+def test_a_number_says_how_it_was_made(open_page: Any, write: Any, make: Any, frame: Any) -> None:
+    old = make("cap", "0.5", [80.0], setting="tuned")
+    new = make("woodfisher", "0.5", [79.0], setting="tuned", commit="feedfeedfeedfeed", dirty=True, device="a card")
+    page = open_page(write("table1", frame(old, new))).page
+    page.click('#table tr:has-text("WF")')
+    pinned = page.inner_text("#pin")
+    assert "feedfeedfeed with changes" in pinned
+    assert "c0ffee" not in pinned, "nothing of other rows of the sweep"
+    assert "a card" in pinned
+    assert "--only pruner=woodfisher --only setting=tuned --only sparsity=0.5 --only phase=one_shot" in pinned
+
+
+@pytest.mark.parametrize("width", [380, 1900])
+def test_figures_fill_the_width_of_a_sheet(open_page: Any, table1: Store, width: int) -> None:
+    page = open_page(table1, viewport={"width": width, "height": 900}).page
+    on_screen = page.get_attribute("#sparsity .plot svg", "width")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.get_attribute("#sparsity .plot svg", "width") == "680"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.get_attribute("#sparsity .plot svg", "width") == on_screen
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -70,7 +70,15 @@ class FitBytes:
     Attributes:
         least: Memory with a pass over the gradients for each small part of the weights, but for the sums of that part.
         single_pass: Memory with one pass over the gradients for all weights.
+        without_factors: Memory where nothing is kept of the factors, and pruning takes the gradients again; None for a
+            pruner that has to keep them, or has none.
     """
 
     least: int = 0
     single_pass: int = 0
+    without_factors: int | None = None
+
+    @property
+    def minimum(self) -> int:
+        """Memory that a fit cannot do without."""
+        return self.least if self.without_factors is None else min(self.least, self.without_factors)

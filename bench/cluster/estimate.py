@@ -183,6 +183,12 @@ def trial_work(trial: Trial, shared: bool = False) -> TrialWork:
     return total + training_work(trial, trial.training)
 
 
+def rebuilding_work(trial: Trial) -> TrialWork:
+    """Returns the work of pruning to all patterns where no factors are kept: that of the fit once more."""
+    fit = trial.resolve().pruner().work(_fit_size(trial))
+    return TrialWork(fit, decoded_for_fits=_decoded_for(trial, fit))
+
+
 def _loss_work(trial: Trial) -> cap.FitWork:
     """Returns the work of the calibration loss, of the dense model and at each pattern."""
     images = trial.calibration.images

@@ -84,6 +84,7 @@ def describe(
     yield from _images(jobs, config, rates)
     yield from _memory(todo, config)
     yield from _precisions(todo, rates)
+    yield from _rebuilding(todo, rates)
     yield from _misfits(todo, config, rates)
     yield _storage(todo, keep_models)
 
@@ -139,15 +140,32 @@ def _precisions(trials: Sequence[Trial], rates: Rates) -> Iterator[str]:
         yield f"training  on {rates.name} in {how}: {', '.join(names)}"
 
 
+def _rebuilding(trials: Sequence[Trial], rates: Rates) -> Iterator[str]:
+    """Yields a line for every model whose factors the card has no memory for, so that they are made again to prune."""
+    if rates.memory_gib is None:
+        return
+    lines: dict[str, None] = {}
+    for trial in trials:
+        fit, model = estimate.fit_bytes(trial), 4 * estimate.model_size(trial.resolve().model).parameters
+        if fit.least + model > rates.memory_gib * 2**30 >= fit.minimum + model:
+            again = _hours(estimate.rebuilding_work(trial).seconds(rates))
+            lines[
+                f"{trial.model} {trial.pruner}: no factors are kept, {_bytes(fit.minimum)} in place of "
+                f"{_bytes(fit.least)}; pruning to all sparsities takes about {again} more"
+            ] = None
+    for line in lines:
+        yield f"rebuilt   on {rates.name} of {rates.memory_gib:g} GB: {line}"
+
+
 def _misfits(trials: Sequence[Trial], config: ClusterConfig, rates: Rates) -> Iterator[str]:
     """Yields a line for every model that the card has no memory for."""
     if rates.memory_gib is None:
         return
     lines: dict[str, None] = {}
     for trial in trials:
-        least = estimate.fit_bytes(trial).least + 4 * estimate.model_size(trial.resolve().model).parameters
-        if least > rates.memory_gib * 2**30:
-            lines[f"{trial.model} {trial.pruner}: a fit takes {_bytes(least)} at the least"] = None
+        fit, model = estimate.fit_bytes(trial), 4 * estimate.model_size(trial.resolve().model).parameters
+        if fit.minimum + model > rates.memory_gib * 2**30:
+            lines[f"{trial.model} {trial.pruner}: a fit takes {_bytes(fit.minimum + model)} at the least"] = None
         if (recipe := trial.recipe) is None:
             continue
         share = -(-recipe.batch_size // (config.nodes * config.tasks))
@@ -190,8 +208,9 @@ def _storage(trials: Sequence[Trial], keep_models: bool) -> str:
 def _memory(trials: Sequence[Trial], config: ClusterConfig) -> Iterator[str]:
     largest = max(trials, key=lambda trial: estimate.fit_bytes(trial).least)
     fit = estimate.fit_bytes(largest)
+    without = f", {_bytes(fit.without_factors)} without kept factors" if fit.without_factors is not None else ""
     asked = f"; each job asks for {config.mem_gb:g} GB" if config.mem_gb is not None else ""
     yield (
         f"memory    a fit takes {_bytes(fit.least)} at the least and {_bytes(fit.single_pass)} with one pass over the "
-        f"gradients ({largest.model} {largest.pruner}), beside model and activations{asked}"
+        f"gradients{without} ({largest.model} {largest.pruner}), beside model and activations{asked}"
     )

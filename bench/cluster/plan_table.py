@@ -30,8 +30,8 @@ def describe_parts(
         rates: Rates of the device.
         keep_models: Whether models that are pruned in training are kept.
     """
-    head = (by, "trials", f"hours ({rates.name})", "fit at the least, GiB", "fit in one pass, GiB",
-            f"training of {IMAGES} images, GiB", "results and models, MiB", "checkpoints of a job, MiB")  # fmt: skip
+    head = (by, "trials", f"hours ({rates.name})", "fit without factors, GiB", "fit with factors, GiB",
+            "fit in one pass, GiB", f"training of {IMAGES} images, GiB", "results and models, MiB", "checkpoints of a job, MiB")  # fmt: skip
     yield _line(head)
     yield _line(["---"] * len(head))
     groups = group_by_calibration(trials)
@@ -48,6 +48,7 @@ def describe_parts(
             name,
             str(len(part)),
             f"{(hours := sum(seconds[trial.id] for trial in part) / 3600):,.{1 if hours >= 1 else 2}f}",
+            f"{max(fit.minimum for fit in fits) / GIB:,.1f}",
             f"{max(fit.least for fit in fits) / GIB:,.1f}",
             f"{max(fit.single_pass for fit in fits) / GIB:,.1f}",
             f"{training / GIB:,.1f}" if training else "",

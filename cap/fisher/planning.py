@@ -91,19 +91,21 @@ def rebuilding_bytes() -> float:
     return 2 + 4 + 4 + 8 + 8 + 5
 
 
-def fisher_bytes(size: FitSize, num_gradients: int | None, block_size: int) -> FitBytes:
+def fisher_bytes(size: FitSize, num_gradients: int | None, block_size: int, can_rebuild: bool = False) -> FitBytes:
     """Returns the memory of the factors and of the blocks at work, and that with all Gram matrices in float32.
 
     Args:
         size: Model and calibration set.
         num_gradients: m, number of gradients; by default one per image, or per whole batch.
         block_size: B, number of weights in a block.
+        can_rebuild: Whether the pruner can do with factors that are made again.
     """
     largest = size.largest_layer or size.weights
     scratch = MATRICES * chunk_bytes(-(-largest // block_size), block_size)
     kept = size.weights * retained_bytes(block_size) + scratch
     grams = size.weights * gram_bytes(block_size, size.gradients(num_gradients), 4)
-    return FitBytes(int(kept), int(kept + grams))
+    without = int(size.weights * rebuilding_bytes() + scratch) if can_rebuild else None
+    return FitBytes(int(kept), int(kept + grams), without)
 
 
 def partition_layers(layers: Mapping[str, Tensor], block_size: int, per_weight: int) -> list[LayerSlice]:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from cap.calibration import Calibration
-from cap.cost import FitSize, FitWork
+from cap.cost import FitBytes, FitSize, FitWork
 from cap.elimination import LARGE, check_positive, compensate, layer_in_errors
 from cap.fisher.blocks import block_chunks, merge_blocks, split_blocks
 from cap.fisher.dampening import DampScale
 from cap.fisher.estimate import fisher_blocks
 from cap.fisher.factors import InverseFactor
-from cap.fisher.planning import MATRICES, MemoryPlan, plan_fit, rebuilding_bytes, retained_bytes
+from cap.fisher.planning import MATRICES, MemoryPlan, fisher_bytes, plan_fit, rebuilding_bytes, retained_bytes
 from cap.fisher.reconstruction import Reconstruction, moment_bytes
 from cap.fisher.work import joint_update_work
 from cap.layers import owner
@@ -147,6 +147,10 @@ class FisherPruner(RecomputingPruner):
     def updates_jointly(self) -> bool:
         """Whether each `prune`, or part of one, solves for the joint update of its mask; not if it is a by-product."""
         return False
+
+    def fit_bytes(self, size: FitSize) -> FitBytes:
+        """Returns the memory of the factors, of all blocks of B x B at once, and of a fit that keeps neither."""
+        return fisher_bytes(size, self.num_gradients, self.block_size, self.can_rebuild)
 
     def prune_work(self, size: FitSize) -> FitWork:
         """Returns the work of the other estimates, and of a joint update after each."""

@@ -132,7 +132,9 @@ class Compose(Pruner):
     def fit_bytes(self, size: FitSize) -> FitBytes:
         """Returns the memory of all parts together."""
         each = [part.fit_bytes(size) for part in self.parts]
-        return FitBytes(sum(one.least for one in each), sum(one.single_pass for one in each))
+        least, single_pass = (sum(getattr(one, name) for one in each) for name in ("least", "single_pass"))
+        rebuilt = any(one.without_factors is not None for one in each)
+        return FitBytes(least, single_pass, sum(one.minimum for one in each) if rebuilt else None)
 
     @contextmanager
     def _resources(self, calibration: Calibration) -> Iterator[None]:

@@ -68,6 +68,19 @@ def test_what_a_card_cannot_hold_is_told() -> None:
     assert "training  on h100 in bfloat16, tf32: deit_tiny, deit_base" in new
 
 
+def test_where_factors_do_not_fit_they_are_made_again() -> None:
+    """The CAP fit of ConvNeXt-L has 76 GiB of factors; the whole model would have been refused for a card of 40 GB."""
+    trials = [t for t in load_sweep("table1").trials("imagenet") if (t.model, t.seed) == ("convnext_large", 0)]
+    lines = list(describe(trials, (), ClusterConfig(), RATES["a100-40gb"]))
+    assert not [line for line in lines if line.startswith("too much") and "a fit takes" in line]
+    [told] = [line for line in lines if line.startswith("rebuilt") and " cap: " in line]
+    assert "on a100-40gb of 40 GB: convnext_large cap: no factors are kept, 5.9 GiB in place of 75.7 GiB" in told
+    assert "pruning to all sparsities takes about " in told
+    [memory] = [line for line in lines if line.startswith("memory")]
+    assert "GiB without kept factors (convnext_large " in memory
+    assert not [line for line in describe(trials, (), ClusterConfig(), RATES["h200"]) if line.startswith("rebuilt")]
+
+
 def test_kept_models_are_told_and_can_be_left() -> None:
     trials = [t for t in load_sweep("gradual").trials("imagenet") if t.model == "deit_tiny"]
     kept, left = (list(describe(trials, (), ClusterConfig(), H100, keep_models=keep))[-1] for keep in (True, False))

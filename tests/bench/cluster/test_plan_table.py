@@ -22,7 +22,7 @@ def test_what_each_pruner_takes() -> None:
     head, _, *lines = table("first_imagenet", "pruner")
     assert head[:3] == ["pruner", "trials", "hours (a100)"]
     assert [line[:2] for line in lines] == [[name, "1"] for name in ("magnitude", "woodfisher", "obert", "cap")]
-    assert lines[0][3:] == ["0.0", "0.0", "", "0", "0"], "no fit, no training, nothing kept"
+    assert lines[0][3:] == ["0.0", "0.0", "0.0", "", "0", "0"], "no fit, no training, nothing kept"
     assert all(0 < float(line[2]) < 1 for line in lines)
 
 

@@ -66,6 +66,9 @@ def test_memory_of_the_fits(make_trial: MakeTrial) -> None:
     assert line.endswith(" (vit cap) of 1.00 GiB memory, one pass over the gradients each")
     with pytest.raises(UserError, match=r"vit cap: a memory budget of .* is too small.*; 3 processes share the memory"):
         describe_memory(trials, 3, ExecutionConfig(memory_budget=10**6))
+    line = describe_memory(trials, 1, ExecutionConfig(memory_budget=30 * 10**6))
+    assert line is not None
+    assert line.endswith("; no factors are kept, and pruning takes as many passes again: vit cap")
 
 
 def test_models_that_are_there(make_trial: MakeTrial) -> None:

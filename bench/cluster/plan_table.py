@@ -30,8 +30,11 @@ def describe_parts(
         rates: Rates of the device.
         keep_models: Whether models that are pruned in training are kept.
     """
-    head = (by, "trials", f"hours ({rates.name})", "fit without factors, GiB", "fit with factors, GiB",
-            "fit in one pass, GiB", f"training of {IMAGES} images, GiB", "results and models, MiB", "checkpoints of a job, MiB")  # fmt: skip
+    head = (
+        by, "trials", f"hours ({rates.name})",
+        "fit without factors, GiB", "fit with factors, GiB", "fit in one pass, GiB",
+        f"training of {IMAGES} images, GiB", "results and models, MiB", "checkpoints of a job, MiB",
+    )  # fmt: skip
     yield _line(head)
     yield _line(["---"] * len(head))
     groups = group_by_calibration(trials)

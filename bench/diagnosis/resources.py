@@ -15,6 +15,8 @@ from bench.diagnosis.gradients import GradientScale
 from bench.diagnosis.subject import Subject
 from bench.evaluation.macs import count_macs
 from bench.trials.planning import plan_fit
+from cap.fisher.reconstruction import moment_bytes
+from cap.layers import owner
 
 BLOCKS = 32  # that are summed, inverted and eliminated to time it
 ROWS, ROUNDS = 64, 4  # gradients of these, and times that they are summed
@@ -51,11 +53,29 @@ def check_memory(subject: Subject) -> Iterator[Finding]:
     except ValueError as error:
         yield Finding("memory", "failure", f"{name}: {error}", {"budget_bytes": subject.memory_budget})
         return
+    if plan is None and subject.resolved.pruner().needs == "inputs":
+        yield _memory_of_inputs(subject)
+        return
     if plan is None:
         yield Finding("memory", "ok", f"a fit of {name} takes next to none")
         return
     values = {"peak_bytes": plan.peak_bytes, "budget_bytes": plan.budget, "passes": len(plan.passes)}
     yield Finding("memory", "ok", f"a fit of {name}: {plan}", values)
+
+
+def _memory_of_inputs(subject: Subject) -> Finding:
+    """Returns what a pruner takes that sees the layers' inputs, which plans no memory: their second moments."""
+    groups = {name: getattr(owner(subject.model, name), "groups", 1) for name in subject.layers}
+    each = {name: moment_bytes({name: weight}, groups) for name, weight in subject.layers.items()}
+    largest = max(each, key=each.__getitem__)
+    fits = each[largest] <= subject.memory_budget
+    message = (
+        f"{subject.resolved.trial.pruner} plans no memory: second moments of layers' inputs take up to "
+        f"{sum(each.values()) / 2**30:.2f} GiB, those of {largest} {each[largest] / 2**30:.2f} GiB"
+    )
+    message += "" if fits else f", of {subject.memory_budget / 2**30:.2f} GiB that there are: prune fewer layers"
+    values = {"largest_bytes": each[largest], "all_bytes": sum(each.values()), "budget_bytes": subject.memory_budget}
+    return Finding("memory", "ok" if fits else "warning", message, values)
 
 
 def check_time(subject: Subject, given: GradientScale) -> Iterator[Finding]:

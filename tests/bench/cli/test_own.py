@@ -72,6 +72,19 @@ def test_compare(jobs: str, here: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "4 trials, 4 done, 0 to run" in capsys.readouterr().out
 
 
+def test_diagnose(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights that nobody trained are told as such, and the rest is looked at all the same."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["diagnose", *OWN, "--pruner", "obc", "--images", "9"])
+    assert ended.value.code == 1
+    lines = capsys.readouterr().out.splitlines()
+    [failure] = [line for line in lines if line.startswith("FAILURE")]
+    assert "these are not the weights of this model and data" in failure
+    assert any("BatchNorm layers have the statistics of no training" in line for line in lines)
+    assert any("obc plans no memory: second moments of layers' inputs take up to " in line for line in lines)
+    assert lines[-1].startswith("timm:test_resnet"), "a line on the whole"
+
+
 def test_statistics_estimated_anew_are_those_of_all(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

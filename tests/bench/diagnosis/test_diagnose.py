@@ -245,6 +245,13 @@ def test_calibration_images_of_one_class(loaded: Subject) -> None:
 def test_memory_and_time(loaded: Subject) -> None:
     found = only(check_memory(replace(loaded, memory_budget=1000)), "memory")
     assert (found.status, "is too small" in found.message) == ("failure", True)
+    layerwise = replace(loaded, resolved=plan_trial("embedded", "vit", "obc", {}))
+    found = only(check_memory(layerwise), "memory")
+    assert found.values["largest_bytes"] == 8 * 256**2, "of the layer with 256 inputs"
+    assert found.values["all_bytes"] == 4 * 8 * (256**2 + 3 * 64**2)
+    assert found.status == "ok"
+    small = only(check_memory(replace(layerwise, memory_budget=1000)), "memory")
+    assert (small.status, "prune fewer layers" in small.message) == ("warning", True)
     found = only(check_time(loaded, measure_gradients(loaded)), "time")
     assert found.values["fit_seconds"] > 0, "how long it is depends on what else runs"
     assert found.values["evaluation_seconds"] > 0

@@ -31,6 +31,12 @@ function standing(submission, against) {
   return { mean: found.reduce((sum, one) => sum + one.difference, 0) / found.length, better: count('better'), worse: count('worse'), cells: found.length };
 }
 
+function modelsOf(submission) {
+  const own = unique(submission.results.map((result) => result.model));
+  const covered = own.filter((model) => MODELS.has(model)).length;
+  return [own.join(', '), el('br'), el('small', { class: 'muted' }, `${covered} of the ${MODELS.size} models above`)];
+}
+
 function standingsTable() {
   // submissions have rivals, models and sparsities of their own, so that they are listed and not ranked
   const others = unique(DATA.submissions.flatMap((one) => one.results.map((result) => result.against)));
@@ -39,7 +45,7 @@ function standingsTable() {
     el('thead', {}, el('tr', {}, ['method', 'state', 'models', 'sparsities', 'settings tried', ...others.map((other) => `against ${other}`)].map((text, i) => el('th', { scope: 'col', class: i > 3 ? 'num' : '' }, text)))),
     el('tbody', {}, DATA.submissions.map((one) => el('tr', {},
       el('th', { scope: 'row' }, one.method), el('td', { class: `verdict ${one.verified ? 'good' : 'bad-text'}` }, one.verified ? '\u2713 verified' : '\u2717 not verified'),
-      el('td', { class: 'wrap' }, unique(one.results.map((result) => result.model)).join(', ')), el('td', { class: 'wrap' }, unique(one.results.map((result) => result.target)).join(', ')),
+      el('td', { class: 'wrap' }, modelsOf(one)), el('td', { class: 'wrap' }, unique(one.results.map((result) => result.target)).join(', ')),
       el('td', { class: 'num' }, String(one.configurations)), others.map((other) => el('td', { class: 'num' }, text(standing(one, other)))))))));
 }
 

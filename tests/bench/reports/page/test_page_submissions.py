@@ -56,6 +56,6 @@ def test_in_a_browser(open_page: Any, table1: Store) -> None:
     assert "1 of 1 verified" in one.page.inner_text("#submissions")
     standings = one.page.locator('[aria-label="Submissions against the others"] tbody tr')
     assert standings.locator("td, th").all_inner_texts()[:2] == ["obd", "\u2713 verified"]
-    assert standings.locator("td").last.inner_text() == "+5.15\nbetter in 2, worse in 0 of 2"  # +1.56 and +8.74
+    assert standings.locator("td").last.inner_text() == "+7.63\nbetter in 2, worse in 0 of 2"  # +1.34 and +13.92
     assert one.page.locator("#submissions li.good table tbody tr").count() == 2
     assert "OBD" in one.page.locator("#submissions details pre").text_content()

@@ -100,3 +100,10 @@ def test_the_network_of_the_package() -> None:
     with torch.inference_mode():
         assert model(torch.zeros(1, 3, 224, 224)).shape == (1, 1000)
     assert model.pretrained_cfg["mean"] == (127 / 255,) * 3
+
+
+def test_every_pruner_stands_in_the_api() -> None:
+    text = (ROOT / "docs/api/pruners.md").read_text()
+    for name in cap.available():
+        made = type(cap.create(name))
+        assert f"## `{name}`\n\n::: {made.__module__}.{made.__qualname__}\n" in text

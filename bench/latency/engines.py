@@ -12,7 +12,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -74,11 +74,13 @@ class InferenceSession:
         run: One forward pass.
         layers_sparse: Number of layers that run sparse; None for a dense engine.
         layers_dense: Number of layers that could and do not.
+        reload: Loads the engine once more from what building it left on disk; None where it leaves nothing.
     """
 
     run: ForwardPass
     layers_sparse: int | None = None
     layers_dense: int | None = None
+    reload: Callable[[], object] | None = None
 
 
 class Engine(ABC):
@@ -114,7 +116,7 @@ class Engine(ABC):
             with torch.inference_mode():
                 return session.run()
 
-        return InferenceSession(run, session.layers_sparse, session.layers_dense)
+        return InferenceSession(run, session.layers_sparse, session.layers_dense, session.reload)
 
     @abstractmethod
     def load(self, workload: Workload) -> InferenceSession:
@@ -222,10 +224,13 @@ class Sparse(Engine):
         """Compiles the pruned layers."""
         from cap.runtime import compile
 
-        model = compile(workload.model, workload.example[:CHOOSE_BATCH], force=workload.control, int8=self.int8)
+        kept = workload.folder / f"compiled-{os.getpid()}"  # no other process finds this one's
+        given = (workload.model, workload.example[:CHOOSE_BATCH], workload.control, kept, self.int8)
+        model = compile(*given)
         report = model.report()
         sparse = len(report.sparse_layers())
-        return InferenceSession(lambda: model(workload.example), sparse, len(report.layers) - sparse)
+        run = partial(model, workload.example)
+        return InferenceSession(run, sparse, len(report.layers) - sparse, partial(compile, *given))
 
 
 class SparseInt8(Sparse):

@@ -104,6 +104,7 @@ class EngineCheck:
         error: Reason why it is not timed.
         deviation: Largest difference to eager's outputs, relative to the largest of these.
         build_seconds: Time of export or compilation, seconds.
+        load_seconds: Time to load it again from disk, seconds; None for an engine that leaves nothing there.
         layers_sparse: Layers that the sparse engine runs with its own kernels.
         layers_dense: Layers that it leaves dense.
         run: Forward pass, if it is to be timed.
@@ -113,6 +114,7 @@ class EngineCheck:
     error: str | None = None
     deviation: float | None = None
     build_seconds: float | None = None
+    load_seconds: float | None = None
     layers_sparse: int | None = None
     layers_dense: int | None = None
     run: ForwardPass | None = None
@@ -134,6 +136,7 @@ def check_engine(engine: Engine, workload: Workload, expected: Tensor) -> Engine
         check.build_seconds = time.perf_counter() - begin
         check.layers_sparse, check.layers_dense = session.layers_sparse, session.layers_dense
         check.deviation = deviation(session.run(), expected)
+        check.load_seconds = None if session.reload is None else _seconds_of(session.reload)
     except Exception as error:  # noqa: BLE001  an engine of a third party may raise anything
         check.status, check.error = FAILED, " ".join(f"{type(error).__name__}: {error}".split())[:500]
         return check
@@ -173,8 +176,9 @@ def measure_cell(cell: Cell, folder: Path) -> list[TimingRow]:
             model=cell.model, family=workloads.spec.family, timm_name=workloads.spec.timm_name, batch=cell.batch,
             threads=cell.threads, engine=engine.name, dense=engine.dense, sparsity_target=config.sparsity,
             sparsity_prunable=workloads.models[config.sparsity][1], status=check.status, error=check.error,
-            deviation=check.deviation, build_seconds=check.build_seconds, layers_sparse=check.layers_sparse,
-            layers_dense=check.layers_dense, cell=cell.id, commit=provenance.commit(), dirty=provenance.dirty(),
+            deviation=check.deviation, build_seconds=check.build_seconds, load_seconds=check.load_seconds,
+            layers_sparse=check.layers_sparse, layers_dense=check.layers_dense, cell=cell.id,
+            commit=provenance.commit(), dirty=provenance.dirty(),
             versions=versions, processor=provenance.processor(), cores=os.cpu_count(), started_at=started,
             macs=macs[config.sparsity], peak_macs=peak,
         )  # fmt: skip

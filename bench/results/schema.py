@@ -229,5 +229,5 @@ SCHEMA, LAYER_SCHEMA = arrow_schema(ResultRow), arrow_schema(LayerRow)
 ADDED_COLUMNS = ("knn_top1", "file_bytes", "processes", "job", "label_source", "params_small", "macs_small",
                  "cut_deviation", "latency_small", "latency_dense", "split", "dense_seed", "batch_norm",
                  "pixel_knn_top1", "setting", "train_images", "test_images", "data_checksum", "gate",
-                 "gate_top1", "macs", "peak_macs", "compute", "pilot_images",
+                 "gate_top1", "macs", "peak_macs", "load_seconds", "compute", "pilot_images",
                  "calibration_augmentation")  # fmt: skip

@@ -43,6 +43,7 @@ class TimingRow:
         seconds: Time of one pass, by round; the rounds of a cell's rows go together.
         others: Cores that other processes took while the cell's rounds ran, mean.
         build_seconds: Time of export or compilation, once per model, seconds.
+        load_seconds: Time to load it again from what building it left on disk, seconds.
         memory_bytes: Memory that the engine and a pass take, in a process of its own.
         layers_sparse: Layers that the sparse engine runs with its own kernels.
         layers_dense: Layers that it leaves dense, of those that are pruned.
@@ -72,6 +73,7 @@ class TimingRow:
     seconds: list[float] | None = None
     others: float | None = None
     build_seconds: float | None = None
+    load_seconds: float | None = None
     memory_bytes: int | None = None
     layers_sparse: int | None = None
     layers_dense: int | None = None

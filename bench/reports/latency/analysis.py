@@ -135,6 +135,8 @@ def detailed(compared: pd.DataFrame) -> pd.DataFrame:
             if pd.isna(row["macs"] / row["p50"])
             else percent(row["macs"] / row["p50"] / row["peak_macs"]),
             "rounds": "" if pd.isna(row["rounds"]) else f"{row['rounds']:.0f}",
+            "build": "" if pd.isna(row["build_seconds"]) else seconds(row["build_seconds"]),
+            "load": "" if pd.isna(row["load_seconds"]) else seconds(row["load_seconds"]),
             "memory": mebibytes(row["memory_bytes"]),
             "sparse layers": _layers(row),
             "not timed since": "" if pd.isna(row["error"]) else row["error"],

@@ -27,9 +27,10 @@ SETTING = (
 )
 EXPLAINED = (
     "p50 and p95: time of one pass. To eager, to best dense: ratio of the medians, how many times as fast as eager and "
-    "as the dense engine that is the fastest in the same cell; quartiles: of the ratios within each round. Memory: "
-    "what the engine and a pass take in a process of their own. Sparse layers: those that the sparse engine runs with "
-    "its own kernels, of those that it could."
+    "as the dense engine that is the fastest in the same cell; quartiles: of the ratios within each round. Build: from "
+    "the PyTorch model to the engine, compilation and all; load: from what that left on disk. Memory: what the "
+    "engine and a pass take in a process of their own. Sparse layers: those that the sparse engine runs with its own "
+    "kernels, of those that it could."
 )
 EXPLAINED_RATE = (
     "GMAC/s: multiply-adds that the zeros leave, a second, in thousands of millions; of peak: to those of a dense "

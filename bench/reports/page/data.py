@@ -108,6 +108,9 @@ class LatencyPoint:
         note: What time and accuracy were measured on.
         batch: Images in a pass; None where the trial timed it.
         group: Source of the time: `speedup` or `trial`.
+        sweep: Name of the measurements, or of the sweep.
+        count: Rounds that were timed, or dense models whose trials timed one each.
+        sources: Cell of the measurements, or identities of the trials.
     """
 
     model: str
@@ -121,6 +124,9 @@ class LatencyPoint:
     note: str
     batch: int | None
     group: str
+    sweep: str
+    count: int
+    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True)

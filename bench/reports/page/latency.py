@@ -28,7 +28,8 @@ def trial_points(rows: Mapping[str, pd.DataFrame]) -> Iterator[LatencyPoint]:
         every = pruned(frame)
         timed = every[every["latency_small"].notna() & ~every["invalid"]]
         for model, part in timed.groupby("model", sort=False):
-            yield _dense_point(str(model), "dense", 1.0, float(part["latency_dense"].median()), None)
+            seconds, trials = float(part["latency_dense"].median()), tuple(dict.fromkeys(part["trial_id"]))
+            yield _dense_point(str(model), "dense", 1.0, seconds, None, sweep, _models(part), trials)
         for (model, method, variant, pruner, pattern, phase), part in timed.groupby(KEYS, sort=False):
             yield LatencyPoint(
                 model=model,
@@ -42,6 +43,9 @@ def trial_points(rows: Mapping[str, pd.DataFrame]) -> Iterator[LatencyPoint]:
                 note=f"smaller model without the removed units, PyTorch eager, timed in its trial; {sweep}",
                 batch=None,
                 group="trial",
+                sweep=sweep,
+                count=_models(part),
+                sources=tuple(dict.fromkeys(part["trial_id"])),
             )
 
 
@@ -56,7 +60,10 @@ def speedup_points(timings: Timings, accuracies: pd.DataFrame) -> Iterator[Laten
     compared = analyse(timings.read())
     dense = compared["dense"].astype(bool) & (compared["status"] == TIMED)
     for row in compared[dense & (compared["threads"] == compared["threads"].max())].itertuples():
-        yield _dense_point(row.model, row.engine, float(row.to_dense), float(row.p50), int(row.batch))
+        yield _dense_point(
+            row.model, row.engine, float(row.to_dense), float(row.p50), int(row.batch), timings.name, int(row.rounds),
+            (row.cell,),
+        )  # fmt: skip
     for row in sparse_rows(compared).itertuples():
         embedded, drop = known.get((row.family, row.sparsity_target), ("", float("nan")))
         if row.sparsity_target == 0:  # the control: the sparse engine on unpruned weights
@@ -76,11 +83,31 @@ def speedup_points(timings: Timings, accuracies: pd.DataFrame) -> Iterator[Laten
             f"on the embedded {embedded}",
             batch=int(row.batch),
             group="speedup",
+            sweep=timings.name,
+            count=int(row.rounds),
+            sources=(row.cell,),
         )
 
 
-def _dense_point(model: str, engine: str, times: float, seconds: float, batch: int | None) -> LatencyPoint:
+def _models(part: pd.DataFrame) -> int:
+    """Returns the number of dense models whose trials timed one each."""
+    return part["seed"].nunique()
+
+
+def _dense_point(
+    model: str,
+    engine: str,
+    times: float,
+    seconds: float,
+    batch: int | None,
+    sweep: str,
+    count: int,
+    sources: tuple[str, ...],
+) -> LatencyPoint:
     """Returns the point of a dense model, which keeps its accuracy."""
     group = "trial" if batch is None else "speedup"
     label = engine if batch is None else f"{engine}, batch {batch}"
-    return LatencyPoint(model, engine, OTHER, label, 0.0, times, seconds, 100.0, "the dense model", batch, group)
+    note = "the dense model"
+    return LatencyPoint(
+        model, engine, OTHER, label, 0.0, times, seconds, 100.0, note, batch, group, sweep, count, sources
+    )

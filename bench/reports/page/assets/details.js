@@ -44,20 +44,25 @@ function cellFacts(cell) {
 }
 
 function latencyFacts(point) {
-  const origin = ORIGINS.get('speedup');
+  const origin = ORIGINS.get(point.sweep);
+  const measured = point.group === 'speedup';
   return [
     ['top-1 kept', `${point.kept.toFixed(2)} % of dense`],
     ['times as fast', point.times.toFixed(2)],
     ['a pass', `${short(point.seconds)} s`],
     ['sparsity', percentTick(point.sparsity)],
     ['measured', point.note],
-    ['commit', point.group === 'speedup' && origin ? origin.commits.map((commit) => commit.slice(0, 12)).join(' ') : ''],
-    ['make it', point.group === 'speedup' && origin ? origin.command : ''],
+    [measured ? 'rounds' : 'dense models', String(point.count)],
+    [measured ? 'cell' : 'trials', point.sources.join(' ')],
+    ['commit', origin ? origin.commits.map((commit) => commit.slice(0, 12)).join(' ') : ''],
+    ['machine', origin ? `${origin.devices.join(', ')}, threads ${origin.threads.join(', ')}` : ''],
+    ['make it', origin ? origin.command : ''],
+    ['make it again', !measured && origin ? `capbench rerun ${point.sources[0]}${origin.folder}` : ''],
   ].filter((fact) => fact[1]);
 }
 
-const MONO = ['options', 'trials', 'make it', 'make it again', 'commit'];
-const IN_TIP = ['status', 'difference', 'pairs', 'verdict', 'top-1, %', 'less dense', 'relative drop, %', 'by seed', 'by dense model', 'settings', 'sparsity at 1 % drop', 'mean rank', 'critical difference', 'trials', 'top-1 kept', 'times as fast', 'a pass', 'measured'];
+const MONO = ['options', 'trials', 'cell', 'make it', 'make it again', 'commit'];
+const IN_TIP = ['status', 'difference', 'pairs', 'verdict', 'top-1, %', 'less dense', 'relative drop, %', 'by seed', 'by dense model', 'settings', 'sparsity at 1 % drop', 'mean rank', 'critical difference', 'trials', 'top-1 kept', 'times as fast', 'a pass', 'measured', 'rounds', 'dense models'];
 
 function factList(item, wanted) {
   const shown = facts(item).filter(([name]) => !wanted || wanted.includes(name));

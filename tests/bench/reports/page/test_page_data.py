@@ -210,6 +210,7 @@ def test_points_of_latency_have_the_accuracy_of_the_same_family(published: PageD
     table = table[(table["method"] == "CAP") & (table["variant"] != "authors")]
     (vit,) = table[(table["model"] == "vit") & (table["sparsity"] == 0.75)].to_dict("records")
     assert point.times == pytest.approx(row["to_dense"], rel=1e-5)
+    assert (point.count, point.sources) == (row["rounds"], (row["cell"],))
     assert 100 - point.kept == pytest.approx(vit["one_shot_rel_drop"], rel=1e-4)
 
 
@@ -239,3 +240,5 @@ def test_points_that_a_trial_timed_itself(write: Any, make: Any, frame: Any) -> 
     found = {point.label: (point.times, point.seconds, point.kept) for point in page.latency}
     assert found["CAP 50 % units one-shot"] == pytest.approx((2.5, 0.02, 90.0))
     assert found["dense"] == pytest.approx((1.0, 0.05, 100.0))
+    (point,) = [point for point in page.latency if point.sparsity]
+    assert (point.sweep, point.count, len(point.sources)) == ("structured", 2, 2), "both dense models, by their trials"

@@ -210,7 +210,7 @@ def test_points_of_latency_have_the_accuracy_of_the_same_family(published: PageD
     table = table[(table["method"] == "CAP") & (table["variant"] != "authors")]
     (vit,) = table[(table["model"] == "vit") & (table["sparsity"] == 0.75)].to_dict("records")
     assert point.times == pytest.approx(row["to_dense"], rel=1e-5)
-    assert (point.count, point.sources) == (row["rounds"], (row["cell"],))
+    assert (point.count, len(point.sources)) == (row["rounds"], 1)
     assert 100 - point.kept == pytest.approx(vit["one_shot_rel_drop"], rel=1e-4)
 
 

@@ -76,7 +76,7 @@ def test_a_comparison_goes_to_the_working_folder_and_says_its_version(
 
 def test_a_part_of_a_sweep_is_run_printed_and_shown(tmp_path: Path) -> None:
     only = ["--only", "model=vit", "--only", "pruner=magnitude", "--only", "phase=one_shot", "--seeds", "0"]
-    assert "1 done, 0 failed" in call(tmp_path, "capbench", "run", "table1", *only, "--jobs", "1")
+    assert "2 done, 0 failed" in call(tmp_path, "capbench", "run", "table1", *only, "--jobs", "1")
     printed = call(tmp_path, "capbench", "table", "table1")
     assert "88.89" in printed, "at 50 %, where magnitude depends on no calibration"
     assert "report.html" in call(tmp_path, "capbench", "report")

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
 import PIL.Image
 
 from bench.core.errors import UserError
 from bench.data.own.image import PARTS, WHOLE, StoredImage, joined
-from bench.data.own.tables import HubDataset, ParquetFiles
+from bench.data.own.tables import Columns, HubDataset, ParquetFiles
 from bench.data.own.user_file import call_in_file
 
 KINDS = "imagefolder:FOLDER, parquet:FILE or FOLDER, hub:NAME, or my_data.py:FUNCTION"
@@ -150,10 +151,32 @@ def find_source(text: str) -> DataSource:
     if kind == "imagefolder" and rest:
         return ImageFolder(Path(rest))
     if kind == "parquet" and rest:
-        return ParquetFiles(Path(rest))
+        place, columns, _ = _read_table_text(text, rest, ("image", "label"))
+        return ParquetFiles(Path(place), columns)
     if kind == "hub" and rest:
-        return HubDataset(rest)
+        return HubDataset(*_read_table_text(text, rest, ("config", "image", "label")))
     path, _, name = text.rpartition(":")
     if path.endswith(".py") and name:
         return DataFunction(Path(path), name)
     raise UserError(f"unknown data {text!r}: give {KINDS}")
+
+
+def _read_table_text(text: str, rest: str, keys: Sequence[str]) -> tuple[str, Columns, str | None]:
+    """Returns the place in the text of a table, its columns and its configuration.
+
+    Args:
+        text: The whole text.
+        rest: What of it stands after the kind: a place, and perhaps `?label=fine_label`.
+        keys: Keys that may follow the place.
+
+    Raises:
+        UserError: If another one does, or one without a value.
+    """
+    place, _, query = rest.partition("?")
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    if mistakes := [key for key, value in given.items() if key not in keys or not value]:
+        raise UserError(f"unknown {mistakes[0]!r} in data {text!r}: after ? may stand KEY=VALUE, & between several, of "
+                        f"{', '.join(keys)}")  # fmt: skip
+    if query and not given:
+        raise UserError(f"data {text!r}: after ? stands KEY=VALUE, with a key of {', '.join(keys)}")
+    return place, Columns(given.get("image"), given.get("label")), given.get("config")

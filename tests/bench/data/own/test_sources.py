@@ -131,12 +131,38 @@ def test_functions_that_return_something_else(code: str, message: str, tmp_path:
         ("imagefolder:", "unknown data"),
         ("imagefolder:nowhere", "there is no such folder"),
         ("parquet:nowhere", "there is no such file"),
+        ("parquet:nowhere?config=x", r"unknown 'config' in data 'parquet:nowhere\?config=x': .* of image, label"),
+        ("hub:nowhere?label=", "unknown 'label' in data"),
+        ("hub:nowhere?&", r"after \? stands KEY=VALUE, with a key of config, image, label"),
         ("nowhere.py:load", "nowhere.py does not exist"),
     ],
 )
 def test_sources_that_are_not_there(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         open_data(text)
+
+
+def test_columns_by_other_names(own_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CIFAR-100 has them: two columns of labels, and none by the usual name."""
+    from datasets import ClassLabel, load_dataset
+
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = load_dataset("imagefolder", data_dir=str(own_folder / "photos"), split="train")
+    coarse = [0 if label == 0 else 1 for label in rows["label"]]
+    rows = rows.rename_columns({"image": "picture", "label": "fine_label"})
+    rows = rows.add_column("coarse_label", coarse).cast_column("coarse_label", ClassLabel(names=["feline", "other"]))
+    (tmp_path / "hub").mkdir()
+    rows.to_parquet(tmp_path / "hub/train-00000-of-00001.parquet")
+    for kind in ("parquet", "hub"):
+        place = f"{kind}:{tmp_path / 'hub'}"
+        with pytest.raises(UserError, match="has no column label: its columns are picture, fine_label, coarse_label"):
+            open_data(place)
+        assert open_data(f"{place}?label=fine_label").classes == ("cat", "dog", "owl")
+        assert open_data(f"{place}?image=picture&label=coarse_label").classes == ("feline", "other")
+        with pytest.raises(UserError, match="has no column colour: its columns are"):
+            open_data(f"{place}?label=colour")
+    with pytest.raises(UserError, match="cannot be read"):
+        open_data(f"hub:{tmp_path / 'hub'}?config=none&label=fine_label")
 
 
 def test_tables_of_other_columns(tmp_path: Path) -> None:

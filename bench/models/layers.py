@@ -9,6 +9,8 @@ from typing import Any
 from torch import nn
 
 STEM, HEAD, DEPTHWISE = "stem", "head", "depthwise"
+ATTENTION = "of nn.MultiheadAttention: --layers names them"  # parameters of no layer of their own
+MANY = {DEPTHWISE: "convolution", ATTENTION: "in_proj_weight"}  # of which the number is told
 SHOWN = 6  # names that a line lists
 
 
@@ -18,7 +20,7 @@ class FoundLayers:
 
     Attributes:
         prunable: Names of those that are pruned, in the model's order.
-        left_out: {name: why it is not pruned}, STEM, HEAD or DEPTHWISE.
+        left_out: {name: why it is not pruned}, STEM, HEAD, DEPTHWISE or ATTENTION.
     """
 
     prunable: tuple[str, ...]
@@ -36,10 +38,12 @@ def listed(names: tuple[str, ...]) -> str:
 
 
 def _some(left_out: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Returns the stem and the head, and of the depthwise layers how many there are."""
-    deep = [name for name, why in left_out.items() if why == DEPTHWISE]
-    rest = [(name, why) for name, why in left_out.items() if why != DEPTHWISE]
-    return [*rest, *([(f"{len(deep)} convolution{'s' if deep[1:] else ''}", DEPTHWISE)] if deep else [])]
+    """Returns the stem and the head, and of the others how many there are of each kind."""
+    found = [(name, why) for name, why in left_out.items() if why not in MANY]
+    for kind, noun in MANY.items():
+        if count := [*left_out.values()].count(kind):
+            found.append((f"{count} {noun}{'s' if count > 1 else ''}", kind))
+    return found
 
 
 def find_layers(model: nn.Module) -> FoundLayers:
@@ -60,6 +64,9 @@ def find_layers(model: nn.Module) -> FoundLayers:
             left_out[f"{name}.weight"] = HEAD
         elif isinstance(layer, nn.Conv2d) and layer.groups > 1 and layer.groups == layer.in_channels:
             left_out[f"{name}.weight"] = DEPTHWISE
+    for name, module in model.named_modules():
+        if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            left_out[f"{name}.in_proj_weight"] = ATTENTION
     every = [f"{name}.weight" for name in names]
     return FoundLayers(tuple(name for name in every if name not in left_out), left_out)
 

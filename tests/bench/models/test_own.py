@@ -54,6 +54,17 @@ def test_a_model_that_timm_does_not_know_leaves_its_first_and_last_layer_out() -
     )
 
 
+def test_the_weights_of_attention_by_torch_are_told_and_can_be_named() -> None:
+    """It holds query, key and value as a parameter of no layer, so that nothing else would say that they stay dense."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.Flatten(2))
+    net.encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)  # type: ignore[assignment]
+    net.head = nn.Linear(8, 3)
+    found = find_layers(net)
+    assert found.prunable == ("encoder.self_attn.out_proj.weight", "encoder.linear1.weight", "encoder.linear2.weight")
+    assert str(found).endswith("1 in_proj_weight (of nn.MultiheadAttention: --layers names them)")
+    assert list(cap.select_layers(net, [r".*in_proj_weight"])) == ["encoder.self_attn.in_proj_weight"]
+
+
 def test_weights_are_those_of_the_file(make: Any, own_folder: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,17 +26,17 @@ def wide() -> tuple[nn.Module, dict[str, Tensor], cap.Calibration]:
 def fit(name: str, wide, budget: int | None, **options) -> cap.Pruner:
     model, layers, calibration = wide
     calibration.memory_budget = budget
-    return cap.create(name, **OPTIONS, **options).fit(model, layers, calibration)
+    return cap.create(name, **{**OPTIONS, **options}).fit(model, layers, calibration)
 
 
-def least_with_factors(name: str, wide) -> int:
+def least_with_factors(name: str, wide, **options) -> int:
     """Returns the bytes that the plan of a fit which keeps its factors takes, at the least."""
     model, layers, calibration = wide
     low, high = 1, 2**32
     while high - low > 1024:
         calibration.memory_budget = (low + high) // 2
         try:
-            keeps = cap.create(name, **OPTIONS).plan(model, layers, calibration).keeps_factors
+            keeps = cap.create(name, **{**OPTIONS, **options}).plan(model, layers, calibration).keeps_factors
         except ValueError:
             keeps = False
         low, high = (low, calibration.memory_budget) if keeps else (calibration.memory_budget, high)
@@ -43,9 +45,14 @@ def least_with_factors(name: str, wide) -> int:
 
 @pytest.mark.parametrize("name", ["cap", "woodfisher", "obert"])
 @pytest.mark.parametrize("ahead", [True, False], ids=["prepared", "one by one"])
-def test_results_are_those_of_kept_factors(name: str, ahead: bool, wide) -> None:
-    kept = fit(name, wide, None)
-    made = fit(name, wide, least_with_factors(name, wide) - 2**18)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"damp": 0.1, "damp_scale": "relative"}, {"damp": 0.5, "damp_scale": "noise"}, {"reconstruction": 0.1}],
+    ids=["absolute", "relative", "noise", "mixed in"],
+)
+def test_results_are_those_of_kept_factors(name: str, ahead: bool, options: dict[str, Any], wide) -> None:
+    kept = fit(name, wide, None, **options)
+    made = fit(name, wide, least_with_factors(name, wide, **options) - 2**18, **options)
     assert made.rebuilds_factors
     assert not kept.rebuilds_factors
     assert made.factors["0.weight"].packed.numel() == 0

@@ -39,6 +39,37 @@ function domain(values, log) {
   return [low, high];
 }
 
+// The span of a panel's own values; of many lines that of the better half, where the others would flatten it.
+function panelDomain(panel, lessIsBetter) {
+  const sign = lessIsBetter ? -1 : 1;
+  const guides = (panel.guides || []).filter((guide) => guide.counts).flatMap((guide) => guide.points.map((p) => p.y));
+  const worst = panel.series.filter((one) => one.points.length > 1).map((one) => Math.min(...one.points.map((p) => sign * p.y))).sort((a, b) => b - a);
+  const floor = worst.length ? worst[Math.max(2, Math.ceil(worst.length / 2) - 1)] ?? worst[worst.length - 1] : -Infinity;
+  const values = panel.series.flatMap((one) => one.points.map((p) => p.y)).filter((y) => sign * y >= floor);
+  return domain([...values, ...guides], false);
+}
+
+// Parts of a line within two heights, cut where it leaves them.
+function within(points, top, bottom) {
+  const parts = [];
+  let part = [];
+  const end = () => { if (part.length > 1) parts.push(part); part = []; };
+  points.forEach(([x, y], i) => {
+    if (i) {
+      const [px, py] = points[i - 1];
+      const cuts = [top, bottom].filter((edge) => (py - edge) * (y - edge) < 0).map((edge) => [px + ((x - px) * (edge - py)) / (y - py), edge]);
+      for (const cut of cuts.sort((a, b) => a[0] - b[0])) {
+        part.push(cut);
+        if (part.length > 1) end();
+      }
+    }
+    if (y >= top - 1e-6 && y <= bottom + 1e-6) part.push([x, y]);
+    else end();
+  });
+  end();
+  return parts;
+}
+
 function scale(axis, range) {
   const [low, high] = axis.domain.map((value) => (axis.log ? Math.log10(value) : value));
   return (value) => range[0] + (((axis.log ? Math.log10(value) : value) - low) / (high - low)) * (range[1] - range[0]);
@@ -94,12 +125,15 @@ function panelItems(panel, box, sx, sy, hits) {
   }
   for (const bar of panel.bars || []) items.push(line([[sx(bar.x), sy(bar.from)], [sx(bar.x), sy(bar.to)]], 'ink', { width: 4 }));
   const marks = [];
+  const beyond = new Set();
   for (const series of panel.series) {
     const points = series.points.map((p) => ({ ...p, at: [sx(p.x), sy(p.y)] }));
     if (series.joined && points.length > 1) {
-      items.push(line(points.map((p) => p.at), series.style.colour, { width: series.style.width || 1.8, dash: series.style.dash }));
+      for (const part of within(points.map((p) => p.at), box.top, box.bottom)) items.push(line(part, series.style.colour, { width: series.style.width || 1.8, dash: series.style.dash }));
     }
-    for (const p of points) {
+    const seen = points.filter((p) => p.at[1] >= box.top - 1 && p.at[1] <= box.bottom + 1);
+    if (seen.length < points.length) beyond.add(series.key);
+    for (const p of seen) {
       if (p.low !== null && p.low !== undefined && p.high > p.low) {
         items.push(line([[p.at[0], inside(sy(p.low))], [p.at[0], inside(sy(p.high))]], series.style.colour, { width: 1.2, opacity: 0.6 }));
       }
@@ -110,6 +144,7 @@ function panelItems(panel, box, sx, sy, hits) {
       hits.push({ x: p.at[0], y: p.at[1], ref: p.ref, name: series.name });
     }
   }
+  if (beyond.size) items.push(label(box.left + 5, box.bottom - 6, `${beyond.size} line${beyond.size === 1 ? '' : 's'} beyond`, { fill: 'muted', size: 11 }));
   return [...items, ...marks];
 }
 
@@ -129,7 +164,8 @@ function legendItems(entries, width, top) {
   return { items, height: y - top + 10 };
 }
 
-// spec: title, x, y (label, format, log, ticks, domain, whole: intervals are to be seen whole), panels (title, series, front, guides, bars), width, height of a panel,
+// spec: title, x, y (label, format, log, ticks, domain, whole: intervals are to be seen whole, own: each panel has an axis of its own
+// that shows its best lines, lessIsBetter), panels (title, series, front, guides, bars), width, height of a panel,
 // left: room for the names on the upright axis
 function chart(spec) {
   const every = spec.panels.flatMap((panel) => panel.series.flatMap((series) => series.points));
@@ -149,10 +185,11 @@ function chart(spec) {
     const left = (i % columns) * width;
     const top = Math.floor(i / columns) * spec.height;
     const box = { left: left + (spec.left || MARGIN.left), right: left + width - MARGIN.right, top: top + MARGIN.top, bottom: top + spec.height - MARGIN.bottom };
+    const own = spec.y.own && panel.series.length ? { ...y, domain: panelDomain(panel, spec.y.lessIsBetter) } : y;
     const sx = scale(x, [box.left, box.right]);
-    const sy = scale(y, [box.bottom, box.top]);
+    const sy = scale(own, [box.bottom, box.top]);
     items.push(label(box.left, box.top - 9, panel.title, { bold: true }));
-    items.push(...axisItems({ x, y }, box, sx, sy, i % columns === 0), ...panelItems(panel, box, sx, sy, hits));
+    items.push(...axisItems({ x, y: own }, box, sx, sy, i % columns === 0), ...panelItems(panel, box, sx, sy, hits));
   });
   const height = Math.ceil(count / columns) * spec.height;
   const background = { kind: 'path', closed: true, fill: 'paper', stroke: null, width: 0, points: [] };

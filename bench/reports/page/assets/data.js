@@ -58,7 +58,7 @@ function firstSetting(sweep) {
 
 const state = {
   sweep: DATA.sweeps[0] || '', model: '', method: '', family: '', target: '', setting: firstSetting(DATA.sweeps[0]), phase: '', text: '',
-  mode: 'absolute', pinned: null, chosen: new Map(), columns: new Map(), layout: narrow() ? 'list' : 'wide', axis: 'stretched',
+  mode: 'absolute', pinned: null, chosen: new Map(), columns: new Map(), layout: narrow() ? 'list' : 'wide', axis: 'stretched', reach: 'best',
 };
 const listeners = [];
 const changed = () => listeners.forEach((listener) => listener());

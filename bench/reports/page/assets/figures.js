@@ -183,7 +183,7 @@ function seriesOf(cells, point, joined) {
     const phase = severalPhases ? phases.indexOf(cell.phase) : 0;
     const words = [named(cell, settingText(cell)), severalKinds && !['global', 'N:M'].includes(cell.kind) ? `(${cell.kind})` : '', severalPhases ? cell.phase : ''];
     const name = words.filter(Boolean).join(' ');
-    const key = [cell.method, settingText(cell), cell.kind, cell.phase].join('|'); // the same in all figures
+    const key = [cell.method, settingText(cell), cell.kind, severalPhases ? cell.phase : ''].join('|'); // the same in all figures
     if (!groups.has(key)) {
       const style = styleOf(cell.method, [...kinds].indexOf(variant), phase, setting);
       const theirs = isNew(cell);
@@ -202,6 +202,17 @@ function panelsByModel(cells, build) {
   return models.map((model) => ({ title: model, ...build(cells.filter((cell) => cell.model === model)) }));
 }
 
+// Panels by phase and model: in each of them lines of one phase alone.
+function panelsByPhase(cells, build) {
+  const phases = unique(DATA.cells.map((cell) => cell.phase)).filter((phase) => cells.some((cell) => cell.phase === phase));
+  return phases.flatMap((phase) => panelsByModel(cells.filter((cell) => cell.phase === phase), build)
+    .map((panel) => ({ ...panel, title: phases.length > 1 ? `${panel.title}, ${phase}` : panel.title })));
+}
+
+function reachChoice(draw) {
+  return select('reach', 'accuracy axis', [['best', 'the best lines of a panel'], ['all', 'all lines, one axis']], state.reach, (value) => { state.reach = value; draw(); }, null);
+}
+
 function axisChoice(draw) {
   return select('axis', 'sparsity axis', [['stretched', 'stretched'], ['even', 'even']], state.axis, (value) => { state.axis = value; draw(); }, null);
 }
@@ -210,7 +221,7 @@ function sparsitySpec(cells, width) {
   const mode = MODES[state.mode];
   const usable = cells.filter((cell) => mode.of(cell) && cell.sparsity !== null);
   const x = sparsityAxis(usable.map((cell) => cell.sparsity));
-  const panels = panelsByModel(usable, (part) => {
+  const panels = panelsByPhase(usable, (part) => {
     const reference = state.mode === 'absolute' ? part[0].top1_dense : 0;
     const ends = part.map((cell) => x.of(cell.sparsity));
     const guide = [Math.min(...ends), Math.max(...ends)].map((end) => ({ x: end, y: reference }));
@@ -221,7 +232,7 @@ function sparsitySpec(cells, width) {
   });
   return {
     title: `Accuracy against sparsity, ${state.sweep}`, width, height: panels.length > 1 ? 290 : 400, panels,
-    x: x.axis, y: { label: mode.label, format: (v) => short(v, 4) },
+    x: x.axis, y: { label: mode.label, format: (v) => short(v, 4), own: state.reach === 'best', lessIsBetter: mode.lessIsBetter },
   };
 }
 

@@ -2,9 +2,9 @@
 
 const MOST_LINES = 12;
 
-// Of the lines of a phase: mean accuracy kept on the models and sparsities that all of them have, else on their own.
+// Mean accuracy kept by each line on the models, phases and sparsities that all of them have, else on its own.
 function meanKept(lines) {
-  const place = (cell) => `${cell.model}|${cell.sparsity}`;
+  const place = (cell) => `${cell.model}|${cell.phase}|${cell.sparsity}`;
   const cells = lines.map((one) => one.cells.filter((cell) => cell.kept !== null));
   const shared = new Set((cells[0] || []).map(place).filter((key) => cells.every((own) => own.some((cell) => place(cell) === key))));
   return cells.map((own) => {
@@ -23,11 +23,11 @@ function lateLines(series, fronts) {
     lines.set(one.key, line);
   }
   const pruned = [...lines.values()].filter((line) => line.cells.length && line.cells[0].method !== 'unpruned')
-    .map((line) => ({ ...line, method: line.cells[0].method, family: line.cells[0].family, phase: line.cells[0].phase }));
-  return new Set(unique(pruned.map((line) => line.phase)).flatMap((phase) => lateOfPhase(pruned.filter((line) => line.phase === phase))));
+    .map((line) => ({ ...line, method: line.cells[0].method, family: line.cells[0].family }));
+  return new Set(lateOf(pruned));
 }
 
-function lateOfPhase(lines) {
+function lateOf(lines) {
   if (lines.length <= MOST_LINES) return [];
   const means = meanKept(lines);
   const ranked = lines.map((line, i) => ({ ...line, mean: means[i] })).sort((a, b) => b.mean - a.mean);

@@ -115,7 +115,7 @@ function figuresView() {
   const section = el('section', { id: 'figures', 'aria-labelledby': 'figures-title' }, el('h2', { id: 'figures-title' }, 'Figures'),
     el('p', { class: 'muted' }, 'Hover tells what a point is, a click pins it; a name in a legend hides and shows its line in all figures, with Shift all others. Colours are families of methods, markers and shades methods of a family; bars are 95 % intervals.'));
   const sparsity = new Figure(section, {
-    name: 'sparsity', title: 'Accuracy against sparsity', caption: 'A panel for each model; the dotted line is the dense model, or magnitude at the same pattern where results are relative to it. Of many lines the best of each family and the best of the others are shown first.', controls: [axisChoice(redrawFigures)], make: (width) => sparsitySpec(pickCells(), width),
+    name: 'sparsity', title: 'Accuracy against sparsity', caption: 'A panel for each model and phase; the dotted line is the dense model, or magnitude at the same pattern where results are relative to it. A panel ends where the better half of its lines do, and says how many go on beyond. Of many lines the best of each family and the best of the others are shown first.', controls: [axisChoice(redrawFigures), reachChoice(redrawFigures)], make: (width) => sparsitySpec(pickCells(), width),
   });
   let target = null;
   const choice = el('span', {});
@@ -217,7 +217,7 @@ function withResults(section, cells, columns) {
   let sweep = sweeps.includes(state.sweep) ? state.sweep : sweeps[0] || '';
   const choice = select('own-sweep', 'sweep', sweeps.map((one) => [one, one]), sweep, (value) => { sweep = value; figure.draw(); }, null);
   const figure = new Figure(section, {
-    name: 'own', title: 'Accuracy against sparsity', caption: 'A panel for each model; the dotted line is the dense model.', controls: [choice, axisChoice(redrawFigures)],
+    name: 'own', title: 'Accuracy against sparsity', caption: 'A panel for each model and phase; the dotted line is the dense model. A panel ends where the better half of its lines do.', controls: [choice, axisChoice(redrawFigures), reachChoice(redrawFigures)],
     make: (width) => sparsitySpec(cells.filter((cell) => cell.sweep === sweep), width),
   });
   figures.push(figure);

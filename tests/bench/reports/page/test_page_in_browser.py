@@ -119,6 +119,7 @@ def test_hover_pin_hide(open_page: Any, table1: Store) -> None:
     one = open_page(table1)
     page = one.page
     page.locator("#figures").scroll_into_view_if_needed()
+    page.select_option("[name=reach]", "all")
     point = page.locator("#sparsity .point").last
     point.scroll_into_view_if_needed()
     box = point.bounding_box()
@@ -135,10 +136,10 @@ def test_hover_pin_hide(open_page: Any, table1: Store) -> None:
     page.keyboard.press("Escape")
     assert page.is_hidden("#pin")
     points = page.locator("#sparsity .point").count()
-    legend = page.locator('#sparsity .legend button[data-series="CAP one-shot"]')
+    legend = page.locator('#sparsity .legend button[data-series="CAP"]')
     legend.click()
     assert legend.get_attribute("aria-pressed") == "false"
-    assert page.locator("#sparsity .point").count() == points - 2
+    assert page.locator("#sparsity .point").count() == points - 3, "in the panels of both phases"
     legend.click()
     assert page.locator("#sparsity .point").count() == points
 
@@ -172,7 +173,7 @@ def test_downloads(open_page: Any, table1: Store, tmp_path: Path) -> None:
     assert every.equals(pd.read_parquet(table1.collected))
     figure = ElementTree.parse(one.download('#sparsity button:has-text("as SVG")', tmp_path / "figure.svg")).getroot()
     texts = [node.text for node in figure.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"vit", "sparsity, % (log scale of what is kept)", "CAP one-shot"} <= set(texts)
+    assert {"vit, one-shot", "vit, fine-tuned", "sparsity, % (log scale of what is kept)", "CAP"} <= set(texts)
     assert "var(" not in (tmp_path / "figure.svg").read_text()
     content = one.download('#sparsity button:has-text("as PDF")', tmp_path / "figure.pdf").read_bytes()
     assert content.startswith(b"%PDF-1.4")
@@ -279,7 +280,10 @@ def test_two_thousand_rows_of_twenty_methods_open_in_two_seconds(
     assert one.page.locator("#table tbody td[data-cell]").count() == 2000
     one.page.select_option("[name=layout]", "list")
     assert one.page.locator("#table tbody tr").count() == 2000
-    assert one.page.locator("#sparsity .point").count() == 12 * 100, "those of twelve methods"
+    best = one.page.locator("#sparsity .point").count()
+    assert one.page.locator("#sparsity svg text:has-text('lines beyond')").count() == 4, "in the panel of each model"
+    one.page.select_option("[name=reach]", "all")
+    assert best < one.page.locator("#sparsity .point").count() == 12 * 100, "those of twelve methods"
     one.page.locator("#sparsity .legend button").first.click()
     assert one.page.locator("#sparsity .point").count() == 2000
 
@@ -307,19 +311,18 @@ def test_of_many_lines_the_best_are_shown_first(open_page: Any, twenty: Store) -
     shown = page.locator('#sparsity .legend button[aria-pressed="true"]')
     whole = legend.first
     names = shown.all_inner_texts()
-    assert whole.inner_text() == "26 of 34 lines: show all", "the twelve of a phase are no crowd"
-    assert {"GM one-shot", "CAP one-shot", "Own one-shot", "unpruned one-shot", "unpruned fine-tuned"} <= set(names)
-    assert "Other one-shot" not in names
-    assert len([name for name in names if name.endswith("one-shot")]) == 13
-    page.click('#sparsity .legend button[data-series="Other one-shot"]')
+    assert whole.inner_text() == "13 of 21 lines: show all"
+    assert {"GM", "CAP", "Own", "unpruned"} <= set(names), "in both phases by one name"
+    assert "Other" not in names
+    page.click('#sparsity .legend button[data-series="Other"]')
     page.select_option("[name=target]", "90 %")
-    assert "Other one-shot" in shown.all_inner_texts(), "what was chosen by hand stays"
+    assert "Other" in shown.all_inner_texts(), "what was chosen by hand stays"
     whole.click()
     assert page.evaluate("document.activeElement.closest('figure').id") == "sparsity"
     assert page.locator('#sparsity .legend button[aria-pressed="false"]').count() == 0
     assert whole.inner_text() == "Show the best"
     whole.click()
-    assert "Other one-shot" not in shown.all_inner_texts()
+    assert "Other" not in shown.all_inner_texts()
     page.evaluate("location.hash = '#/method/Other'")
     page.wait_for_selector("#own svg")
     assert page.locator("#own .point").count() == 2, "that page has its lines"

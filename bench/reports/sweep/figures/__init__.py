@@ -9,9 +9,9 @@ import pandas as pd
 
 from bench.reports.sweep.attribution import composed
 from bench.reports.sweep.figures.attribution import attribution_maps
-from bench.reports.sweep.figures.bars import pattern_bars
 from bench.reports.sweep.figures.budget import budget_curves, has_budgets
 from bench.reports.sweep.figures.curves import accuracy_curves
+from bench.reports.sweep.figures.dots import pattern_dots
 from bench.reports.sweep.figures.losses import loss_scatter
 from bench.reports.sweep.figures.options import has_option_curves, option_panels
 from bench.reports.sweep.figures.panels import MANY, best_of_families
@@ -32,7 +32,7 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
 
     Composed pruners get a map of mask by update, and under the name `<stem>_layers` one of mask by allocation. A
     training that was run for three or more numbers of epochs gets curves over these. Options that were tried at three
-    or more values get a panel each; otherwise there are curves over the sparsity, and bars for N:M patterns; of many
+    or more values get a panel each; otherwise there are curves over the sparsity, and dots for N:M patterns; of many
     lines these have the tuned settings alone, or the best of each family, and `<stem>_all` has all. Where the increase
     of the calibration loss was both predicted and observed, one is drawn against the other, under the name
     `<stem>_loss`. Models that lost units are also drawn against their multiply-adds and their speed, under the name
@@ -51,7 +51,7 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     left = int(every[[f"{phase}_invalid" for phase in PHASES]].sum(axis=None))
     note = f"{left} points are not shown: invalid, their weights are not at the pattern" if left else ""
     summary = valid_cells(every)
-    groups = summary["kind"] == NM
+    groups, control = summary["kind"] == NM, summary["method"] == UNPRUNED
     written: list[Path] = []
     if not composed(summary).empty:
         written += attribution_maps(summary, title, stem, note)
@@ -59,13 +59,13 @@ def figures(rows: pd.DataFrame, title: str, stem: Path) -> list[Path]:
         written += budget_curves(summary, title, stem, note)
     elif has_option_curves(summary):
         written += option_panels(summary, title, stem, note)
-    elif not groups.all():
+    elif not (groups | control).all():
         written += _main_and_all(accuracy_curves, summary[~groups], title, stem, note)
         if groups.any():
             beside = stem.with_name(f"{stem.name}_nm")
-            written += _main_and_all(pattern_bars, summary[groups], title, beside, note)
+            written += _main_and_all(pattern_dots, summary[groups | control], title, beside, note)
     else:
-        written += _main_and_all(pattern_bars, summary, title, stem, note)
+        written += _main_and_all(pattern_dots, summary, title, stem, note)
     units = summary[summary["kind"].isin((UNITS, UNITS_THEN)) & summary["macs_left"].notna()]
     if len(units):
         written += size_panels(units, title, stem.with_name(f"{stem.name}_size"), note)

@@ -76,14 +76,13 @@ def run(
     if dry_run:
         return
     collected = selection.collect()
+    if collected.has_pruned():
+        console.print(bench.outcome_table(collected.rows, selection.title))
+        store = selection.store
+        say(f"written: {store.collected}; more: {store.command('table')}, capbench report")
     say_gaps(collected)
     if (line := collected.skips()) is not None:
         say(line)
-    if collected.has_pruned():
-        console.print(bench.outcome_table(collected.rows, selection.title))
-        say(
-            f"written: {collected.selection.store.collected}; more: {selection.store.command('table')}, capbench report"
-        )
     if say_invalid(collected.invalid()) or failures or not collected.has_pruned():
         raise SystemExit(1)
 

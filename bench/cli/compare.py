@@ -44,7 +44,8 @@ def compare(
     Args:
         pruner: The new pruner: path/to/file.py:ClassName, or a name of `capbench list pruners`.
         against: The pruners to compare it with.
-        model: Models; by default all of the profile. With --data: timm:NAME, or my_model.py:FUNCTION.
+        model: Models; by default those of the profile with several dense models, or all. With --data: timm:NAME, or
+            my_model.py:FUNCTION.
         sparsity: Sparsities or other patterns: 0.75, 0.75@layer, 0.75@blocks4, 2:4.
         seeds: Each is another dense model where there are several, and draws other calibration images.
         finetune: Also fine-tune after every pattern, and the dense model: the protocol's training where there is one.

@@ -58,7 +58,7 @@ def compare(
         pruner: The new pruner: `path/to/file.py:ClassName`, or a registered name.
         options: Options of the new pruner, {name: value}.
         against: Names of the pruners to compare it with.
-        models: Names of models; none for all of the profile.
+        models: Names of models; none for those of the profile with several dense models, or where none has for all.
         sparsities: Sparsities or other patterns: 0.75, 0.75@layer, 0.75@blocks4, 2:4.
         seeds: Seeds; each is another dense model where there are several, and draws other calibration images.
         finetune: Whether models are also fine-tuned after every pattern, and the dense ones, by the protocol's recipe.

@@ -174,7 +174,7 @@ def plan(
         pruner: The new pruner: `path/to/file.py:ClassName`, or a registered name.
         options: Options of the new pruner; they take precedence over what the profile sets.
         against: The pruners to compare it with.
-        models: Models of the profile; none for all of them.
+        models: Models of the profile; none for those that have several dense models, or where none has for all.
         sparsities: Sparsities or other patterns, as `cap.parse_pattern` reads them.
         seeds: Seeds; each is another dense model where there are several, and draws other calibration images.
         finetune: Whether to fine-tune after every pattern and the dense model, by the protocol's recipe where the
@@ -194,7 +194,7 @@ def plan(
     check_several("--seeds", seeds)
     if min(seeds) < 0:
         raise UserError(f"--seeds {min(seeds)} is not valid: a seed is at least 0")
-    models = tuple(models) or tuple(chosen.models)
+    models = tuple(models) or tuple(chosen.seeded_models) or tuple(chosen.models)
     if not models:
         raise UserError(f"--data {profile} needs --model: timm:NAME, or my_model.py:FUNCTION")
     check_several("--model", models)

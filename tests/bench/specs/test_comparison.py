@@ -60,6 +60,16 @@ def test_all_pruners_get_the_same_data_seeds_and_budget(mine: Path) -> None:
     assert {t.finetune for t in trials} == {None}
 
 
+def test_a_seed_is_a_dense_model_of_its_own_where_there_are_several(mine: Path) -> None:
+    trials = planned(f"{mine}:Mine").trials
+    assert {(t.model, t.seed, t.dense_seed) for t in trials} == {
+        ("vit", 0, 0), ("vit", 1, 1), ("dino", 0, None), ("dino", 1, None),
+    }  # fmt: skip
+    assert {t.model for t in planned(f"{mine}:Mine", models=()).trials} == {"vit", "convnext", "xcit", "simclr"}
+    fields = {"profile": "cifar10", "models": (), "against": ("magnitude",)}
+    assert {t.dense_seed for t in planned(f"{mine}:Mine", **fields).trials} == {None}, "one set of weights, all models"
+
+
 def test_the_fine_tune_is_that_of_the_protocol_and_the_dense_model_goes_through_it(
     mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ def main(folder: Path) -> None:
         page = open_page(browser, file, 1280, 800)
         save(page, folder / "report_claims.png")
         show(page, "table")
-        page.click("#table thead button >> nth=3")
+        page.click('#table button[aria-label="one-shot 90 %"]')
         save(page, folder / "report_table.png")
         page = open_page(browser, file, 1280, 960, "dark")
         show(page, "figures")

@@ -67,7 +67,9 @@ def describe(rows: pd.DataFrame) -> pd.DataFrame:
 def _settings(rows: pd.DataFrame, options: list[Settings]) -> list[str]:
     """Returns what differs within each row's method, and of the training what differs at all, as JSON."""
     recipes = [Settings.from_json(text) for text in rows["recipe"]]
-    trained = [place for place, text in enumerate(rows["recipe"]) if isinstance(text, str)]
+    # the control is trained as the others, but is not quantized as they may be
+    pruned = (rows["method"] != UNPRUNED).to_numpy() | (rows["method"] == UNPRUNED).all()
+    trained = [place for place, text in enumerate(rows["recipe"]) if isinstance(text, str) and pruned[place]]
     common = _varied(rows["model"].iloc[trained], [recipes[place] for place in trained])
     regimes = rows.groupby("model")["regime"].nunique().max() > 1
     result = [""] * len(rows)

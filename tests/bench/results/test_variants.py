@@ -119,6 +119,20 @@ def test_what_nothing_was_removed_from_is_no_pruners(make, frame) -> None:
     assert described(rows) == [("unpruned", ""), ("GM", ""), ("CAP", "")]
 
 
+def test_what_the_control_lacks_tells_nobody_apart(make, frame) -> None:
+    """It is fine-tuned at the model's own rate as the pruned models are, but not trained in INT8."""
+    recipes = {
+        model: [{"epochs": 4, "lr": rate}, {"epochs": 4, "lr": rate, "quantization": {"lr": rate}}]
+        for model, rate in (("vit", 0.001), ("xcit", 0.0003))
+    }
+    rows = frame(*(
+        make(pruner, pattern, [80.0], model=model, phase="finetuned", recipe=recipe)
+        for model, (plain, with_int8) in recipes.items()
+        for pruner, pattern, recipe in (("magnitude", "0.0", plain), ("cap", "0.5", with_int8))
+    ))  # fmt: skip
+    assert {variant for _, variant in described(rows)} == {""}
+
+
 def test_composed_pruners_are_named_by_their_parts(make, frame) -> None:
     """Options that follow from model and part go unsaid; those that a part has several of on a model do not."""
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Column
+from rich.text import Text
 
 from bench.cli.console import console
 
@@ -41,7 +44,7 @@ class Bar:
         """Shows what is being done."""
         self.progress.update(self.task, description=escape(text))
 
-    def inside(self, name: str, done: int, total: int, text: str) -> None:
+    def inside(self, name: str, done: int, total: int, text: str, left: float | None = None) -> None:
         """Shows how far one of the things is, on a line of its own.
 
         Args:
@@ -49,6 +52,7 @@ class Bar:
             done: Number of its steps that are done.
             total: Number of all its steps; another number than before begins a new estimate of what is left.
             text: Name of the steps.
+            left: Time that these steps will still take, seconds; by default estimated from the last ones.
         """
         description = escape(f"  {name}{f', {text}' if text else ''}")
         if name not in self.inner:
@@ -56,13 +60,24 @@ class Bar:
         task = self.progress.tasks[self.progress.task_ids.index(self.inner[name])]
         if task.total != total or task.completed > done:
             self.progress.reset(self.inner[name], total=total)
-        self.progress.update(self.inner[name], completed=done, description=description)
+        self.progress.update(self.inner[name], completed=done, description=description, left=left)
 
     def advance(self, name: str | None = None) -> None:
         """Counts one more that is done; its own line, where it has one by this name, goes."""
         if name in self.inner:
             self.progress.remove_task(self.inner.pop(name))
         self.progress.update(self.task, advance=1)
+
+
+class LeftColumn(TimeRemainingColumn):
+    """Time that is left: as it was told, else estimated from the last steps."""
+
+    def render(self, task: Task) -> Text:
+        """Returns it for a line."""
+        left = task.fields.get("left")
+        if left is None:
+            return super().render(task)
+        return Text(str(timedelta(seconds=round(left))), style="progress.remaining")
 
 
 @contextmanager
@@ -74,6 +89,6 @@ def progress_bar(total: int, description: str = "") -> Iterator[Bar]:
         description: Text before the bar.
     """
     text = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
-    columns = text, BarColumn(BAR), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    columns = text, BarColumn(BAR), MofNCompleteColumn(), TimeElapsedColumn(), LeftColumn()
     with Progress(*columns, console=console, expand=True, disable=not console.is_terminal) as progress:
         yield Bar(progress, progress.add_task(description, total=total))

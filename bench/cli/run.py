@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -128,7 +129,7 @@ def _follow(run: bench.LocalRun) -> int:
     lines_at, left = {-(-total * tenth // 10) for tenth in range(1, 11)}, bench.TimeLeft()
     with progress_bar(total, "trials") as bar:
         try:
-            with closing(run.run(lambda one: bar.inside(one.trial, one.done, one.total, one.text))) as trials:
+            with closing(run.run(lambda one: bar.inside(*astuple(one)))) as trials:
                 for number, finished in enumerate(trials, 1):
                     bar.advance(finished.trial.label)
                     if finished.status == "failed":

@@ -174,12 +174,12 @@ def _device(trials: Sequence[Trial], config: ClusterConfig) -> str:
     if not torch.cuda.is_available():
         raise UserError("jobs ask for a GPU, but torch finds no CUDA here: run this on a node that has one")
     memory = torch.cuda.get_device_properties(0).total_memory
-    largest = max(trials, key=lambda trial: estimate.fit_bytes(trial).minimum)
-    fit = estimate.fit_bytes(largest)
-    rebuilt = ", keeping no factors" if fit.minimum < fit.least else ""
-    least = f"the largest fit takes {fit.minimum / 2**30:,.1f} GiB at the least{rebuilt}"
-    text = f"{hardware('cuda')}, {memory / 2**30:,.0f} GiB; {least}"
-    if fit.minimum > memory:
+    largest = max(trials, key=estimate.least_bytes)
+    least = estimate.least_bytes(largest)
+    rebuilt = ", keeping no factors" if least < estimate.fit_bytes(largest).least else ""
+    said = f"the largest fit takes {least / 2**30:,.1f} GiB at the least{rebuilt}"
+    text = f"{hardware('cuda')}, {memory / 2**30:,.0f} GiB; {said}"
+    if least > memory:
         raise UserError(f"{text} ({largest.label})")
     modes = {str(mode): None for mode in _modes(trials, Accelerator.of("cuda"))}
     return f"{text}; trains in {' or '.join(modes)}" if modes else text

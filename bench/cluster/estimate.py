@@ -184,7 +184,7 @@ def trial_work(trial: Trial, shared: bool = False) -> TrialWork:
 
 
 def rebuilding_work(trial: Trial) -> TrialWork:
-    """Returns the work of pruning to all patterns where no factors are kept: that of the fit once more."""
+    """Returns the work of one round that makes the factors again to prune, where none are kept: that of the fit."""
     fit = trial.resolve().pruner().work(_fit_size(trial))
     return TrialWork(fit, decoded_for_fits=_decoded_for(trial, fit))
 
@@ -246,6 +246,12 @@ def group_seconds(group: Sequence[Trial], rates: Rates, cores: int = 1) -> list[
 def fit_bytes(trial: Trial) -> cap.FitBytes:
     """Returns the memory of a fit beside the model and its activations."""
     return trial.resolve().pruner().fit_bytes(_fit_size(trial))
+
+
+def least_bytes(trial: Trial) -> int:
+    """Returns the memory that a fit cannot do without: with kept factors where a pattern needs those."""
+    fit, kinds = fit_bytes(trial), (cap.Units, cap.UnitsThen, cap.Blocks)
+    return fit.least if any(isinstance(cap.parse_pattern(one), kinds) for one in trial.patterns) else fit.minimum
 
 
 def _fit_size(trial: Trial) -> cap.FitSize:

@@ -147,11 +147,11 @@ def _rebuilding(trials: Sequence[Trial], rates: Rates) -> Iterator[str]:
     lines: dict[str, None] = {}
     for trial in trials:
         fit, model = estimate.fit_bytes(trial), 4 * estimate.model_size(trial.resolve().model).parameters
-        if fit.least + model > rates.memory_gib * 2**30 >= fit.minimum + model:
+        if fit.least + model > rates.memory_gib * 2**30 >= estimate.least_bytes(trial) + model:
             again = _hours(estimate.rebuilding_work(trial).seconds(rates))
             lines[
                 f"{trial.model} {trial.pruner}: no factors are kept, {_bytes(fit.minimum)} in place of "
-                f"{_bytes(fit.least)}; pruning to all sparsities takes about {again} more"
+                f"{_bytes(fit.least)}; pruning takes about {again} more, or that for every sparsity"
             ] = None
     for line in lines:
         yield f"rebuilt   on {rates.name} of {rates.memory_gib:g} GB: {line}"
@@ -163,9 +163,9 @@ def _misfits(trials: Sequence[Trial], config: ClusterConfig, rates: Rates) -> It
         return
     lines: dict[str, None] = {}
     for trial in trials:
-        fit, model = estimate.fit_bytes(trial), 4 * estimate.model_size(trial.resolve().model).parameters
-        if fit.minimum + model > rates.memory_gib * 2**30:
-            lines[f"{trial.model} {trial.pruner}: a fit takes {_bytes(fit.minimum + model)} at the least"] = None
+        least = estimate.least_bytes(trial) + 4 * estimate.model_size(trial.resolve().model).parameters
+        if least > rates.memory_gib * 2**30:
+            lines[f"{trial.model} {trial.pruner}: a fit takes {_bytes(least)} at the least"] = None
         if (recipe := trial.recipe) is None:
             continue
         share = -(-recipe.batch_size // (config.nodes * config.tasks))

@@ -53,11 +53,11 @@ def check_memory(subject: Subject) -> Iterator[Finding]:
     except ValueError as error:
         yield Finding("memory", "failure", f"{name}: {error}", {"budget_bytes": subject.memory_budget})
         return
-    if plan is None and subject.resolved.pruner().needs == "inputs":
-        yield _memory_of_inputs(subject)
-        return
     if plan is None:
-        yield Finding("memory", "ok", f"a fit of {name} takes next to none")
+        pruner = subject.resolved.pruner()
+        moments = getattr(pruner, "full_moments", None)  # which only layer-wise pruners of cap say
+        said = "plans no memory" if pruner.needs == "inputs" and moments is None else "takes next to none"
+        yield _memory_of_inputs(subject) if moments else Finding("memory", "ok", f"a fit of {name} {said}")
         return
     values = {"peak_bytes": plan.peak_bytes, "budget_bytes": plan.budget, "passes": len(plan.passes)}
     yield Finding("memory", "ok", f"a fit of {name}: {plan}", values)

@@ -289,5 +289,6 @@ def describe_memory(trials: Sequence[Trial], processes: int, config: ExecutionCo
     several = [f"{name} {len(found.passes)}" for name, found in fits if len(found.passes) > 1]
     passes = f"passes over the gradients: {', '.join(several)}" if several else "one pass over the gradients each"
     rebuilt = list(dict.fromkeys(name for name, found in fits if not found.keeps_factors))
-    again = f"; no factors are kept, and pruning takes as many passes again: {', '.join(rebuilt)}" if rebuilt else ""
-    return f"a fit takes up to {gib(largest.peak_bytes)} ({label}) of {gib(largest.budget)} memory, {passes}{again}"
+    if rebuilt:
+        passes += f"; no factors are kept, and pruning takes as many passes again or more: {', '.join(rebuilt)}"
+    return f"a fit takes up to {gib(largest.peak_bytes)} ({label}) of {gib(largest.budget)} memory, {passes}"

@@ -165,7 +165,8 @@ def _rerun_sample(
         count = min(cells if theirs is submission.settings.pruners[0] else 1, len(there))
         for cell in sorted(generator.sample(there, count)):
             trial = next(one for one in planned.trials if (one.model, one.seed) == (cell[0], cell[2])
-                         and (one.pruner, one.pruner_options) == (ours.name, ours.options))  # fmt: skip
+                         and (one.pruner, one.pruner_options) == (ours.name, ours.options)
+                         and cell[1] in one.patterns)  # fmt: skip
             stored = measured[(measured["model"] == cell[0]) & (measured["pattern"] == cell[1])
                               & (measured["seed"] == cell[2]) & (measured["pruner"] == theirs.pruner)
                               & (measured["pruner_options"] == theirs.options_text)]  # fmt: skip

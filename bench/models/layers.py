@@ -10,7 +10,7 @@ from torch import nn
 
 STEM, HEAD, DEPTHWISE = "stem", "head", "depthwise"
 ATTENTION = "of nn.MultiheadAttention: --layers names them"  # parameters of no layer of their own
-MANY = {DEPTHWISE: "convolution", ATTENTION: "in_proj_weight"}  # of which the number is told
+MANY = {DEPTHWISE: "convolution", ATTENTION: "projection"}  # of which the number is told
 SHOWN = 6  # names that a line lists
 
 
@@ -65,8 +65,9 @@ def find_layers(model: nn.Module) -> FoundLayers:
         elif isinstance(layer, nn.Conv2d) and layer.groups > 1 and layer.groups == layer.in_channels:
             left_out[f"{name}.weight"] = DEPTHWISE
     for name, module in model.named_modules():
-        if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
-            left_out[f"{name}.in_proj_weight"] = ATTENTION
+        if isinstance(module, nn.MultiheadAttention):
+            own = [key for key, _ in module.named_parameters(recurse=False) if key.endswith("_proj_weight")]
+            left_out |= dict.fromkeys((f"{name}.{key}" for key in own), ATTENTION)
     every = [f"{name}.weight" for name in names]
     return FoundLayers(tuple(name for name in every if name not in left_out), left_out)
 

@@ -25,7 +25,7 @@ from bench.results.validity import mark_invalid
 
 FOLDER = Path("submissions")  # of the folder where a command is called, or of the checkout
 SETTINGS, ROWS, PREDICTIONS, VERIFIED = "submission.json", "rows.parquet", "predictions.parquet", "verified.json"
-PROTOCOL = 1  # version of docs/protocol.md: higher with a change that makes results incomparable
+PROTOCOL = 2  # version of docs/protocol.md: higher with a change that makes results incomparable
 METHOD = re.compile(r"^[a-z0-9][a-z0-9_-]{0,39}$")
 
 

@@ -22,7 +22,7 @@ from bench.reports.comparison.statistics import labels
 from bench.results.folders import WORKING
 from bench.specs.calibration import CalibrationSpec
 from bench.specs.comparison_choices import KEPT, check_choices, check_several, check_shapes, check_statistics
-from bench.specs.evidence import control
+from bench.specs.evidence import CONTROL, control
 from bench.specs.profiles import Profile, get_profile
 from bench.specs.recipes import FinetuneSpec
 from bench.specs.search_spaces import Configuration
@@ -121,7 +121,8 @@ class Comparison:
     @property
     def patterns(self) -> tuple[str, ...]:
         """The patterns, by sparsity."""
-        return self.trials[0].patterns
+        every = {pattern for trial in self.trials if trial.patterns != (CONTROL,) for pattern in trial.patterns}
+        return tuple(sorted(every, key=_by_sparsity))
 
     def entries(self) -> list[Entry]:
         """Returns the pruners as the report names them."""
@@ -229,9 +230,11 @@ def _trials(
     found: list[Trial] = []
     try:
         for model in models:
-            cases = [{**one.at(model, profile.calibration), "patterns": patterns} for one in pruners]
+            cases = [
+                {**one.at(model, profile.calibration), "patterns": part} for one in pruners for part in _apart(patterns)
+            ]
             if model in recipes:
-                cases = [{**case, "finetune": recipes[model], "finetune_at": patterns} for case in cases]
+                cases = [{**case, "finetune": recipes[model], "finetune_at": case["patterns"]} for case in cases]
                 cases.append({**control(model, recipes[model]), "calibration": profile.calibration, "setting": None})
             units = [{"seed": seed, "dense_seed": seed} for seed in seeds] if profile.model(model).seeded else [*seeds]
             found += grid(sweep=COMPARE, profile=profile.name, model=model, **fields, seed=units, case=cases)
@@ -252,7 +255,17 @@ def _patterns(sparsities: Sequence[str]) -> tuple[str, ...]:
     except ValueError as error:
         raise UserError(f"--sparsity: {error}") from None
     check_several("--sparsity", [str(pattern) for pattern in patterns])
-    return tuple(map(str, sorted(patterns, key=lambda pattern: (pattern.sparsity, str(pattern)))))
+    return tuple(sorted(map(str, patterns), key=_by_sparsity))
+
+
+def _by_sparsity(pattern: str) -> tuple[float, str]:
+    return cap.parse_pattern(pattern).sparsity, pattern
+
+
+def _apart(patterns: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Returns the patterns of each trial: N:M, for which a model may leave other layers dense, apart from the rest."""
+    groups = tuple(pattern for pattern in patterns if isinstance(cap.parse_pattern(pattern), cap.NM))
+    return [part for part in (tuple(one for one in patterns if one not in groups), groups) if part]
 
 
 def _pruners(profile: Profile, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> list[PrunerConfig]:

@@ -53,7 +53,9 @@ def check_shapes(profile: Profile, models: Sequence[str], patterns: Sequence[str
     grouped = [pattern for pattern in map(cap.parse_pattern, patterns) if not isinstance(pattern, cap.Unstructured)]
     for model in models if grouped else ():
         spec = profile.model(model)
-        layers = cap.select_layers(spec.outline(), spec.prunable)
+        spec = spec.with_seed(profile.dense_seeds[0]) if spec.seeded and profile.dense_seeds else spec
         for pattern in grouped:
+            own = spec.with_inputs_grouped() if isinstance(pattern, cap.NM) else spec
+            layers = cap.select_layers(own.outline(), own.prunable)
             if reason := cap.shape_mismatch(layers, pattern):
                 raise UserError(f"--sparsity {pattern} does not fit model {model}: {reason}")

@@ -11,9 +11,14 @@ from cap.pruner import Needs, Pruner
 
 
 class LayerwisePruner(Pruner):
-    """Base of pruners that keep each layer's outputs on the calibration images; they say nothing across layers."""
+    """Base of pruners that keep each layer's outputs on the calibration images; they say nothing across layers.
+
+    Attributes:
+        full_moments: Whether a fit holds second moments of a layer's inputs as matrices, not their diagonal alone.
+    """
 
     needs: ClassVar[Needs] = "inputs"
+    full_moments: ClassVar[bool] = True
 
     def supports(self, pattern: Pattern) -> str | None:
         """Layers are pruned one by one, each to a sparsity of its own."""

@@ -32,6 +32,7 @@ class DSnoT(LayerwisePruner, ScorePruner):
     """
 
     monotone = False
+    full_moments = False
 
     def __init__(self, cycles: int = 50, threshold: float = 0.1) -> None:
         check_count("cycles", cycles)

@@ -26,6 +26,8 @@ class RIA(LayerwisePruner, ScorePruner):
         power: a, exponent of the input's norm.
     """
 
+    full_moments = False
+
     def __init__(self, power: float = 0.5) -> None:
         check_not_negative("power", power)
         self.power = power

@@ -21,6 +21,8 @@ class Wanda(LayerwisePruner, ScorePruner):
     Scores are compared among the weights of one output; no weight is changed.
     """
 
+    full_moments = False
+
     def scores(self, model: nn.Module, layers: Mapping[str, Tensor], calibration: Calibration) -> dict[str, Tensor]:
         """Returns each weight's rank in its output, so that all outputs lose the same number of weights."""
         ranks = {}

@@ -174,9 +174,7 @@ def _read_table_text(text: str, rest: str, keys: Sequence[str]) -> tuple[str, Co
     """
     place, _, query = rest.partition("?")
     given = dict(parse_qsl(query, keep_blank_values=True))
-    if mistakes := [key for key, value in given.items() if key not in keys or not value]:
-        raise UserError(f"unknown {mistakes[0]!r} in data {text!r}: after ? may stand KEY=VALUE, & between several, of "
+    if not place or (query and not all(given.values())) or set(given) - set(keys) or bool(query) != bool(given):
+        raise UserError(f"unknown data {text!r}: after the place may stand ? and KEY=VALUE, & between several, of "
                         f"{', '.join(keys)}")  # fmt: skip
-    if query and not given:
-        raise UserError(f"data {text!r}: after ? stands KEY=VALUE, with a key of {', '.join(keys)}")
     return place, Columns(given.get("image"), given.get("label")), given.get("config")

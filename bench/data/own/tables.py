@@ -93,10 +93,11 @@ class HubDataset:
     def parts(self) -> Mapping[str, Sequence[StoredImage]]:
         """Returns the images of each part: see `DataSource`."""
         tables = self._tables()
-        found = {name: _table_images(rows, self.columns, f"{self}, {name}") for name, rows in tables.items()}
-        if not any(name in PARTS for name in tables):
+        known = [name for name in tables if name in PARTS]
+        found = {name: _table_images(tables[name], self.columns, f"{self}, {name}") for name in known or tables}
+        if not known:
             return {WHOLE: [image for images in found.values() for image in images]}
-        return joined((PARTS[name], images) for name, images in found.items() if name in PARTS)
+        return joined((PARTS[name], images) for name, images in found.items())
 
     def class_names(self) -> Sequence[str] | None:
         """Returns the names of the label column's classes."""

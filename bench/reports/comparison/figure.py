@@ -79,7 +79,7 @@ def _styles(new: str, against: Sequence[str]) -> dict[str, Style]:
 
 def _draw_accuracies(axis: Axes, part: pd.DataFrame, styles: Mapping[str, Style]) -> None:
     """Draws each pruner's mean top-1 with its standard deviation, and the dense model's."""
-    axis.axhline(part["top1_dense"].max(), color="black", linewidth=1, label="dense")
+    axis.axhline(part["top1_dense"].mean(), color="black", linewidth=1, label="dense")
     for name, (color, marker, _) in styles.items():
         curve = part[(part["label"] == name) & (part["status"] == "done")]
         for number, (_, points) in enumerate(curve.groupby(curve["pattern"].map(kind), sort=False)):

@@ -105,7 +105,7 @@ class ComparisonReport:
         console.print(self.title, origin(self.rows), highlight=False)
         console.print(f"Top-1 in percent; difference: {self.new} less the other, paired by seed.", highlight=False)
         for (model, phase), part in self.cells.groupby(["model", "phase"], sort=False):
-            title = f"{model} {PHASES[phase]}: dense {part['top1_dense'].max():.2f}"
+            title = f"{model} {PHASES[phase]}: dense {part['top1_dense'].mean():.2f}"
             shown = self._accuracies(part).drop(columns=["model", "phase"])
             if part["n"].nunique() == 1:
                 title, shown = f"{title}, n = {part['n'].iloc[0]}", shown.drop(columns="n")

@@ -132,7 +132,7 @@ def compare(
         part = pruned[(pruned["model"] == model) & (pruned["pattern"] == pattern)]
         done = part[(part["status"] == "done") & (part["phase"] == phase)]
         wrong = part[(part["status"] == INVALID) & (part["phase"] == phase)]
-        dense = pd.concat([done, wrong])["top1_dense"].max()
+        dense = pd.concat([done, wrong]).drop_duplicates("seed")["top1_dense"].mean()
         done = done[~done["label"].isin(wrong["label"])]
         by_seed = {name: done[done["label"] == name].set_index("seed") for name in (new, *against)}
         for name, fits in by_seed.items():

@@ -91,7 +91,7 @@ def speedup_points(timings: Timings, accuracies: pd.DataFrame) -> Iterator[Laten
 
 def _models(part: pd.DataFrame) -> int:
     """Returns the number of dense models whose trials timed one each."""
-    return part["seed"].nunique()
+    return max(1, part["dense_seed"].nunique())
 
 
 def _dense_point(

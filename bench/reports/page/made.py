@@ -20,7 +20,7 @@ class Made:
         commits: Commits of the code, 12 digits, or the version of an installed one; one with changes says so.
         devices: Names of processors or cards.
         threads: Threads of a process.
-        only: Filters of `capbench run` that leave the cell, but for model and pruner.
+        only: The narrowest filters of `capbench run` that leave the cell, beside those for model and pruner.
     """
 
     commits: tuple[str, ...]

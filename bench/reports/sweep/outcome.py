@@ -21,19 +21,21 @@ NAMES = ("best", "next")
 def outcome_table(rows: pd.DataFrame, title: str) -> Table:
     """Returns the best two methods of every model, phase and sparsity by their mean top-1, without a test behind it.
 
-    Methods that choose layer by layer stand beside the others of the same sparsity, the settings of one method are
-    one.
+    Of many sparsities those near 50, 75 and 90 % are shown, or those that have a fine-tuned model. Methods that choose
+    layer by layer stand beside the others of the same sparsity, the settings of one method are one.
 
     Args:
         rows: Result rows, as `bench.results.schema.ResultRow` describes them.
         title: Name of the sweep.
     """
     cells = valid_cells(summarise(rows))
-    cells = cells[(compact_columns(cells) != "") & (cells["sparsity"] != 0)]
-    cells = cells.assign(name=series(cells), shown=cells["model"].map(model_labels(cells["model"].unique())))
+    cells = cells[cells["sparsity"] != 0]
+    cells = cells[compact_columns(cells) != ""]
+    dense = cells.groupby("model")["dense"].mean()
+    cells, labels = cells.assign(name=series(cells)), model_labels(cells["model"].unique())
     lines = []
-    for (model, dense, phase, pattern), found in _ranked(cells).items():
-        line = {"model": model, "phase": phase, "at": pattern, "dense": number(dense)}
+    for (model, phase, pattern), found in _ranked(cells).items():
+        line = {"model": labels[model], "phase": phase, "at": pattern, "dense": number(dense[model])}
         for place, (name, top1) in zip(NAMES, found, strict=False):
             line |= {place: name, f"{place} %": number(top1)}
         lines.append(line)
@@ -43,17 +45,17 @@ def outcome_table(rows: pd.DataFrame, title: str) -> Table:
     return text_table(table, heading, ("model", "phase", "at", *NAMES), sections=True, heading=_heading)
 
 
-def _ranked(cells: pd.DataFrame) -> dict[tuple[str, float, str, str], list[tuple[str, float]]]:
-    """Returns {(model, dense top-1, phase, sparsity): methods with their top-1, the best first}."""
-    found: dict[tuple[str, float, str, str], dict[str, tuple[str, float]]] = {}
+def _ranked(cells: pd.DataFrame) -> dict[tuple[str, str, str], list[tuple[str, float]]]:
+    """Returns {(model, phase, sparsity): methods with their top-1, the best first}."""
+    found: dict[tuple[str, str, str], dict[str, tuple[str, float]]] = {}
     for phase, said in PHASES.items():
         known = cells[cells[f"{phase}_mean"].notna()]
         for _, cell in known.sort_values(["sparsity", f"{phase}_mean"], ascending=[True, False]).iterrows():
             pattern = percent(cell["sparsity"]) if cell["kind"] == LAYER else pattern_in_words(cell["pattern"])
-            methods = found.setdefault((cell["shown"], cell["dense"], said, pattern), {})
+            methods = found.setdefault((cell["model"], said, pattern), {})
             setting = cell["variant"] in SETTINGS
             methods.setdefault(cell["method"] if setting else cell["name"], (cell["name"], cell[f"{phase}_mean"]))
-    models = list(dict.fromkeys(cells["shown"]))
+    models = list(dict.fromkeys(cells["model"]))
     order = sorted(found, key=lambda key: models.index(key[0]))
     return {key: [*found[key].values()] for key in order}
 

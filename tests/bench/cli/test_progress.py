@@ -47,3 +47,11 @@ def test_another_stage_of_a_trial_begins_anew() -> None:
         [_, line] = drawn(bar)
         assert "2/100" in line
         assert "layers" not in line
+
+
+def test_the_time_that_a_trial_tells_is_shown() -> None:
+    """Passes over the gradients and layers alternate, so that the bar itself would begin anew each time."""
+    with progress_bar(1) as bar:
+        bar.inside("vit cap seed 0", 3, 16, "layers", 754.0)
+        [_, line] = drawn(bar)
+        assert line.endswith("0:12:34")

@@ -61,7 +61,7 @@ def test_the_weights_of_attention_by_torch_are_told_and_can_be_named() -> None:
     net.head = nn.Linear(8, 3)
     found = find_layers(net)
     assert found.prunable == ("encoder.self_attn.out_proj.weight", "encoder.linear1.weight", "encoder.linear2.weight")
-    assert str(found).endswith("1 in_proj_weight (of nn.MultiheadAttention: --layers names them)")
+    assert str(found).endswith("1 projection (of nn.MultiheadAttention: --layers names them)")
     assert list(cap.select_layers(net, [r".*in_proj_weight"])) == ["encoder.self_attn.in_proj_weight"]
 
 

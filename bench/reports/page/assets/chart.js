@@ -45,7 +45,7 @@ function panelDomain(panel, lessIsBetter) {
   const guides = (panel.guides || []).filter((guide) => guide.counts).flatMap((guide) => guide.points.map((p) => p.y));
   const worst = panel.series.filter((one) => one.points.length > 1).map((one) => Math.min(...one.points.map((p) => sign * p.y))).sort((a, b) => b - a);
   const floor = worst.length ? worst[Math.max(2, Math.ceil(worst.length / 2) - 1)] ?? worst[worst.length - 1] : -Infinity;
-  const values = panel.series.flatMap((one) => one.points.map((p) => p.y)).filter((y) => sign * y >= floor);
+  const values = panel.series.flatMap((one) => one.points.map((p) => p.y).filter((y) => one.theirs || sign * y >= floor));
   return domain([...values, ...guides], false);
 }
 
@@ -113,7 +113,7 @@ function axisItems(spec, box, sx, sy, first) {
   return items;
 }
 
-function panelItems(panel, box, sx, sy, hits) {
+function panelItems(panel, box, sx, sy, hits, lessIsBetter) {
   const items = [];
   const inside = (value) => Math.min(box.bottom, Math.max(box.top, value));
   for (const guide of panel.guides || []) {
@@ -144,7 +144,7 @@ function panelItems(panel, box, sx, sy, hits) {
       hits.push({ x: p.at[0], y: p.at[1], ref: p.ref, name: series.name });
     }
   }
-  if (beyond.size) items.push(label(box.left + 5, box.bottom - 6, `${beyond.size} line${beyond.size === 1 ? '' : 's'} beyond`, { fill: 'muted', size: 11 }));
+  if (beyond.size) items.push(label(box.left + 5, lessIsBetter ? box.top + 13 : box.bottom - 6, `${beyond.size} line${beyond.size === 1 ? '' : 's'} beyond`, { fill: 'muted', size: 11 }));
   return [...items, ...marks];
 }
 
@@ -189,7 +189,7 @@ function chart(spec) {
     const sx = scale(x, [box.left, box.right]);
     const sy = scale(own, [box.bottom, box.top]);
     items.push(label(box.left, box.top - 9, panel.title, { bold: true }));
-    items.push(...axisItems({ x, y: own }, box, sx, sy, i % columns === 0), ...panelItems(panel, box, sx, sy, hits));
+    items.push(...axisItems({ x, y: own }, box, sx, sy, i % columns === 0), ...panelItems(panel, box, sx, sy, hits, spec.y.lessIsBetter));
   });
   const height = Math.ceil(count / columns) * spec.height;
   const background = { kind: 'path', closed: true, fill: 'paper', stroke: null, width: 0, points: [] };

@@ -22,7 +22,8 @@ function cellFacts(cell) {
   const origin = ORIGINS.get(cell.sweep);
   const compared = DATA.comparison && cell.sweep === 'compare';
   const made = DATA.made[cell.made];
-  const only = [`--only model=${cell.model}`, `--only pruner=${cell.pruner}`, made.only].join(' ').trim();
+  const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+  const only = [`--only ${quoted(`model=${cell.model}`)}`, `--only ${quoted(`pruner=${cell.pruner}`)}`, made.only].join(' ').trim();
   return [
     ['status', cell.status === 'done' ? '' : [cell.status, cell.reason].filter(Boolean).join(': ')],
     ['top-1, %', estimateText(cell.top1, (v) => v.toFixed(2))],
@@ -53,7 +54,7 @@ function latencyFacts(point) {
     ['sparsity', percentTick(point.sparsity)],
     ['measured', point.note],
     [measured ? 'rounds' : 'dense models', String(point.count)],
-    [measured ? 'cell' : 'trials', point.sources.join(' ')],
+    [measured ? 'cell' : 'timed in', point.sources.join(' ')],
     ['commit', origin ? origin.commits.map((commit) => commit.slice(0, 12)).join(' ') : ''],
     ['machine', origin ? `${origin.devices.join(', ')}, threads ${origin.threads.join(', ')}` : ''],
     ['make it', origin ? origin.command : ''],
@@ -61,7 +62,7 @@ function latencyFacts(point) {
   ].filter((fact) => fact[1]);
 }
 
-const MONO = ['options', 'trials', 'cell', 'make it', 'make it again', 'commit'];
+const MONO = ['options', 'trials', 'cell', 'timed in', 'make it', 'make it again', 'commit'];
 const IN_TIP = ['status', 'difference', 'pairs', 'verdict', 'top-1, %', 'less dense', 'relative drop, %', 'by seed', 'by dense model', 'settings', 'sparsity at 1 % drop', 'mean rank', 'critical difference', 'trials', 'top-1 kept', 'times as fast', 'a pass', 'measured', 'rounds', 'dense models'];
 
 function factList(item, wanted) {

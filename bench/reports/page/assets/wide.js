@@ -6,7 +6,7 @@ const scopeOf = (cell) => (['layer', 'erk'].includes(cell.kind) ? cell.target.re
 // columns of a line itself: what it is sorted by
 const FIXED = {
   sweep: (line) => line.first.sweep, model: (line) => MODELS.get(line.first.model) ?? 99,
-  pruner: (line) => ORDER.get(line.first.method) ?? 999, settings: (line) => settingsText(line.first), dense: (line) => line.first.top1_dense,
+  pruner: (line) => ORDER.get(line.first.method) ?? 999, settings: (line) => [settingsText(line.first), scopeOf(line.first)].filter(Boolean).join(', '), dense: (line) => line.first.top1_dense,
 };
 
 class WideTable {
@@ -71,6 +71,7 @@ class WideTable {
   draw() {
     this.shown = this.cells();
     const mode = MODES[state.mode];
+    if (this.sort && ((this.sort.column === 'dense' && state.mode !== 'absolute') || (this.sort.column === 'sweep' && state.sweep))) this.sort = null;
     const { columns, lines } = this.layout();
     const best = new Map(columns.map((column) => [column.key, this.best(lines, column, mode)]));
     const sweeps = unique(lines.map((line) => line.first.sweep)).length > 1;

@@ -131,9 +131,10 @@ def test_functions_that_return_something_else(code: str, message: str, tmp_path:
         ("imagefolder:", "unknown data"),
         ("imagefolder:nowhere", "there is no such folder"),
         ("parquet:nowhere", "there is no such file"),
-        ("parquet:nowhere?config=x", r"unknown 'config' in data 'parquet:nowhere\?config=x': .* of image, label"),
-        ("hub:nowhere?label=", "unknown 'label' in data"),
-        ("hub:nowhere?&", r"after \? stands KEY=VALUE, with a key of config, image, label"),
+        ("parquet:nowhere?config=x", r"unknown data 'parquet:nowhere\?config=x': .* KEY=VALUE, .* of image, label"),
+        ("hub:nowhere?label=", r"unknown data 'hub:nowhere\?label='"),
+        ("hub:nowhere?&", "unknown data .* of config, image, label"),
+        ("parquet:?image=a", "unknown data"),
         ("nowhere.py:load", "nowhere.py does not exist"),
     ],
 )

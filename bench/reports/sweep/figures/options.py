@@ -32,6 +32,8 @@ def has_option_curves(summary: pd.DataFrame) -> bool:
 def option_panels(summary: pd.DataFrame, title: str, stem: Path, note: str = "") -> list[Path]:
     """Draws accuracy against each option that was varied, one panel for each and model; rings mark the base.
 
+    Each panel has a scale of its own: what one option costs would hide what another does.
+
     Args:
         summary: As `bench.reports.sweep.summary.summarise` returns it.
         title: Heading of the figure.
@@ -66,7 +68,6 @@ def option_panels(summary: pd.DataFrame, title: str, stem: Path, note: str = "")
         axis.set_title(model.title)
         axis.set_xlabel(option)
         axis.grid(alpha=0.3)
-        axis.sharey(axes[number - number % len(options)])
     label_heights(axes, f"{PHASES[phase]} top-1, %")
     if any(baselines.values()):
         axes[0].add_line(Line2D([], [], **RING, color="black", label="base"))

@@ -22,7 +22,6 @@ from bench.specs.discovery import load_sweep
 from bench.trials.runner import run_trial
 
 ROOT = Path(__file__).parents[1]
-MIXED = ("results/embedded/ablation.parquet",)  # rows of two commits, from before a file was published as a whole
 
 
 def git(*arguments: str) -> bytes:
@@ -41,7 +40,7 @@ def test_every_published_file_is_of_one_commit_and_nothing_uncommitted(path: str
     rows = pd.read_parquet(io.BytesIO(content), columns=["commit", "dirty"])
     assert rows["commit"].notna().all()
     assert rows["dirty"].eq(False).all()
-    assert (rows["commit"].nunique() == 1) != (path in MIXED)
+    assert rows["commit"].nunique() == 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from bench.reports.common.plotting import DASHES, Style
 from bench.reports.sweep.figures.panels import (
@@ -107,18 +108,24 @@ def _focus(axis: Axes, cells: pd.DataFrame, control: pd.Series, phases: list[str
 
 
 def _pruning_times(axis: Axes, models: list[ModelCells], styles: dict[str, Style]) -> None:
-    """Draws how long the fits took, and on top reading off the weights of one pattern, as bars, in groups by model."""
+    """Draws how long fitting and reading off the weights of one pattern took, as dots, in groups by model."""
     width = 0.8 / len(styles)
     shown = []
     for place, model in enumerate(models):
         seconds = model.cells["fit_seconds"] + model.cells["prune_seconds"].fillna(0)
         times = seconds.groupby(series(model.cells)).mean()
-        for number, (name, (color, _, _)) in enumerate(styles.items()):
+        for number, (name, (color, marker, _)) in enumerate(styles.items()):
             if name in times and times[name] == times[name]:
-                axis.bar(place + (number - (len(styles) - 1) / 2) * width, times[name], width, color=color)
+                x = place + (number - (len(styles) - 1) / 2) * width
+                axis.plot(x, times[name], linestyle="", color=color, marker=marker, markersize=5)
                 shown.append(times[name])
     if max(shown) > DECADE * min(shown):
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_ylim(bottom=0)
     axis.set_xticks(range(len(models)), [model.model for model in models])
     axis.set_title("time of fit and prune, one pattern")
     axis.set_ylabel("seconds")

@@ -28,6 +28,7 @@ MANY = 8  # lines from which on a figure has the best of each family, and anothe
 WIDTH = 15  # inches that panels may take side by side
 LEGEND_COLUMNS, LEGEND_LINE = 8, 0.22  # inches
 HEADING = 0.08  # inches above the heading
+SAID = {"dino": "self-supervised"}  # families by what they are, where their name is that of one model
 DECADE = 10  # ratio of largest to smallest from which on an axis is logarithmic
 
 
@@ -48,7 +49,7 @@ class ModelCells:
     @property
     def title(self) -> str:
         """Heading of the model's panel."""
-        return self.family if self.family == self.model else f"{self.family} ({self.model})"
+        return self.family if self.family == self.model else f"{SAID.get(self.family, self.family)} ({self.model})"
 
 
 def by_model(frame: pd.DataFrame) -> list[ModelCells]:

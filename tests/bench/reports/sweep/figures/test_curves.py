@@ -80,7 +80,7 @@ def test_one_shot_curves_have_the_times_of_the_fits_beside(make, frame, drawn) -
     figure = drawn(rows)["sweep"]
     *curves, times = figure.panels
     assert [axis.get_title() for axis in curves] == ["vit", "dino"]
-    assert sorted(bar.get_height() for bar in times.patches) == [1, 3, 4]
+    assert sorted(float(dot.get_ydata()[0]) for dot in times.lines) == [1, 3, 4]
     assert times.get_yscale() == "linear"
     assert figure.legend == ["dense", "1 % relative drop", "CAP", "FastCAP"]
     *_, times = drawn(rows.assign(fit_seconds=rows["fit_seconds"] ** 3))["sweep"].panels

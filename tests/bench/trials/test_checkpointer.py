@@ -59,9 +59,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts the states of models that are evaluated."""
     counted: Counter[str] = Counter()
 
-    def counting(model: nn.Module, inputs: Inputs) -> Accuracy:
+    def counting(model: nn.Module, inputs: Inputs, **options: Any) -> Accuracy:
         counted[fingerprint(model)] += 1
-        return evaluate(model, inputs)
+        return evaluate(model, inputs, **options)
 
     monkeypatch.setattr(context, "evaluate", counting)
     monkeypatch.setattr(sessions, "evaluate", counting)

@@ -241,4 +241,4 @@ def test_points_that_a_trial_timed_itself(write: Any, make: Any, frame: Any) -> 
     assert found["CAP 50 % units one-shot"] == pytest.approx((2.5, 0.02, 90.0))
     assert found["dense"] == pytest.approx((1.0, 0.05, 100.0))
     (point,) = [point for point in page.latency if point.sparsity]
-    assert (point.sweep, point.count, len(point.sources)) == ("structured", 2, 2), "both dense models, by their trials"
+    assert (point.sweep, point.count, len(point.sources)) == ("structured", 1, 2), "two draws of one dense model"

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cap.kernels.threads import use_torch_threads
+
 
 def eliminate_blocks(
     weight: Tensor, fisher_inverse: Tensor, quota: int, group: int, steps: int
@@ -74,19 +76,6 @@ def multiply_inverse(packed: Tensor, vector: Tensor) -> Tensor:
     use_torch_threads()
     _multiply_inverse(packed.numpy(), vector.numpy(), result.numpy())
     return result
-
-
-def use_torch_threads() -> None:
-    """Sets numba's number of threads to torch's, and keeps torch's.
-
-    When numba starts its threads it sets the number of OpenMP, which is torch's where both share the library: processes
-    side by side with one thread each would have as many as there are cores from then on.
-    """
-    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    threads = torch.get_num_threads()
-    numba.set_num_threads(min(threads, most))
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cap.kernels.cpu import cholesky, compiled, subtract_rows, use_torch_threads
+from cap.kernels.cpu import cholesky, compiled, subtract_rows
+from cap.kernels.threads import use_torch_threads
 
 
 def solve_upper(packed: Tensor, vector: Tensor) -> Tensor:

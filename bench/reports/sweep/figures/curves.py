@@ -16,15 +16,18 @@ from bench.reports.sweep.figures.panels import (
     PANEL,
     ModelCells,
     by_model,
+    control_of,
+    draw_control,
     draw_dense,
     draw_line,
     finish,
     label_heights,
     line_styles,
     panels,
+    split_controls,
 )
 from bench.reports.sweep.summary import series
-from bench.results.labels import PHASES, UNPRUNED
+from bench.results.labels import PHASES
 
 FEW = 4  # lines up to which phases are drawn in one panel
 FOCUS = 0.8  # share of the dense accuracy at which a panel may end, where its best line does not go below
@@ -47,7 +50,7 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "
     Returns:
         The files written: PNG and SVG; none where there is no pruned model.
     """
-    controls, cells = (summary[part] for part in (summary["method"] == UNPRUNED, summary["method"] != UNPRUNED))
+    controls, cells = split_controls(summary)
     if cells.empty:
         return []
     names = series(cells)
@@ -60,8 +63,9 @@ def accuracy_curves(summary: pd.DataFrame, title: str, stem: Path, note: str = "
     cut = False
     for axis, (part, model) in zip(axes, shown, strict=False):
         draw_dense(axis, model.cells)
-        control = controls.loc[controls["model"] == model.model, "finetuned_mean"].dropna()
-        _draw_control(axis, control, part)
+        control = control_of(controls, model.model)
+        if "finetuned" in part:
+            draw_control(axis, control)
         for name, style in styles.items():
             _draw_phases(axis, model.cells[names.loc[model.cells.index] == name], part, name, style)
         cut |= len(styles) <= MANY and _focus(axis, model.cells, control, part)
@@ -85,12 +89,6 @@ def _draw_phases(axis: Axes, curve: pd.DataFrame, phases: list[str], name: str, 
             text, look = f"{name} {PHASES[phase]}", style._replace(dash=DASHES[place % len(DASHES)])
         if len(points):
             draw_line(axis, 100 * points["sparsity"], points, phase, look, text, look.dash)
-
-
-def _draw_control(axis: Axes, control: pd.Series, phases: list[str]) -> None:
-    """Draws the accuracy of the dense model after each training."""
-    for top1 in control if "finetuned" in phases else ():
-        axis.axhline(top1, color="black", linewidth=1, linestyle="-.", label="dense after the same training")
 
 
 def _focus(axis: Axes, cells: pd.DataFrame, control: pd.Series, phases: list[str]) -> bool:

@@ -9,9 +9,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from bench.reports.common.plotting import Style
-from bench.reports.sweep.figures.panels import by_model, finish, line_styles
+from bench.reports.sweep.figures.panels import (
+    by_model,
+    control_of,
+    draw_control,
+    draw_dense,
+    finish,
+    line_styles,
+    split_controls,
+)
 from bench.reports.sweep.summary import series
-from bench.results.labels import UNPRUNED, pattern_in_words
+from bench.results.labels import pattern_in_words
 
 WIDTH, NAMES = 2.7, 1.2  # inches of a panel, and of the names beside the first
 LINE, FRAME = 0.22, 0.85  # inches of a pruner's line, and of title and axis
@@ -33,7 +41,7 @@ def pattern_dots(summary: pd.DataFrame, title: str, stem: Path, note: str = "") 
     Returns:
         The files written: PNG and SVG; none where there is no pruned model.
     """
-    controls, cells = (summary[part] for part in (summary["method"] == UNPRUNED, summary["method"] != UNPRUNED))
+    controls, cells = split_controls(summary)
     if cells.empty:
         return []
     names = series(cells)
@@ -42,24 +50,16 @@ def pattern_dots(summary: pd.DataFrame, title: str, stem: Path, note: str = "") 
     size = (NAMES + WIDTH * len(patterns), len(models) * (FRAME + LINE * max(4, len(styles))))
     figure, grid = plt.subplots(len(models), len(patterns), figsize=size, squeeze=False, sharey=True)
     for row, model in zip(grid, models, strict=True):
-        control = controls.loc[controls["model"] == model.model, "finetuned_mean"].dropna()
         for axis, pattern in zip(row, patterns, strict=True):
             own = model.cells[model.cells["pattern"] == pattern]
-            _draw_lines(axis, model.cells["dense"].iloc[0], control if own["finetuned_n"].notna().any() else ())
+            draw_dense(axis, model.cells, upright=True)
+            if own["finetuned_n"].notna().any():
+                draw_control(axis, control_of(controls, model.model), upright=True)
             _draw_dots(axis, own, names, styles)
             axis.set_title(f"{model.title}, {pattern_in_words(pattern)}")
             axis.set_xlabel("top-1, %")
     grid[0, 0].set_ylim(len(styles) - 0.4, -0.6)  # the first on top
     return finish(figure, list(grid.flat), title, stem, note)
-
-
-def _draw_lines(axis: Axes, dense: float, control: pd.Series | tuple[()]) -> None:
-    axis.axvline(dense, color="black", linewidth=1, label="dense")
-    axis.axvline(0.99 * dense, color="black", linewidth=1, linestyle=":", label="1 % relative drop")
-    for top1 in control:
-        axis.axvline(top1, color="black", linewidth=1, linestyle="-.", label="dense after the same training")
-    axis.grid(alpha=0.3)
-    axis.set_axisbelow(True)
 
 
 def _draw_dots(axis: Axes, cells: pd.DataFrame, names: pd.Series, styles: dict[str, Style]) -> None:

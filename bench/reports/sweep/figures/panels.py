@@ -19,7 +19,7 @@ from bench.reports.common.plotting import (
     method_styles,
     save,
 )
-from bench.results.labels import CAP, PHASES
+from bench.results.labels import CAP, PHASES, UNPRUNED
 from bench.results.methods import FAMILIES, OTHER
 
 PANEL = (3.6, 3.3)  # width and height, inches
@@ -152,13 +152,43 @@ def finish(figure: Figure, axes: list[Axes], title: str, stem: Path, note: str =
     return save(figure, stem)
 
 
-def draw_dense(axis: Axes, cells: pd.DataFrame) -> None:
-    """Draws the accuracy of the dense model of these cells, and what 1 % relative below it is."""
+def split_controls(summary: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns the cells of the dense models after a training, and those of pruned models."""
+    control = summary["method"] == UNPRUNED
+    return summary[control], summary[~control]
+
+
+def control_of(controls: pd.DataFrame, model: str) -> pd.Series:
+    """Returns the top-1 of a dense model after each training.
+
+    Args:
+        controls: Cells of the dense models, see `split_controls`.
+        model: Name of the model.
+    """
+    return controls.loc[controls["model"] == model, "finetuned_mean"].dropna()
+
+
+def draw_dense(axis: Axes, cells: pd.DataFrame, upright: bool = False) -> None:
+    """Draws the accuracy of the dense model of these cells, and what 1 % relative below it is.
+
+    Args:
+        axis: Panel to draw in.
+        cells: Cells of one model.
+        upright: Whether the accuracy is on the horizontal axis.
+    """
+    across = axis.axvline if upright else axis.axhline
     dense = cells["dense"].iloc[0]
-    axis.axhline(dense, color="black", linewidth=1, label="dense")
-    axis.axhline(0.99 * dense, color="black", linewidth=1, linestyle=":", label="1 % relative drop")
+    across(dense, color="black", linewidth=1, label="dense")
+    across(0.99 * dense, color="black", linewidth=1, linestyle=":", label="1 % relative drop")
     axis.grid(alpha=0.3)
     axis.set_axisbelow(True)
+
+
+def draw_control(axis: Axes, control: pd.Series, upright: bool = False) -> None:
+    """Draws the accuracy of the dense model after each training, see `control_of`; `upright` as in `draw_dense`."""
+    across = axis.axvline if upright else axis.axhline
+    for top1 in control:
+        across(top1, color="black", linewidth=1, linestyle="-.", label="dense after the same training")
 
 
 def draw_line(axis: Axes, x: pd.Series, points: pd.DataFrame, phase: str, style: Style, name: str, dash: str) -> None:

@@ -146,7 +146,7 @@ def _rebuilding(trials: Sequence[Trial], rates: Rates) -> Iterator[str]:
         return
     lines: dict[str, None] = {}
     for trial in trials:
-        fit, model = estimate.fit_bytes(trial), 4 * estimate.model_size(trial.resolve().model).parameters
+        fit, model = estimate.fit_bytes(trial), _weight_bytes(trial)
         if fit.least + model > rates.memory_gib * 2**30 >= estimate.least_bytes(trial) + model:
             again = _hours(estimate.rebuilding_work(trial).seconds(rates))
             lines[
@@ -157,13 +157,18 @@ def _rebuilding(trials: Sequence[Trial], rates: Rates) -> Iterator[str]:
         yield f"rebuilt   on {rates.name} of {rates.memory_gib:g} GB: {line}"
 
 
+def _weight_bytes(trial: Trial) -> int:
+    """Returns the memory of a model's weights, in single precision."""
+    return 4 * estimate.model_size(trial.resolve().model).parameters
+
+
 def _misfits(trials: Sequence[Trial], config: ClusterConfig, rates: Rates) -> Iterator[str]:
     """Yields a line for every model that the card has no memory for."""
     if rates.memory_gib is None:
         return
     lines: dict[str, None] = {}
     for trial in trials:
-        least = estimate.least_bytes(trial) + 4 * estimate.model_size(trial.resolve().model).parameters
+        least = estimate.least_bytes(trial) + _weight_bytes(trial)
         if least > rates.memory_gib * 2**30:
             lines[f"{trial.model} {trial.pruner}: a fit takes {_bytes(least)} at the least"] = None
         if (recipe := trial.recipe) is None:

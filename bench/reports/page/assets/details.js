@@ -18,6 +18,10 @@ function estimateText(estimate, format) {
   return interval ? `${format(estimate[0])} (95 %: ${interval})` : `${format(estimate[0])} (one seed: no interval)`;
 }
 
+function machineText({ devices, threads }) {
+  return [devices.join(', '), threads.length ? `threads ${threads.join(', ')}` : ''].filter(Boolean).join(', ');
+}
+
 function cellFacts(cell) {
   const origin = ORIGINS.get(cell.sweep);
   const compared = DATA.comparison && cell.sweep === 'compare';
@@ -38,7 +42,7 @@ function cellFacts(cell) {
     ['trials', cell.trials.join(' ')],
     ['sweep', cell.sweep],
     ['commit', made.commits.join(', ')],
-    ['machine', [made.devices.join(', '), made.threads.length ? `threads ${made.threads.join(', ')}` : ''].filter(Boolean).join(', ')],
+    ['machine', machineText(made)],
     ['make it', compared ? DATA.comparison.command : origin && origin.command ? `${origin.command} ${only}` : ''],
     ['make it again', origin && cell.trials.length ? `capbench rerun ${cell.trials[0]}${origin.folder}` : ''],
   ].filter((fact) => fact[1]);
@@ -56,7 +60,7 @@ function latencyFacts(point) {
     [measured ? 'rounds' : 'dense models', String(point.count)],
     [measured ? 'cell' : 'timed in', point.sources.join(' ')],
     ['commit', origin ? origin.commits.map((commit) => commit.slice(0, 12)).join(' ') : ''],
-    ['machine', origin ? `${origin.devices.join(', ')}, threads ${origin.threads.join(', ')}` : ''],
+    ['machine', origin ? machineText(origin) : ''],
     ['make it', origin ? origin.command : ''],
     ['make it again', !measured && origin ? `capbench rerun ${point.sources[0]}${origin.folder}` : ''],
   ].filter((fact) => fact[1]);

@@ -153,7 +153,7 @@ function originsView() {
     el('th', { scope: 'row' }, origin.sweep), el('td', { class: 'wrap' }, el('code', {}, origin.command)), el('td', { class: 'wrap' }, el('code', {}, origin.file)),
     el('td', { class: 'num' }, String(origin.rows)), el('td', { class: 'num' }, String(origin.trials)), el('td', { class: 'num' }, String(origin.failed)),
     el('td', { class: 'narrow' }, el('code', {}, origin.commits.map((commit) => commit.slice(0, 12)).join(' ')), origin.dirty ? ' with changes' : ''),
-    el('td', { class: 'narrow' }, `${origin.devices.join(', ')}, threads ${origin.threads.join(', ')}`), el('td', { class: 'narrow' }, unique(origin.started).join(' to ')),
+    el('td', { class: 'narrow' }, machineText(origin)), el('td', { class: 'narrow' }, unique(origin.started).join(' to ')),
     el('td', {}, el('code', { title: origin.sha256 }, `${origin.sha256.slice(0, 12)}\u2026`))));
   const versions = DATA.origins.map((origin) => el('p', { class: 'small' }, el('strong', {}, `${origin.sweep}: `), Object.entries(origin.versions).map(([name, version]) => `${name} ${version}`).join(', ')));
   return el('section', { id: 'origins', 'aria-labelledby': 'origins-title' }, el('h2', { id: 'origins-title' }, 'Provenance'),
